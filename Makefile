@@ -1,0 +1,73 @@
+# Every target works from Python 3.11+ and make alone: it creates .venv when missing, installs into it, then runs.
+# Another interpreter: make test PYTHON=python3.13. More arguments: make test ARGS="-k cg", make bench ARGS="-b Solve".
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
+# Editable, so only a change of these two files calls for another install.
+INPUTS := pyproject.toml constraints.txt
+
+# Stamps: what the environment already holds. They lie in .venv and go with it.
+MADE := $(VENV)/.made
+DEMO := $(VENV)/.installed-demo
+DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint docs bench clean
+.NOTPARALLEL:
+# A stamp whose recipe failed must not pass for done.
+.DELETE_ON_ERROR:
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+
+demo: $(DEMO)  ## solve a sparse system from a file, with a report and a plot
+	$(BIN)/python examples/demo.py $(ARGS)
+
+test: $(DEV)  ## run the whole test suite, doctests included
+	$(BIN)/pytest -n 2 $(ARGS)
+
+# mypy sees the package through a link that bears its name, whatever the clone is called.
+lint: $(DEV)  ## ruff (rules and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	mkdir -p build/typing
+	ln -sfn ../.. build/typing/resolvent
+	cd build/typing && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p resolvent
+
+docs: $(DEV)  ## build the documentation into build/docs, warnings are errors
+	$(BIN)/sphinx-build -W --keep-going -b html docs build/docs
+
+# Threads are pinned alike, so that libraries are compared on the same footing and runs with each other.
+bench: export OMP_NUM_THREADS := 2
+bench: export OPENBLAS_NUM_THREADS := 2
+bench: export MKL_NUM_THREADS := 2
+bench: export NUMBA_NUM_THREADS := 2
+bench: $(DEV)  ## run the benchmarks on the installed environment
+	cd benchmarks && ../$(BIN)/asv machine --yes >/dev/null
+	cd benchmarks && ../$(BIN)/asv run -E existing:$(CURDIR)/$(BIN)/python \
+		--set-commit-hash $$(git rev-parse HEAD) --show-stderr $(ARGS)
+
+clean:  ## remove what the other targets made, .venv included
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache docs/generated benchmarks/.asv
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(DEMO): $(MADE) $(INPUTS)
+	@echo "Installing into $(VENV), once: a minute or so"
+	$(PIP) -e '.[plot,amg]'
+	@touch $@
+
+# All that the demo needs is among what development needs.
+$(DEV): $(MADE) $(INPUTS)
+	@echo "Installing into $(VENV), once: some minutes, torch being large"
+	$(PIP) -e '.[dev]'
+	@touch $(DEMO) $@

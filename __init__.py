@@ -1,0 +1,68 @@
+"""Resolvent: iterative solvers that know their precision, certify what they return, and say why they stopped.
+
+>>> import numpy as np
+>>> import resolvent as rv
+>>> rv.solve(np.array([[4.0, 1.0], [1.0, 3.0]]), np.array([1.0, 2.0]), rtol=1e-12).converged
+True
+"""
+
+from importlib import import_module
+from typing import Any
+
+from .precision import precision_facts
+from .solvers import METHODS, cg, chebyshev, gauss_seidel, jacobi, precondition, richardson, solve, sor, ssor
+from .solvers.backends import BACKENDS
+from .solvers.errors import (
+    BackendError,
+    ConvergenceError,
+    ConvergenceWarning,
+    InputError,
+    NotHermitianError,
+    SingularError,
+)
+from .solvers.operators import Diagonals, Operator, Stencil, as_operator
+from .solvers.progress import Progress
+from .solvers.solution import Solution, Status
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # The gallery is loaded on first use, to keep the import of the solvers short.
+    if name == "gallery":
+        return import_module(".gallery", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+__all__ = [
+    "BACKENDS",
+    "METHODS",
+    "BackendError",
+    "ConvergenceError",
+    "ConvergenceWarning",
+    "Diagonals",
+    "InputError",
+    "NotHermitianError",
+    "Operator",
+    "Progress",
+    "SingularError",
+    "Solution",
+    "Status",
+    "Stencil",
+    "as_operator",
+    "cg",
+    "chebyshev",
+    "gallery",
+    "gauss_seidel",
+    "jacobi",
+    "precision_facts",
+    "precondition",
+    "richardson",
+    "solve",
+    "sor",
+    "ssor",
+]

@@ -1,0 +1,11 @@
+"""The solvers: one method a file, all run by the driver in ``iterate``."""
+
+from . import precondition
+from .cg import cg
+from .chebyshev import chebyshev
+from .jacobi import jacobi
+from .richardson import richardson
+from .solve import METHODS, solve
+from .sor import gauss_seidel, sor, ssor
+
+__all__ = ["METHODS", "cg", "chebyshev", "gauss_seidel", "jacobi", "precondition", "richardson", "solve", "sor", "ssor"]

@@ -1,0 +1,70 @@
+"""The registry of backends. Each is imported when it is first asked for."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+from ..errors import BackendError
+from .protocol import Backend
+
+__all__ = ["BACKENDS", "Backend", "backend_named", "choose_backend", "library_of"]
+
+# name: (module, class); the order is the order in which tables list them.
+BACKENDS: dict[str, tuple[str, str]] = {
+    "numpy": ("solvers.backends.numpy_backend", "NumpyBackend"),
+    "numba": ("solvers.backends.numba_backend", "NumbaBackend"),
+    "array_api": ("solvers.backends.array_api_backend", "ArrayAPIBackend"),
+    "torch": ("solvers.backends.torch_backend", "TorchBackend"),
+    "cupy": ("gpu.cupy_backend", "CupyBackend"),
+}
+# The backend that a library's arrays are worked on with, unless another is asked for.
+_DEFAULT = {"numpy": "numba", "torch": "torch", "cupy": "cupy", "array_api": "array_api"}
+_ROOTS = {"numpy": "numpy", "scipy": "numpy", "torch": "torch", "cupy": "cupy", "cupyx": "cupy"}
+
+
+@lru_cache(maxsize=None)
+def backend_named(name: str) -> Backend:
+    """The backend of that name; an error lists the names there are, or says what to install."""
+    if name not in BACKENDS:
+        raise BackendError(f"backend: found {name!r}; wanted one of {', '.join(BACKENDS)}")
+    module, cls = BACKENDS[name]
+    package = __name__.rpartition(".solvers.")[0]
+    try:
+        return getattr(import_module(f"{package}.{module}"), cls)()
+    except ImportError as error:
+        raise BackendError(f"backend: {name!r} cannot be used here ({error}); install resolvent[{name}]") from error
+
+
+def library_of(array: Any) -> str | None:
+    """The array library an object belongs to; None for operators and callables that work on any."""
+    root = type(array).__module__.partition(".")[0]
+    if root in _ROOTS:
+        return None if hasattr(array, "matvec") and root == "scipy" else _ROOTS[root]
+    library = getattr(array, "library", None)
+    if isinstance(library, str) and hasattr(array, "matvec"):
+        return library
+    if hasattr(array, "__array_namespace__"):
+        return "array_api"
+    return "numpy" if isinstance(array, (list, tuple, int, float, complex)) else None
+
+
+def choose_backend(asked: str | Backend | None, *arrays: Any) -> Backend:
+    """The backend for these arrays: the one asked for if it can work on them, else the default of their library."""
+    libraries = {library for array in arrays if array is not None and (library := library_of(array)) is not None}
+    if len(libraries) > 1:
+        raise BackendError(
+            f"A, b and x0 come from {' and '.join(sorted(libraries))}; convert them to one library first, since nothing "
+            "is moved between libraries or devices silently"
+        )
+    library = libraries.pop() if libraries else "numpy"
+    if asked is None:
+        return backend_named(_DEFAULT[library])
+    backend = asked if isinstance(asked, Backend) else backend_named(asked)
+    if backend.library != library:
+        raise BackendError(
+            f"backend: {backend.name!r} works on {backend.library} arrays, but the system is given in {library} arrays; "
+            "convert them, or leave backend out"
+        )
+    return backend

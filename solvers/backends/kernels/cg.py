@@ -1,0 +1,81 @@
+"""The compiled loop of conjugate gradients: three passes an iteration, many iterations a call."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from .compiling import BLOCK, Variants
+from .products import block_product
+from .vectors import ordered_sum, real_product
+
+__all__ = ["cg_loop"]
+
+
+@Variants
+def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, norms, alphas, betas):  # type: ignore[no-untyped-def]
+    """Iterate until the residual norm is at most target, the buffers are full, or p^H A p is not positive.
+
+    ``inverse_diagonal`` is the Jacobi preconditioner, or empty. Returns iterations done, rho, the last p^H A p, and
+    whether that was a breakdown.
+    """
+    n = x.size
+    blocks = (n + BLOCK - 1) // BLOCK
+    partial = np.zeros((2, blocks))
+    preconditioned = inverse_diagonal.size > 0
+    curvature = 0.0
+    for k in range(norms.size):
+        for block in prange(blocks):
+            low = block * BLOCK
+            high = min(n, low + BLOCK)
+            block_product(A, p, low, high, q, 0)
+            total = 0.0
+            for i in range(low, high):
+                total += real_product(p[i], q[i])
+            partial[0, block] = total
+        curvature = ordered_sum(partial[0])
+        if not curvature > 0.0:
+            return k, rho, curvature, True
+        alpha = rho / curvature
+        step = x.real.dtype.type(alpha)
+
+        for block in prange(blocks):
+            low = block * BLOCK
+            high = min(n, low + BLOCK)
+            square = 0.0
+            inner = 0.0
+            if preconditioned:
+                for i in range(low, high):
+                    r[i] -= step * q[i]
+                    square += real_product(r[i], r[i])
+                    inner += real_product(r[i], inverse_diagonal[i] * r[i])
+            else:
+                for i in range(low, high):
+                    r[i] -= step * q[i]
+                    square += real_product(r[i], r[i])
+            partial[0, block] = square
+            partial[1, block] = inner
+        square = ordered_sum(partial[0])
+        next_rho = ordered_sum(partial[1]) if preconditioned else square
+        beta = next_rho / rho
+        turn = x.real.dtype.type(beta)
+
+        # x is brought up to date here, where p is read anyway, which spares one pass over p.
+        for block in prange(blocks):
+            low = block * BLOCK
+            high = min(n, low + BLOCK)
+            if preconditioned:
+                for i in range(low, high):
+                    x[i] += step * p[i]
+                    p[i] = inverse_diagonal[i] * r[i] + turn * p[i]
+            else:
+                for i in range(low, high):
+                    x[i] += step * p[i]
+                    p[i] = r[i] + turn * p[i]
+        rho = next_rho
+        alphas[k] = alpha
+        betas[k] = beta
+        norms[k] = np.sqrt(square)
+        if not norms[k] > target:
+            return k + 1, rho, curvature, False
+    return norms.size, rho, curvature, False

@@ -1,0 +1,44 @@
+"""How kernels are compiled: a serial and a parallel variant of one function, both cached on disk.
+
+Sums may be reassociated (vectorised) and multiplications contracted into additions; NaN and infinities keep their
+meaning. Reductions run over fixed blocks of rows, whose partial sums are added in order: the result does not depend on
+the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+import numba
+
+__all__ = ["BLOCK", "FAST", "PARALLEL_FROM", "Variants"]
+
+BLOCK = 2048  # rows a block: a few vectors of a block fit the first-level cache
+PARALLEL_FROM = 65536  # rows from which waking a second thread pays
+FAST = frozenset({"reassoc", "contract"})
+
+
+class Variants:
+    """One function compiled twice: serially, and with ``prange`` over its blocks.
+
+    Used as a decorator. ``fastmath`` is a set of LLVM flags, empty for kernels whose order of operations is the point.
+    """
+
+    def __init__(self, function: Callable[..., Any], fastmath: frozenset[str] = FAST) -> None:
+        flags = {"cache": True, "error_model": "numpy", "nogil": True, "fastmath": set(fastmath)}
+        self.serial = numba.njit(**flags)(_renamed(function, "_serial"))
+        self.parallel = numba.njit(parallel=True, **flags)(_renamed(function, "_parallel"))
+
+    def for_size(self, n: int) -> Any:
+        """The variant that is faster for n rows on this machine."""
+        return self.parallel if n >= PARALLEL_FROM and numba.get_num_threads() > 1 else self.serial
+
+
+def _renamed(function: Any, suffix: str) -> FunctionType:
+    """A copy with a name of its own, since Numba's disk cache tells functions apart by name and line only."""
+    copy = FunctionType(function.__code__, function.__globals__, function.__name__ + suffix)
+    copy.__qualname__ = function.__qualname__ + suffix
+    copy.__module__ = function.__module__
+    return copy

@@ -1,0 +1,42 @@
+"""The compiled loop of Chebyshev, Richardson and Jacobi iteration: one pass and no reduction an iteration."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from .compiling import BLOCK, Variants
+from .products import block_product
+
+__all__ = ["momentum_loop"]
+
+
+@Variants
+def momentum_loop(A, inverse_diagonal, x, previous, b, betas, gammas):  # type: ignore[no-untyped-def]
+    """x_{k+1} = x_k + beta_k (x_k - x_{k-1}) + gamma_k D^{-1} (b - A x_k), for as many k as there are coefficients.
+
+    Each iterate overwrites the one before the last: 3 vectors, 4 passes. After an even number of steps the last
+    iterate is in x, after an odd number in previous.
+    """
+    n = x.size
+    blocks = (n + BLOCK - 1) // BLOCK
+    preconditioned = inverse_diagonal.size > 0
+    for k in range(betas.size):
+        beta = x.real.dtype.type(betas[k])
+        gamma = x.real.dtype.type(gammas[k])
+        now, then = (x, previous) if k % 2 == 0 else (previous, x)
+        for block in prange(blocks):
+            low = block * BLOCK
+            high = min(n, low + BLOCK)
+            product = np.empty(BLOCK, x.dtype)
+            block_product(A, now, low, high, product, low)
+            if preconditioned:
+                for i in range(low, high):
+                    z = inverse_diagonal[i] * (b[i] - product[i - low])
+                    then[i] = now[i] + beta * (now[i] - then[i]) + gamma * z
+            elif betas[k] != 0.0:
+                for i in range(low, high):
+                    then[i] = now[i] + beta * (now[i] - then[i]) + gamma * (b[i] - product[i - low])
+            else:
+                for i in range(low, high):
+                    then[i] = now[i] + gamma * (b[i] - product[i - low])

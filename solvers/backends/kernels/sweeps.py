@@ -1,0 +1,73 @@
+"""Relaxation sweeps: row after row in natural order, or stage by stage with the rows of a stage side by side."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numba import prange
+
+from .compiling import FAST, Variants
+from .products import row_sum
+
+__all__ = ["colors", "levels", "natural_sweeps", "staged_sweep"]
+
+ROWS_A_TASK = 1024
+
+
+@numba.njit(cache=True, fastmath=set(FAST), error_model="numpy", nogil=True)
+def natural_sweeps(A, inverse_diagonal, x, b, omega, forward, backward, count):  # type: ignore[no-untyped-def]
+    """``count`` iterations, each a forward and/or a backward sweep over the rows in their own order."""
+    n = x.size
+    factor = x.real.dtype.type(omega)
+    for _ in range(count):
+        if forward:
+            for i in range(n):
+                x[i] += factor * inverse_diagonal[i] * (b[i] - row_sum(A, x, i))
+        if backward:
+            for i in range(n - 1, -1, -1):
+                x[i] += factor * inverse_diagonal[i] * (b[i] - row_sum(A, x, i))
+
+
+@Variants
+def staged_sweep(A, inverse_diagonal, rows, starts, x, b, omega, reverse):  # type: ignore[no-untyped-def]
+    """One sweep over the stages, whose rows do not depend on each other."""
+    factor = x.real.dtype.type(omega)
+    stages = starts.size - 1
+    for s in range(stages):
+        stage = stages - 1 - s if reverse else s
+        begin, end = starts[stage], starts[stage + 1]
+        for task in prange((end - begin + ROWS_A_TASK - 1) // ROWS_A_TASK):
+            for k in range(begin + task * ROWS_A_TASK, min(end, begin + (task + 1) * ROWS_A_TASK)):
+                i = rows[k]
+                x[i] += factor * inverse_diagonal[i] * (b[i] - row_sum(A, x, i))
+
+
+@numba.njit(cache=True)
+def levels(indptr, indices):  # type: ignore[no-untyped-def]
+    """Level of each row in a symmetric pattern: one more than the highest among the neighbours before it."""
+    n = indptr.size - 1
+    level = np.zeros(n, np.int64)
+    for i in range(n):
+        for k in range(indptr[i], indptr[i + 1]):
+            j = indices[k]
+            if j < i and level[j] >= level[i]:
+                level[i] = level[j] + 1
+    return level
+
+
+@numba.njit(cache=True)
+def colors(indptr, indices):  # type: ignore[no-untyped-def]
+    """Colour of each row: the first that no neighbour before it has."""
+    n = indptr.size - 1
+    color = np.full(n, -1, np.int64)
+    taken_by = np.full(n + 1, -1, np.int64)
+    for i in range(n):
+        for k in range(indptr[i], indptr[i + 1]):
+            j = indices[k]
+            if j != i and color[j] >= 0:
+                taken_by[color[j]] = i
+        choice = 0
+        while taken_by[choice] == i:
+            choice += 1
+        color[i] = choice
+    return color

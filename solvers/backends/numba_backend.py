@@ -1,0 +1,136 @@
+"""The compiled backend for the CPU: fused passes, loops of many iterations a call, bands where a matrix has few."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..operators import CSR, Dense, Diagonals, Facts, Operator
+from ..operators.ordering import Ordering
+from . import loops
+from .kernels import accurate, facts, products, sweeps, vectors
+from .numpy_backend import NumpyBackend
+from .protocol import Loop
+
+__all__ = ["NumbaBackend"]
+
+BANDS_FROM = 32768  # rows: smaller matrices stay in cache, where index arrays cost little
+BANDS_MOST = 16
+PADDING = 1.25  # stored band entries per nonzero up to which bands are the smaller storage
+
+
+class NumbaBackend(NumpyBackend):
+    """NumPy arrays, compiled kernels. Whatever has no kernel is done as the NumPy backend does it."""
+
+    name: ClassVar[str] = "numba"
+
+    def max_abs(self, x: Any) -> float:
+        return vectors.max_abs.for_size(x.size)(x)
+
+    def copy(self, x: Any, dtype: Any = None) -> Any:
+        return np.array(x, dtype=dtype, order="C")
+
+    def ldexp(self, x: Any, exponent: int) -> Any:
+        if exponent:
+            half = exponent // 2
+            vectors.scaled_copy.for_size(x.size)(x, _power(x, half), _power(x, exponent - half), x)
+        return x
+
+    def dot(self, x: Any, y: Any) -> complex:
+        real, imaginary = vectors.dot.for_size(x.size)(x, y)
+        return complex(real, imaginary) if x.dtype.kind == "c" else real
+
+    def norm(self, x: Any) -> float:
+        return float(np.sqrt(vectors.dot.for_size(x.size)(x, x)[0]))
+
+    def axpy(self, a: complex, x: Any, y: Any) -> Any:
+        return self.axpby(a, x, 1.0, y)
+
+    def axpby(self, a: complex, x: Any, b: complex, y: Any) -> Any:
+        number = y.dtype.type
+        vectors.axpby.for_size(y.size)(number(a), x, number(b), y)
+        return y
+
+    def matvec(self, A: Operator, x: Any, out: Any) -> Any:
+        arrays = self.arrays(A)
+        if arrays is None:
+            return super().matvec(A, x, out)
+        vectors.matvec.for_size(x.size)(arrays, x, out)
+        return out
+
+    def residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
+        arrays = self.arrays(A)
+        if arrays is None:
+            return super().residual(A, x, b, out)
+        vectors.residual.for_size(x.size)(arrays, x, b, out)
+        return out
+
+    def accurate_residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
+        arrays = self.arrays(A)
+        if arrays is None:
+            return super().accurate_residual(A, x, b, out)
+        accurate.accurate_residual.for_size(x.size)(arrays, x, b, out)
+        return out
+
+    def matvec_dot(self, A: Operator, p: Any, q: Any) -> tuple[Any, float]:
+        arrays = self.arrays(A)
+        if arrays is None:
+            return super().matvec_dot(A, p, q)
+        return q, vectors.matvec_dot.for_size(p.size)(arrays, p, q)
+
+    def descend(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float]:
+        return x, r, vectors.descend.for_size(x.size)(x.real.dtype.type(alpha), p, q, x, r)
+
+    def momentum(self, beta: float, gamma: float, x: Any, previous: Any, z: Any) -> Any:
+        number = x.real.dtype.type
+        vectors.momentum.for_size(x.size)(number(beta), number(gamma), x, previous, z)
+        return previous
+
+    def sweep(self, ordering: Ordering, x: Any, b: Any, omega: float, reverse: bool) -> Any:
+        arrays = self.arrays(ordering.operator)
+        inverse = ordering.inverse_diagonal
+        if ordering.order == "natural":
+            sweeps.natural_sweeps(arrays, inverse, x, b, float(omega), not reverse, reverse, 1)
+        else:
+            rows, starts = ordering.rows
+            sweeps.staged_sweep.for_size(x.size)(arrays, inverse, rows, starts, x, b, float(omega), reverse)
+        return x
+
+    def facts(self, A: Operator) -> Facts | None:
+        if isinstance(A, CSR):
+            return Facts(*facts.csr_facts(*self.arrays(A)))
+        if isinstance(A, Dense):
+            return Facts(*facts.dense_facts(A.matrix))
+        return A.facts()
+
+    def prepare(self, A: Operator) -> Operator:
+        """A large CSR matrix of a few diagonals as Diagonals, upper half only when it is exactly symmetric."""
+        if isinstance(A, CSR) and A.shape[0] >= BANDS_FROM:
+            indptr, indices, data = self.arrays(A)
+            offsets = np.sort(facts.csr_offsets(indptr, indices, BANDS_MOST))
+            if offsets.size <= BANDS_MOST and offsets.size * A.shape[0] <= PADDING * A.entries:
+                known = self.facts(A)
+                symmetric = known is not None and known.asymmetry == 0 and A.dtype.kind == "f"
+                if symmetric:
+                    offsets = np.union1d(offsets[offsets > 0], [0])
+                bands = np.zeros((offsets.size, A.shape[0]), A.dtype)
+                facts.csr_to_bands(indptr, indices, data, offsets, bands)
+                return Diagonals(bands, offsets, symmetric)
+        return A
+
+    def loop(self, method: Any, system: Any, state: Any) -> Loop | None:
+        arrays = self.arrays(system.operator)
+        build = loops.BUILDERS.get(method.name)
+        return build(self, arrays, method, system, state) if arrays is not None and build is not None else None
+
+    def arrays(self, A: Operator) -> Any:
+        """The arrays of A that kernels take, or None; kept on our own operator so that it is done once."""
+        held = A.__dict__.get("_numba_arrays")
+        if held is None:
+            held = A.__dict__["_numba_arrays"] = products.arrays_of(A)
+        return held
+
+
+def _power(x: Any, exponent: int) -> Any:
+    return x.real.dtype.type(2.0**exponent)

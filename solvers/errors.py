@@ -1,0 +1,36 @@
+"""What Resolvent raises and warns: bad input is an error that names the argument, an unconverged solve a warning."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackendError",
+    "ConvergenceError",
+    "ConvergenceWarning",
+    "InputError",
+    "NotHermitianError",
+    "SingularError",
+]
+
+
+class InputError(ValueError):
+    """An argument cannot be used; the message names it, what was found and what was wanted."""
+
+
+class NotHermitianError(InputError):
+    """The method needs a symmetric (complex: Hermitian) matrix and the entries show that A is not."""
+
+
+class SingularError(InputError):
+    """A is singular on the face of it: an empty row, or a zero diagonal entry where the method divides by it."""
+
+
+class BackendError(TypeError):
+    """The arrays belong to different libraries, or the backend asked for cannot work on them."""
+
+
+class ConvergenceError(ArithmeticError):
+    """Raised by ``Solution.raise_for_status()``: the solve ended without reaching its tolerance."""
+
+
+class ConvergenceWarning(UserWarning):
+    """A solve ended without reaching its tolerance; the message is ``Solution.reason``."""

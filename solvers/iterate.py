@@ -1,0 +1,328 @@
+"""The driver: every solve of every method on every backend runs through this loop.
+
+It plans how many steps to take before looking, takes them in a compiled loop where there is one and by the textbook
+step otherwise, follows the residual norms, and says CONVERGED only of a residual recomputed from x.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .method import Breakdown, Method
+from .progress import LiveLine, Progress
+from .solution import Solution, Status
+from .stopping import Options, Watch
+from .system import LinearSystem
+
+__all__ = ["iterate"]
+
+WORK_A_LOOK = 1 << 24  # entries and vector elements touched between two looks at the clock: about ten milliseconds
+MOST_STEPS = 4096
+
+
+@dataclass
+class _Run:
+    """What the driver keeps of one solve."""
+
+    system: LinearSystem
+    method: Method
+    options: Options
+    target: float
+    state: Any = None
+    watch: Any = None
+    iterations: int = 0
+    best: Any = None
+    best_norm: float = math.inf
+    certified: float = math.nan
+    last_certified: float = math.inf
+    line: LiveLine | None = None
+    began: float = 0.0
+
+
+def iterate(system: LinearSystem, method: Method, options: Options) -> Solution:
+    """Solve one system.
+
+    Parameters
+    ----------
+    system : LinearSystem
+    method : Method
+    options : Options
+
+    Returns
+    -------
+    Solution
+        In the caller's units. Nothing is warned of here.
+    """
+    began = time.perf_counter()
+    run = _Run(system, method, options, _target(system, options), began=began)
+    status, reason = _settle_at_once(system)
+    at: list[int] = []
+    norms: list[float] = []
+    if status is None:
+        try:
+            run.state = method.start(system)
+            norm = run.state.residual_norm
+            at.append(0)
+            norms.append(norm)
+            run.watch = Watch(norm, system.precision.unit_roundoff, lambda: _rounding_floor(run))
+            if options.progress:
+                tolerance = run.target / system.rhs_norm
+                run.line = LiveLine(method.name, norm / system.rhs_norm, tolerance)
+            status, reason = _loop(run, at, norms)
+        except Breakdown as stop:
+            status, reason = stop.status, stop.reason
+        except KeyboardInterrupt:
+            status, reason = Status.INTERRUPTED, "Interrupted from the keyboard; x is the best iterate so far."
+        finally:
+            if run.line is not None:
+                run.line.close()
+    return _finish(run, status, reason, (at, norms))
+
+
+def _target(system: LinearSystem, options: Options) -> float:
+    """The tolerance in internal units."""
+    absolute = math.ldexp(options.atol, -system.rhs_exponent) if options.atol else 0.0
+    return max(options.rtol * system.rhs_norm, absolute)
+
+
+def _settle_at_once(system: LinearSystem) -> tuple[Status | None, str]:
+    """Systems that need no iteration, or have no solution on the face of it."""
+    if system.n == 0:
+        return Status.CONVERGED, "The system is empty."
+    if system.zero_rhs:
+        return Status.CONVERGED, "b is zero, so x = 0 is exact."
+    facts = system.facts
+    if facts is not None and facts.empty_row >= 0:
+        row = facts.empty_row
+        if complex(system.rhs[row]) != 0:
+            return Status.INFEASIBLE, (
+                f"A is singular: row {row} has no nonzero, but b[{row}] is not zero, so no solution exists. Remove the "
+                "row, or solve the least-squares problem."
+            )
+    return None, ""
+
+
+def _loop(run: _Run, at: list[int], norms: list[float]) -> tuple[Status, str]:
+    """Look, judge, take steps; until something ends it."""
+    system, method, options, state = run.system, run.method, run.options, run.state
+    limit = options.maxiter if options.maxiter is not None else max(10 * system.n, 1000)
+    loop = system.backend.loop(method, system, state)
+    norm = norms[0]
+    wanted = run.target
+    while True:
+        if not math.isfinite(norm):
+            return _not_finite(run)
+        if norm <= wanted:
+            if _certify(run) <= run.target:
+                return Status.CONVERGED, ""
+            # The carried residual has parted from the true one: begin anew from the true one, unless that was done
+            # before and did not help.
+            if not run.certified <= 0.5 * run.last_certified:
+                return Status.STAGNATED, ""
+            run.last_certified = run.certified
+            method.restart(system, state)
+            loop = system.backend.loop(method, system, state)
+            norm = run.certified
+            wanted = 0.5 * run.target
+        elif verdict := run.watch.observe(run.iterations, norm):
+            if verdict == "diverged":
+                return Status.DIVERGED, ""
+            if _certify(run) <= run.target:
+                return Status.CONVERGED, ""
+            return Status.STAGNATED, ""
+        if run.iterations >= limit:
+            return Status.MAX_ITERATIONS, ""
+        _remember(run, norm)
+        if run.iterations:
+            method.review(system, state, run.iterations, norm, run.best)
+
+        steps = _plan(run, limit, wanted)
+        seen, taken, broke = _advance(run, loop, steps, wanted)
+        at.extend(range(run.iterations + taken - len(seen) + 1, run.iterations + taken + 1))
+        norms.extend(seen)
+        run.iterations += taken
+        norm = float(norms[-1])
+        if broke:
+            # Past the best accuracy the last direction may have no curvature left; the iterate is judged first.
+            if _certify(run) <= run.target:
+                return Status.CONVERGED, ""
+            method.step(system, state)  # the textbook step says in words what broke the compiled one
+        if stopped := _told_to_stop(run, norm):
+            if _certify(run) <= run.target:
+                return Status.CONVERGED, ""
+            return stopped
+
+
+def _plan(run: _Run, limit: int, wanted: float) -> int:
+    """Steps until the next look: deterministic, so that the result never depends on the clock."""
+    method, left = run.method, limit - run.iterations
+    if run.options.callback is not None:
+        return 1
+    size = run.system.operator.entries + 10 * run.system.n
+    most = min(left, MOST_STEPS, max(1, WORK_A_LOOK // size))
+    if method.check_every == 1:
+        return most
+    steps = min(method.check_every, left, max(1, run.iterations))
+    expected = run.watch.iterations_to(wanted)
+    if expected < steps:
+        steps = max(1, int(expected))
+    predicted = method.predicted_iterations(run.state, wanted / run.watch.initial)
+    if predicted is not None and run.iterations < predicted:
+        steps = min(steps, predicted - run.iterations)
+    return steps
+
+
+def _advance(run: _Run, loop: Any, steps: int, wanted: float) -> tuple[Any, int, bool]:
+    """Take steps; returns the norms seen (of the last so many iterations), steps taken, and whether the loop broke."""
+    system, state = run.system, run.state
+    if loop is not None:
+        seen, taken, broke = loop(steps, wanted)
+        system.matvecs += taken * run.method.traffic.matvecs
+        return seen, taken, broke
+    seen = []
+    for step in range(steps):
+        run.method.step(system, state)
+        if state.residual_norm is not None:
+            seen.append(state.residual_norm)
+            if not state.residual_norm > wanted:
+                return seen, step + 1, False
+    if state.residual_norm is None:
+        if not state.work_is_residual:
+            state.work = system.residual(state.x, state.work)
+        seen = [system.backend.norm(state.work)]
+    return seen, steps, False
+
+
+def _remember(run: _Run, norm: float) -> None:
+    """Keep a copy of an iterate that halves the best residual so far, so that the best can be returned."""
+    if run.iterations and norm <= 0.5 * min(run.best_norm, run.watch.initial):
+        backend = run.system.backend
+        run.best = backend.copy(run.state.x) if run.best is None else backend.assign(run.state.x, run.best)
+        run.best_norm = norm
+
+
+def _certify(run: _Run) -> float:
+    """The norm of b - A x, recomputed from x and left in state.work."""
+    state = run.state
+    state.work = run.system.accurate_residual(state.x, state.work)
+    run.certified = run.system.backend.norm(state.work)
+    return run.certified
+
+
+def _rounding_floor(run: _Run) -> float:
+    """u (||A|| ||x|| + ||b||): what rounding x alone leaves as a residual."""
+    system = run.system
+    matrix = system.facts.row_norm if system.facts is not None else 0.0
+    return system.precision.unit_roundoff * (matrix * system.backend.norm(run.state.x) + system.rhs_norm)
+
+
+def _told_to_stop(run: _Run, norm: float) -> tuple[Status, str] | None:
+    """Clock, callback and the live line."""
+    options, system = run.options, run.system
+    if options.time_limit is None and options.callback is None and run.line is None:
+        return None
+    seconds = time.perf_counter() - run.began
+    relative = norm / system.rhs_norm
+    if run.line is not None:
+        run.line.update(run.iterations, relative, run.watch.rate, seconds)
+    if options.callback is not None:
+        absolute = float(np.ldexp(norm, system.rhs_exponent))
+        tolerance = run.target / system.rhs_norm
+        told = Progress(run.iterations, absolute, relative, tolerance, seconds, lambda: system.unscaled(run.state.x))
+        if options.callback(told):
+            return Status.STOPPED, "The callback asked to stop; x is the best iterate so far."
+    if options.time_limit is not None and seconds > options.time_limit:
+        return Status.TIME_LIMIT, f"The time limit of {options.time_limit:g} s was reached."
+    return None
+
+
+def _not_finite(run: _Run) -> tuple[Status, str]:
+    """NaN or infinity where a norm should be: whose fault is it?"""
+    if run.iterations == 0:
+        return Status.BREAKDOWN, "The first residual is not finite: A, or x0 multiplied with it, gave NaN or infinity."
+    if run.system.facts is None:
+        return Status.BREAKDOWN, "A product with A (or M) was not finite: the operator returned NaN or infinity."
+    return Status.DIVERGED, ""
+
+
+def _finish(run: _Run, status: Status, reason: str, history: tuple[list[int], list[float]]) -> Solution:
+    """Choose the best iterate, certify it, put it back into the caller's units, and say what happened."""
+    from .reasons import explain
+
+    system, state, method = run.system, run.state, run.method
+    backend = system.backend
+    if state is None:
+        x = system.vector()
+        work = system.vector()
+        if not (system.n == 0 or system.zero_rhs):
+            work = backend.copy(system.rhs)
+    else:
+        x, work = state.x, state.work
+        if status is not Status.CONVERGED:
+            x, work = _best_of(run)
+    residual, solution = backend.norm(work), backend.norm(x)
+    shift = system.rhs_exponent - system.matrix_exponent
+    lossy = shift != 0 and _leaves_range(run, x, solution, shift)
+    result = system.unscaled(x, copy=False)
+    if lossy and status is not Status.OVERFLOW:
+        residual = backend.norm(system.accurate_residual(system.rescaled(result), work))
+        if not residual <= run.target:
+            overflow = not math.isfinite(backend.max_abs(result))
+            status = Status.OVERFLOW if status is Status.CONVERGED or overflow else status
+    rhs_norm = system.rhs_norm
+    relative = residual / rhs_norm if rhs_norm else 0.0
+    evidence = method.evidence(state) if state is not None else None
+    matrix_norm = system.facts.row_norm if system.facts is not None else 0.0
+    answer = Solution(
+        x=result,
+        status=status,
+        reason="",
+        iterations=run.iterations,
+        matvecs=system.matvecs,
+        seconds=time.perf_counter() - run.began,
+        relative_residual=relative,
+        residual_norm=float(np.ldexp(residual, system.rhs_exponent)),
+        method=method.name,
+        backend=backend.name,
+        precision=system.precision.name,
+        history=history,
+        rhs_exponent=system.rhs_exponent,
+        spectral_exponent=system.matrix_exponent + system.preconditioner_exponent,
+        evidence=evidence,
+        norms=(residual, solution, matrix_norm),
+        predicted_iterations=method.predicted_iterations(state, run.target / history[1][0]) if history[1] else None,
+        tolerance=run.target / rhs_norm if rhs_norm else run.options.rtol,
+        preconditioned=system.preconditioner is not None,
+    )
+    answer.reason = explain(answer, run, reason)
+    return answer
+
+
+def _best_of(run: _Run) -> tuple[Any, Any]:
+    """The last iterate, the best remembered one or the first guess: whichever has the smallest true residual."""
+    system, state = run.system, run.state
+    norm = _certify(run)
+    x = state.x
+    if run.best is not None and not norm <= run.best_norm:
+        work = system.accurate_residual(run.best, state.work)
+        if not norm <= system.backend.norm(work):
+            x, norm = run.best, system.backend.norm(work)
+    initial = run.watch.initial if run.watch is not None else math.inf
+    if not norm <= initial:
+        x, _ = system.initial()
+    return x, system.accurate_residual(x, state.work)
+
+
+def _leaves_range(run: _Run, x: Any, solution: float, shift: int) -> bool:
+    """Whether multiplying x by 2**shift may overflow, or lose digits that matter to underflow."""
+    if solution == 0 or not math.isfinite(solution):
+        return False
+    facts = run.system.precision
+    exponent = math.frexp(solution)[1] + shift
+    digits = 2 * round(-math.log2(facts.unit_roundoff))
+    return exponent > facts.largest_exponent - 1 or exponent - digits < facts.smallest_exponent

@@ -1,0 +1,110 @@
+"""What every operator offers: its shape, its products, and what is known of its entries."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..errors import InputError
+
+__all__ = ["Facts", "Operator"]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What one look at the entries of A tells.
+
+    Attributes
+    ----------
+    max_abs : float
+        Largest modulus of an entry, in the units of A; NaN where an entry is NaN.
+    row_norm : float
+        Largest 2-norm of a row: a lower bound of the spectral norm.
+    row_sum : float
+        Largest absolute row sum, the infinity norm: an upper bound of every eigenvalue's modulus (Gershgorin).
+    asymmetry : float
+        Largest modulus of a_ij - conj(a_ji).
+    lower, upper : bool
+        No nonzero above, below the diagonal.
+    diagonal_positive : bool
+        Every diagonal entry is real and positive.
+    dominant : bool
+        Every diagonal entry is larger in modulus than the sum of the others in its row.
+    empty_row : int
+        First row without a nonzero, or -1.
+    zero_diagonal : int
+        First row whose diagonal entry is zero, or -1.
+    """
+
+    max_abs: float
+    row_norm: float
+    row_sum: float
+    asymmetry: float
+    lower: bool
+    upper: bool
+    diagonal_positive: bool
+    dominant: bool
+    empty_row: int
+    zero_diagonal: int
+
+    def hermitian(self, unit_roundoff: float) -> bool:
+        """A equals its conjugate transpose but for what assembly in this precision may leave: 1e3 u of max_abs."""
+        return self.asymmetry <= 1e3 * unit_roundoff * self.max_abs
+
+
+class Operator(ABC):
+    """A square linear map of (n,) to (n,), held in the arrays of one library.
+
+    A subclass says how to multiply, and, where it has entries, hands them out as CSR. Operators never write to the
+    arrays they were made of.
+    """
+
+    kind: ClassVar[str]
+    library: str = "numpy"
+    shape: tuple[int, int]
+    dtype: np.dtype
+
+    @abstractmethod
+    def matvec(self, x: Any) -> Any:
+        """A x as a new vector, with this library's own product: the reference that compiled products are held to."""
+
+    @abstractmethod
+    def rescaled(self, exponent: int) -> Operator:
+        """2**exponent A, exactly, in arrays of its own."""
+
+    @abstractmethod
+    def astype(self, dtype: np.dtype) -> Operator:
+        """A in another working precision; itself when that is the one it has."""
+
+    @property
+    def entries(self) -> int:
+        """Number of stored coefficients that one product reads."""
+        return self.shape[0]
+
+    @property
+    def explicit(self) -> bool:
+        """Whether the entries can be had (``tocsr``)."""
+        return True
+
+    def tocsr(self) -> Any:
+        """The entries as a ``scipy.sparse.csr_array`` with sorted indices and no duplicates."""
+        raise InputError(f"A: the entries are needed, but a {self.kind} operator only multiplies; pass a matrix")
+
+    def diagonal(self) -> Any:
+        """The diagonal, (n,), in this library's arrays."""
+        raise InputError(f"A: the diagonal is needed, but a {self.kind} operator only multiplies; pass a matrix")
+
+    def facts(self) -> Facts | None:
+        """One look at the entries, or None where there are none to look at."""
+        from .facts import facts_of_csr
+
+        return facts_of_csr(self.tocsr()) if self.explicit else None
+
+    def __matmul__(self, x: Any) -> Any:
+        return self.matvec(x)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.shape[0]}x{self.shape[1]} {self.dtype}>"

@@ -1,0 +1,49 @@
+"""An operator that can only multiply: a SciPy LinearOperator, or any callable with a shape and a dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from .base import Operator
+
+__all__ = ["BlackBox"]
+
+
+class BlackBox(Operator):
+    """x -> multiply(x), scaled by a power of two when the units ask for it."""
+
+    kind = "matrix-free"
+
+    def __init__(
+        self,
+        multiply: Callable[[Any], Any],
+        shape: tuple[int, int],
+        dtype: Any,
+        library: str = "numpy",
+        exponent: int = 0,
+        convert: Callable[[Any], Any] = np.asarray,
+    ) -> None:
+        self.multiply, self.exponent, self.library, self.convert = multiply, exponent, library, convert
+        self.shape = (int(shape[0]), int(shape[1]))
+        self.dtype = np.dtype(dtype)
+
+    @property
+    def explicit(self) -> bool:
+        return False
+
+    def matvec(self, x: Any) -> Any:
+        result = self.convert(self.multiply(x)).reshape(-1)
+        if result.shape != x.shape:
+            raise InputError(f"A: its product with a vector of shape {tuple(x.shape)} has shape {tuple(result.shape)}")
+        return result * 2.0**self.exponent if self.exponent else result
+
+    def rescaled(self, exponent: int) -> BlackBox:
+        total = self.exponent + exponent
+        return BlackBox(self.multiply, self.shape, self.dtype, self.library, total, self.convert)
+
+    def astype(self, dtype: np.dtype) -> BlackBox:
+        return BlackBox(self.multiply, self.shape, dtype, self.library, self.exponent, self.convert)

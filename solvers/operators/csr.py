@@ -1,0 +1,62 @@
+"""Compressed sparse rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+
+from .base import Operator
+
+__all__ = ["CSR"]
+
+
+class CSR(Operator):
+    """A sparse matrix by rows.
+
+    Parameters
+    ----------
+    indptr, indices, data : ndarray
+        The usual three arrays: row i holds ``data[indptr[i]:indptr[i+1]]`` in columns ``indices[...]``. Columns must
+        be sorted and without duplicates; ``as_operator`` sees to that.
+    """
+
+    kind = "csr"
+
+    def __init__(self, indptr: Any, indices: Any, data: Any) -> None:
+        self.indptr, self.indices, self.data = indptr, indices, data
+        n = len(indptr) - 1
+        self.shape = (n, n)
+        self.dtype = data.dtype
+
+    @property
+    def entries(self) -> int:
+        return len(self.data)
+
+    def tocsr(self) -> Any:
+        matrix = sparse.csr_array((self.data, self.indices, self.indptr), shape=self.shape)
+        matrix.has_canonical_format = True
+        return matrix
+
+    def matvec(self, x: Any) -> Any:
+        return self.tocsr() @ x
+
+    def diagonal(self) -> Any:
+        return self.tocsr().diagonal()
+
+    def rescaled(self, exponent: int) -> CSR:
+        return CSR(self.indptr, self.indices, times_power_of_two(self.data, exponent))
+
+    def astype(self, dtype: np.dtype) -> CSR:
+        return self if dtype == self.dtype else CSR(self.indptr, self.indices, self.data.astype(dtype))
+
+
+def times_power_of_two(values: np.ndarray, exponent: int) -> np.ndarray:
+    """2**exponent times values, rounded once, real or complex."""
+    if values.dtype.kind == "c":
+        result = np.empty_like(values)
+        result.real = np.ldexp(values.real, exponent)
+        result.imag = np.ldexp(values.imag, exponent)
+        return result
+    return np.ldexp(values, exponent)

@@ -1,0 +1,106 @@
+"""A matrix that is a few diagonals: no index arrays, and half of them when it is symmetric."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+
+from ..errors import InputError
+from .base import Operator
+from .csr import CSR, times_power_of_two
+
+__all__ = ["Diagonals"]
+
+
+class Diagonals(Operator):
+    """A sparse matrix stored by diagonals.
+
+    Parameters
+    ----------
+    data : ndarray of shape (number of diagonals, n)
+        ``data[d, i]`` multiplies ``x[i + offsets[d]]`` in row i; entries that would reach beyond the ends are ignored.
+    offsets : sequence of int
+        Distances from the main diagonal, positive above it.
+    symmetric : bool
+        Store the upper half only: offsets start with 0 and are positive after it, and A equals its transpose.
+
+    Raises
+    ------
+    InputError
+        Where the shapes disagree, an offset is repeated, or a symmetric matrix is given lower diagonals or is complex.
+
+    Examples
+    --------
+    >>> import numpy as np, resolvent as rv
+    >>> A = rv.Diagonals(np.array([[2.0, 2, 2], [-1.0, -1, 0]]), [0, 1], symmetric=True)
+    >>> A.matvec(np.array([1.0, 2, 3]))
+    array([0., 0., 4.])
+    """
+
+    kind = "diagonals"
+
+    def __init__(self, data: Any, offsets: Any, symmetric: bool = False) -> None:
+        data = np.asarray(data)
+        offsets = np.asarray(offsets, dtype=np.int64)
+        if data.ndim != 2 or offsets.shape != data.shape[:1]:
+            raise InputError(
+                f"data: found shape {data.shape} for {offsets.size} offsets; wanted (len(offsets), n), a row a diagonal"
+            )
+        if np.unique(offsets).size != offsets.size:
+            raise InputError(f"offsets: {offsets.tolist()} repeats a diagonal")
+        if symmetric and (offsets.size == 0 or offsets[0] != 0 or np.any(offsets[1:] <= 0) or data.dtype.kind == "c"):
+            raise InputError("offsets: a symmetric (real) matrix is given by its main diagonal, then those above it")
+        self.data, self.offsets, self.symmetric = data, offsets, bool(symmetric)
+        n = data.shape[1]
+        self.shape = (n, n)
+        self.dtype = data.dtype
+
+    @property
+    def entries(self) -> int:
+        return int(self.data.size)
+
+    def tocsr(self) -> Any:
+        n = self.shape[0]
+        diagonals, offsets = [], []
+        for offset, values in zip(self.offsets.tolist(), self.data, strict=True):
+            if abs(offset) >= n:
+                continue
+            held = values[max(0, -offset) : n - max(0, offset)]
+            diagonals.append(held)
+            offsets.append(offset)
+            if self.symmetric and offset:
+                diagonals.append(held)
+                offsets.append(-offset)
+        matrix = sparse.diags_array(diagonals, offsets=offsets, shape=self.shape, dtype=self.dtype).tocsr()
+        matrix.sort_indices()
+        return matrix
+
+    def matvec(self, x: Any) -> Any:
+        n = self.shape[0]
+        result = np.zeros(n, dtype=np.result_type(self.dtype, x.dtype))
+        for offset, values in zip(self.offsets.tolist(), self.data, strict=True):
+            if abs(offset) >= n:
+                continue
+            rows = slice(max(0, -offset), n - max(0, offset))
+            columns = slice(max(0, offset), n - max(0, -offset))
+            result[rows] += values[rows] * x[columns]
+            if self.symmetric and offset:
+                result[columns] += values[rows] * x[rows]
+        return result
+
+    def diagonal(self) -> Any:
+        where = np.flatnonzero(self.offsets == 0)
+        return self.data[where[0]].copy() if where.size else np.zeros(self.shape[0], self.dtype)
+
+    def rescaled(self, exponent: int) -> Diagonals:
+        return Diagonals(times_power_of_two(self.data, exponent), self.offsets, self.symmetric)
+
+    def astype(self, dtype: np.dtype) -> Operator:
+        if dtype == self.dtype:
+            return self
+        if dtype.kind == "c" and self.symmetric:
+            matrix = self.tocsr()
+            return CSR(matrix.indptr, matrix.indices, matrix.data.astype(dtype))
+        return Diagonals(self.data.astype(dtype), self.offsets, self.symmetric)

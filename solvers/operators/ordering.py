@@ -1,0 +1,106 @@
+"""In which order a relaxation visits the rows: natural order by levels, or colours.
+
+Both are the same thing, a list of stages whose rows do not depend on each other. The levels of natural order give the
+iterates of the sequential sweep exactly; the colours of the graph give those of the reordered matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, SingularError
+from .base import Operator
+
+__all__ = ["Ordering", "Stage"]
+
+
+@dataclass
+class Stage:
+    """Some rows of A that may be relaxed together."""
+
+    backend: Any
+    rows: Any
+    block: Any
+    inverse_diagonal: Any
+
+    def relax(self, x: Any, b: Any, omega: float) -> Any:
+        """x_i + omega (b - A x)_i / a_ii in these rows."""
+        change = omega * self.inverse_diagonal * (b[self.rows] - self.block @ x)
+        return self.backend.add_at(x, self.rows, change)
+
+
+class Ordering:
+    """The stages of a relaxation of A.
+
+    Parameters
+    ----------
+    A : Operator with entries
+    order : {"natural", "multicolor"}
+        Natural: row after row, as written in textbooks. Multicolor: greedy colouring of the graph of A in natural
+        order, which is red-black on 5-point grids.
+
+    Raises
+    ------
+    InputError
+        For another name, or an operator without entries.
+    SingularError
+        Where a diagonal entry is zero.
+    """
+
+    def __init__(self, A: Operator, order: str = "natural") -> None:
+        if order not in ("natural", "multicolor"):
+            raise InputError(f'order: found {order!r}; wanted "natural" or "multicolor"')
+        self.operator, self.order = A, order
+        self.matrix = A.tocsr()
+        diagonal = self.matrix.diagonal()
+        zero = np.flatnonzero(diagonal == 0)
+        if zero.size:
+            raise SingularError(f"A: the diagonal entry of row {zero[0]} is zero, and relaxation divides by it")
+        self.inverse_diagonal = 1 / diagonal
+        self._stages: dict[Any, list[Stage]] = {}
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """The stage of each row, (n,)."""
+        from ..backends.kernels.sweeps import colors, levels
+
+        number = levels if self.order == "natural" else colors
+        pattern = self._symmetric_pattern
+        return number(pattern.indptr, pattern.indices)
+
+    @cached_property
+    def rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row numbers by stage, and where each stage starts: (n,) and (stages + 1,)."""
+        order = np.argsort(self.numbers, kind="stable")
+        starts = np.searchsorted(self.numbers[order], np.arange(self.count + 1))
+        return order, starts
+
+    @property
+    def count(self) -> int:
+        """Number of stages: 2 for red-black, n where every row waits for the one before."""
+        return int(self.numbers.max()) + 1 if self.numbers.size else 0
+
+    @cached_property
+    def _symmetric_pattern(self) -> Any:
+        ones = self.matrix.copy()
+        ones.data = np.ones(ones.nnz, np.float32)
+        pattern = (ones + ones.T).tocsr()
+        pattern.sort_indices()
+        return pattern
+
+    def stages(self, backend: Any, reverse: bool) -> Iterator[Stage]:
+        """The stages in order, their rows of A in the arrays of a backend."""
+        key = backend.name
+        if key not in self._stages:
+            order, starts = self.rows
+            self._stages[key] = []
+            for low, high in zip(starts[:-1], starts[1:], strict=True):
+                rows = order[low:high]
+                parts = backend.stage_arrays(rows, self.matrix[rows], self.inverse_diagonal[rows])
+                self._stages[key].append(Stage(backend, *parts))
+        return reversed(self._stages[key]) if reverse else iter(self._stages[key])

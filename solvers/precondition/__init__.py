@@ -1,0 +1,17 @@
+"""Preconditioners: approximations of the inverse, passed to a solver as ``M=``."""
+
+from .base import BoundPreconditioner, Preconditioner
+from .jacobi import JacobiPreconditioner, jacobi
+from .polynomial import PolynomialPreconditioner, polynomial
+from .ssor import SSORPreconditioner, ssor
+
+__all__ = [
+    "BoundPreconditioner",
+    "JacobiPreconditioner",
+    "PolynomialPreconditioner",
+    "Preconditioner",
+    "SSORPreconditioner",
+    "jacobi",
+    "polynomial",
+    "ssor",
+]

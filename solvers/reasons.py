@@ -1,0 +1,92 @@
+"""Why a solve ended as it did, in sentences that say what to do."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from .solution import Solution, Status
+
+__all__ = ["explain"]
+
+
+def explain(solution: Solution, run: Any, reason: str) -> str:
+    """The reason of a finished solve; ``reason`` is what the driver or the method said already."""
+    lines = list(getattr(run.state, "notes", ()))
+    if run.state is not None and (description := run.method.describe(run.state)):
+        lines.insert(0, description)
+    said = reason or _SENTENCES[solution.status](solution, run)
+    if solution.status is Status.OVERFLOW:
+        said = _overflow(solution, run)
+    return " ".join([said, *lines])
+
+
+def _converged(solution: Solution, run: Any) -> str:
+    return (
+        f"The true residual is {solution.relative_residual:.2e} of ||b||, at most the {solution.tolerance:.2e} asked "
+        f"for, after {solution.iterations} iterations of {run.method.name}."
+    )
+
+
+def _max_iterations(solution: Solution, run: Any) -> str:
+    left = run.watch.iterations_to(run.target) if run.watch is not None else math.inf
+    advice = (
+        f"at the observed rate of {run.watch.rate:.4f} an iteration about {left:.0f} more are needed"
+        if math.isfinite(left)
+        else "the residual was not falling"
+    )
+    return (
+        f"After {solution.iterations} iterations the residual is {solution.relative_residual:.2e} of ||b||, not the "
+        f"{solution.tolerance:.2e} asked for; {advice}. Raise maxiter, precondition (rv.precondition), or try another "
+        "method."
+    )
+
+
+def _stagnated(solution: Solution, run: Any) -> str:
+    u = solution.unit_roundoff
+    eta = solution.backward_error
+    condition = solution.condition
+    known = (
+        f" (condition at least {condition:.1e}, so x may be off by {min(1.0, condition * u):.0e})" if condition else ""
+    )
+    wider = (
+        "Use float64, or ask for less."
+        if solution.precision in ("float32", "complex64")
+        else "Ask for less, or precondition so that ||A|| ||x|| is nearer to ||b||."
+    )
+    return (
+        f"{solution.precision} can do no better: the residual stopped at {solution.relative_residual:.2e} of ||b||, a "
+        f"backward error of {eta / u:.1f} u{known}, short of the {solution.tolerance:.2e} asked for. {wider}"
+    )
+
+
+def _diverged(solution: Solution, run: Any) -> str:
+    return (
+        f"The residual of {run.method.name} grew without limit; x is the best iterate, with a residual of "
+        f"{solution.relative_residual:.2e} of ||b||. {run.method.when_diverging}"
+    )
+
+
+def _overflow(solution: Solution, run: Any) -> str:
+    return (
+        f"In these units the solution leaves the range of {solution.precision}: it was found, but cannot be written "
+        "down. Rescale A or b."
+    )
+
+
+def _breakdown(solution: Solution, run: Any) -> str:
+    return f"{run.method.name} broke down."
+
+
+_SENTENCES = {
+    Status.CONVERGED: _converged,
+    Status.MAX_ITERATIONS: _max_iterations,
+    Status.STAGNATED: _stagnated,
+    Status.DIVERGED: _diverged,
+    Status.OVERFLOW: _overflow,
+    Status.BREAKDOWN: _breakdown,
+    Status.TIME_LIMIT: _max_iterations,
+    Status.INTERRUPTED: _max_iterations,
+    Status.STOPPED: _max_iterations,
+    Status.INFEASIBLE: _breakdown,
+}

@@ -1,0 +1,161 @@
+"""From a call to a Solution: one system, or each system of a batch, through the driver; then the warning."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from typing import Any
+
+import numpy as np
+
+from .backends import choose_backend
+from .errors import ConvergenceWarning, InputError, NotHermitianError
+from .iterate import iterate
+from .method import Method
+from .solution import Solution, Status
+from .stopping import Options
+from .system import LinearSystem
+
+__all__ = ["check_fits", "solve_with"]
+
+
+def solve_with(
+    method: Method, A: Any, b: Any, *, x0: Any = None, M: Any = None, options: Options, backend: Any = None
+) -> Solution:
+    """Solve with one method, and warn when it did not converge.
+
+    Parameters
+    ----------
+    method : Method
+    A, b, x0, M, backend :
+        As in ``LinearSystem``; A may be a batch (..., n, n), and b may hold several right-hand sides.
+    options : Options
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from resolvent.solvers.cg import CG
+    >>> from resolvent.solvers.run import solve_with
+    >>> from resolvent.solvers.stopping import Options
+    >>> solve_with(CG(), np.eye(3), np.ones(3), options=Options()).x
+    array([1., 1., 1.])
+    """
+
+    def one(matrix: Any, rhs: Any, guess: Any) -> Solution:
+        system = LinearSystem(matrix, rhs, x0=guess, M=M, backend=backend)
+        check_fits(method, system)
+        return iterate(system, method, options)
+
+    return solve_each(one, A, b, x0, backend)
+
+
+def solve_each(one: Any, A: Any, b: Any, x0: Any, backend: Any) -> Solution:
+    """Apply ``one(A, b, x0)`` to a system or to each system of a batch, and warn of what did not converge."""
+    shape, size = getattr(A, "shape", None), getattr(b, "shape", None)
+    if size is None or (shape is None and not callable(A)):
+        chosen = choose_backend(backend, A, b, x0)
+        b = chosen.vector(b, "b")
+        size = b.shape
+        if shape is None and not callable(A):
+            A = np.asarray(A) if chosen.library == "numpy" else A
+            shape = A.shape
+    single = (shape is None or len(shape) == 2) and len(size) <= 2 and (len(size) < 2 or size[1] == 1)
+    solution = one(A, b, x0) if single else _batch(one, A, b, x0, tuple(shape or ()))
+    if not solution.converged:
+        _warn(solution)
+    return solution
+
+
+def check_fits(method: Method, system: LinearSystem) -> None:
+    """Refuse a matrix whose entries show that the method's theory does not hold for it."""
+    if method.needs_hermitian and system.hermitian is False and system.facts is not None:
+        ratio = system.facts.asymmetry / system.facts.max_abs
+        raise NotHermitianError(
+            f"A: {method.name} needs a symmetric (complex: Hermitian) matrix, but A and its transpose differ by "
+            f"{ratio:.1e} of the largest entry; rv.solve chooses a method that fits"
+        )
+    if system.preconditioner is not None and not method.takes_preconditioner:
+        raise InputError(f"M: {method.name} is itself a relaxation and takes no preconditioner")
+
+
+def _batch(one: Any, A: Any, b: Any, x0: Any, shape: tuple[int, ...]) -> Solution:
+    """Each system by itself: its own stopping, its own reason, and a finished one no longer changes."""
+    lead, n = shape[:-2], shape[-1]
+    size = tuple(b.shape)
+    if lead and size == shape[:-1]:
+        columns: tuple[int, ...] = ()
+    elif len(size) >= 2 and size[-2] == n and size[:-2] == lead:
+        columns = size[-1:]
+    else:
+        raise InputError(
+            f"b: found shape {size} for A of shape {shape}; wanted {shape[:-1]} (a vector a system) or "
+            f"{(*shape[:-1], 'k')} (k right-hand sides a system)"
+        )
+    if x0 is not None and tuple(x0.shape) != size:
+        raise InputError(f"x0: found shape {tuple(x0.shape)}; wanted {size}, the shape of b")
+    systems = []
+    for index in np.ndindex(*lead, *columns):
+        at, column = index[: len(lead)], index[len(lead) :]
+        where = (*at, slice(None), *column)
+        matrix = A[at] if lead else A
+        systems.append(one(matrix, b[where], None if x0 is None else x0[where]))
+    return _stacked(tuple(systems), lead, columns, b)
+
+
+def _stacked(systems: tuple[Solution, ...], lead: tuple[int, ...], columns: tuple[int, ...], b: Any) -> Solution:
+    """The solutions of a batch as one."""
+    if not systems:
+        return Solution(
+            b,
+            Status.CONVERGED,
+            "The batch is empty.",
+            0,
+            0,
+            0.0,
+            np.zeros((*lead, *columns)),
+            np.zeros(0),
+            "",
+            "",
+            "float64",
+        )
+    first = systems[0]
+    backend = choose_backend(None, first.x)
+    x = backend.stack([system.x for system in systems], (*lead, *columns), bool(columns))
+    failed = [index for index, system in enumerate(systems) if not system.converged]
+    if failed:
+        at = tuple(int(k) for k in np.unravel_index(failed[0], (*lead, *columns)))
+        reason = (
+            f"{len(failed)} of {len(systems)} systems did not converge; the first, {at}: {systems[failed[0]].reason}"
+        )
+    else:
+        reason = f"All {len(systems)} systems converged."
+
+    def gathered(name: str) -> np.ndarray:
+        return np.array([getattr(system, name) for system in systems]).reshape(*lead, *columns)
+
+    return Solution(
+        x=x,
+        status=systems[failed[0]].status if failed else Status.CONVERGED,
+        reason=reason,
+        iterations=gathered("iterations"),
+        matvecs=gathered("matvecs"),
+        seconds=sum(system.seconds for system in systems),
+        relative_residual=gathered("relative_residual"),
+        residual_norm=gathered("residual_norm"),
+        method=first.method,
+        backend=first.backend,
+        precision=first.precision,
+        tolerance=first.tolerance,
+        systems=systems,
+    )
+
+
+def _warn(solution: Solution) -> None:
+    """Warn at the line outside this package that asked for the solve."""
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    frame, level = sys._getframe(1), 1
+    inside = tuple(os.path.join(here, part) for part in ("solvers", "gpu", "gallery"))
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(f"{solution.status.value}: {solution.reason}", ConvergenceWarning, stacklevel=level + 1)

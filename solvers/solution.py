@@ -1,0 +1,199 @@
+"""The one result type: the solution, how it was reached, and everything one may ask about it."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..precision import precision_facts
+from .errors import ConvergenceError
+from .spectrum import RitzValues, SpectralEvidence, ritz_values
+
+__all__ = ["Solution", "Status"]
+
+
+class Status(enum.Enum):
+    """How a solve ended. Only CONVERGED says that the tolerance is met, by a residual recomputed from x itself."""
+
+    CONVERGED = "converged"
+    MAX_ITERATIONS = "iteration limit reached"
+    STAGNATED = "accuracy limit of this precision reached"
+    BREAKDOWN = "the method broke down"
+    DIVERGED = "diverged"
+    INFEASIBLE = "no method here fits, or no solution exists"
+    OVERFLOW = "the solution is out of range"
+    TIME_LIMIT = "time limit reached"
+    INTERRUPTED = "interrupted"
+    STOPPED = "stopped by the callback"
+
+
+@dataclass(eq=False)
+class Solution:
+    """What a solve returns.
+
+    Attributes
+    ----------
+    x : array
+        The solution, in b's shape; without convergence the best iterate met.
+    status : Status
+    reason : str
+        Sentences: what was done, why it ended so, and what to do about it.
+    iterations, matvecs : int
+        Iterations, and products with A in all of them, checks included.
+    seconds : float
+    relative_residual : float
+        ``||b - A x|| / ||b||``, recomputed from x, accumulated in more than working precision where possible.
+    residual_norm : float
+        ``||b - A x||`` in the units of b.
+    method, backend, precision : str
+    history : list of (iteration, residual norm)
+        As the method carried it, in internal units; see ``residual_norms``.
+    systems : tuple of Solution
+        One for each system of a batch; empty for a single system.
+    """
+
+    x: Any
+    status: Status
+    reason: str
+    iterations: Any
+    matvecs: Any
+    seconds: float
+    relative_residual: Any
+    residual_norm: Any
+    method: str
+    backend: str
+    precision: str
+    history: tuple[Any, Any] = ((), ())
+    rhs_exponent: int = 0
+    spectral_exponent: int = 0
+    evidence: SpectralEvidence | None = None
+    norms: tuple[float, float, float] = (math.nan, math.nan, math.nan)
+    predicted_iterations: int | None = None
+    tolerance: float = math.nan
+    preconditioned: bool = False
+    systems: tuple[Solution, ...] = field(default=(), repr=False)
+
+    @property
+    def converged(self) -> bool:
+        """Whether ``||b - A x|| <= max(rtol ||b||, atol)`` was verified, for every system of a batch."""
+        return self.status is Status.CONVERGED
+
+    def raise_for_status(self) -> Solution:
+        """Itself when converged, otherwise a ``ConvergenceError`` with the reason."""
+        if not self.converged:
+            raise ConvergenceError(f"{self.status.value}: {self.reason}")
+        return self
+
+    @property
+    def residual_norms(self) -> np.ndarray:
+        """Residual norms at ``residual_iterations``, in the units of b, as the method carried them."""
+        return np.ldexp(np.asarray(self.history[1], dtype=np.float64), self.rhs_exponent)
+
+    @property
+    def residual_iterations(self) -> np.ndarray:
+        """The iterations at which the residual norm was known."""
+        return np.asarray(self.history[0], dtype=np.int64)
+
+    @cached_property
+    def ritz(self) -> RitzValues | None:
+        """Extreme Ritz values of A (of M A with a preconditioner), or None where no coefficients tell."""
+        if self.evidence is None:
+            return None
+        scale = self.spectral_exponent
+        found = ritz_values(self.evidence.alphas, self.evidence.betas)
+        if found is None:
+            return None
+        values = (found.smallest, found.largest, found.smallest_error, found.largest_error)
+        return RitzValues(*(float(np.ldexp(value, scale)) for value in values))
+
+    @cached_property
+    def spectrum(self) -> tuple[float, float] | None:
+        """Smallest and largest eigenvalue as far as they showed: estimates from inside, or the Chebyshev interval."""
+        if self.ritz is not None:
+            return self.ritz.smallest, self.ritz.largest
+        if self.evidence is not None and self.evidence.interval is not None:
+            low, high = np.ldexp(self.evidence.interval, self.spectral_exponent)
+            return float(low), float(high)
+        return None
+
+    @property
+    def condition(self) -> float | None:
+        """Estimate of the condition number in the 2-norm of A (of M A with a preconditioner): a lower bound."""
+        if self.spectrum is None:
+            return None
+        low, high = self.spectrum
+        return high / low if low > 0 else math.inf
+
+    @cached_property
+    def backward_error(self) -> Any:
+        """Normwise backward error ``||b - A x|| / (||A|| ||x|| + ||b||)`` (Rigal & Gaches 1967).
+
+        ||A|| is estimated from below, by the largest row norm or Ritz value, so that the error is never understated.
+        Without an estimate the term is left out.
+        """
+        if self.systems:
+            return np.array([system.backward_error for system in self.systems])
+        residual, solution, matrix = self.norms
+        if not self.preconditioned and self.ritz is not None:
+            matrix = max(matrix, float(np.ldexp(self.ritz.largest, -self.spectral_exponent)))
+        rhs = residual / self.relative_residual if self.relative_residual else 1.0
+        if residual == 0:
+            return 0.0
+        return residual / (matrix * solution + rhs)
+
+    @property
+    def unit_roundoff(self) -> float:
+        """u of the working precision."""
+        return precision_facts(self.precision).unit_roundoff
+
+    @cached_property
+    def error_bound(self) -> float | None:
+        """Bound of ``||x - A^{-1} b|| / ||x||``: the residual over the smallest eigenvalue; None without a bound for that.
+
+        It stands on the smallest Ritz value once its error bar is under a tenth of it, or on the interval that the
+        caller gave to Chebyshev, and holds for Hermitian A.
+        """
+        residual, solution, _ = self.norms
+        if self.preconditioned or not solution > 0 or self.evidence is None:
+            return None
+        smallest = 0.0
+        ritz = self.ritz
+        if ritz is not None and ritz.smallest_error <= 0.1 * ritz.smallest:
+            smallest = float(np.ldexp(ritz.smallest - ritz.smallest_error, -self.spectral_exponent))
+        elif self.evidence.given and self.evidence.interval is not None:
+            smallest = self.evidence.interval[0]
+        return residual / (smallest * solution) if smallest > 0 else None
+
+    def __str__(self) -> str:
+        from .report import report
+
+        return report(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Solution {self.status.name} by {self.method} in {self.iterations} iterations, relative residual "
+            f"{np.max(self.relative_residual, initial=0.0):.2e}>"
+        )
+
+    def plot(self, axes: Any = None, *, file: Any = None) -> Any:
+        """Residual history as a figure (needs matplotlib); saved when ``file`` is given.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes, optional
+            Where to draw; a new figure when absent.
+        file : path, optional
+            PNG, PDF or SVG to write; the data are saved beside it as CSV.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        from .report import plot
+
+        return plot(self, axes, file)

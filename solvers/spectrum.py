@@ -1,0 +1,142 @@
+"""What Lanczos coefficients tell of a spectrum: extreme eigenvalues with error bars, from inside."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .system import LinearSystem
+
+__all__ = ["RitzValues", "SpectralEvidence", "estimate_spectrum", "ritz_values"]
+
+
+@dataclass(frozen=True)
+class RitzValues:
+    """The extreme eigenvalues of the Lanczos matrix T_k.
+
+    Attributes
+    ----------
+    smallest, largest : float
+        They lie inside the spectrum: smallest >= lambda_min, largest <= lambda_max, up to roundoff.
+    smallest_error, largest_error : float
+        Residual of the Ritz pair: an eigenvalue of A lies within this distance (Paige 1971).
+    """
+
+    smallest: float
+    largest: float
+    smallest_error: float
+    largest_error: float
+
+
+@dataclass(frozen=True)
+class SpectralEvidence:
+    """What a method learnt of the spectrum on its way.
+
+    Attributes
+    ----------
+    alphas, betas : sequence of float
+        Step lengths and ratios of conjugate gradients; empty where there were none.
+    interval : (float, float) or None
+        The interval a Chebyshev method worked with and whose bound held.
+    given : bool
+        The interval was the caller's.
+    """
+
+    alphas: Any = ()
+    betas: Any = ()
+    interval: tuple[float, float] | None = None
+    given: bool = False
+
+
+def ritz_values(alphas: Any, betas: Any) -> RitzValues | None:
+    """Extreme Ritz values out of the coefficients of conjugate gradients.
+
+    T_11 = 1/alpha_1, T_jj = 1/alpha_j + beta_{j-1}/alpha_{j-1}, T_{j,j+1} = sqrt(beta_j)/alpha_j (Saad 2003, 6.7.3).
+    Cost O(k log k) for k coefficients. With a preconditioner they belong to M A.
+
+    Parameters
+    ----------
+    alphas, betas : array_like of shape (k,)
+
+    Examples
+    --------
+    >>> from resolvent.solvers.spectrum import ritz_values
+    >>> ritz_values([0.5], [0.0]).largest
+    2.0
+    """
+    alphas, betas = np.asarray(alphas, dtype=np.float64), np.asarray(betas, dtype=np.float64)
+    usable = int(np.argmin(np.append(np.isfinite(alphas) & (alphas > 0) & np.isfinite(betas) & (betas >= 0), False)))
+    if usable == 0:
+        return None
+    unit = math.frexp(alphas[0])[1]
+    alphas = np.ldexp(alphas[:usable], -unit)
+    betas = betas[:usable]
+    diagonal = 1 / alphas
+    diagonal[1:] += betas[:-1] / alphas[:-1]
+    off = np.sqrt(betas) / alphas
+    if not (np.isfinite(diagonal).all() and np.isfinite(off).all()):
+        return None
+    if usable == 1:
+        low = high = diagonal[0]
+        low_error = high_error = off[0]
+    else:
+        from scipy.linalg import eigh_tridiagonal
+
+        # Only the ends are asked for: bisection and inverse iteration on them, O(k) each.
+        ends = [
+            eigh_tridiagonal(diagonal, off[:-1], select="i", select_range=(index, index)) for index in (0, usable - 1)
+        ]
+        (low, high), vectors = (values[0] for values, _ in ends), [vector[-1, 0] for _, vector in ends]
+        low_error, high_error = (abs(off[-1] * vector) for vector in vectors)
+    scaled = np.ldexp([low, high, low_error, high_error], -unit)
+    return RitzValues(*(float(value) for value in scaled))
+
+
+def estimate_spectrum(system: LinearSystem, steps: int, seed: int = 0) -> tuple[RitzValues | None, str]:
+    """Lanczos on A (or M A) from a random start, by way of conjugate gradients.
+
+    Parameters
+    ----------
+    system : LinearSystem
+    steps : int
+        At most this many; stops when the recurrence breaks down or ends.
+    seed : int
+        Of the start vector, so that the same system gives the same bits.
+
+    Returns
+    -------
+    RitzValues or None, and what broke it ("" for nothing): "indefinite" where p^H A p <= 0 was met.
+
+    Notes
+    -----
+    Cost: one matvec, 11 passes and 2 reductions a step.
+    """
+    backend = system.backend
+    start = np.random.default_rng(seed).standard_normal(system.n)
+    r = backend.from_numpy(start, system.dtype)
+    z = system.precondition(r, system.vector())
+    p, q, x = backend.copy(z), system.vector(), system.vector()
+    rho = backend.dot(r, z).real
+    first = rho
+    alphas: list[float] = []
+    betas: list[float] = []
+    for _ in range(min(steps, system.n)):
+        q, curvature = system.matvec_dot(p, q)
+        if not math.isfinite(curvature) or not math.isfinite(rho):
+            return None, "not finite"
+        if curvature <= 0 or rho <= 0:
+            return ritz_values(alphas, betas), "indefinite" if rho > 1e-20 * first else ""
+        alpha = rho / curvature
+        x, r, _ = backend.descend(alpha, p, q, x, r)
+        z = system.precondition(r, z)
+        rho, before = backend.dot(r, z).real, rho
+        alphas.append(alpha)
+        betas.append(max(rho / before, 0.0))
+        if rho <= first * (4 * system.precision.unit_roundoff) ** 2:
+            break
+        p = backend.axpby(1.0, z, betas[-1], p)
+    return ritz_values(alphas, betas), ""

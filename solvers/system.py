@@ -1,0 +1,200 @@
+"""A linear system, checked once, in units in which nothing can overflow.
+
+Internally the right-hand side is divided by a power of two so that its largest entry lies in [1, 2), and A likewise
+where its entries are so large or small that products with it could leave the range. Powers of two change no digit, so
+the iterates are the same bits in any units; the solution is multiplied back at the end.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ..precision import precision_facts, working_dtype
+from .backends import Backend, choose_backend
+from .errors import InputError
+from .operators import Facts, Operator
+from .precondition.base import BoundPreconditioner, as_preconditioner
+
+__all__ = ["LinearSystem"]
+
+
+class LinearSystem:
+    """A x = b on one backend.
+
+    Parameters
+    ----------
+    A : anything that ``as_operator`` or its sister in another backend takes, (n, n)
+    b : array_like of shape (n,) or (n, 1)
+    x0 : array_like like b, optional
+        First guess; zero when absent. Never written to.
+    M : preconditioner, optional
+        Approximates the inverse of A: a ``Preconditioner``, a matrix, a LinearOperator or a callable.
+    backend : str or Backend, optional
+        By default "numba" for NumPy arrays, otherwise the library of the arrays.
+
+    Attributes
+    ----------
+    operator : Operator
+        2**-matrix_exponent A, in the storage the backend prefers.
+    rhs : vector
+        2**-rhs_exponent b, a copy.
+    rhs_norm : float
+        Norm of ``rhs``.
+    facts : Facts or None
+        What the entries of ``operator`` tell.
+    matvecs : int
+        Products with A so far.
+
+    Raises
+    ------
+    InputError
+        For shapes that do not fit, NaN or infinite entries, an empty right-hand side for a nonempty matrix.
+    BackendError
+        For arrays of different libraries.
+    """
+
+    def __init__(self, A: Any, b: Any, *, x0: Any = None, M: Any = None, backend: str | Backend | None = None) -> None:
+        self.backend = choose_backend(backend, A, b, x0)
+        given = self.backend.operator(A)
+        n = given.shape[0]
+        vector = self._vector(b, "b", n)
+        guess = None if x0 is None else self._vector(x0, "x0", n)
+        dtypes = [given.dtype, self.backend.numpy_dtype(vector)]
+        if guess is not None:
+            dtypes.append(self.backend.numpy_dtype(guess))
+        self.dtype = working_dtype(*dtypes)
+        self.precision = precision_facts(self.dtype)
+        self.column = getattr(b, "ndim", 1) == 2
+        self.n, self.matvecs, self.preconditioner_calls = n, 0, 0
+
+        operator = given.astype(self.dtype)
+        known = self.backend.facts(operator) if n else None
+        self.matrix_exponent = 0
+        if known is not None:
+            self._check_entries(operator, known)
+            exponent = _exponent(known.max_abs)
+            if abs(exponent) > self.precision.comfortable_exponent:
+                operator, self.matrix_exponent = operator.rescaled(-exponent), exponent
+                known = self.backend.facts(operator)
+        self.facts: Facts | None = known
+        self.operator: Operator = self.backend.prepare(operator) if n else operator
+
+        largest = self.backend.max_abs(vector)
+        if not math.isfinite(largest):
+            raise InputError(f"b: entry {self._first_bad(vector)} is not finite")
+        self.zero_rhs = largest == 0
+        exponent = _exponent(largest)
+        if guess is not None and not self.zero_rhs:
+            size = self.backend.max_abs(guess)
+            if not math.isfinite(size):
+                raise InputError(f"x0: entry {self._first_bad(guess)} is not finite")
+            scale = 0 if known is None else _exponent(known.max_abs) + self.matrix_exponent
+            if size > 0:
+                exponent = max(exponent, _exponent(size) + scale)
+        self.rhs_exponent = exponent
+        self.rhs = self.backend.ldexp(self.backend.copy(vector, self.dtype), -exponent)
+        self.rhs_norm = self.backend.norm(self.rhs)
+        self.guess = guess
+        self.preconditioner: BoundPreconditioner | None = None
+        self.preconditioner_exponent = 0
+        if M is not None:
+            self.preconditioner = as_preconditioner(M, self.backend, n).bind(self.backend, self.dtype)
+
+    # What the methods use.
+
+    @property
+    def hermitian(self) -> bool | None:
+        """A equals its conjugate transpose; None where the entries are not to be had."""
+        return None if self.facts is None else self.facts.hermitian(self.precision.unit_roundoff)
+
+    def initial(self) -> tuple[Any, Any]:
+        """The first guess and its residual, new vectors."""
+        if self.guess is None:
+            return self.backend.zeros(self.n, self.dtype), self.backend.copy(self.rhs)
+        x = self.backend.copy(self.guess, self.dtype)
+        x = self.backend.ldexp(x, self.matrix_exponent - self.rhs_exponent)
+        r = self.backend.zeros(self.n, self.dtype)
+        return x, self.accurate_residual(x, r)
+
+    def vector(self) -> Any:
+        """A new vector."""
+        return self.backend.zeros(self.n, self.dtype)
+
+    def matvec(self, x: Any, out: Any) -> Any:
+        """A x."""
+        self.matvecs += 1
+        return self.backend.matvec(self.operator, x, out)
+
+    def matvec_dot(self, p: Any, q: Any) -> tuple[Any, float]:
+        """A p and the real part of p^H A p."""
+        self.matvecs += 1
+        return self.backend.matvec_dot(self.operator, p, q)
+
+    def residual(self, x: Any, out: Any) -> Any:
+        """b - A x in working precision."""
+        self.matvecs += 1
+        return self.backend.residual(self.operator, x, self.rhs, out)
+
+    def accurate_residual(self, x: Any, out: Any) -> Any:
+        """b - A x, accumulated in more than working precision where the backend can."""
+        self.matvecs += 1
+        return self.backend.accurate_residual(self.operator, x, self.rhs, out)
+
+    def precondition(self, r: Any, out: Any) -> Any:
+        """M r, or r itself without a preconditioner.
+
+        The result is scaled by the power of two that makes the first one of size one: no method depends on the scale
+        of M, and inner products with it could otherwise leave the range.
+        """
+        if self.preconditioner is None:
+            return r
+        z = self.preconditioner.apply(r, out)
+        if self.preconditioner_calls == 0:
+            largest = self.backend.max_abs(z)
+            if math.isfinite(largest) and largest > 0:
+                exponent = _exponent(largest)
+                if abs(exponent) > self.precision.comfortable_exponent:
+                    self.preconditioner_exponent = exponent
+        self.preconditioner_calls += 1
+        return self.backend.ldexp(z, -self.preconditioner_exponent) if self.preconditioner_exponent else z
+
+    # Back to the caller's units.
+
+    def unscaled(self, x: Any, copy: bool = True) -> Any:
+        """x in the caller's units and shape."""
+        x = self.backend.ldexp(self.backend.copy(x) if copy else x, self.rhs_exponent - self.matrix_exponent)
+        return x.reshape(-1, 1) if self.column else x
+
+    def rescaled(self, x: Any) -> Any:
+        """The inverse of ``unscaled``."""
+        return self.backend.ldexp(self.backend.copy(x.reshape(-1)), self.matrix_exponent - self.rhs_exponent)
+
+    def _vector(self, b: Any, name: str, n: int) -> Any:
+        vector = self.backend.vector(b, name)
+        shape = tuple(vector.shape)
+        if shape not in ((n,), (n, 1)):
+            raise InputError(f"{name}: found shape {shape}; wanted ({n},), the size of A")
+        try:
+            working_dtype(self.backend.numpy_dtype(vector))
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from None
+        return vector.reshape(-1) if len(shape) == 2 else vector
+
+    def _check_entries(self, operator: Operator, known: Facts) -> None:
+        if not math.isfinite(known.max_abs):
+            matrix = operator.tocsr()
+            at = int(np.flatnonzero(~np.isfinite(matrix.data))[0])
+            row = int(np.searchsorted(matrix.indptr, at, side="right")) - 1
+            value = matrix.data[at]
+            raise InputError(f"A: entry ({row}, {int(matrix.indices[at])}) is {value}; wanted finite entries")
+
+    def _first_bad(self, vector: Any) -> int:
+        return int(np.flatnonzero(~np.isfinite(self.backend.to_numpy(vector)))[0])
+
+
+def _exponent(size: float) -> int:
+    """The e with 2**e <= size < 2**(e + 1); 0 for 0."""
+    return math.frexp(size)[1] - 1 if size else 0

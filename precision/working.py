@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-__all__ = ["PrecisionFacts", "precision_facts", "supported_dtypes", "working_dtype"]
+__all__ = ["PrecisionFacts", "precision_facts", "supported_dtypes", "times_power_of_two", "working_dtype"]
 
 supported_dtypes = tuple(np.dtype(name) for name in ("float32", "float64", "complex64", "complex128"))
 
@@ -37,7 +38,7 @@ class PrecisionFacts:
     comfortable_exponent: int
 
 
-@lru_cache(maxsize=None)
+@cache
 def precision_facts(dtype: Any) -> PrecisionFacts:
     """Facts of a working precision.
 
@@ -97,3 +98,18 @@ def working_dtype(*dtypes: Any) -> np.dtype:
             )
     result = np.result_type(np.float32, *(np.float64 if kind.kind in "biu" else kind for kind in kinds))
     return np.dtype(result)
+
+
+def times_power_of_two(value: float, exponent: int) -> float:
+    """2**exponent value, rounded once; infinite where it is too large.
+
+    Examples
+    --------
+    >>> from resolvent.precision import times_power_of_two
+    >>> times_power_of_two(3.0, -1), times_power_of_two(1.0, 5000)
+    (1.5, inf)
+    """
+    try:
+        return math.ldexp(value, exponent)
+    except OverflowError:
+        return math.copysign(math.inf, value)

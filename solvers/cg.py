@@ -41,8 +41,8 @@ class CG(Method):
     needs_hermitian: ClassVar[bool] = True
 
     def start(self, system: LinearSystem) -> CGState:
-        x, r = system.initial()
-        state = CGState(x=x, work=system.vector(), residual_norm=system.backend.norm(r), r=r)
+        x, r, norm = system.initial()
+        state = CGState(x=x, work=system.vector(), residual_norm=norm, r=r)
         self._begin(system, state)
         return state
 
@@ -66,7 +66,7 @@ class CG(Method):
         backend, s = system.backend, state
         s.work, curvature = system.matvec_dot(s.p, s.work)
         if not curvature > 0:
-            raise _no_curvature(curvature, len(s.alphas))
+            raise _no_curvature(system, s, curvature)
         alpha = s.rho / curvature
         s.x, s.r, s.residual_norm = backend.descend(alpha, s.p, s.work, s.x, s.r)
         s.z = system.precondition(s.r, s.z)
@@ -95,13 +95,17 @@ class CG(Method):
         return None if self.flexible else SpectralEvidence(alphas, betas)
 
 
-def _no_curvature(curvature: float, iteration: int) -> Breakdown:
+def _no_curvature(system: LinearSystem, state: CGState, curvature: float) -> Breakdown:
+    """Why p^H A p is not positive: NaN, a singular A (up to rounding), or an indefinite one."""
     if not math.isfinite(curvature):
         return Breakdown("A product with A was not finite: the operator returned NaN or infinity.")
-    if curvature == 0:
+    iteration = len(state.alphas)
+    norm = system.facts.row_norm if system.facts is not None else 1 / max(state.alphas, default=math.inf)
+    rounding = 10 * system.precision.unit_roundoff * system.n * norm * system.backend.norm(state.p) ** 2
+    if abs(curvature) <= rounding:
         return Breakdown(
-            f"A is singular: p^H A p = 0 for the direction of iteration {iteration}, so b has a part that A cannot "
-            "reach, or A is indefinite. Regularise, or solve the least-squares problem."
+            f"A is singular as far as rounding lets see: p^H A p vanishes at iteration {iteration}, so b has a part that "
+            "A cannot reach. Regularise, remove that part from b, or solve the least-squares problem."
         )
     negative = " A may be negative definite: then solve (-A) x = -b." if iteration == 0 else ""
     return Breakdown(

@@ -6,12 +6,13 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..precision import times_power_of_two
 from .errors import InputError
 from .method import Breakdown
 from .momentum import MomentumMethod, MomentumState
 from .run import solve_with
 from .solution import Solution
-from .spectrum import SpectralEvidence, estimate_spectrum
+from .spectrum import SpectralEvidence, positive_spectrum
 from .stopping import Options
 from .system import LinearSystem
 
@@ -65,12 +66,19 @@ class Chebyshev(MomentumMethod):
     title: ClassVar[str] = "Chebyshev iteration"
     when_diverging: ClassVar[str] = "The interval does not hold the spectrum, or A is not Hermitian positive definite."
 
+    def __post_init__(self) -> None:
+        if self.interval is not None:
+            ends = tuple(float(end) for end in self.interval)
+            if len(ends) != 2 or not 0 < ends[0] <= ends[1] < math.inf:
+                raise InputError(
+                    f"interval: found {self.interval!r}; wanted two finite numbers with 0 < lower <= upper"
+                )
+
     def start(self, system: LinearSystem) -> ChebyshevState:
         state = self.new_state(system, ChebyshevState)
         if self.interval is not None:
             self.preconditioned(system, state)
-            scale = -(system.matrix_exponent + system.preconditioner_exponent)
-            state.low, state.high = (math.ldexp(end, scale) for end in self.interval)
+            state.low, state.high = (times_power_of_two(end, -system.spectral_exponent) for end in self.interval)
         else:
             self._find_interval(system, state)
         state.first_norm = self._norm(system, state, state.residual_norm or 0.0)
@@ -78,12 +86,8 @@ class Chebyshev(MomentumMethod):
 
     def _find_interval(self, system: LinearSystem, state: ChebyshevState) -> None:
         """Ritz values, widened by their error bars; the upper end never beyond the largest row sum."""
-        ritz, broken = estimate_spectrum(system, LANCZOS_STEPS)
-        if ritz is None or broken or ritz.smallest <= 0:
-            raise Breakdown(
-                f"No interval could be found: A is not positive definite as far as {LANCZOS_STEPS} Lanczos steps show. "
-                "Chebyshev iteration needs the spectrum on one side of zero; let rv.solve choose a method."
-            )
+        advice = "Chebyshev iteration needs the spectrum on one side of zero; let rv.solve choose a method."
+        ritz = positive_spectrum(system, LANCZOS_STEPS, "interval", advice)
         state.high = 1.01 * (ritz.largest + min(ritz.largest_error, 0.2 * ritz.largest))
         if system.preconditioner is None and system.facts is not None:
             state.high = min(state.high, system.facts.row_sum)
@@ -146,7 +150,7 @@ class Chebyshev(MomentumMethod):
             )
         reach = s.half_width * math.cosh(min(max(fall + s.decay, 0.0), 300.0))
         rate, promised = math.exp(min(fall, 300.0)), math.exp(-s.decay)
-        unit = 2.0 ** (system.matrix_exponent + system.preconditioner_exponent)
+        unit = system.spectral_exponent
         if quotient < s.center:
             wrong, was = "lower", s.low
             seen = min(s.center - reach, quotient)
@@ -159,8 +163,8 @@ class Chebyshev(MomentumMethod):
                 s.high = system.facts.row_sum
             now, way = s.high, "low"
         s.notes.append(
-            f"The {wrong} end {was * unit:.4g} of the interval was too {way}: the residual changed by {rate:.3f} an "
-            f"iteration where {promised:.3f} was promised; it was moved to {now * unit:.4g} after iteration {iteration}."
+            f"The {wrong} end {times_power_of_two(was, unit):.4g} of the interval was too {way}: the residual changed by {rate:.3f} an "
+            f"iteration where {promised:.3f} was promised; it was moved to {times_power_of_two(now, unit):.4g} after iteration {iteration}."
         )
         if best is not None and norm > s.first_norm:
             s.x = system.backend.assign(best, s.x)
@@ -265,11 +269,6 @@ def chebyshev(
     >>> solution.converged, solution.iterations == solution.predicted_iterations
     (True, True)
     """
-    if interval is not None:
-        ends = tuple(interval)
-        if len(ends) != 2 or not 0 < ends[0] <= ends[1] < math.inf:
-            raise InputError(f"interval: found {interval!r}; wanted two finite numbers with 0 < lower <= upper")
-        interval = (float(ends[0]), float(ends[1]))
     options = Options(rtol, atol, maxiter, callback, progress, time_limit)
     method = Chebyshev(interval)
     return solve_with(method, A, b, x0=x0, M=M, options=options, backend=backend)

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ..precision import times_power_of_two
 from .method import Breakdown, Method
 from .progress import LiveLine, Progress
+from .reasons import explain, nearly_singular
 from .solution import Solution, Status
 from .stopping import Options, Watch
 from .system import LinearSystem
@@ -65,15 +67,19 @@ def iterate(system: LinearSystem, method: Method, options: Options) -> Solution:
     norms: list[float] = []
     if status is None:
         try:
+            system.prepare()
             run.state = method.start(system)
             norm = run.state.residual_norm
             at.append(0)
             norms.append(norm)
-            run.watch = Watch(norm, system.precision.unit_roundoff, lambda: _rounding_floor(run))
+            # A residual carried by recurrence is not monotone, and falls below the true one rather than standing still.
+            window = 32 if method.check_every > 1 else 1000
+            run.watch = Watch(norm, system.precision.unit_roundoff, lambda: _rounding_floor(run), window)
             if options.progress:
                 tolerance = run.target / system.rhs_norm
                 run.line = LiveLine(method.name, norm / system.rhs_norm, tolerance)
-            status, reason = _loop(run, at, norms)
+            with np.errstate(all="ignore"):  # overflow and NaN are looked for, and reported in words
+                status, reason = _loop(run, at, norms)
         except Breakdown as stop:
             status, reason = stop.status, stop.reason
         except KeyboardInterrupt:
@@ -86,7 +92,7 @@ def iterate(system: LinearSystem, method: Method, options: Options) -> Solution:
 
 def _target(system: LinearSystem, options: Options) -> float:
     """The tolerance in internal units."""
-    absolute = math.ldexp(options.atol, -system.rhs_exponent) if options.atol else 0.0
+    absolute = times_power_of_two(options.atol, -system.rhs_exponent) if options.atol else 0.0
     return max(options.rtol * system.rhs_norm, absolute)
 
 
@@ -209,8 +215,7 @@ def _remember(run: _Run, norm: float) -> None:
 def _certify(run: _Run) -> float:
     """The norm of b - A x, recomputed from x and left in state.work."""
     state = run.state
-    state.work = run.system.accurate_residual(state.x, state.work)
-    run.certified = run.system.backend.norm(state.work)
+    state.work, run.certified = run.system.certify(state.x, state.work)
     return run.certified
 
 
@@ -231,7 +236,7 @@ def _told_to_stop(run: _Run, norm: float) -> tuple[Status, str] | None:
     if run.line is not None:
         run.line.update(run.iterations, relative, run.watch.rate, seconds)
     if options.callback is not None:
-        absolute = float(np.ldexp(norm, system.rhs_exponent))
+        absolute = times_power_of_two(norm, system.rhs_exponent)
         tolerance = run.target / system.rhs_norm
         told = Progress(run.iterations, absolute, relative, tolerance, seconds, lambda: system.unscaled(run.state.x))
         if options.callback(told):
@@ -252,25 +257,20 @@ def _not_finite(run: _Run) -> tuple[Status, str]:
 
 def _finish(run: _Run, status: Status, reason: str, history: tuple[list[int], list[float]]) -> Solution:
     """Choose the best iterate, certify it, put it back into the caller's units, and say what happened."""
-    from .reasons import explain
-
     system, state, method = run.system, run.state, run.method
     backend = system.backend
     if state is None:
-        x = system.vector()
-        work = system.vector()
-        if not (system.n == 0 or system.zero_rhs):
-            work = backend.copy(system.rhs)
+        x, work, residual = system.vector(), backend.copy(system.rhs), system.rhs_norm
     else:
-        x, work = state.x, state.work
+        x, work, residual = state.x, state.work, run.certified
         if status is not Status.CONVERGED:
-            x, work = _best_of(run)
-    residual, solution = backend.norm(work), backend.norm(x)
+            x, work, residual = _best_of(run)
+    solution = backend.norm(x)
     shift = system.rhs_exponent - system.matrix_exponent
     lossy = shift != 0 and _leaves_range(run, x, solution, shift)
     result = system.unscaled(x, copy=False)
     if lossy and status is not Status.OVERFLOW:
-        residual = backend.norm(system.accurate_residual(system.rescaled(result), work))
+        _, residual = system.certify(system.rescaled(result), work)
         if not residual <= run.target:
             overflow = not math.isfinite(backend.max_abs(result))
             status = Status.OVERFLOW if status is Status.CONVERGED or overflow else status
@@ -286,36 +286,53 @@ def _finish(run: _Run, status: Status, reason: str, history: tuple[list[int], li
         matvecs=system.matvecs,
         seconds=time.perf_counter() - run.began,
         relative_residual=relative,
-        residual_norm=float(np.ldexp(residual, system.rhs_exponent)),
+        residual_norm=times_power_of_two(residual, system.rhs_exponent),
         method=method.name,
         backend=backend.name,
         precision=system.precision.name,
         history=history,
         rhs_exponent=system.rhs_exponent,
-        spectral_exponent=system.matrix_exponent + system.preconditioner_exponent,
+        spectral_exponent=system.spectral_exponent,
         evidence=evidence,
         norms=(residual, solution, matrix_norm),
-        predicted_iterations=method.predicted_iterations(state, run.target / history[1][0]) if history[1] else None,
+        predicted_iterations=_predicted(run, history[1]),
         tolerance=run.target / rhs_norm if rhs_norm else run.options.rtol,
         preconditioned=system.preconditioner is not None,
     )
+    if _looks_singular(answer):
+        answer.status = Status.BREAKDOWN
+        reason = nearly_singular(answer)
     answer.reason = explain(answer, run, reason)
     return answer
 
 
-def _best_of(run: _Run) -> tuple[Any, Any]:
+def _looks_singular(answer: Solution) -> bool:
+    """It stood still, but not for want of digits; or it diverged, and the spectrum seen touches zero."""
+    if answer.status is Status.STAGNATED:
+        return bool(answer.backward_error > 1e6 * answer.unit_roundoff)
+    if answer.status is Status.DIVERGED:
+        return answer.condition is not None and answer.condition > 1e-2 / answer.unit_roundoff
+    return False
+
+
+def _predicted(run: _Run, norms: list[float]) -> int | None:
+    """The number of iterations that theory promised, where the method has one."""
+    return run.method.predicted_iterations(run.state, run.target / norms[0]) if norms and norms[0] > 0 else None
+
+
+def _best_of(run: _Run) -> tuple[Any, Any, float]:
     """The last iterate, the best remembered one or the first guess: whichever has the smallest true residual."""
     system, state = run.system, run.state
     norm = _certify(run)
     x = state.x
     if run.best is not None and not norm <= run.best_norm:
-        work = system.accurate_residual(run.best, state.work)
-        if not norm <= system.backend.norm(work):
-            x, norm = run.best, system.backend.norm(work)
+        _, remembered = system.certify(run.best, state.work)
+        if not norm <= remembered:
+            x, norm = run.best, remembered
     initial = run.watch.initial if run.watch is not None else math.inf
     if not norm <= initial:
-        x, _ = system.initial()
-    return x, system.accurate_residual(x, state.work)
+        x, *_ = system.initial()
+    return x, *system.certify(x, state.work)
 
 
 def _leaves_range(run: _Run, x: Any, solution: float, shift: int) -> bool:

@@ -32,6 +32,10 @@ class Jacobi(MomentumMethod):
         "Jacobi converges for diagonally dominant A; a smaller omega, Gauss-Seidel or rv.solve may do."
     )
 
+    def __post_init__(self) -> None:
+        if not 0 < self.omega < math.inf:
+            raise InputError(f"omega: found {self.omega!r}; wanted a positive finite damping factor")
+
     def start(self, system: LinearSystem) -> MomentumState:
         return self.new_state(system, inverse_diagonal=inverse_diagonal(system))
 
@@ -100,7 +104,5 @@ def jacobi(
     >>> rv.jacobi(np.array([[3.0, 1.0], [1.0, 2.0]]), np.array([4.0, 3.0]), rtol=1e-10).x.round(8)
     array([1., 1.])
     """
-    if not 0 < omega < math.inf:
-        raise InputError(f"omega: found {omega!r}; wanted a positive finite damping factor")
     options = Options(rtol, atol, maxiter, callback, progress, time_limit)
     return solve_with(Jacobi(omega), A, b, x0=x0, options=options, backend=backend)

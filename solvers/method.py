@@ -6,19 +6,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from .solution import Status
+from .solution import Breakdown
 from .spectrum import SpectralEvidence
 from .system import LinearSystem
 
 __all__ = ["Breakdown", "Method", "State", "Traffic"]
-
-
-class Breakdown(ArithmeticError):
-    """A step cannot be taken; the message is a sentence that says why and what to do."""
-
-    def __init__(self, reason: str, status: Status = Status.BREAKDOWN) -> None:
-        super().__init__(reason)
-        self.reason, self.status = reason, status
 
 
 @dataclass(frozen=True)

@@ -40,12 +40,12 @@ class MomentumMethod(Method):
 
     def new_state(self, system: LinearSystem, kind: type = MomentumState, **extra: Any) -> Any:
         """The first guess with its residual."""
-        x, r = system.initial()
+        x, r, norm = system.initial()
         z = None if system.preconditioner is None and "inverse_diagonal" not in extra else system.vector()
         return kind(
             x=x,
             work=r,
-            residual_norm=system.backend.norm(r),
+            residual_norm=norm,
             work_is_residual=True,
             previous=system.backend.copy(x),
             z=z,

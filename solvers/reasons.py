@@ -7,7 +7,7 @@ from typing import Any
 
 from .solution import Solution, Status
 
-__all__ = ["explain"]
+__all__ = ["explain", "nearly_singular"]
 
 
 def explain(solution: Solution, run: Any, reason: str) -> str:
@@ -76,6 +76,16 @@ def _overflow(solution: Solution, run: Any) -> str:
 
 def _breakdown(solution: Solution, run: Any) -> str:
     return f"{run.method.name} broke down."
+
+
+def nearly_singular(solution: Solution) -> str:
+    """Why a residual stands still far above the rounding level."""
+    condition = solution.condition
+    known = f" (condition at least {condition:.1e})" if condition and condition > 0 else ""
+    return (
+        f"The residual stands still at {solution.relative_residual:.2e} of ||b|| while x grows: A is singular or nearly "
+        f"so{known}, and b has a part that it cannot reach. Regularise, or solve the least-squares problem."
+    )
 
 
 _SENTENCES = {

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..precision import times_power_of_two
 from .errors import InputError
-from .method import Breakdown
 from .momentum import MomentumMethod, MomentumState
 from .run import solve_with
 from .solution import Solution
-from .spectrum import estimate_spectrum
+from .spectrum import positive_spectrum
 from .stopping import Options
 from .system import LinearSystem
 
@@ -37,18 +37,17 @@ class Richardson(MomentumMethod):
     title: ClassVar[str] = "Richardson iteration"
     when_diverging: ClassVar[str] = "omega must lie between 0 and 2 / lambda_max: lower it, or leave it out."
 
+    def __post_init__(self) -> None:
+        if self.omega is not None and not 0 < self.omega < math.inf:
+            raise InputError(f"omega: found {self.omega!r}; wanted a positive finite step length")
+
     def start(self, system: LinearSystem) -> RichardsonState:
         state = self.new_state(system, RichardsonState)
         if self.omega is not None:
             self.preconditioned(system, state)
-            state.omega = math.ldexp(self.omega, system.matrix_exponent + system.preconditioner_exponent)
+            state.omega = times_power_of_two(self.omega, system.spectral_exponent)
             return state
-        ritz, broken = estimate_spectrum(system, LANCZOS_STEPS)
-        if ritz is None or broken or ritz.smallest <= 0:
-            raise Breakdown(
-                "No step length could be found: A is not positive definite as far as 20 Lanczos steps show. Give omega, "
-                "or let rv.solve choose a method."
-            )
+        ritz = positive_spectrum(system, LANCZOS_STEPS, "step length", "Give omega, or let rv.solve choose a method.")
         low, high = max(ritz.smallest - ritz.smallest_error, 0.0), ritz.largest + ritz.largest_error
         state.omega = 2 / (low + high)
         state.notes.append(f"omega was chosen as 2 / (lambda_min + lambda_max) from {LANCZOS_STEPS} Lanczos steps.")
@@ -109,7 +108,5 @@ def richardson(
     >>> rv.richardson(np.diag([1.0, 2.0]), np.ones(2), omega=2 / 3, rtol=1e-10).converged
     True
     """
-    if omega is not None and not 0 < omega < math.inf:
-        raise InputError(f"omega: found {omega!r}; wanted a positive finite step length")
     options = Options(rtol, atol, maxiter, callback, progress, time_limit)
     return solve_with(Richardson(omega), A, b, x0=x0, M=M, options=options, backend=backend)

@@ -98,7 +98,7 @@ def _batch(one: Any, A: Any, b: Any, x0: Any, shape: tuple[int, ...]) -> Solutio
     for index in np.ndindex(*lead, *columns):
         at, column = index[: len(lead)], index[len(lead) :]
         where = (*at, slice(None), *column)
-        matrix = A[at] if lead else A
+        matrix = A[(*at, ...)] if lead else A
         systems.append(one(matrix, b[where], None if x0 is None else x0[where]))
     return _stacked(tuple(systems), lead, columns, b)
 

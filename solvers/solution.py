@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..precision import precision_facts
+from ..precision import precision_facts, times_power_of_two
 from .errors import ConvergenceError
 from .spectrum import RitzValues, SpectralEvidence, ritz_values
 
-__all__ = ["Solution", "Status"]
+__all__ = ["Breakdown", "Solution", "Status"]
 
 
 class Status(enum.Enum):
@@ -30,6 +30,14 @@ class Status(enum.Enum):
     TIME_LIMIT = "time limit reached"
     INTERRUPTED = "interrupted"
     STOPPED = "stopped by the callback"
+
+
+class Breakdown(ArithmeticError):
+    """A step cannot be taken; the message is a sentence that says why and what to do."""
+
+    def __init__(self, reason: str, status: Status = Status.BREAKDOWN) -> None:
+        super().__init__(reason)
+        self.reason, self.status = reason, status
 
 
 @dataclass(eq=False)
@@ -109,7 +117,7 @@ class Solution:
         if found is None:
             return None
         values = (found.smallest, found.largest, found.smallest_error, found.largest_error)
-        return RitzValues(*(float(np.ldexp(value, scale)) for value in values))
+        return RitzValues(*(times_power_of_two(value, scale) for value in values))
 
     @cached_property
     def spectrum(self) -> tuple[float, float] | None:
@@ -140,7 +148,7 @@ class Solution:
             return np.array([system.backward_error for system in self.systems])
         residual, solution, matrix = self.norms
         if not self.preconditioned and self.ritz is not None:
-            matrix = max(matrix, float(np.ldexp(self.ritz.largest, -self.spectral_exponent)))
+            matrix = max(matrix, times_power_of_two(self.ritz.largest, -self.spectral_exponent))
         rhs = residual / self.relative_residual if self.relative_residual else 1.0
         if residual == 0:
             return 0.0
@@ -164,7 +172,7 @@ class Solution:
         smallest = 0.0
         ritz = self.ritz
         if ritz is not None and ritz.smallest_error <= 0.1 * ritz.smallest:
-            smallest = float(np.ldexp(ritz.smallest - ritz.smallest_error, -self.spectral_exponent))
+            smallest = times_power_of_two(ritz.smallest - ritz.smallest_error, -self.spectral_exponent)
         elif self.evidence.given and self.evidence.interval is not None:
             smallest = self.evidence.interval[0]
         return residual / (smallest * solution) if smallest > 0 else None

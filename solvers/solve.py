@@ -115,7 +115,8 @@ def _auto(system: LinearSystem, options: Options) -> Solution:
     for method, why in _candidates(system):
         diagonal = why.startswith("Jacobi-preconditioned")
         if diagonal:
-            system.preconditioner = JacobiPreconditioner(system.operator).bind(system.backend, system.dtype)
+            bound = JacobiPreconditioner(system.operator).bind(system.backend, system.dtype)
+            system.use_preconditioner(bound, system.matrix_exponent)
         solution = iterate(system, method, options)
         said.append(f"{method.name} was chosen: {why}.")
         if solution.status not in (Status.BREAKDOWN, Status.DIVERGED, Status.INFEASIBLE):
@@ -123,7 +124,7 @@ def _auto(system: LinearSystem, options: Options) -> Solution:
             return solution
         said.append(solution.reason)
         if diagonal:
-            system.preconditioner = None
+            system.use_preconditioner(None)
     if solution is None:
         solution = iterate(system, CG(), Options(maxiter=0))
     if not solution.converged:
@@ -144,10 +145,10 @@ def _candidates(system: LinearSystem) -> Any:
         return
     own = system.preconditioner is not None
     solvable = facts.zero_diagonal < 0
-    if facts.lower and facts.upper and solvable and not own:
+    if facts.lower and facts.upper and solvable:
         yield Jacobi(), "A is diagonal, so one step is exact"
         return
-    if (facts.lower or facts.upper) and solvable and not own:
+    if (facts.lower or facts.upper) and solvable:
         sweep, side = ("forward", "lower") if facts.lower else ("backward", "upper")
         yield GaussSeidel(sweep=sweep), f"A is {side} triangular, so one {sweep} sweep is a substitution"
         return
@@ -155,14 +156,14 @@ def _candidates(system: LinearSystem) -> Any:
         if facts.diagonal_positive and not own and _varies(system):
             yield CG(), "Jacobi-preconditioned, since A is Hermitian with a positive diagonal that varies"
         yield CG(), "A is Hermitian" + (" with a positive diagonal" if facts.diagonal_positive else "")
-    if facts.dominant and solvable and not own:
+    if facts.dominant and solvable:
         yield GaussSeidel(), "A is strictly diagonally dominant, for which Gauss-Seidel converges"
 
 
 def _varies(system: LinearSystem) -> bool:
     """Whether the diagonal has more than one value, without which Jacobi changes nothing."""
     diagonal = system.operator.diagonal()
-    low, high = float(abs(diagonal).min()), float(abs(diagonal).max())
+    low, high = 1 / system.backend.max_abs(1 / diagonal), system.backend.max_abs(diagonal)
     return high > 1.01 * low
 
 

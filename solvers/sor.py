@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..precision import times_power_of_two
 from .errors import InputError
 from .method import Method, State, Traffic
 from .operators.ordering import Ordering
@@ -60,8 +61,8 @@ class SOR(Method):
 
     def start(self, system: LinearSystem) -> SORState:
         ordering = Ordering(system.operator, self.order)
-        x, r = system.initial()
-        state = SORState(x=x, work=r, residual_norm=system.backend.norm(r), ordering=ordering)
+        x, r, norm = system.initial()
+        state = SORState(x=x, work=r, residual_norm=norm, ordering=ordering)
         if self.omega is not None:
             state.omega = self.omega
         elif system.hermitian and system.facts is not None and system.facts.diagonal_positive:
@@ -118,18 +119,14 @@ class SSOR(SOR):
 
 def jacobi_radius(system: LinearSystem) -> float:
     """Spectral radius of I - D^{-1} A for Hermitian positive definite A, from inside, by Lanczos on D^{-1} A."""
-    own, exponent, calls = system.preconditioner, system.preconditioner_exponent, system.preconditioner_calls
-    system.preconditioner = JacobiPreconditioner(system.operator).bind(system.backend, system.dtype)
-    system.preconditioner_exponent = system.preconditioner_calls = 0
-    try:
-        ritz, _ = estimate_spectrum(system, LANCZOS_STEPS)
-        scale = system.preconditioner_exponent
-    finally:
-        system.preconditioner, system.preconditioner_exponent, system.preconditioner_calls = own, exponent, calls
-    if ritz is None:
-        return 0.0
-    low = math.ldexp(max(ritz.smallest - ritz.smallest_error, 0.5 * ritz.smallest), scale)
-    high = math.ldexp(ritz.largest + ritz.largest_error, scale)
+    system.use_preconditioner(JacobiPreconditioner(system.operator).bind(system.backend, system.dtype))
+    ritz, _ = estimate_spectrum(system, LANCZOS_STEPS)
+    scale = system.preconditioner_exponent or 0
+    system.use_preconditioner(None)
+    if ritz is None or ritz.smallest <= 1e3 * system.precision.unit_roundoff * ritz.largest:
+        return 0.0  # singular as far as can be told: omega would come out as 2, where nothing converges
+    low = times_power_of_two(max(ritz.smallest - ritz.smallest_error, 0.5 * ritz.smallest), scale)
+    high = times_power_of_two(ritz.largest + ritz.largest_error, scale)
     return min(max(1 - low, high - 1, 0.0), 1 - 1e-12)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from .system import LinearSystem
 
-__all__ = ["RitzValues", "SpectralEvidence", "estimate_spectrum", "ritz_values"]
+__all__ = ["RitzValues", "SpectralEvidence", "estimate_spectrum", "positive_spectrum", "ritz_values"]
 
 
 @dataclass(frozen=True)
@@ -140,3 +140,17 @@ def estimate_spectrum(system: LinearSystem, steps: int, seed: int = 0) -> tuple[
             break
         p = backend.axpby(1.0, z, betas[-1], p)
     return ritz_values(alphas, betas), ""
+
+
+def positive_spectrum(system: LinearSystem, steps: int, wanted: str, advice: str) -> RitzValues:
+    """``estimate_spectrum`` for methods that need a positive definite A: breaks down in words where it is not."""
+    from .solution import Breakdown
+
+    ritz, broken = estimate_spectrum(system, steps)
+    if broken == "not finite":
+        raise Breakdown(f"No {wanted} could be found: a product with A or M was NaN or infinite.")
+    if ritz is None or broken or ritz.smallest <= 0:
+        raise Breakdown(
+            f"No {wanted} could be found: A is not positive definite as far as {steps} Lanczos steps show. {advice}"
+        )
+    return ritz

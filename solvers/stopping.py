@@ -46,31 +46,34 @@ class Options:
     time_limit: float | None = None
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.rtol, Real) and 0 <= self.rtol < 1):
+        if not (_is_real(self.rtol) and 0 <= self.rtol < 1):
             raise InputError(f"rtol: found {self.rtol!r}; wanted a number in [0, 1)")
-        if not (isinstance(self.atol, Real) and 0 <= self.atol < math.inf):
+        if not (_is_real(self.atol) and 0 <= self.atol < math.inf):
             raise InputError(f"atol: found {self.atol!r}; wanted a finite number of at least 0")
         if self.maxiter is not None:
             if not isinstance(self.maxiter, Integral) or isinstance(self.maxiter, bool):
                 raise TypeError(f"maxiter: found {self.maxiter!r}; wanted an integer")
             if self.maxiter < 0:
                 raise InputError(f"maxiter: found {self.maxiter}; wanted at least 0")
-        if self.time_limit is not None and not (isinstance(self.time_limit, Real) and self.time_limit > 0):
+        if self.time_limit is not None and not (_is_real(self.time_limit) and self.time_limit > 0):
             raise InputError(f"time_limit: found {self.time_limit!r}; wanted a number of seconds above 0")
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback: found {type(self.callback).__name__}; wanted a callable")
+
+
+def _is_real(value: Any) -> bool:
+    return type(value) is float or isinstance(value, Real)
 
 
 class Watch:
     """Follows the residual norms: the rate, the best, whether they diverge or stand still.
 
     Two kinds of standing still are told apart: at the rounding level, where nothing more can be had, and above it,
-    where the method is merely slow. ``floor`` is asked for u (||A|| ||x|| + ||b||) only when progress has ceased.
+    where the method is merely slow. Progress is less than a tenth within ``window`` iterations. ``floor`` is asked for u (||A|| ||x|| + ||b||) only when progress has ceased.
     """
 
-    WINDOW = 32
-
-    def __init__(self, norm: float, unit_roundoff: float, floor: Callable[[], float]) -> None:
+    def __init__(self, norm: float, unit_roundoff: float, floor: Callable[[], float], window: int) -> None:
+        self.window = window
         self.initial = self.best = norm
         self.limit = norm / unit_roundoff
         self.floor = floor
@@ -89,14 +92,14 @@ class Watch:
             return "diverged"
         if norm <= 0.9 * self.window_norm:
             self.window_norm, self.window_start = norm, iteration
-        elif iteration - self.window_start >= self.WINDOW:
+        elif iteration - self.window_start >= self.window:
             floor = self.floor()
             if norm <= 100 * floor:
                 return "stagnated"
-            if norm <= 1e6 * floor and iteration - self.best_at >= 10 * self.WINDOW:
+            if norm <= 1e6 * floor and iteration - self.best_at >= 10 * self.window:
                 return "stagnated"
             if norm > 0.999 * self.window_norm:
-                self.window_start = iteration - self.WINDOW // 2
+                self.window_start = iteration - self.window // 2
             else:
                 self.window_norm, self.window_start = norm, iteration
         return None

@@ -17,6 +17,7 @@ from .backends import Backend, choose_backend
 from .errors import InputError
 from .operators import Facts, Operator
 from .precondition.base import BoundPreconditioner, as_preconditioner
+from .solution import Breakdown
 
 __all__ = ["LinearSystem"]
 
@@ -29,7 +30,7 @@ class LinearSystem:
     A : anything that ``as_operator`` or its sister in another backend takes, (n, n)
     b : array_like of shape (n,) or (n, 1)
     x0 : array_like like b, optional
-        First guess; zero when absent. Never written to.
+        First guess; zero when absent, or when A x0 is so large that rounding it leaves more than b. Never written to.
     M : preconditioner, optional
         Approximates the inverse of A: a ``Preconditioner``, a matrix, a LinearOperator or a callable.
     backend : str or Backend, optional
@@ -38,7 +39,7 @@ class LinearSystem:
     Attributes
     ----------
     operator : Operator
-        2**-matrix_exponent A, in the storage the backend prefers.
+        2**-matrix_exponent A.
     rhs : vector
         2**-rhs_exponent b, a copy.
     rhs_norm : float
@@ -68,7 +69,7 @@ class LinearSystem:
         self.dtype = working_dtype(*dtypes)
         self.precision = precision_facts(self.dtype)
         self.column = getattr(b, "ndim", 1) == 2
-        self.n, self.matvecs, self.preconditioner_calls = n, 0, 0
+        self.n, self.matvecs = n, 0
 
         operator = given.astype(self.dtype)
         known = self.backend.facts(operator) if n else None
@@ -80,7 +81,7 @@ class LinearSystem:
                 operator, self.matrix_exponent = operator.rescaled(-exponent), exponent
                 known = self.backend.facts(operator)
         self.facts: Facts | None = known
-        self.operator: Operator = self.backend.prepare(operator) if n else operator
+        self.operator: Operator = operator
 
         largest = self.backend.max_abs(vector)
         if not math.isfinite(largest):
@@ -92,16 +93,23 @@ class LinearSystem:
             if not math.isfinite(size):
                 raise InputError(f"x0: entry {self._first_bad(guess)} is not finite")
             scale = 0 if known is None else _exponent(known.max_abs) + self.matrix_exponent
-            if size > 0:
-                exponent = max(exponent, _exponent(size) + scale)
+            excess = _exponent(size) + scale - exponent if size else 0
+            if 2.0**-excess < self.precision.unit_roundoff:
+                guess = None  # rounding A x0 alone leaves more than b: zero is the better guess
+            elif excess > 0:
+                exponent += excess
         self.rhs_exponent = exponent
         self.rhs = self.backend.ldexp(self.backend.copy(vector, self.dtype), -exponent)
         self.rhs_norm = self.backend.norm(self.rhs)
         self.guess = guess
-        self.preconditioner: BoundPreconditioner | None = None
-        self.preconditioner_exponent = 0
-        if M is not None:
-            self.preconditioner = as_preconditioner(M, self.backend, n).bind(self.backend, self.dtype)
+        self.use_preconditioner(
+            None if M is None else as_preconditioner(M, self.backend, n).bind(self.backend, self.dtype)
+        )
+
+    def prepare(self) -> None:
+        """Put A into the storage that this backend multiplies fastest."""
+        if self.n:
+            self.operator = self.backend.prepare(self.operator, self.facts)
 
     # What the methods use.
 
@@ -110,14 +118,13 @@ class LinearSystem:
         """A equals its conjugate transpose; None where the entries are not to be had."""
         return None if self.facts is None else self.facts.hermitian(self.precision.unit_roundoff)
 
-    def initial(self) -> tuple[Any, Any]:
-        """The first guess and its residual, new vectors."""
+    def initial(self) -> tuple[Any, Any, float]:
+        """The first guess, its residual and the norm of that; new vectors."""
         if self.guess is None:
-            return self.backend.zeros(self.n, self.dtype), self.backend.copy(self.rhs)
+            return self.backend.zeros(self.n, self.dtype), self.backend.copy(self.rhs), self.rhs_norm
         x = self.backend.copy(self.guess, self.dtype)
         x = self.backend.ldexp(x, self.matrix_exponent - self.rhs_exponent)
-        r = self.backend.zeros(self.n, self.dtype)
-        return x, self.accurate_residual(x, r)
+        return x, *self.certify(x, self.vector())
 
     def vector(self) -> Any:
         """A new vector."""
@@ -138,39 +145,62 @@ class LinearSystem:
         self.matvecs += 1
         return self.backend.residual(self.operator, x, self.rhs, out)
 
-    def accurate_residual(self, x: Any, out: Any) -> Any:
-        """b - A x, accumulated in more than working precision where the backend can."""
+    def certify(self, x: Any, out: Any) -> tuple[Any, float]:
+        """b - A x, accumulated in more than working precision where the backend can, and its norm."""
         self.matvecs += 1
-        return self.backend.accurate_residual(self.operator, x, self.rhs, out)
+        return self.backend.certify(self.operator, x, self.rhs, out)
 
     def precondition(self, r: Any, out: Any) -> Any:
         """M r, or r itself without a preconditioner.
 
         The result is scaled by the power of two that makes the first one of size one: no method depends on the scale
-        of M, and inner products with it could otherwise leave the range.
+        of M, and inner products with it could otherwise leave the range. Half of that power is put on r beforehand,
+        so that M r does not leave it either.
         """
         if self.preconditioner is None:
             return r
-        z = self.preconditioner.apply(r, out)
-        if self.preconditioner_calls == 0:
-            largest = self.backend.max_abs(z)
-            if math.isfinite(largest) and largest > 0:
-                exponent = _exponent(largest)
-                if abs(exponent) > self.precision.comfortable_exponent:
-                    self.preconditioner_exponent = exponent
-        self.preconditioner_calls += 1
-        return self.backend.ldexp(z, -self.preconditioner_exponent) if self.preconditioner_exponent else z
+        exponent = self.preconditioner_exponent
+        if exponent is None:
+            out = self.preconditioner.apply(r, out)
+            largest = self.backend.max_abs(out)
+            if not math.isfinite(largest):
+                raise Breakdown("M returned NaN or infinity for a finite residual; check the preconditioner.")
+            exponent = _exponent(largest)
+            if abs(exponent) <= self.precision.comfortable_exponent:
+                exponent = 0
+            self.preconditioner_exponent = exponent
+            if not exponent:
+                return out
+        if not exponent:
+            return self.preconditioner.apply(r, out)
+        half = exponent // 2
+        r = self.backend.ldexp(r, -half)
+        out = self.preconditioner.apply(r, out)
+        self.backend.ldexp(r, half)
+        return self.backend.ldexp(out, half - exponent)
+
+    def use_preconditioner(self, bound: BoundPreconditioner | None, exponent: int = 0) -> None:
+        """Precondition with ``bound``, which is 2**exponent times what the caller would call M."""
+        self.preconditioner, self.preconditioner_units = bound, exponent
+        self.preconditioner_exponent: int | None = None
+
+    @property
+    def spectral_exponent(self) -> int:
+        """The spectrum of the caller's A (or M A) is 2**this times that of the system as it is iterated on."""
+        own = 0 if self.preconditioner is None else (self.preconditioner_exponent or 0) - self.preconditioner_units
+        return self.matrix_exponent + own
 
     # Back to the caller's units.
 
     def unscaled(self, x: Any, copy: bool = True) -> Any:
         """x in the caller's units and shape."""
         x = self.backend.ldexp(self.backend.copy(x) if copy else x, self.rhs_exponent - self.matrix_exponent)
-        return x.reshape(-1, 1) if self.column else x
+        return self.backend.reshape(x, (-1, 1)) if self.column else x
 
     def rescaled(self, x: Any) -> Any:
         """The inverse of ``unscaled``."""
-        return self.backend.ldexp(self.backend.copy(x.reshape(-1)), self.matrix_exponent - self.rhs_exponent)
+        x = self.backend.copy(self.backend.reshape(x, (-1,)))
+        return self.backend.ldexp(x, self.matrix_exponent - self.rhs_exponent)
 
     def _vector(self, b: Any, name: str, n: int) -> Any:
         vector = self.backend.vector(b, name)
@@ -181,7 +211,7 @@ class LinearSystem:
             working_dtype(self.backend.numpy_dtype(vector))
         except TypeError as error:
             raise TypeError(f"{name}: {error}") from None
-        return vector.reshape(-1) if len(shape) == 2 else vector
+        return self.backend.reshape(vector, (-1,)) if len(shape) == 2 else vector
 
     def _check_entries(self, operator: Operator, known: Facts) -> None:
         if not math.isfinite(known.max_abs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -24,7 +24,7 @@ _DEFAULT = {"numpy": "numba", "torch": "torch", "cupy": "cupy", "array_api": "ar
 _ROOTS = {"numpy": "numpy", "scipy": "numpy", "torch": "torch", "cupy": "cupy", "cupyx": "cupy"}
 
 
-@lru_cache(maxsize=None)
+@cache
 def backend_named(name: str) -> Backend:
     """The backend of that name; an error lists the names there are, or says what to install."""
     if name not in BACKENDS:
@@ -34,14 +34,16 @@ def backend_named(name: str) -> Backend:
     try:
         return getattr(import_module(f"{package}.{module}"), cls)()
     except ImportError as error:
-        raise BackendError(f"backend: {name!r} cannot be used here ({error}); install resolvent[{name}]") from error
+        extra = "cuda12] or resolvent[cuda13" if name == "cupy" else name
+        raise BackendError(f"backend: {name!r} cannot be used here ({error}); install resolvent[{extra}]") from error
 
 
 def library_of(array: Any) -> str | None:
     """The array library an object belongs to; None for operators and callables that work on any."""
-    root = type(array).__module__.partition(".")[0]
-    if root in _ROOTS:
-        return None if hasattr(array, "matvec") and root == "scipy" else _ROOTS[root]
+    for kind in type(array).__mro__:  # a subclass of an array is an array, wherever it was written
+        root = kind.__module__.partition(".")[0]
+        if root in _ROOTS:
+            return None if hasattr(array, "matvec") and root == "scipy" else _ROOTS[root]
     library = getattr(array, "library", None)
     if isinstance(library, str) and hasattr(array, "matvec"):
         return library
@@ -52,19 +54,20 @@ def library_of(array: Any) -> str | None:
 
 def choose_backend(asked: str | Backend | None, *arrays: Any) -> Backend:
     """The backend for these arrays: the one asked for if it can work on them, else the default of their library."""
-    libraries = {library for array in arrays if array is not None and (library := library_of(array)) is not None}
+    given = [array for array in arrays if array is not None]
+    libraries = {library for array in given if (library := library_of(array)) is not None}
     if len(libraries) > 1:
         raise BackendError(
             f"A, b and x0 come from {' and '.join(sorted(libraries))}; convert them to one library first, since nothing "
             "is moved between libraries or devices silently"
         )
-    library = libraries.pop() if libraries else "numpy"
+    library = next(iter(libraries), "numpy")
     if asked is None:
-        return backend_named(_DEFAULT[library])
+        return backend_named(_DEFAULT[library]).bound_to(given)
     backend = asked if isinstance(asked, Backend) else backend_named(asked)
-    if backend.library != library:
+    if libraries and backend.library != library:
         raise BackendError(
             f"backend: {backend.name!r} works on {backend.library} arrays, but the system is given in {library} arrays; "
             "convert them, or leave backend out"
         )
-    return backend
+    return backend.bound_to(given)

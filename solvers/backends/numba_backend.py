@@ -6,16 +6,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..operators import CSR, Dense, Diagonals, Facts, Operator
+from ..operators import CSR, Dense, Diagonals, Facts, Operator, as_operator
 from ..operators.ordering import Ordering
 from . import loops
 from .kernels import accurate, facts, products, sweeps, vectors
 from .numpy_backend import NumpyBackend
-from .protocol import Loop
+from .protocol import Loop, powers_of_two
 
 __all__ = ["NumbaBackend"]
 
-BANDS_FROM = 32768  # rows: smaller matrices stay in cache, where index arrays cost little
+BANDS_FROM = 4096  # rows: below, finding the bands costs more than they save
 BANDS_MOST = 16
 PADDING = 1.25  # stored band entries per nonzero up to which bands are the smaller storage
 
@@ -25,16 +25,19 @@ class NumbaBackend(NumpyBackend):
 
     name: ClassVar[str] = "numba"
 
+    def operator(self, A: Any, name: str = "A") -> Operator:
+        return as_operator(A, name, canonical=facts.canonical)
+
     def max_abs(self, x: Any) -> float:
-        return vectors.max_abs.for_size(x.size)(x)
+        return vectors.max_abs.for_size(x.size)(x) if x.dtype.kind in "fc" else super().max_abs(x)
 
     def copy(self, x: Any, dtype: Any = None) -> Any:
         return np.array(x, dtype=dtype, order="C")
 
     def ldexp(self, x: Any, exponent: int) -> Any:
-        if exponent:
-            half = exponent // 2
-            vectors.scaled_copy.for_size(x.size)(x, _power(x, half), _power(x, exponent - half), x)
+        # One factor a pass: compiled together, they may be multiplied with each other first, which can overflow.
+        for power in powers_of_two(exponent, x.dtype):
+            vectors.scaled_copy.for_size(x.size)(x, x.real.dtype.type(power), x.real.dtype.type(1), x)
         return x
 
     def dot(self, x: Any, y: Any) -> complex:
@@ -67,11 +70,15 @@ class NumbaBackend(NumpyBackend):
         return out
 
     def accurate_residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
+        if self.arrays(A) is None:
+            return super().accurate_residual(A, x, b, out)
+        return self.certify(A, x, b, out)[0]
+
+    def certify(self, A: Operator, x: Any, b: Any, out: Any) -> tuple[Any, float]:
         arrays = self.arrays(A)
         if arrays is None:
-            return super().accurate_residual(A, x, b, out)
-        accurate.accurate_residual.for_size(x.size)(arrays, x, b, out)
-        return out
+            return super().certify(A, x, b, out)
+        return out, accurate.accurate_residual.for_size(x.size)(arrays, x, b, out)
 
     def matvec_dot(self, A: Operator, p: Any, q: Any) -> tuple[Any, float]:
         arrays = self.arrays(A)
@@ -104,13 +111,12 @@ class NumbaBackend(NumpyBackend):
             return Facts(*facts.dense_facts(A.matrix))
         return A.facts()
 
-    def prepare(self, A: Operator) -> Operator:
+    def prepare(self, A: Operator, known: Facts | None) -> Operator:
         """A large CSR matrix of a few diagonals as Diagonals, upper half only when it is exactly symmetric."""
         if isinstance(A, CSR) and A.shape[0] >= BANDS_FROM:
             indptr, indices, data = self.arrays(A)
             offsets = np.sort(facts.csr_offsets(indptr, indices, BANDS_MOST))
             if offsets.size <= BANDS_MOST and offsets.size * A.shape[0] <= PADDING * A.entries:
-                known = self.facts(A)
                 symmetric = known is not None and known.asymmetry == 0 and A.dtype.kind == "f"
                 if symmetric:
                     offsets = np.union1d(offsets[offsets > 0], [0])
@@ -130,7 +136,3 @@ class NumbaBackend(NumpyBackend):
         if held is None:
             held = A.__dict__["_numba_arrays"] = products.arrays_of(A)
         return held
-
-
-def _power(x: Any, exponent: int) -> Any:
-    return x.real.dtype.type(2.0**exponent)

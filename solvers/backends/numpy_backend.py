@@ -49,6 +49,8 @@ class NumpyBackend(Backend):
         return x
 
     def max_abs(self, x: Any) -> float:
+        if x.dtype.kind in "biu":
+            x = x.astype(np.float64)  # the smallest integer has no modulus of its own type
         return float(self.xp.abs(x).max()) if x.size else 0.0
 
     def dot(self, x: Any, y: Any) -> complex:

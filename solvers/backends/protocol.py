@@ -8,13 +8,14 @@ Reductions are ``dot`` and ``norm`` and nothing else, which is all that a distri
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
+from ...precision import precision_facts
 from ..operators import Facts, Operator
 from ..operators.ordering import Ordering
 
-__all__ = ["Backend", "Loop"]
+__all__ = ["Backend", "Loop", "powers_of_two"]
 
 # A compiled loop: up to `steps` iterations on the method's state, stopping at the first residual norm <= target.
 # Returns the norms seen (one an iteration, or the last one alone) and whether the method broke down.
@@ -99,6 +100,22 @@ class Backend(ABC):
     def stack(self, vectors: list[Any], shape: tuple[int, ...], columns: bool) -> Any:
         """Vectors of a batch as (*shape, n); the last axis of shape goes last when it counts columns."""
 
+    # What fits most libraries as it is.
+
+    def bound_to(self, arrays: Sequence[Any]) -> Backend:
+        """This backend, for the namespace and device of the arrays (and operators) of one system.
+
+        Raises
+        ------
+        BackendError
+            Where they lie on several devices.
+        """
+        return self
+
+    def reshape(self, x: Any, shape: tuple[int, ...]) -> Any:
+        """x in another shape, a view where possible; one length may be -1."""
+        return x.reshape(shape)
+
     # Compositions: a backend overrides those that it can fuse into fewer passes over memory.
 
     def residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
@@ -108,6 +125,11 @@ class Backend(ABC):
     def accurate_residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
         """b - A x, accumulated in twice the working precision where this backend can, rounded into out."""
         return self.residual(A, x, b, out)
+
+    def certify(self, A: Operator, x: Any, b: Any, out: Any) -> tuple[Any, float]:
+        """The accurate residual, in place of out, and its norm."""
+        out = self.accurate_residual(A, x, b, out)
+        return out, self.norm(out)
 
     def matvec_dot(self, A: Operator, p: Any, q: Any) -> tuple[Any, float]:
         """q = A p, in place of q, and the real part of p^H q."""
@@ -138,7 +160,7 @@ class Backend(ABC):
         """What one look at the entries of A tells."""
         return A.facts()
 
-    def prepare(self, A: Operator) -> Operator:
+    def prepare(self, A: Operator, facts: Facts | None) -> Operator:
         """A in the storage that this backend multiplies fastest; A itself where it has nothing better."""
         return A
 
@@ -152,3 +174,22 @@ class Backend(ABC):
     def to_numpy(self, x: Any) -> Any:
         """x as a NumPy array on the host."""
         return x
+
+
+def powers_of_two(exponent: int, dtype: Any) -> list[float]:
+    """Factors that multiply to 2**exponent, each within the range of a precision.
+
+    Multiplying by them one after the other is exact unless the last result is subnormal or overflows.
+
+    Examples
+    --------
+    >>> from resolvent.solvers.backends.protocol import powers_of_two
+    >>> powers_of_two(3, "float32"), [f == 2.0**-100 for f in powers_of_two(-200, "float32")]
+    ([8.0], [True, True])
+    """
+    if exponent == 0:
+        return []
+    most = -precision_facts(dtype).smallest_exponent
+    parts = -(-abs(exponent) // most)
+    share, rest = divmod(exponent, parts)
+    return [2.0 ** (share + (part < rest)) for part in range(parts)]

@@ -13,8 +13,15 @@ from .base import Operator
 __all__ = ["BlackBox"]
 
 
+def _flat(product: Any) -> Any:
+    return np.asarray(product).reshape(-1)
+
+
 class BlackBox(Operator):
-    """x -> multiply(x), scaled by a power of two when the units ask for it."""
+    """x -> multiply(x), scaled by a power of two when the units ask for it.
+
+    ``convert`` makes a vector (n,) of this library out of what ``multiply`` returned.
+    """
 
     kind = "matrix-free"
 
@@ -25,7 +32,7 @@ class BlackBox(Operator):
         dtype: Any,
         library: str = "numpy",
         exponent: int = 0,
-        convert: Callable[[Any], Any] = np.asarray,
+        convert: Callable[[Any], Any] = _flat,
     ) -> None:
         self.multiply, self.exponent, self.library, self.convert = multiply, exponent, library, convert
         self.shape = (int(shape[0]), int(shape[1]))
@@ -36,8 +43,8 @@ class BlackBox(Operator):
         return False
 
     def matvec(self, x: Any) -> Any:
-        result = self.convert(self.multiply(x)).reshape(-1)
-        if result.shape != x.shape:
+        result = self.convert(self.multiply(x))
+        if tuple(result.shape) != tuple(x.shape):
             raise InputError(f"A: its product with a vector of shape {tuple(x.shape)} has shape {tuple(result.shape)}")
         return result * 2.0**self.exponent if self.exponent else result
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -56,8 +57,7 @@ class Ordering:
         if order not in ("natural", "multicolor"):
             raise InputError(f'order: found {order!r}; wanted "natural" or "multicolor"')
         self.operator, self.order = A, order
-        self.matrix = A.tocsr()
-        diagonal = self.matrix.diagonal()
+        diagonal = A.diagonal()
         zero = np.flatnonzero(diagonal == 0)
         if zero.size:
             raise SingularError(f"A: the diagonal entry of row {zero[0]} is zero, and relaxation divides by it")
@@ -65,12 +65,17 @@ class Ordering:
         self._stages: dict[Any, list[Stage]] = {}
 
     @cached_property
+    def matrix(self) -> Any:
+        """The entries on the host; natural sweeps of the compiled backend never ask for them."""
+        return self.operator.tocsr()
+
+    @cached_property
     def numbers(self) -> np.ndarray:
         """The stage of each row, (n,)."""
         from ..backends.kernels.sweeps import colors, levels
 
         number = levels if self.order == "natural" else colors
-        pattern = self._symmetric_pattern
+        pattern = self._symmetric_pattern()
         return number(pattern.indptr, pattern.indices)
 
     @cached_property
@@ -85,7 +90,6 @@ class Ordering:
         """Number of stages: 2 for red-black, n where every row waits for the one before."""
         return int(self.numbers.max()) + 1 if self.numbers.size else 0
 
-    @cached_property
     def _symmetric_pattern(self) -> Any:
         ones = self.matrix.copy()
         ones.data = np.ones(ones.nnz, np.float32)
@@ -99,7 +103,7 @@ class Ordering:
         if key not in self._stages:
             order, starts = self.rows
             self._stages[key] = []
-            for low, high in zip(starts[:-1], starts[1:], strict=True):
+            for low, high in pairwise(starts):
                 rows = order[low:high]
                 parts = backend.stage_arrays(rows, self.matrix[rows], self.inverse_diagonal[rows])
                 self._stages[key].append(Stage(backend, *parts))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...precision import times_power_of_two
 from ..errors import InputError
 from ..operators import Operator
 from .base import BoundPreconditioner, Preconditioner
@@ -22,7 +23,8 @@ class PolynomialPreconditioner(Preconditioner):
         self.shape, self.dtype = A.shape, A.dtype
 
     def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
-        return _Steps(backend, backend.prepare(self.operator.astype(dtype)), self.coefficients)
+        operator = self.operator.astype(dtype)
+        return _Steps(backend, backend.prepare(operator, backend.facts(operator)), self.coefficients)
 
 
 class _Steps(BoundPreconditioner):
@@ -132,4 +134,4 @@ def _largest(backend: Any, A: Any, operator: Operator) -> float:
     ritz, broken = estimate_spectrum(system, 20)
     if ritz is None or broken:
         raise InputError("A: not positive definite as far as 20 Lanczos steps show; give interval or omega")
-    return math.ldexp(1.01 * (ritz.largest + ritz.largest_error), system.matrix_exponent)
+    return times_power_of_two(1.01 * (ritz.largest + ritz.largest_error), system.matrix_exponent)

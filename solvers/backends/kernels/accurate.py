@@ -9,12 +9,14 @@ so these kernels are compiled without fast-math.
 from __future__ import annotations
 
 import numba
+import numpy as np
 from numba import prange
 from numba.core import types
 from numba.extending import intrinsic, overload
 
 from .compiling import BLOCK, Variants
 from .products import BandArrays, CSRArrays, DenseArrays, StencilArrays, SymmetricBandArrays, is_kind
+from .vectors import ordered_sum, real_product
 
 __all__ = ["accurate_residual"]
 
@@ -49,7 +51,7 @@ def _subtract_product(total, error, a, x):  # type: ignore[no-untyped-def]
         if a == types.complex64:
 
             def single(total, error, a, x):  # type: ignore[no-untyped-def]
-                return total - complex(a) * complex(x), error
+                return total - np.complex128(a) * np.complex128(x), error
 
             return single
 
@@ -64,7 +66,7 @@ def _subtract_product(total, error, a, x):  # type: ignore[no-untyped-def]
     if a == types.float32:
 
         def single_real(total, error, a, x):  # type: ignore[no-untyped-def]
-            return total - float(a) * float(x), error
+            return total - np.float64(a) * np.float64(x), error
 
         return single_real
     return lambda total, error, a, x: _real(total, error, a, x)
@@ -78,8 +80,8 @@ def wide(value):  # type: ignore[no-untyped-def]
 @overload(wide, inline="always")
 def _wide(value):  # type: ignore[no-untyped-def]
     if isinstance(value, types.Complex):
-        return lambda value: complex(value)
-    return lambda value: float(value)
+        return lambda value: np.complex128(value)
+    return lambda value: np.float64(value)
 
 
 def row_residual(A, x, start, i):  # type: ignore[no-untyped-def]
@@ -135,24 +137,23 @@ def _row_residual(A, x, start, i):  # type: ignore[no-untyped-def]
     if is_kind(A, StencilArrays):
 
         def stencil(A, x, start, i):  # type: ignore[no-untyped-def]
-            planes, lines, points = A.grid
-            c = A.coefficients
+            planes, lines, points, center, plane_lower, plane_upper, line_lower, line_upper, lower, upper = A
             total, error = wide(start), wide(start * 0)
-            total, error = subtract_product(total, error, c[0], x[i])
+            total, error = subtract_product(total, error, center, x[i])
             point, line = i % points, i // points
             row, plane = line % lines, line // lines
             if point > 0:
-                total, error = subtract_product(total, error, c[5], x[i - 1])
+                total, error = subtract_product(total, error, lower, x[i - 1])
             if point < points - 1:
-                total, error = subtract_product(total, error, c[6], x[i + 1])
+                total, error = subtract_product(total, error, upper, x[i + 1])
             if row > 0:
-                total, error = subtract_product(total, error, c[3], x[i - points])
+                total, error = subtract_product(total, error, line_lower, x[i - points])
             if row < lines - 1:
-                total, error = subtract_product(total, error, c[4], x[i + points])
+                total, error = subtract_product(total, error, line_upper, x[i + points])
             if plane > 0:
-                total, error = subtract_product(total, error, c[1], x[i - lines * points])
+                total, error = subtract_product(total, error, plane_lower, x[i - lines * points])
             if plane < planes - 1:
-                total, error = subtract_product(total, error, c[2], x[i + lines * points])
+                total, error = subtract_product(total, error, plane_upper, x[i + lines * points])
             return total + error
 
         return stencil
@@ -160,11 +161,18 @@ def _row_residual(A, x, start, i):  # type: ignore[no-untyped-def]
 
 
 def _accurate_residual(A, x, b, out):  # type: ignore[no-untyped-def]
-    """b - A x into out."""
+    """b - A x into out; returns its norm."""
     n = x.size
-    for block in prange((n + BLOCK - 1) // BLOCK):
+    blocks = (n + BLOCK - 1) // BLOCK
+    partial = np.zeros(blocks)
+    for block in prange(blocks):
+        total = 0.0
         for i in range(block * BLOCK, min(n, (block + 1) * BLOCK)):
-            out[i] = row_residual(A, x, b[i], i)
+            value = row_residual(A, x, b[i], i)
+            out[i] = value
+            total += real_product(value, value)
+        partial[block] = total
+    return np.sqrt(ordered_sum(partial))
 
 
 accurate_residual = Variants(_accurate_residual, fastmath=frozenset())

@@ -7,7 +7,7 @@ from numba import prange
 
 from .compiling import BLOCK, Variants
 from .products import block_product
-from .vectors import ordered_sum, real_product
+from .vectors import inner, ordered_sum, real_product
 
 __all__ = ["cg_loop"]
 
@@ -28,11 +28,9 @@ def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, norms, alphas, betas):
         for block in prange(blocks):
             low = block * BLOCK
             high = min(n, low + BLOCK)
-            block_product(A, p, low, high, q, 0)
-            total = 0.0
-            for i in range(low, high):
-                total += real_product(p[i], q[i])
-            partial[0, block] = total
+            qs = q[low:high]
+            block_product(A, p, low, high, qs)
+            partial[0, block] = inner(p[low:high], qs)
         curvature = ordered_sum(partial[0])
         if not curvature > 0.0:
             return k, rho, curvature, True
@@ -42,19 +40,16 @@ def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, norms, alphas, betas):
         for block in prange(blocks):
             low = block * BLOCK
             high = min(n, low + BLOCK)
-            square = 0.0
-            inner = 0.0
+            rs, qs = r[low:high], q[low:high]
+            for i in range(high - low):
+                rs[i] -= step * qs[i]
+            partial[0, block] = inner(rs, rs)
             if preconditioned:
-                for i in range(low, high):
-                    r[i] -= step * q[i]
-                    square += real_product(r[i], r[i])
-                    inner += real_product(r[i], inverse_diagonal[i] * r[i])
-            else:
-                for i in range(low, high):
-                    r[i] -= step * q[i]
-                    square += real_product(r[i], r[i])
-            partial[0, block] = square
-            partial[1, block] = inner
+                ds = inverse_diagonal[low:high]
+                total = 0.0
+                for i in range(high - low):
+                    total += real_product(rs[i], ds[i] * rs[i])
+                partial[1, block] = total
         square = ordered_sum(partial[0])
         next_rho = ordered_sum(partial[1]) if preconditioned else square
         beta = next_rho / rho
@@ -64,14 +59,16 @@ def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, norms, alphas, betas):
         for block in prange(blocks):
             low = block * BLOCK
             high = min(n, low + BLOCK)
+            xs, ps, rs = x[low:high], p[low:high], r[low:high]
+            for i in range(high - low):
+                xs[i] += step * ps[i]
             if preconditioned:
-                for i in range(low, high):
-                    x[i] += step * p[i]
-                    p[i] = inverse_diagonal[i] * r[i] + turn * p[i]
+                ds = inverse_diagonal[low:high]
+                for i in range(high - low):
+                    ps[i] = ds[i] * rs[i] + turn * ps[i]
             else:
-                for i in range(low, high):
-                    x[i] += step * p[i]
-                    p[i] = r[i] + turn * p[i]
+                for i in range(high - low):
+                    ps[i] = rs[i] + turn * ps[i]
         rho = next_rho
         alphas[k] = alpha
         betas[k] = beta

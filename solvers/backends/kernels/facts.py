@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-__all__ = ["csr_facts", "csr_offsets", "csr_to_bands", "dense_facts"]
+__all__ = ["canonical", "csr_facts", "csr_offsets", "csr_to_bands", "dense_facts"]
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True)
@@ -18,7 +18,7 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
     n = indptr.size - 1
     max_abs = 0.0
     for k in range(data.size):
-        size = float(abs(data[k]))
+        size = np.float64(abs(data[k]))
         if not size < np.inf:
             return size, 0.0, 0.0, np.nan, False, False, False, False, -1, -1
         max_abs = max(max_abs, size)
@@ -36,31 +36,31 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
         for k in range(indptr[i], indptr[i + 1]):
             j = indices[k]
             value = data[k]
-            size = float(abs(value)) * unit
+            size = np.float64(abs(value)) * unit
             square += size * size
             total += size
             if j == i:
                 diagonal_size = size
                 diagonal_positive = value.real > 0 and value.imag == 0
-                asymmetry = max(asymmetry, float(abs(value.imag)))
+                asymmetry = max(asymmetry, np.float64(abs(value.imag)))
             elif j > i:
                 if size > 0:
                     lower = False
                 # Entries of row j left of column i that met no partner must be negligible themselves.
                 at = pointer[j]
                 while at < indptr[j + 1] and indices[at] < i:
-                    asymmetry = max(asymmetry, float(abs(data[at])))
+                    asymmetry = max(asymmetry, np.float64(abs(data[at])))
                     at += 1
                 if at < indptr[j + 1] and indices[at] == i:
-                    asymmetry = max(asymmetry, float(abs(value - np.conj(data[at]))))
+                    asymmetry = max(asymmetry, np.float64(abs(value - np.conj(data[at]))))
                     at += 1
                 else:
-                    asymmetry = max(asymmetry, float(abs(value)))
+                    asymmetry = max(asymmetry, np.float64(abs(value)))
                 pointer[j] = at
             elif size > 0:
                 upper = False
         while pointer[i] < indptr[i + 1] and indices[pointer[i]] < i:
-            asymmetry = max(asymmetry, float(abs(data[pointer[i]])))
+            asymmetry = max(asymmetry, np.float64(abs(data[pointer[i]])))
             pointer[i] += 1
         row_square = max(row_square, square)
         row_sum_largest = max(row_sum_largest, total)
@@ -84,6 +84,16 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
     )
 
 
+@numba.njit(cache=True, nogil=True)
+def canonical(indptr, indices):  # type: ignore[no-untyped-def]
+    """Whether the columns of each row increase strictly."""
+    for i in range(indptr.size - 1):
+        for k in range(indptr[i] + 1, indptr[i + 1]):
+            if indices[k] <= indices[k - 1]:
+                return False
+    return True
+
+
 @numba.njit(cache=True, error_model="numpy", nogil=True)
 def dense_facts(matrix):  # type: ignore[no-untyped-def]
     """The same for a full matrix."""
@@ -91,7 +101,7 @@ def dense_facts(matrix):  # type: ignore[no-untyped-def]
     max_abs = 0.0
     for i in range(n):
         for j in range(n):
-            size = float(abs(matrix[i, j]))
+            size = np.float64(abs(matrix[i, j]))
             if not size < np.inf:
                 return size, 0.0, 0.0, np.nan, False, False, False, False, -1, -1
             max_abs = max(max_abs, size)
@@ -105,18 +115,18 @@ def dense_facts(matrix):  # type: ignore[no-untyped-def]
         square, total = 0.0, 0.0
         for j in range(n):
             value = matrix[i, j]
-            size = float(abs(value)) * unit
+            size = np.float64(abs(value)) * unit
             square += size * size
             total += size
             if j > i:
                 if size > 0:
                     lower = False
-                asymmetry = max(asymmetry, float(abs(value - np.conj(matrix[j, i]))))
+                asymmetry = max(asymmetry, np.float64(abs(value - np.conj(matrix[j, i]))))
             elif j < i and size > 0:
                 upper = False
         diagonal = matrix[i, i]
-        diagonal_size = float(abs(diagonal)) * unit
-        asymmetry = max(asymmetry, float(abs(diagonal.imag)))
+        diagonal_size = np.float64(abs(diagonal)) * unit
+        asymmetry = max(asymmetry, np.float64(abs(diagonal.imag)))
         row_square = max(row_square, square)
         row_sum_largest = max(row_sum_largest, total)
         positive &= diagonal.real > 0 and diagonal.imag == 0

@@ -28,15 +28,19 @@ def momentum_loop(A, inverse_diagonal, x, previous, b, betas, gammas):  # type: 
         for block in prange(blocks):
             low = block * BLOCK
             high = min(n, low + BLOCK)
-            product = np.empty(BLOCK, x.dtype)
-            block_product(A, now, low, high, product, low)
+            product = np.empty(high - low, x.dtype)
+            block_product(A, now, low, high, product)
+            here, before, bs = now[low:high], then[low:high], b[low:high]
             if preconditioned:
-                for i in range(low, high):
-                    z = inverse_diagonal[i] * (b[i] - product[i - low])
-                    then[i] = now[i] + beta * (now[i] - then[i]) + gamma * z
-            elif betas[k] != 0.0:
-                for i in range(low, high):
-                    then[i] = now[i] + beta * (now[i] - then[i]) + gamma * (b[i] - product[i - low])
+                ds = inverse_diagonal[low:high]
+                for i in range(high - low):
+                    product[i] = ds[i] * (bs[i] - product[i])
             else:
-                for i in range(low, high):
-                    then[i] = now[i] + gamma * (b[i] - product[i - low])
+                for i in range(high - low):
+                    product[i] = bs[i] - product[i]
+            if betas[k] != 0.0:
+                for i in range(high - low):
+                    before[i] = here[i] + beta * (here[i] - before[i]) + gamma * product[i]
+            else:
+                for i in range(high - low):
+                    before[i] = here[i] + gamma * product[i]

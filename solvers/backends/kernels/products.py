@@ -1,7 +1,8 @@
 """Products of blocks of rows with a vector, one implementation a storage; every compiled loop is built on them.
 
-``block_product(A, x, low, high, y, base)`` writes rows low..high of A x to y[low - base : high - base], so that the
-loop which called it can use them while they are in cache. A is one of the tuples below, told apart when compiling.
+``block_product(A, x, low, high, y)`` writes rows low..high of A x to y, so that the loop which called it can use them
+while they are in cache. A is one of the tuples below, told apart when compiling. Inner loops run over slices from zero
+on: an index that might be negative would have to be wrapped, which keeps a loop from being vectorised.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload, register_jitable
 
+from ...operators import CSR, Dense, Diagonals, Stencil
+
 __all__ = [
     "BandArrays",
     "CSRArrays",
@@ -21,12 +24,12 @@ __all__ = [
     "arrays_of",
     "block_product",
     "is_kind",
-    "row_sum",
+    "row_defect",
 ]
 
 
 class CSRArrays(NamedTuple):
-    """Compressed sparse rows; indices are unsigned, which spares a sign extension an entry."""
+    """Compressed sparse rows; 32-bit indices are taken as unsigned, which spares a sign extension an entry."""
 
     indptr: Any
     indices: Any
@@ -54,10 +57,18 @@ class SymmetricBandArrays(NamedTuple):
 
 
 class StencilArrays(NamedTuple):
-    """Grid sizes (planes, lines, points) and the coefficients centre, plane -, +, line -, +, point -, +."""
+    """Sizes of a grid of one to three dimensions, and the coefficients of a point and its neighbours."""
 
-    grid: Any
-    coefficients: Any
+    planes: Any
+    lines: Any
+    points: Any
+    center: Any
+    plane_lower: Any
+    plane_upper: Any
+    line_lower: Any
+    line_upper: Any
+    lower: Any
+    upper: Any
 
 
 def is_kind(A: Any, kind: type) -> bool:
@@ -65,191 +76,221 @@ def is_kind(A: Any, kind: type) -> bool:
     return isinstance(A, types.BaseNamedTuple) and A.instance_class is kind
 
 
-def block_product(A, x, low, high, y, base):  # type: ignore[no-untyped-def]
-    """Rows low..high of A x, written to y from y[low - base] on."""
+def block_product(A, x, low, high, y):  # type: ignore[no-untyped-def]
+    """Rows low..high of A x, written to y, which has as many entries."""
     raise NotImplementedError
 
 
-def row_sum(A, x, i):  # type: ignore[no-untyped-def]
-    """One row of A x."""
+def row_defect(A, x, start, i, backward):  # type: ignore[no-untyped-def]
+    """start - (A x)_i, the neighbours that a sweep in this direction has just changed subtracted last."""
     raise NotImplementedError
 
 
 @overload(block_product)
-def _block_product(A, x, low, high, y, base):  # type: ignore[no-untyped-def]
+def _block_product(A, x, low, high, y):  # type: ignore[no-untyped-def]
     for kind, implementation in _BLOCKS.items():
         if is_kind(A, kind):
             return implementation
     return None
 
 
-@overload(row_sum)
-def _row_sum(A, x, i):  # type: ignore[no-untyped-def]
+# Forced into its caller, where the direction is a constant: a call a row would cost more than the row.
+@overload(row_defect, jit_options={"forceinline": True})
+def _row_defect(A, x, start, i, backward):  # type: ignore[no-untyped-def]
     for kind, implementation in _ROWS.items():
         if is_kind(A, kind):
             return implementation
     return None
 
 
-def _csr_block(A, x, low, high, y, base):  # type: ignore[no-untyped-def]
-    end = A.indptr[low]
-    for i in range(low, high):
-        begin, end = end, A.indptr[i + 1]
+def _csr_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
+    ends = A.indptr[low : high + 1]
+    end = ends[0]
+    for i in range(high - low):
+        begin, end = end, ends[i + 1]
         total = x.dtype.type(0)
         for k in range(begin, end):
             total += A.data[k] * x[A.indices[k]]
-        y[i - base] = total
+        y[i] = total
 
 
-def _csr_row(A, x, i):  # type: ignore[no-untyped-def]
-    total = x.dtype.type(0)
-    for k in range(A.indptr[i], A.indptr[i + 1]):
-        total += A.data[k] * x[A.indices[k]]
+def _csr_row(A, x, start, i, backward):  # type: ignore[no-untyped-def]
+    total = start
+    k, end = np.uint64(A.indptr[i]), np.uint64(A.indptr[i + 1])
+    if backward:
+        while k < end:
+            total -= A.data[k] * x[A.indices[k]]
+            k += np.uint64(1)
+    else:
+        while end > k:
+            end -= np.uint64(1)
+            total -= A.data[end] * x[A.indices[end]]
     return total
 
 
-def _dense_block(A, x, low, high, y, base):  # type: ignore[no-untyped-def]
-    for i in range(low, high):
+def _dense_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
+    for i in range(high - low):
+        row = A.matrix[low + i]
         total = x.dtype.type(0)
         for j in range(x.size):
-            total += A.matrix[i, j] * x[j]
-        y[i - base] = total
+            total += row[j] * x[j]
+        y[i] = total
 
 
-def _dense_row(A, x, i):  # type: ignore[no-untyped-def]
-    total = x.dtype.type(0)
+def _dense_row(A, x, start, i, backward):  # type: ignore[no-untyped-def]
+    total = start
+    row = A.matrix[i]
     for j in range(x.size):
-        total += A.matrix[i, j] * x[j]
+        total -= row[j] * x[j]
     return total
 
 
-def _band_block(A, x, low, high, y, base):  # type: ignore[no-untyped-def]
-    n = x.size
-    for i in range(low, high):
-        y[i - base] = 0
+def _band_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
+    for i in range(high - low):
+        y[i] = 0
     for d in range(A.offsets.size):
         offset = A.offsets[d]
-        band = A.data[d]
-        for i in range(max(low, -offset), min(high, n - offset)):
-            y[i - base] += band[i] * x[i + offset]
+        begin, end = max(low, -offset), min(high, x.size - offset)
+        if begin < end:
+            band, there, here = A.data[d, begin:end], x[begin + offset : end + offset], y[begin - low : end - low]
+            for i in range(end - begin):
+                here[i] += band[i] * there[i]
 
 
-def _band_row(A, x, i):  # type: ignore[no-untyped-def]
-    total = x.dtype.type(0)
+def _band_row(A, x, start, i, backward):  # type: ignore[no-untyped-def]
+    total = start
     for d in range(A.offsets.size):
         j = i + A.offsets[d]
         if 0 <= j < x.size:
-            total += A.data[d, i] * x[j]
+            total -= A.data[d, i] * x[j]
     return total
 
 
-def _symmetric_block(A, x, low, high, y, base):  # type: ignore[no-untyped-def]
+def _symmetric_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
     n = x.size
-    band = A.data[0]
-    for i in range(low, high):
-        y[i - base] = band[i] * x[i]
+    band, here = A.data[0, low:high], x[low:high]
+    for i in range(high - low):
+        y[i] = band[i] * here[i]
     for d in range(1, A.offsets.size):
         offset = A.offsets[d]
-        band = A.data[d]
-        middle_low, middle_high = max(low, offset), min(high, n - offset)
-        if middle_low <= middle_high:
-            for i in range(low, min(middle_low, high)):
-                y[i - base] += band[i] * x[i + offset]
-            for i in range(middle_low, middle_high):
-                y[i - base] += band[i] * x[i + offset] + band[i - offset] * x[i - offset]
-            for i in range(max(middle_high, low), high):
-                y[i - base] += band[i - offset] * x[i - offset]
+        if low >= offset and high <= n - offset:
+            above, below = A.data[d, low:high], A.data[d, low - offset : high - offset]
+            ahead, behind = x[low + offset : high + offset], x[low - offset : high - offset]
+            for i in range(high - low):
+                y[i] += above[i] * ahead[i] + below[i] * behind[i]
         else:
-            for i in range(low, min(high, n - offset)):
-                y[i - base] += band[i] * x[i + offset]
-            for i in range(max(low, offset), high):
-                y[i - base] += band[i - offset] * x[i - offset]
+            end = min(high, n - offset)
+            if low < end:
+                above, ahead = A.data[d, low:end], x[low + offset : end + offset]
+                for i in range(end - low):
+                    y[i] += above[i] * ahead[i]
+            begin = max(low, offset)
+            if begin < high:
+                below, behind, tail = (
+                    A.data[d, begin - offset : high - offset],
+                    x[begin - offset : high - offset],
+                    y[begin - low :],
+                )
+                for i in range(high - begin):
+                    tail[i] += below[i] * behind[i]
 
 
-def _symmetric_row(A, x, i):  # type: ignore[no-untyped-def]
-    total = A.data[0, i] * x[i]
+def _symmetric_row(A, x, start, i, backward):  # type: ignore[no-untyped-def]
+    total = start
+    total -= A.data[0, i] * x[i]
     for d in range(1, A.offsets.size):
         offset = A.offsets[d]
         if i + offset < x.size:
-            total += A.data[d, i] * x[i + offset]
+            total -= A.data[d, i] * x[i + offset]
         if i >= offset:
-            total += A.data[d, i - offset] * x[i - offset]
+            total -= A.data[d, i - offset] * x[i - offset]
     return total
 
 
-def _stencil_block(A, x, low, high, y, base):  # type: ignore[no-untyped-def]
-    planes, lines, points = A.grid
-    center, plane_lower, plane_upper, line_lower, line_upper, lower, upper = A.coefficients
+def _stencil_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
+    planes, lines, points, center, plane_lower, plane_upper, line_lower, line_upper, lower, upper = A
     zero = x.dtype.type(0)
+    plane = lines * points
     i = low
     while i < high:
         line = i // points
         first = line * points
         stop = min(first + points, high)
-        # A neighbour beyond the boundary becomes the point itself with coefficient zero: one loop for all lines.
-        j = line % lines
-        below, c_below = (points, line_lower) if j > 0 else (0, zero)
-        above, c_above = (points, line_upper) if j < lines - 1 else (0, zero)
-        middle_low, middle_high = max(i, first + 1), min(stop, first + points - 1)
-        if planes > 1:
-            k = line // lines
-            plane = lines * points
-            back, c_back = (plane, plane_lower) if k > 0 else (0, zero)
-            front, c_front = (plane, plane_upper) if k < planes - 1 else (0, zero)
-            for t in range(middle_low, middle_high):
-                y[t - base] = (
-                    center * x[t]
-                    + lower * x[t - 1]
-                    + upper * x[t + 1]
-                    + c_below * x[t - below]
-                    + c_above * x[t + above]
-                    + c_back * x[t - back]
-                    + c_front * x[t + front]
-                )
-        elif lines > 1:
-            for t in range(middle_low, middle_high):
-                y[t - base] = (
-                    center * x[t]
-                    + lower * x[t - 1]
-                    + upper * x[t + 1]
-                    + c_below * x[t - below]
-                    + c_above * x[t + above]
-                )
-        else:
-            for t in range(middle_low, middle_high):
-                y[t - base] = center * x[t] + lower * x[t - 1] + upper * x[t + 1]
+        begin, end = max(i, first + 1), min(stop, first + points - 1)
+        if begin < end:
+            here, left, right = x[begin:end], x[begin - 1 : end - 1], x[begin + 1 : end + 1]
+            out = y[begin - low : end - low]
+            if lines == 1 and planes == 1:
+                for t in range(end - begin):
+                    out[t] = center * here[t] + lower * left[t] + upper * right[t]
+            else:
+                # A neighbour beyond the boundary becomes the point itself with coefficient zero: one loop for all.
+                j = line % lines
+                back, c_below = (points, line_lower) if j > 0 else (0, zero)
+                ahead, c_above = (points, line_upper) if j < lines - 1 else (0, zero)
+                below, above = x[begin - back : end - back], x[begin + ahead : end + ahead]
+                if planes == 1:
+                    for t in range(end - begin):
+                        out[t] = (
+                            center * here[t]
+                            + lower * left[t]
+                            + upper * right[t]
+                            + c_below * below[t]
+                            + c_above * above[t]
+                        )
+                else:
+                    k = line // lines
+                    back, c_behind = (plane, plane_lower) if k > 0 else (0, zero)
+                    ahead, c_front = (plane, plane_upper) if k < planes - 1 else (0, zero)
+                    behind, front = x[begin - back : end - back], x[begin + ahead : end + ahead]
+                    for t in range(end - begin):
+                        out[t] = (
+                            center * here[t]
+                            + lower * left[t]
+                            + upper * right[t]
+                            + c_below * below[t]
+                            + c_above * above[t]
+                            + c_behind * behind[t]
+                            + c_front * front[t]
+                        )
         if i == first:
-            y[i - base] = _stencil_row(A, x, i)
+            y[i - low] = -_stencil_row(A, x, zero, i, False)
         last = first + points - 1
         if last < stop and (points > 1 or i != first):
-            y[last - base] = _stencil_row(A, x, last)
+            y[last - low] = -_stencil_row(A, x, zero, last, False)
         i = stop
 
 
 @register_jitable
-def _stencil_row(A, x, i):  # type: ignore[no-untyped-def]
-    planes, lines, points = A.grid
-    center, plane_lower, plane_upper, line_lower, line_upper, lower, upper = A.coefficients
+def _stencil_row(A, x, start, i, backward):  # type: ignore[no-untyped-def]
+    total = start
+    planes, lines, points, center, plane_lower, plane_upper, line_lower, line_upper, lower, upper = A
     point = i % points
     line = i // points
-    total = center * x[i]
-    if point > 0:
-        total += lower * x[i - 1]
-    if point < points - 1:
-        total += upper * x[i + 1]
-    if lines > 1:
-        j = line % lines
-        if j > 0:
-            total += line_lower * x[i - points]
-        if j < lines - 1:
-            total += line_upper * x[i + points]
+    total -= center * x[i]
     if planes > 1:
         k = line // lines
         plane = lines * points
         if k > 0:
-            total += plane_lower * x[i - plane]
+            total -= plane_lower * x[i - plane]
         if k < planes - 1:
-            total += plane_upper * x[i + plane]
+            total -= plane_upper * x[i + plane]
+    if lines > 1:
+        j = line % lines
+        if j > 0:
+            total -= line_lower * x[i - points]
+        if j < lines - 1:
+            total -= line_upper * x[i + points]
+    if backward:
+        if point > 0:
+            total -= lower * x[i - 1]
+        if point < points - 1:
+            total -= upper * x[i + 1]
+    else:
+        if point < points - 1:
+            total -= upper * x[i + 1]
+        if point > 0:
+            total -= lower * x[i - 1]
     return total
 
 
@@ -271,11 +312,10 @@ _ROWS = {
 
 def arrays_of(A: Any) -> Any:
     """The tuple of arrays of an Operator that kernels can multiply, or None."""
-    from ...operators import CSR, Dense, Diagonals, Stencil
-
     if isinstance(A, CSR):
-        unsigned = np.uint32 if A.indices.dtype.itemsize == 4 else np.uint64
-        return CSRArrays(A.indptr.view(unsigned), A.indices.view(unsigned), A.data)
+        if A.indices.dtype == np.int32 == A.indptr.dtype:
+            return CSRArrays(A.indptr.view(np.uint32), A.indices.view(np.uint32), A.data)
+        return CSRArrays(A.indptr.astype(np.int64, copy=False), A.indices.astype(np.int64, copy=False), A.data)
     if isinstance(A, Diagonals):
         kind = SymmetricBandArrays if A.symmetric else BandArrays
         return kind(np.ascontiguousarray(A.data), A.offsets)
@@ -286,5 +326,5 @@ def arrays_of(A: Any) -> Any:
         pairs = np.zeros(7, A.dtype)
         pairs[0] = A.coefficients[0]
         pairs[7 - 2 * len(A.grid) :] = A.coefficients[1:]
-        return StencilArrays(tuple(int(size) for size in sizes), tuple(pairs))
+        return StencilArrays(*(int(size) for size in sizes), *pairs)
     return None

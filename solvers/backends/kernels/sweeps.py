@@ -6,15 +6,19 @@ import numba
 import numpy as np
 from numba import prange
 
-from .compiling import FAST, Variants
-from .products import row_sum
+from .compiling import Variants
+from .products import row_defect
 
 __all__ = ["colors", "levels", "natural_sweeps", "staged_sweep"]
 
 ROWS_A_TASK = 1024
 
 
-@numba.njit(cache=True, fastmath=set(FAST), error_model="numpy", nogil=True)
+# The order of subtraction is chosen, so sums must not be reassociated.
+ORDERED = frozenset({"contract"})
+
+
+@numba.njit(cache=True, fastmath=set(ORDERED), error_model="numpy", nogil=True)
 def natural_sweeps(A, inverse_diagonal, x, b, omega, forward, backward, count):  # type: ignore[no-untyped-def]
     """``count`` iterations, each a forward and/or a backward sweep over the rows in their own order."""
     n = x.size
@@ -22,14 +26,13 @@ def natural_sweeps(A, inverse_diagonal, x, b, omega, forward, backward, count): 
     for _ in range(count):
         if forward:
             for i in range(n):
-                x[i] += factor * inverse_diagonal[i] * (b[i] - row_sum(A, x, i))
+                x[i] += (factor * inverse_diagonal[i]) * row_defect(A, x, b[i], i, False)
         if backward:
             for i in range(n - 1, -1, -1):
-                x[i] += factor * inverse_diagonal[i] * (b[i] - row_sum(A, x, i))
+                x[i] += (factor * inverse_diagonal[i]) * row_defect(A, x, b[i], i, True)
 
 
-@Variants
-def staged_sweep(A, inverse_diagonal, rows, starts, x, b, omega, reverse):  # type: ignore[no-untyped-def]
+def _staged_sweep(A, inverse_diagonal, rows, starts, x, b, omega, reverse):  # type: ignore[no-untyped-def]
     """One sweep over the stages, whose rows do not depend on each other."""
     factor = x.real.dtype.type(omega)
     stages = starts.size - 1
@@ -39,7 +42,10 @@ def staged_sweep(A, inverse_diagonal, rows, starts, x, b, omega, reverse):  # ty
         for task in prange((end - begin + ROWS_A_TASK - 1) // ROWS_A_TASK):
             for k in range(begin + task * ROWS_A_TASK, min(end, begin + (task + 1) * ROWS_A_TASK)):
                 i = rows[k]
-                x[i] += factor * inverse_diagonal[i] * (b[i] - row_sum(A, x, i))
+                x[i] += (factor * inverse_diagonal[i]) * row_defect(A, x, b[i], i, reverse)
+
+
+staged_sweep = Variants(_staged_sweep, fastmath=ORDERED)
 
 
 @numba.njit(cache=True)

@@ -14,6 +14,7 @@ __all__ = [
     "axpby",
     "descend",
     "dot",
+    "inner",
     "matvec",
     "matvec_dot",
     "max_abs",
@@ -33,8 +34,8 @@ def real_product(a, b):  # type: ignore[no-untyped-def]
 @overload(real_product, inline="always")
 def _real_product(a, b):  # type: ignore[no-untyped-def]
     if isinstance(a, types.Complex):
-        return lambda a, b: float(a.real) * float(b.real) + float(a.imag) * float(b.imag)
-    return lambda a, b: float(a) * float(b)
+        return lambda a, b: np.float64(a.real) * np.float64(b.real) + np.float64(a.imag) * np.float64(b.imag)
+    return lambda a, b: np.float64(a) * np.float64(b)
 
 
 def imaginary_product(a, b):  # type: ignore[no-untyped-def]
@@ -45,7 +46,7 @@ def imaginary_product(a, b):  # type: ignore[no-untyped-def]
 @overload(imaginary_product, inline="always")
 def _imaginary_product(a, b):  # type: ignore[no-untyped-def]
     if isinstance(a, types.Complex):
-        return lambda a, b: float(a.real) * float(b.imag) - float(a.imag) * float(b.real)
+        return lambda a, b: np.float64(a.real) * np.float64(b.imag) - np.float64(a.imag) * np.float64(b.real)
     return lambda a, b: 0.0
 
 
@@ -64,10 +65,11 @@ def max_abs(x):  # type: ignore[no-untyped-def]
     blocks = (x.size + BLOCK - 1) // BLOCK
     largest = np.zeros(blocks)
     for block in prange(blocks):
+        part = x[block * BLOCK : (block + 1) * BLOCK]
         top = 0.0
         bad = False
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            size = float(abs(x[i]))
+        for i in range(part.size):
+            size = np.float64(abs(part[i]))
             top = max(top, size)
             bad |= size != size
         largest[block] = np.nan if bad else top
@@ -80,12 +82,25 @@ def max_abs(x):  # type: ignore[no-untyped-def]
     return top
 
 
-@Variants
-def scaled_copy(x, first, second, out):  # type: ignore[no-untyped-def]
+def _scaled_copy(x, first, second, out):  # type: ignore[no-untyped-def]
     """first second x into out; the factor comes in two powers of two because it may itself overflow."""
     for block in prange((x.size + BLOCK - 1) // BLOCK):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            out[i] = (x[i] * first) * second
+        part, result = x[block * BLOCK : (block + 1) * BLOCK], out[block * BLOCK : (block + 1) * BLOCK]
+        for i in range(part.size):
+            result[i] = (part[i] * first) * second
+
+
+# Reassociated, the two factors would be multiplied first, and overflow.
+scaled_copy = Variants(_scaled_copy, fastmath=frozenset())
+
+
+@register_jitable
+def inner(x, y):  # type: ignore[no-untyped-def]
+    """Real part of x^H y over a block."""
+    total = 0.0
+    for i in range(x.size):
+        total += real_product(x[i], y[i])
+    return total
 
 
 @Variants
@@ -94,11 +109,11 @@ def dot(x, y):  # type: ignore[no-untyped-def]
     blocks = (x.size + BLOCK - 1) // BLOCK
     partial = np.zeros((2, blocks))
     for block in prange(blocks):
-        real, imaginary = 0.0, 0.0
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            real += real_product(x[i], y[i])
-            imaginary += imaginary_product(x[i], y[i])
-        partial[0, block] = real
+        xs, ys = x[block * BLOCK : (block + 1) * BLOCK], y[block * BLOCK : (block + 1) * BLOCK]
+        partial[0, block] = inner(xs, ys)
+        imaginary = 0.0
+        for i in range(xs.size):
+            imaginary += imaginary_product(xs[i], ys[i])
         partial[1, block] = imaginary
     return ordered_sum(partial[0]), ordered_sum(partial[1])
 
@@ -107,8 +122,9 @@ def dot(x, y):  # type: ignore[no-untyped-def]
 def axpby(a, x, b, y):  # type: ignore[no-untyped-def]
     """y <- a x + b y."""
     for block in prange((x.size + BLOCK - 1) // BLOCK):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            y[i] = a * x[i] + b * y[i]
+        xs, ys = x[block * BLOCK : (block + 1) * BLOCK], y[block * BLOCK : (block + 1) * BLOCK]
+        for i in range(xs.size):
+            ys[i] = a * xs[i] + b * ys[i]
 
 
 @Variants
@@ -116,7 +132,8 @@ def matvec(A, x, out):  # type: ignore[no-untyped-def]
     """out <- A x."""
     for block in prange((x.size + BLOCK - 1) // BLOCK):
         low = block * BLOCK
-        block_product(A, x, low, min(x.size, low + BLOCK), out, 0)
+        high = min(x.size, low + BLOCK)
+        block_product(A, x, low, high, out[low:high])
 
 
 @Variants
@@ -127,12 +144,11 @@ def residual(A, x, b, out):  # type: ignore[no-untyped-def]
     for block in prange(blocks):
         low = block * BLOCK
         high = min(x.size, low + BLOCK)
-        block_product(A, x, low, high, out, 0)
-        total = 0.0
-        for i in range(low, high):
-            out[i] = b[i] - out[i]
-            total += real_product(out[i], out[i])
-        partial[block] = total
+        product, bs = out[low:high], b[low:high]
+        block_product(A, x, low, high, product)
+        for i in range(high - low):
+            product[i] = bs[i] - product[i]
+        partial[block] = inner(product, product)
     return np.sqrt(ordered_sum(partial))
 
 
@@ -144,11 +160,9 @@ def matvec_dot(A, p, q):  # type: ignore[no-untyped-def]
     for block in prange(blocks):
         low = block * BLOCK
         high = min(p.size, low + BLOCK)
-        block_product(A, p, low, high, q, 0)
-        total = 0.0
-        for i in range(low, high):
-            total += real_product(p[i], q[i])
-        partial[block] = total
+        product = q[low:high]
+        block_product(A, p, low, high, product)
+        partial[block] = inner(p[low:high], product)
     return ordered_sum(partial)
 
 
@@ -158,12 +172,13 @@ def descend(alpha, p, q, x, r):  # type: ignore[no-untyped-def]
     blocks = (p.size + BLOCK - 1) // BLOCK
     partial = np.zeros(blocks)
     for block in prange(blocks):
-        total = 0.0
-        for i in range(block * BLOCK, min(p.size, (block + 1) * BLOCK)):
-            x[i] += alpha * p[i]
-            r[i] -= alpha * q[i]
-            total += real_product(r[i], r[i])
-        partial[block] = total
+        low, high = block * BLOCK, (block + 1) * BLOCK
+        ps, qs, xs, rs = p[low:high], q[low:high], x[low:high], r[low:high]
+        for i in range(ps.size):
+            xs[i] += alpha * ps[i]
+        for i in range(ps.size):
+            rs[i] -= alpha * qs[i]
+        partial[block] = inner(rs, rs)
     return np.sqrt(ordered_sum(partial))
 
 
@@ -171,5 +186,7 @@ def descend(alpha, p, q, x, r):  # type: ignore[no-untyped-def]
 def momentum(beta, gamma, x, previous, z):  # type: ignore[no-untyped-def]
     """previous <- x + beta (x - previous) + gamma z."""
     for block in prange((x.size + BLOCK - 1) // BLOCK):
-        for i in range(block * BLOCK, min(x.size, (block + 1) * BLOCK)):
-            previous[i] = x[i] + beta * (x[i] - previous[i]) + gamma * z[i]
+        low, high = block * BLOCK, (block + 1) * BLOCK
+        xs, before, zs = x[low:high], previous[low:high], z[low:high]
+        for i in range(xs.size):
+            before[i] = xs[i] + beta * (xs[i] - before[i]) + gamma * zs[i]

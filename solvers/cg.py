@@ -100,17 +100,20 @@ def _no_curvature(system: LinearSystem, state: CGState, curvature: float) -> Bre
     if not math.isfinite(curvature):
         return Breakdown("A product with A was not finite: the operator returned NaN or infinity.")
     iteration = len(state.alphas)
-    norm = system.facts.row_norm if system.facts is not None else 1 / max(state.alphas, default=math.inf)
-    rounding = 10 * system.precision.unit_roundoff * system.n * norm * system.backend.norm(state.p) ** 2
-    if abs(curvature) <= rounding:
+    norm = system.facts.row_norm if system.facts is not None else 1 / min(state.alphas, default=math.inf)
+    # Where A is semidefinite, p^H A p = 0 means A p = 0: ||A p||^2 <= ||A|| p^H A p.
+    rounding = 4 * math.sqrt(system.n * system.precision.unit_roundoff)
+    if system.backend.norm(state.work) <= rounding * norm * system.backend.norm(state.p):
         return Breakdown(
             f"A is singular as far as rounding lets see: p^H A p vanishes at iteration {iteration}, so b has a part that "
             "A cannot reach. Regularise, remove that part from b, or solve the least-squares problem."
         )
-    negative = " A may be negative definite: then solve (-A) x = -b." if iteration == 0 else ""
+    found = f"A is not positive definite: p^H A p = {curvature:.2e} at iteration {iteration}"
+    if system.facts is not None and float(system.operator.diagonal().real.max()) < 0:
+        return Breakdown(f"{found}, and its diagonal is negative. If A is negative definite, solve (-A) x = -b.")
     return Breakdown(
-        f"A is not positive definite: p^H A p = {curvature:.2e} < 0 at iteration {iteration}.{negative} Conjugate "
-        "gradients need a positive definite matrix; for an indefinite one use a method made for it, such as MINRES."
+        f"{found}, though A p is not zero: A is indefinite. Conjugate gradients need a positive definite matrix; use a "
+        "method made for indefinite ones, such as MINRES."
     )
 
 

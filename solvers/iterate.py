@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ class _Run:
     state: Any = None
     watch: Any = None
     iterations: int = 0
+    at: list[int] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
     best: Any = None
     best_norm: float = math.inf
     certified: float = math.nan
@@ -46,6 +48,7 @@ class _Run:
     began: float = 0.0
 
 
+@np.errstate(all="ignore")  # overflow and NaN are looked for, and reported in words
 def iterate(system: LinearSystem, method: Method, options: Options) -> Solution:
     """Solve one system.
 
@@ -63,23 +66,20 @@ def iterate(system: LinearSystem, method: Method, options: Options) -> Solution:
     began = time.perf_counter()
     run = _Run(system, method, options, _target(system, options), began=began)
     status, reason = _settle_at_once(system)
-    at: list[int] = []
-    norms: list[float] = []
     if status is None:
         try:
             system.prepare()
             run.state = method.start(system)
             norm = run.state.residual_norm
-            at.append(0)
-            norms.append(norm)
+            run.at.append(0)
+            run.norms.append(norm)
             # A residual carried by recurrence is not monotone, and falls below the true one rather than standing still.
             window = 32 if method.check_every > 1 else 1000
             run.watch = Watch(norm, system.precision.unit_roundoff, lambda: _rounding_floor(run), window)
             if options.progress:
                 tolerance = run.target / system.rhs_norm
                 run.line = LiveLine(method.name, norm / system.rhs_norm, tolerance)
-            with np.errstate(all="ignore"):  # overflow and NaN are looked for, and reported in words
-                status, reason = _loop(run, at, norms)
+            status, reason = _loop(run)
         except Breakdown as stop:
             status, reason = stop.status, stop.reason
         except KeyboardInterrupt:
@@ -87,7 +87,8 @@ def iterate(system: LinearSystem, method: Method, options: Options) -> Solution:
         finally:
             if run.line is not None:
                 run.line.close()
-    return _finish(run, status, reason, (at, norms))
+    with np.errstate(all="ignore"):  # here too: the solution may leave the range in the caller's units
+        return _finish(run, status, reason)
 
 
 def _target(system: LinearSystem, options: Options) -> float:
@@ -113,12 +114,12 @@ def _settle_at_once(system: LinearSystem) -> tuple[Status | None, str]:
     return None, ""
 
 
-def _loop(run: _Run, at: list[int], norms: list[float]) -> tuple[Status, str]:
+def _loop(run: _Run) -> tuple[Status, str]:
     """Look, judge, take steps; until something ends it."""
     system, method, options, state = run.system, run.method, run.options, run.state
     limit = options.maxiter if options.maxiter is not None else max(10 * system.n, 1000)
     loop = system.backend.loop(method, system, state)
-    norm = norms[0]
+    norm = run.norms[0]
     wanted = run.target
     while True:
         if not math.isfinite(norm):
@@ -148,16 +149,16 @@ def _loop(run: _Run, at: list[int], norms: list[float]) -> tuple[Status, str]:
             method.review(system, state, run.iterations, norm, run.best)
 
         steps = _plan(run, limit, wanted)
-        seen, taken, broke = _advance(run, loop, steps, wanted)
-        at.extend(range(run.iterations + taken - len(seen) + 1, run.iterations + taken + 1))
-        norms.extend(seen)
+        seen, taken, broken = _advance(run, loop, steps, wanted)
+        run.at.extend(range(run.iterations + taken - len(seen) + 1, run.iterations + taken + 1))
+        run.norms.extend(seen)
         run.iterations += taken
-        norm = float(norms[-1])
-        if broke:
-            # Past the best accuracy the last direction may have no curvature left; the iterate is judged first.
-            if _certify(run) <= run.target:
+        norm = float(run.norms[-1])
+        if broken is not None:
+            # Past the best accuracy the last direction may have no curvature left: the iterate is judged first.
+            if norm <= 100 * run.target and _certify(run) <= run.target:
                 return Status.CONVERGED, ""
-            method.step(system, state)  # the textbook step says in words what broke the compiled one
+            return broken.status, broken.reason
         if stopped := _told_to_stop(run, norm):
             if _certify(run) <= run.target:
                 return Status.CONVERGED, ""
@@ -183,25 +184,33 @@ def _plan(run: _Run, limit: int, wanted: float) -> int:
     return steps
 
 
-def _advance(run: _Run, loop: Any, steps: int, wanted: float) -> tuple[Any, int, bool]:
-    """Take steps; returns the norms seen (of the last so many iterations), steps taken, and whether the loop broke."""
+def _advance(run: _Run, loop: Any, steps: int, wanted: float) -> tuple[Any, int, Breakdown | None]:
+    """Take steps; returns the norms seen (of the last so many iterations), the steps taken, and what broke if any."""
     system, state = run.system, run.state
-    if loop is not None:
-        seen, taken, broke = loop(steps, wanted)
-        system.matvecs += taken * run.method.traffic.matvecs
-        return seen, taken, broke
-    seen = []
-    for step in range(steps):
-        run.method.step(system, state)
-        if state.residual_norm is not None:
-            seen.append(state.residual_norm)
-            if not state.residual_norm > wanted:
-                return seen, step + 1, False
+    seen: list[float] = []
+    taken = 0
+    broke = False
+    try:
+        if loop is not None:
+            seen, taken, broke = loop(steps, wanted)
+            system.matvecs += taken * run.method.traffic.matvecs
+            if broke:
+                run.method.step(system, state)  # the textbook step says in words what broke the compiled one
+            return seen, taken, None
+        for _ in range(steps):
+            run.method.step(system, state)
+            taken += 1
+            if state.residual_norm is not None:
+                seen.append(state.residual_norm)
+                if not state.residual_norm > wanted:
+                    return seen, taken, None
+    except Breakdown as broken:
+        return seen, taken, broken
     if state.residual_norm is None:
         if not state.work_is_residual:
             state.work = system.residual(state.x, state.work)
         seen = [system.backend.norm(state.work)]
-    return seen, steps, False
+    return seen, taken, None
 
 
 def _remember(run: _Run, norm: float) -> None:
@@ -255,7 +264,7 @@ def _not_finite(run: _Run) -> tuple[Status, str]:
     return Status.DIVERGED, ""
 
 
-def _finish(run: _Run, status: Status, reason: str, history: tuple[list[int], list[float]]) -> Solution:
+def _finish(run: _Run, status: Status, reason: str) -> Solution:
     """Choose the best iterate, certify it, put it back into the caller's units, and say what happened."""
     system, state, method = run.system, run.state, run.method
     backend = system.backend
@@ -264,7 +273,7 @@ def _finish(run: _Run, status: Status, reason: str, history: tuple[list[int], li
     else:
         x, work, residual = state.x, state.work, run.certified
         if status is not Status.CONVERGED:
-            x, work, residual = _best_of(run)
+            x, work, residual = _best_of(run, status)
     solution = backend.norm(x)
     shift = system.rhs_exponent - system.matrix_exponent
     lossy = shift != 0 and _leaves_range(run, x, solution, shift)
@@ -290,12 +299,12 @@ def _finish(run: _Run, status: Status, reason: str, history: tuple[list[int], li
         method=method.name,
         backend=backend.name,
         precision=system.precision.name,
-        history=history,
+        history=(run.at, run.norms),
         rhs_exponent=system.rhs_exponent,
         spectral_exponent=system.spectral_exponent,
         evidence=evidence,
         norms=(residual, solution, matrix_norm),
-        predicted_iterations=_predicted(run, history[1]),
+        predicted_iterations=_predicted(run),
         tolerance=run.target / rhs_norm if rhs_norm else run.options.rtol,
         preconditioned=system.preconditioner is not None,
     )
@@ -315,16 +324,22 @@ def _looks_singular(answer: Solution) -> bool:
     return False
 
 
-def _predicted(run: _Run, norms: list[float]) -> int | None:
+def _predicted(run: _Run) -> int | None:
     """The number of iterations that theory promised, where the method has one."""
-    return run.method.predicted_iterations(run.state, run.target / norms[0]) if norms and norms[0] > 0 else None
+    if not run.norms or not run.norms[0] > 0:
+        return None
+    return run.method.predicted_iterations(run.state, run.target / run.norms[0])
 
 
-def _best_of(run: _Run) -> tuple[Any, Any, float]:
+def _best_of(run: _Run, status: Status) -> tuple[Any, Any, float]:
     """The last iterate, the best remembered one or the first guess: whichever has the smallest true residual."""
     system, state = run.system, run.state
     norm = _certify(run)
     x = state.x
+    ended_badly = status in (Status.BREAKDOWN, Status.DIVERGED) and math.isinf(run.last_certified)
+    if ended_badly and np.nanmin(run.norms) < 0.5 * min(norm, run.best_norm):
+        # A batch of steps went past a better iterate: the same steps again, up to that one.
+        run.best, run.best_norm = _replayed(run, run.at[int(np.nanargmin(run.norms))]), 0.0
     if run.best is not None and not norm <= run.best_norm:
         _, remembered = system.certify(run.best, state.work)
         if not norm <= remembered:
@@ -332,7 +347,22 @@ def _best_of(run: _Run) -> tuple[Any, Any, float]:
     initial = run.watch.initial if run.watch is not None else math.inf
     if not norm <= initial:
         x, *_ = system.initial()
+    elif x is state.x:
+        return x, state.work, norm
     return x, *system.certify(x, state.work)
+
+
+def _replayed(run: _Run, steps: int) -> Any:
+    """The iterate after so many steps from the start."""
+    system, method = run.system, run.method
+    again = _Run(system, method, run.options, run.target, state=method.start(system))
+    loop = system.backend.loop(method, system, again.state)
+    while again.iterations < steps:
+        _, taken, broken = _advance(again, loop, steps - again.iterations, 0.0)
+        again.iterations += taken
+        if broken is not None or taken == 0:
+            break
+    return again.state.x
 
 
 def _leaves_range(run: _Run, x: Any, solution: float, shift: int) -> bool:

@@ -25,7 +25,7 @@ class Jacobi(MomentumMethod):
 
     name: ClassVar[str] = "jacobi"
     title: ClassVar[str] = "Jacobi iteration"
-    traffic: ClassVar[Traffic] = Traffic(vectors=5, passes=10, reductions=0, matvecs=1, compiled_passes=5)
+    traffic: ClassVar[Traffic] = Traffic(vectors=5, passes=10, reductions=0, matvecs=1, compiled_passes=4)
     needs_entries: ClassVar[bool] = True
     takes_preconditioner: ClassVar[bool] = False
     when_diverging: ClassVar[str] = (
@@ -92,7 +92,7 @@ def jacobi(
 
     Notes
     -----
-    Per iteration: 1 matvec, 10 vector passes (5 compiled), no reduction; 5 vectors kept.
+    Per iteration: 1 matvec, 10 vector passes (4 compiled), no reduction; 5 vectors kept.
 
     References
     ----------

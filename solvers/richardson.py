@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from ..precision import times_power_of_two
 from .errors import InputError
+from .method import Traffic
 from .momentum import MomentumMethod, MomentumState
 from .run import solve_with
 from .solution import Solution
@@ -35,6 +36,7 @@ class Richardson(MomentumMethod):
 
     name: ClassVar[str] = "richardson"
     title: ClassVar[str] = "Richardson iteration"
+    traffic: ClassVar[Traffic] = Traffic(vectors=3, passes=7, reductions=0, matvecs=1, compiled_passes=3)
     when_diverging: ClassVar[str] = "omega must lie between 0 and 2 / lambda_max: lower it, or leave it out."
 
     def __post_init__(self) -> None:

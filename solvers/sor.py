@@ -41,7 +41,7 @@ class SOR(Method):
 
     name: ClassVar[str] = "sor"
     title: ClassVar[str] = "Successive overrelaxation"
-    traffic: ClassVar[Traffic] = Traffic(vectors=2, passes=3, reductions=0, matvecs=1, compiled_passes=3)
+    traffic: ClassVar[Traffic] = Traffic(vectors=3, passes=3, reductions=0, matvecs=1, compiled_passes=3)
     needs_entries: ClassVar[bool] = True
     takes_preconditioner: ClassVar[bool] = False
     check_every: ClassVar[int] = 16
@@ -109,7 +109,7 @@ class SSOR(SOR):
 
     name: ClassVar[str] = "ssor"
     title: ClassVar[str] = "Symmetric successive overrelaxation"
-    traffic: ClassVar[Traffic] = Traffic(vectors=2, passes=6, reductions=0, matvecs=2, compiled_passes=6)
+    traffic: ClassVar[Traffic] = Traffic(vectors=3, passes=6, reductions=0, matvecs=2, compiled_passes=6)
 
     @staticmethod
     def best_omega(radius: float) -> float:
@@ -176,7 +176,7 @@ def sor(
 
     Notes
     -----
-    Per iteration: 1 sweep (the cost of a matvec), 3 vector passes, no reduction; 2 vectors kept. The residual norm is
+    Per iteration: 1 sweep (the cost of a matvec), 3 vector passes, no reduction; 3 vectors kept. The residual norm is
     looked at every 16 iterations, and nearer to the end when the observed rate says so.
 
     References
@@ -231,7 +231,7 @@ def gauss_seidel(
 
     Notes
     -----
-    Per iteration: 1 sweep (the cost of a matvec), 3 vector passes, no reduction; 2 vectors kept.
+    Per iteration: 1 sweep (the cost of a matvec), 3 vector passes, no reduction; 3 vectors kept.
 
     References
     ----------
@@ -283,7 +283,7 @@ def ssor(
 
     Notes
     -----
-    Per iteration: 2 sweeps (the cost of 2 matvecs), 6 vector passes, no reduction; 2 vectors kept.
+    Per iteration: 2 sweeps (the cost of 2 matvecs), 6 vector passes, no reduction; 3 vectors kept.
 
     References
     ----------

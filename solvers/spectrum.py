@@ -148,7 +148,7 @@ def positive_spectrum(system: LinearSystem, steps: int, wanted: str, advice: str
 
     ritz, broken = estimate_spectrum(system, steps)
     if broken == "not finite":
-        raise Breakdown(f"No {wanted} could be found: a product with A or M was NaN or infinite.")
+        raise Breakdown(f"No {wanted} could be found: a product with A or M was NaN or infinity.")
     if ritz is None or broken or ritz.smallest <= 0:
         raise Breakdown(
             f"No {wanted} could be found: A is not positive definite as far as {steps} Lanczos steps show. {advice}"

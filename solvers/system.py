@@ -171,6 +171,10 @@ class LinearSystem:
             self.preconditioner_exponent = exponent
             if not exponent:
                 return out
+            scaled = self.preconditioner.rescaled(-exponent)
+            if scaled is not None:
+                self.use_preconditioner(scaled, self.preconditioner_units - exponent)
+                self.preconditioner_exponent = exponent = 0
         if not exponent:
             return self.preconditioner.apply(r, out)
         half = exponent // 2

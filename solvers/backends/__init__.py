@@ -58,8 +58,8 @@ def choose_backend(asked: str | Backend | None, *arrays: Any) -> Backend:
     libraries = {library for array in given if (library := library_of(array)) is not None}
     if len(libraries) > 1:
         raise BackendError(
-            f"A, b and x0 come from {' and '.join(sorted(libraries))}; convert them to one library first, since nothing "
-            "is moved between libraries or devices silently"
+            f"A, b and x0 come from {' and '.join(sorted(libraries))}; convert them to one library first, since "
+            "nothing is moved between libraries or devices silently"
         )
     library = next(iter(libraries), "numpy")
     if asked is None:
@@ -67,7 +67,7 @@ def choose_backend(asked: str | Backend | None, *arrays: Any) -> Backend:
     backend = asked if isinstance(asked, Backend) else backend_named(asked)
     if libraries and backend.library != library:
         raise BackendError(
-            f"backend: {backend.name!r} works on {backend.library} arrays, but the system is given in {library} arrays; "
-            "convert them, or leave backend out"
+            f"backend: {backend.name!r} works on {backend.library} arrays, but the system is given in {library} "
+            "arrays; convert them, or leave backend out"
         )
     return backend.bound_to(given)

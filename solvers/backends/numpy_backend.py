@@ -1,4 +1,4 @@
-"""The reference backend: every operation in plain NumPy and SciPy. CuPy shares it, since it shares NumPy's interface."""
+"""The reference backend: every operation in plain NumPy and SciPy; CuPy's stands on it, sharing NumPy's interface."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class NumpyBackend(Backend):
 
 def _wider(dtype: np.dtype) -> Any:
     """A type with at least ten more bits of significand, or None where the platform has none."""
-    wide = {"f": np.float64, "d": np.longdouble, "F": np.complex128, "D": np.clongdouble}[dtype.char]
+    wide: Any = {"f": np.float64, "d": np.longdouble, "F": np.complex128, "D": np.clongdouble}[dtype.char]
     return wide if np.finfo(wide).eps < 1e-3 * np.finfo(dtype).eps else None
 
 

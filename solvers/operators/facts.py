@@ -15,8 +15,8 @@ def facts_of_csr(A: Any) -> Facts:
     """Facts of a canonical CSR matrix. Cost: a transposition and about ten passes over the entries."""
     n = A.shape[0]
     if n == 0 or A.nnz == 0:
-        empty = 0 if n else -1
-        return Facts(0.0, 0.0, 0.0, 0.0, True, True, n == 0, n == 0, empty, empty)
+        first = 0 if n else -1
+        return Facts(0.0, 0.0, 0.0, 0.0, True, True, n == 0, n == 0, first, first)
     size = np.abs(A.data)
     max_abs = float(size.max())
     if not np.isfinite(max_abs):

@@ -57,7 +57,8 @@ class Ordering:
         if order not in ("natural", "multicolor"):
             raise InputError(f'order: found {order!r}; wanted "natural" or "multicolor"')
         self.operator, self.order = A, order
-        diagonal = A.diagonal()
+        # Arrays of other libraries may lie on a device: their stages are cut from one copy on the host.
+        diagonal = A.diagonal() if A.library == "numpy" else self.matrix.diagonal()
         zero = np.flatnonzero(diagonal == 0)
         if zero.size:
             raise SingularError(f"A: the diagonal entry of row {zero[0]} is zero, and relaxation divides by it")

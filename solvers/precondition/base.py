@@ -24,6 +24,10 @@ class BoundPreconditioner(ABC):
 
     inverse_diagonal: Any = None
 
+    def rescaled(self, exponent: int) -> BoundPreconditioner | None:
+        """2**exponent M, where that is as cheap to apply as M; otherwise None."""
+        return None
+
     @abstractmethod
     def apply(self, r: Any, out: Any) -> Any:
         """M r, in place of out, which is not r."""

@@ -31,6 +31,9 @@ class _Diagonal(BoundPreconditioner):
     def __init__(self, backend: Any, inverse_diagonal: Any) -> None:
         self.backend, self.inverse_diagonal = backend, inverse_diagonal
 
+    def rescaled(self, exponent: int) -> BoundPreconditioner:
+        return _Diagonal(self.backend, self.backend.ldexp(self.inverse_diagonal, exponent))
+
     def apply(self, r: Any, out: Any) -> Any:
         return self.backend.multiply(self.inverse_diagonal, r, out)
 

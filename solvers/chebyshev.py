@@ -35,6 +35,7 @@ class ChebyshevState(MomentumState):
     taken: int = 0
     first: int = 0
     first_norm: float = 0.0
+    initial_norm: float = 0.0
     seen: tuple[int, float] | None = None
     held: bool = True
 
@@ -81,7 +82,7 @@ class Chebyshev(MomentumMethod):
             state.low, state.high = (times_power_of_two(end, -system.spectral_exponent) for end in self.interval)
         else:
             self._find_interval(system, state)
-        state.first_norm = self._norm(system, state, state.residual_norm or 0.0)
+        state.first_norm = state.initial_norm = self._norm(system, state, state.residual_norm or 0.0)
         return state
 
     def _find_interval(self, system: LinearSystem, state: ChebyshevState) -> None:
@@ -189,6 +190,8 @@ class Chebyshev(MomentumMethod):
 
     def predicted_iterations(self, state: ChebyshevState, reduction: float) -> int | None:
         """arccosh(1 / reduction) / arccosh(sigma), rounded up, from the start of the present phase."""
+        if state.first_norm > 0:
+            reduction *= state.initial_norm / state.first_norm
         if not 0 < reduction < 1:
             return None
         if state.half_width == 0:

@@ -48,7 +48,6 @@ class _Run:
     began: float = 0.0
 
 
-@np.errstate(all="ignore")  # overflow and NaN are looked for, and reported in words
 def iterate(system: LinearSystem, method: Method, options: Options) -> Solution:
     """Solve one system.
 
@@ -269,7 +268,10 @@ def _finish(run: _Run, status: Status, reason: str) -> Solution:
     system, state, method = run.system, run.state, run.method
     backend = system.backend
     if state is None:
+        # Nothing was begun: the first guess is all there is, if its residual can be had.
         x, work, residual = system.vector(), backend.copy(system.rhs), system.rhs_norm
+        if system.guess is not None and status in (Status.BREAKDOWN, Status.INTERRUPTED):
+            x, work, residual = system.initial()
     else:
         x, work, residual = state.x, state.work, run.certified
         if status is not Status.CONVERGED:
@@ -306,6 +308,8 @@ def _finish(run: _Run, status: Status, reason: str) -> Solution:
         norms=(residual, solution, matrix_norm),
         predicted_iterations=_predicted(run),
         tolerance=run.target / rhs_norm if rhs_norm else run.options.rtol,
+        rhs_norm=times_power_of_two(rhs_norm, system.rhs_exponent),
+        smallest_eigenvalue=_smallest_eigenvalue(system, evidence),
         preconditioned=system.preconditioner is not None,
     )
     if _looks_singular(answer):
@@ -313,6 +317,14 @@ def _finish(run: _Run, status: Status, reason: str) -> Solution:
         reason = nearly_singular(answer)
     answer.reason = explain(answer, run, reason)
     return answer
+
+
+def _smallest_eigenvalue(system: LinearSystem, evidence: Any) -> float:
+    """A lower bound of the spectrum of a Hermitian A that does not rest on estimates."""
+    if system.preconditioner is not None:
+        return -math.inf
+    given = evidence.interval[0] if evidence is not None and evidence.given else -math.inf
+    return max(given, system.facts.margin) if system.hermitian and system.facts is not None else given
 
 
 def _looks_singular(answer: Solution) -> bool:

@@ -55,16 +55,20 @@ class LiveLine:
     """One line in the terminal: iterations, residual, rate, time left. Drawn at most ten times a second."""
 
     def __init__(self, title: str, initial: float, tolerance: float) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
 
+        console = Console(stderr=True)
         self.span = math.log(max(initial, 1e-300) / tolerance) if tolerance > 0 else math.inf
         self.tolerance = tolerance
+        # Without a terminal nobody is watching, and nothing is drawn.
         self.display = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[text]}"),
-            TimeElapsedColumn(),
+            console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self.task = self.display.add_task(title, total=1.0, text="")
         self.last = -math.inf
@@ -77,9 +81,11 @@ class LiveLine:
             return
         self.last = now
         left = math.log(relative_residual / self.tolerance) if relative_residual > 0 < self.tolerance else math.nan
-        share = 1 - left / self.span if 0 < self.span < math.inf else 0.0
+        left = max(left, 0.0) if left == left else left
+        share = 1 - left / self.span if 0 < self.span < math.inf and left == left else 0.0
         eta = seconds * left / (self.span - left) if self.span - left > 0 else math.nan
-        text = f"{iteration} iterations · residual {relative_residual:.1e} · rate {rate:.4f} · {_left(eta)}"
+        pace = f" · rate {rate:.4f}" if rate == rate else ""
+        text = f"{iteration} iterations · residual {relative_residual:.1e}{pace} · {seconds:.0f} s · {_left(eta)}"
         self.display.update(self.task, completed=min(max(share, 0.0), 1.0), text=text)
 
     def close(self) -> None:

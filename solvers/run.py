@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,29 +43,41 @@ def solve_with(
     array([1., 1., 1.])
     """
 
-    def one(matrix: Any, rhs: Any, guess: Any) -> Solution:
+    def one(matrix: Any, rhs: Any, guess: Any, options: Options) -> Solution:
         system = LinearSystem(matrix, rhs, x0=guess, M=M, backend=backend)
         check_fits(method, system)
         return iterate(system, method, options)
 
-    return solve_each(one, A, b, x0, backend)
+    return solve_each(one, A, b, x0, options)
 
 
-def solve_each(one: Any, A: Any, b: Any, x0: Any, backend: Any) -> Solution:
-    """Apply ``one(A, b, x0)`` to a system or to each system of a batch, and warn of what did not converge."""
-    shape, size = getattr(A, "shape", None), getattr(b, "shape", None)
-    if size is None or (shape is None and not callable(A)):
-        chosen = choose_backend(backend, A, b, x0)
-        b = chosen.vector(b, "b")
-        size = b.shape
-        if shape is None and not callable(A):
-            A = np.asarray(A) if chosen.library == "numpy" else A
-            shape = A.shape
+def solve_each(one: Any, A: Any, b: Any, x0: Any, options: Options) -> Solution:
+    """Apply ``one(A, b, x0, options)`` to a system or to each of a batch, and warn of what did not converge."""
+    A = A if callable(A) or hasattr(A, "matvec") else _as_array(A, "A")
+    b = _as_array(b, "b")
+    x0 = None if x0 is None else _as_array(x0, "x0")
+    shape, size = getattr(A, "shape", None), b.shape
+    if shape is not None and len(shape) < 2:
+        raise InputError(f"A: found shape {tuple(shape)}; wanted a square matrix (n, n)")
     single = (shape is None or len(shape) == 2) and len(size) <= 2 and (len(size) < 2 or size[1] == 1)
-    solution = one(A, b, x0) if single else _batch(one, A, b, x0, tuple(shape or ()))
+    with np.errstate(all="ignore"):  # overflow and NaN are looked for, and reported in words
+        solution = one(A, b, x0, options) if single else _batch(one, A, b, x0, tuple(shape or ()), options)
     if not solution.converged:
         _warn(solution)
     return solution
+
+
+def _as_array(value: Any, name: str) -> Any:
+    """Lists and numbers as NumPy arrays; whatever has a shape as it is."""
+    if hasattr(value, "shape"):
+        return value
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"{name}: cannot be read as an array ({error})") from None
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"{name}: found {type(value).__name__}; wanted an array of numbers")
+    return array
 
 
 def check_fits(method: Method, system: LinearSystem) -> None:
@@ -79,8 +92,11 @@ def check_fits(method: Method, system: LinearSystem) -> None:
         raise InputError(f"M: {method.name} is itself a relaxation and takes no preconditioner")
 
 
-def _batch(one: Any, A: Any, b: Any, x0: Any, shape: tuple[int, ...]) -> Solution:
-    """Each system by itself: its own stopping, its own reason, and a finished one no longer changes."""
+def _batch(one: Any, A: Any, b: Any, x0: Any, shape: tuple[int, ...], options: Options) -> Solution:
+    """Each system by itself: its own stopping, its own reason, and a finished one no longer changes.
+
+    An interrupt ends the batch: the systems that were not begun come back with their first guesses.
+    """
     lead, n = shape[:-2], shape[-1]
     size = tuple(b.shape)
     if lead and size == shape[:-1]:
@@ -94,12 +110,18 @@ def _batch(one: Any, A: Any, b: Any, x0: Any, shape: tuple[int, ...]) -> Solutio
         )
     if x0 is not None and tuple(x0.shape) != size:
         raise InputError(f"x0: found shape {tuple(x0.shape)}; wanted {size}, the shape of b")
-    systems = []
+    systems: list[Solution] = []
+    interrupted = False
     for index in np.ndindex(*lead, *columns):
         at, column = index[: len(lead)], index[len(lead) :]
         where = (*at, slice(None), *column)
         matrix = A[(*at, ...)] if lead else A
-        systems.append(one(matrix, b[where], None if x0 is None else x0[where]))
+        guess = None if x0 is None else x0[where]
+        system = one(matrix, b[where], guess, replace(options, maxiter=0, callback=None) if interrupted else options)
+        if interrupted and not system.converged:
+            system.status, system.reason = Status.INTERRUPTED, "An earlier system of the batch was interrupted."
+        interrupted = interrupted or system.status is Status.INTERRUPTED
+        systems.append(system)
     return _stacked(tuple(systems), lead, columns, b)
 
 

@@ -59,8 +59,12 @@ class Solution:
     residual_norm : float
         ``||b - A x||`` in the units of b.
     method, backend, precision : str
-    history : list of (iteration, residual norm)
-        As the method carried it, in internal units; see ``residual_norms``.
+    predicted_iterations : int or None
+        What theory promised, where the method has an a-priori bound.
+    tolerance : float
+        What ``relative_residual`` had to reach.
+    rhs_norm : float
+        ``||b||``.
     systems : tuple of Solution
         One for each system of a batch; empty for a single system.
     """
@@ -83,6 +87,8 @@ class Solution:
     norms: tuple[float, float, float] = (math.nan, math.nan, math.nan)
     predicted_iterations: int | None = None
     tolerance: float = math.nan
+    rhs_norm: float = math.nan
+    smallest_eigenvalue: float = -math.inf
     preconditioned: bool = False
     systems: tuple[Solution, ...] = field(default=(), repr=False)
 
@@ -149,33 +155,38 @@ class Solution:
         residual, solution, matrix = self.norms
         if not self.preconditioned and self.ritz is not None:
             matrix = max(matrix, times_power_of_two(self.ritz.largest, -self.spectral_exponent))
-        rhs = residual / self.relative_residual if self.relative_residual else 1.0
-        if residual == 0:
-            return 0.0
-        return residual / (matrix * solution + rhs)
+        rhs = times_power_of_two(self.rhs_norm, -self.rhs_exponent)
+        return residual / (matrix * solution + rhs) if residual else 0.0
 
     @property
     def unit_roundoff(self) -> float:
         """u of the working precision."""
         return precision_facts(self.precision).unit_roundoff
 
-    @cached_property
+    @property
     def error_bound(self) -> float | None:
-        """Bound of ``||x - A^{-1} b|| / ||x||``: the residual over the smallest eigenvalue; None without a bound for that.
+        """Bound of ``||x - A^{-1} b|| / ||x||`` for Hermitian A: the residual over a lower bound of the spectrum.
 
-        It stands on the smallest Ritz value once its error bar is under a tenth of it, or on the interval that the
-        caller gave to Chebyshev, and holds for Hermitian A.
+        That bound is Gershgorin's, or the lower end of the interval that the caller gave to Chebyshev; None where
+        neither is positive. See ``error_estimate`` for what the Ritz values suggest.
         """
-        residual, solution, _ = self.norms
-        if self.preconditioned or not solution > 0 or self.evidence is None:
-            return None
-        smallest = 0.0
+        return self._error(self.smallest_eigenvalue)
+
+    @cached_property
+    def error_estimate(self) -> float | None:
+        """Estimate of ``||x - A^{-1} b|| / ||x||``: the residual over the smallest Ritz value less its error bar.
+
+        Right when no eigenvalue hides below the smallest Ritz value, which the coefficients alone cannot rule out.
+        None before that value has settled (an error bar of a tenth), and with a preconditioner.
+        """
         ritz = self.ritz
-        if ritz is not None and ritz.smallest_error <= 0.1 * ritz.smallest:
-            smallest = times_power_of_two(ritz.smallest - ritz.smallest_error, -self.spectral_exponent)
-        elif self.evidence.given and self.evidence.interval is not None:
-            smallest = self.evidence.interval[0]
-        return residual / (smallest * solution) if smallest > 0 else None
+        if self.preconditioned or ritz is None or ritz.smallest_error > 0.1 * ritz.smallest:
+            return None
+        return self._error(times_power_of_two(ritz.smallest - ritz.smallest_error, -self.spectral_exponent))
+
+    def _error(self, smallest: float) -> float | None:
+        residual, solution, _ = self.norms
+        return residual / (smallest * solution) if smallest > 0 and solution > 0 else None
 
     def __str__(self) -> str:
         from .report import report

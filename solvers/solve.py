@@ -87,14 +87,14 @@ def solve(
     elif parameters:
         raise InputError(f'{next(iter(parameters))}: is a parameter of a method; name one instead of method="auto"')
 
-    def one(matrix: Any, rhs: Any, guess: Any) -> Solution:
+    def one(matrix: Any, rhs: Any, guess: Any, options: Options) -> Solution:
         system = LinearSystem(matrix, rhs, x0=guess, M=M, backend=backend)
         if method == "auto":
             return _auto(system, options)
         check_fits(chosen, system)
         return iterate(system, chosen, options)
 
-    return solve_each(one, A, b, x0, backend)
+    return solve_each(one, A, b, x0, options)
 
 
 def method_named(name: str, parameters: dict[str, Any]) -> Method:
@@ -143,21 +143,27 @@ def _candidates(system: LinearSystem) -> Any:
     if facts is None:
         yield CG(), "A only multiplies, and conjugate gradients need no more, if it is positive definite"
         return
+    unused = "; M was not needed" if system.preconditioner is not None else ""
     own = system.preconditioner is not None
     solvable = facts.zero_diagonal < 0
     if facts.lower and facts.upper and solvable:
-        yield Jacobi(), "A is diagonal, so one step is exact"
+        yield Jacobi(), "A is diagonal, so one step is exact" + unused
         return
     if (facts.lower or facts.upper) and solvable:
         sweep, side = ("forward", "lower") if facts.lower else ("backward", "upper")
-        yield GaussSeidel(sweep=sweep), f"A is {side} triangular, so one {sweep} sweep is a substitution"
+        yield GaussSeidel(sweep=sweep), f"A is {side} triangular, so one {sweep} sweep is a substitution{unused}"
         return
     if system.hermitian:
+        diagonal = system.backend.to_numpy(system.operator.diagonal())
+        if facts.empty_row < 0 and facts.zero_diagonal < 0 and diagonal.real.max() < 0:
+            system.negate()
+            yield CG(), "A is Hermitian with a negative diagonal, so (-A) x = -b is solved, the sign changed"
+            return
         if facts.diagonal_positive and not own and _varies(system):
             yield CG(), "Jacobi-preconditioned, since A is Hermitian with a positive diagonal that varies"
         yield CG(), "A is Hermitian" + (" with a positive diagonal" if facts.diagonal_positive else "")
     if facts.dominant and solvable:
-        yield GaussSeidel(), "A is strictly diagonally dominant, for which Gauss-Seidel converges"
+        yield GaussSeidel(), "A is strictly diagonally dominant, for which Gauss-Seidel converges" + unused
 
 
 def _varies(system: LinearSystem) -> bool:

@@ -83,23 +83,24 @@ class LinearSystem:
         self.facts: Facts | None = known
         self.operator: Operator = operator
 
-        largest = self.backend.max_abs(vector)
+        self.rhs = self.backend.copy(vector, self.dtype)
+        largest = self.backend.max_abs(self.rhs)
         if not math.isfinite(largest):
             raise InputError(f"b: entry {self._first_bad(vector)} is not finite")
         self.zero_rhs = largest == 0
         exponent = _exponent(largest)
-        if guess is not None and not self.zero_rhs:
-            size = self.backend.max_abs(guess)
+        if guess is not None:
+            size = self.backend.max_abs(self.backend.copy(guess, self.dtype))
             if not math.isfinite(size):
                 raise InputError(f"x0: entry {self._first_bad(guess)} is not finite")
             scale = 0 if known is None else _exponent(known.max_abs) + self.matrix_exponent
             excess = _exponent(size) + scale - exponent if size else 0
-            if 2.0**-excess < self.precision.unit_roundoff:
+            if excess > -math.log2(self.precision.unit_roundoff):
                 guess = None  # rounding A x0 alone leaves more than b: zero is the better guess
             elif excess > 0:
                 exponent += excess
         self.rhs_exponent = exponent
-        self.rhs = self.backend.ldexp(self.backend.copy(vector, self.dtype), -exponent)
+        self.rhs = self.backend.ldexp(self.rhs, -exponent)
         self.rhs_norm = self.backend.norm(self.rhs)
         self.guess = guess
         self.use_preconditioner(
@@ -110,6 +111,12 @@ class LinearSystem:
         """Put A into the storage that this backend multiplies fastest."""
         if self.n:
             self.operator = self.backend.prepare(self.operator, self.facts)
+
+    def negate(self) -> None:
+        """Solve -A x = -b instead, which has the same solution."""
+        self.operator = self.operator.negated()
+        self.facts = self.backend.facts(self.operator)
+        self.rhs = self.backend.axpby(0.0, self.rhs, -1.0, self.rhs)
 
     # What the methods use.
 

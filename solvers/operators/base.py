@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -37,6 +38,8 @@ class Facts:
         First row without a nonzero, or -1.
     zero_diagonal : int
         First row whose diagonal entry is zero, or -1.
+    margin : float
+        Smallest Re a_ii - sum_j |a_ij|: a lower bound of the eigenvalues of a Hermitian A (Gershgorin).
     """
 
     max_abs: float
@@ -49,6 +52,7 @@ class Facts:
     dominant: bool
     empty_row: int
     zero_diagonal: int
+    margin: float = -math.inf
 
     def hermitian(self, unit_roundoff: float) -> bool:
         """A equals its conjugate transpose but for what assembly in this precision may leave: 1e3 u of max_abs."""
@@ -78,6 +82,10 @@ class Operator(ABC):
     @abstractmethod
     def astype(self, dtype: np.dtype) -> Operator:
         """A in another working precision; itself when that is the one it has."""
+
+    def negated(self) -> Operator:
+        """-A, in arrays of its own."""
+        raise InputError(f"A: a {self.kind} operator cannot change its sign; pass a matrix")
 
     @property
     def entries(self) -> int:

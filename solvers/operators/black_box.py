@@ -33,7 +33,9 @@ class BlackBox(Operator):
         library: str = "numpy",
         exponent: int = 0,
         convert: Callable[[Any], Any] = _flat,
+        name: str = "A",
     ) -> None:
+        self.name = name
         self.multiply, self.exponent, self.library, self.convert = multiply, exponent, library, convert
         self.shape = (int(shape[0]), int(shape[1]))
         self.dtype = np.dtype(dtype)
@@ -45,12 +47,14 @@ class BlackBox(Operator):
     def matvec(self, x: Any) -> Any:
         result = self.convert(self.multiply(x))
         if tuple(result.shape) != tuple(x.shape):
-            raise InputError(f"A: its product with a vector of shape {tuple(x.shape)} has shape {tuple(result.shape)}")
+            raise InputError(
+                f"{self.name}: its product with a vector of shape {tuple(x.shape)} has shape {tuple(result.shape)}"
+            )
         return result * 2.0**self.exponent if self.exponent else result
 
     def rescaled(self, exponent: int) -> BlackBox:
         total = self.exponent + exponent
-        return BlackBox(self.multiply, self.shape, self.dtype, self.library, total, self.convert)
+        return BlackBox(self.multiply, self.shape, self.dtype, self.library, total, self.convert, self.name)
 
     def astype(self, dtype: np.dtype) -> BlackBox:
-        return BlackBox(self.multiply, self.shape, dtype, self.library, self.exponent, self.convert)
+        return BlackBox(self.multiply, self.shape, dtype, self.library, self.exponent, self.convert, self.name)

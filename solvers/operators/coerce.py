@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from ...precision import working_dtype
-from ..errors import InputError
+from ..errors import BackendError, InputError
 from .base import Operator
 from .black_box import BlackBox
 from .csr import CSR
@@ -43,6 +43,8 @@ def as_operator(A: Any, name: str = "A", *, canonical: Callable[[Any, Any], bool
         For anything not square.
     TypeError
         For what cannot be multiplied with a vector, or is in no working precision.
+    BackendError
+        For arrays of another library than NumPy.
 
     Examples
     --------
@@ -51,6 +53,10 @@ def as_operator(A: Any, name: str = "A", *, canonical: Callable[[Any, Any], bool
     >>> as_operator(sparse.eye_array(3, format="coo"))
     <CSR 3x3 float64>
     """
+    from ..backends import library_of
+
+    if library_of(A) not in (None, "numpy"):
+        raise BackendError(f"{name}: found {type(A).__name__} of {library_of(A)}; convert it to NumPy first")
     if isinstance(A, Operator):
         check_square(A.shape, name)
         return A
@@ -72,7 +78,7 @@ def as_operator(A: Any, name: str = "A", *, canonical: Callable[[Any, Any], bool
         if shape is None or dtype is None:
             raise TypeError(f"{name}: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
         check_square(shape, name)
-        return BlackBox(multiply, shape, _dtype(dtype, name))
+        return BlackBox(multiply, shape, _dtype(dtype, name), name=name)
     try:
         array = np.asarray(A)
     except ValueError as error:

@@ -48,6 +48,9 @@ class CSR(Operator):
     def rescaled(self, exponent: int) -> CSR:
         return CSR(self.indptr, self.indices, times_power_of_two(self.data, exponent))
 
+    def negated(self) -> CSR:
+        return CSR(self.indptr, self.indices, -self.data)
+
     def astype(self, dtype: np.dtype) -> CSR:
         return self if dtype == self.dtype else CSR(self.indptr, self.indices, self.data.astype(dtype))
 

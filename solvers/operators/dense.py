@@ -61,10 +61,16 @@ class Dense(Operator):
             dominant=n == 0 or bool(np.all(2 * size.diagonal() > sums)),
             empty_row=int(empty[0]) if empty.size else -1,
             zero_diagonal=int(zero[0]) if zero.size else -1,
+            margin=float(
+                np.ldexp((np.ldexp(diagonal.real, -exponent) + size.diagonal() - sums).min(initial=np.inf), exponent)
+            ),
         )
 
     def rescaled(self, exponent: int) -> Dense:
         return Dense(times_power_of_two(self.matrix, exponent))
+
+    def negated(self) -> Dense:
+        return Dense(-self.matrix)
 
     def astype(self, dtype: np.dtype) -> Dense:
         return self if dtype == self.dtype else Dense(self.matrix.astype(dtype))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sparse
 
+from ...precision import working_dtype
 from ..errors import InputError
 from .base import Operator
 from .csr import CSR, times_power_of_two
@@ -43,7 +44,13 @@ class Diagonals(Operator):
 
     def __init__(self, data: Any, offsets: Any, symmetric: bool = False) -> None:
         data = np.asarray(data)
-        offsets = np.asarray(offsets, dtype=np.int64)
+        offsets = np.asarray(offsets)
+        if offsets.dtype.kind not in "iu" and offsets.size:
+            raise InputError(f"offsets: found {offsets.tolist()}; wanted integers")
+        offsets = offsets.astype(np.int64)
+        if data.dtype.kind not in "biufc":
+            raise TypeError(f"data: found dtype {data.dtype}; wanted numbers")
+        data = data.astype(working_dtype(data.dtype), copy=False)
         if data.ndim != 2 or offsets.shape != data.shape[:1]:
             raise InputError(
                 f"data: found shape {data.shape} for {offsets.size} offsets; wanted (len(offsets), n), a row a diagonal"
@@ -73,6 +80,8 @@ class Diagonals(Operator):
             if self.symmetric and offset:
                 diagonals.append(held)
                 offsets.append(-offset)
+        if not diagonals:
+            return sparse.csr_array(self.shape, dtype=self.dtype)
         matrix = sparse.diags_array(diagonals, offsets=offsets, shape=self.shape, dtype=self.dtype).tocsr()
         matrix.sort_indices()
         return matrix
@@ -96,6 +105,9 @@ class Diagonals(Operator):
 
     def rescaled(self, exponent: int) -> Diagonals:
         return Diagonals(times_power_of_two(self.data, exponent), self.offsets, self.symmetric)
+
+    def negated(self) -> Diagonals:
+        return Diagonals(-self.data, self.offsets, self.symmetric)
 
     def astype(self, dtype: np.dtype) -> Operator:
         if dtype == self.dtype:

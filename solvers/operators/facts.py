@@ -44,4 +44,5 @@ def facts_of_csr(A: Any) -> Facts:
         dominant=bool(np.all(2 * diagonal_size > sums)),
         empty_row=int(empty[0]) if empty.size else -1,
         zero_diagonal=int(zero[0]) if zero.size else -1,
+        margin=float(np.ldexp((np.ldexp(diagonal.real, -exponent) + diagonal_size - sums).min(), exponent)),
     )

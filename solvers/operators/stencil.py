@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
 
+from ...precision import supported_dtypes
 from ..errors import InputError
 from .base import Operator
 
@@ -46,6 +48,8 @@ class Stencil(Operator):
     kind = "stencil"
 
     def __init__(self, grid: Any, center: Any, axes: Any, dtype: Any = np.float64) -> None:
+        if any(not isinstance(size, Integral) for size in grid):
+            raise InputError(f"grid: found {grid!r}; wanted a tuple of one to three integers")
         grid = tuple(int(size) for size in grid)
         axes = tuple((complex(lower), complex(upper)) for lower, upper in axes)
         if not 1 <= len(grid) <= 3 or any(size < 0 for size in grid):
@@ -55,6 +59,8 @@ class Stencil(Operator):
                 f"axes: found {len(axes)} pairs for {len(grid)} axes; wanted one pair of coefficients each"
             )
         self.dtype = np.dtype(dtype)
+        if self.dtype not in supported_dtypes:
+            raise InputError(f"dtype: found {self.dtype}; wanted float32, float64, complex64 or complex128")
         coefficients = np.array([center, *(value for pair in axes for value in pair)])
         if not np.isfinite(coefficients).all():
             raise InputError(f"center, axes: found {coefficients.tolist()}; wanted finite coefficients")
@@ -100,6 +106,9 @@ class Stencil(Operator):
 
     def rescaled(self, exponent: int) -> Stencil:
         return self._with(np.ldexp(1.0, exponent) * self.coefficients, self.dtype)
+
+    def negated(self) -> Stencil:
+        return self._with(-self.coefficients, self.dtype)
 
     def astype(self, dtype: np.dtype) -> Stencil:
         return self if dtype == self.dtype else self._with(self.coefficients, dtype)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import BackendError, InputError
 from ..operators import Operator
 
 __all__ = ["BoundPreconditioner", "Preconditioner", "as_preconditioner"]
@@ -86,6 +86,9 @@ class _Product(BoundPreconditioner):
 def as_preconditioner(M: Any, backend: Any, n: int) -> Preconditioner:
     """M as a Preconditioner of size n."""
     result = M if isinstance(M, Preconditioner) else GivenPreconditioner(backend.operator(M, "M"))
+    library = getattr(getattr(result, "operator", None), "library", backend.library)
+    if library != backend.library:
+        raise BackendError(f"M: was made for {library} arrays, but the system is given in {backend.library} arrays")
     if result.shape != (n, n):
         raise InputError(f"M: found shape {result.shape}; wanted {(n, n)}, the shape of A")
     return result

@@ -16,7 +16,7 @@ import numba
 __all__ = ["BLOCK", "FAST", "PARALLEL_FROM", "Variants"]
 
 BLOCK = 2048  # rows a block: a few vectors of a block fit the first-level cache
-PARALLEL_FROM = 65536  # rows from which waking a second thread pays
+PARALLEL_FROM = 1 << 18  # rows from which a second thread pays even where the machine has other work
 FAST = frozenset({"reassoc", "contract"})
 
 

@@ -20,7 +20,7 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
     for k in range(data.size):
         size = np.float64(abs(data[k]))
         if not size < np.inf:
-            return size, 0.0, 0.0, np.nan, False, False, False, False, -1, -1
+            return size, 0.0, 0.0, np.nan, False, False, False, False, -1, -1, -np.inf
         max_abs = max(max_abs, size)
     # Squares are taken of entries divided by a power of two, so that they neither overflow nor vanish.
     unit = 2.0 ** -np.floor(np.log2(max_abs)) if 1e-300 < max_abs < 1e300 else 1.0
@@ -29,9 +29,9 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
     pointer = indptr[:-1].copy()
     lower, upper, positive, dominant = True, True, True, True
     empty_row, zero_diagonal = -1, -1
-    row_square, row_sum_largest = 0.0, 0.0
+    row_square, row_sum_largest, margin = 0.0, 0.0, np.inf
     for i in range(n):
-        square, total, diagonal_size = 0.0, 0.0, 0.0
+        square, total, diagonal_size, diagonal_real = 0.0, 0.0, 0.0, 0.0
         diagonal_positive = False
         for k in range(indptr[i], indptr[i + 1]):
             j = indices[k]
@@ -41,6 +41,7 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
             total += size
             if j == i:
                 diagonal_size = size
+                diagonal_real = np.float64(value.real) * unit
                 diagonal_positive = value.real > 0 and value.imag == 0
                 asymmetry = max(asymmetry, np.float64(abs(value.imag)))
             elif j > i:
@@ -64,6 +65,7 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
             pointer[i] += 1
         row_square = max(row_square, square)
         row_sum_largest = max(row_sum_largest, total)
+        margin = min(margin, diagonal_real + diagonal_size - total)
         positive &= diagonal_positive
         dominant &= 2 * diagonal_size > total
         if total == 0 and empty_row < 0:
@@ -81,6 +83,7 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
         dominant,
         empty_row,
         zero_diagonal,
+        margin * scale,
     )
 
 
@@ -103,14 +106,14 @@ def dense_facts(matrix):  # type: ignore[no-untyped-def]
         for j in range(n):
             size = np.float64(abs(matrix[i, j]))
             if not size < np.inf:
-                return size, 0.0, 0.0, np.nan, False, False, False, False, -1, -1
+                return size, 0.0, 0.0, np.nan, False, False, False, False, -1, -1, -np.inf
             max_abs = max(max_abs, size)
     unit = 2.0 ** -np.floor(np.log2(max_abs)) if 1e-300 < max_abs < 1e300 else 1.0
     scale = 1.0 if unit == 1.0 else 1.0 / unit
     asymmetry = 0.0
     lower, upper, positive, dominant = True, True, True, True
     empty_row, zero_diagonal = -1, -1
-    row_square, row_sum_largest = 0.0, 0.0
+    row_square, row_sum_largest, margin = 0.0, 0.0, np.inf
     for i in range(n):
         square, total = 0.0, 0.0
         for j in range(n):
@@ -129,6 +132,7 @@ def dense_facts(matrix):  # type: ignore[no-untyped-def]
         asymmetry = max(asymmetry, np.float64(abs(diagonal.imag)))
         row_square = max(row_square, square)
         row_sum_largest = max(row_sum_largest, total)
+        margin = min(margin, np.float64(diagonal.real) * unit + diagonal_size - total)
         positive &= diagonal.real > 0 and diagonal.imag == 0
         dominant &= 2 * diagonal_size > total
         if total == 0 and empty_row < 0:
@@ -146,6 +150,7 @@ def dense_facts(matrix):  # type: ignore[no-untyped-def]
         dominant,
         empty_row,
         zero_diagonal,
+        margin * scale,
     )
 
 

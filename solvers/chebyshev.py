@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..precision import times_power_of_two
 from .errors import InputError
 from .method import Breakdown
@@ -69,7 +71,7 @@ class Chebyshev(MomentumMethod):
 
     def __post_init__(self) -> None:
         if self.interval is not None:
-            ends = tuple(float(end) for end in self.interval)
+            ends = () if np.ndim(self.interval) != 1 else tuple(float(end) for end in self.interval)
             if len(ends) != 2 or not 0 < ends[0] <= ends[1] < math.inf:
                 raise InputError(
                     f"interval: found {self.interval!r}; wanted two finite numbers with 0 < lower <= upper"

@@ -278,10 +278,12 @@ def _finish(run: _Run, status: Status, reason: str) -> Solution:
             x, work, residual = _best_of(run, status)
     solution = backend.norm(x)
     shift = system.rhs_exponent - system.matrix_exponent
+    residual = residual if residual == residual else math.inf
     lossy = shift != 0 and _leaves_range(run, x, solution, shift)
     result = system.unscaled(x, copy=False)
     if lossy and status is not Status.OVERFLOW:
         _, residual = system.certify(system.rescaled(result), work)
+        residual = residual if residual == residual else math.inf
         if not residual <= run.target:
             overflow = not math.isfinite(backend.max_abs(result))
             status = Status.OVERFLOW if status is Status.CONVERGED or overflow else status

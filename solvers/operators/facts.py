@@ -16,7 +16,7 @@ def facts_of_csr(A: Any) -> Facts:
     n = A.shape[0]
     if n == 0 or A.nnz == 0:
         first = 0 if n else -1
-        return Facts(0.0, 0.0, 0.0, 0.0, True, True, n == 0, n == 0, first, first)
+        return Facts(0.0, 0.0, 0.0, 0.0, True, True, n == 0, n == 0, first, first, 0.0 if n else np.inf)
     size = np.abs(A.data)
     max_abs = float(size.max())
     if not np.isfinite(max_abs):

@@ -72,6 +72,8 @@ class GivenPreconditioner(Preconditioner):
         self.operator, self.shape, self.dtype = operator, operator.shape, operator.dtype
 
     def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
+        if self.dtype.kind == "c" and dtype.kind != "c":
+            raise InputError(f"M: found {self.dtype} for a {dtype} system; pass A or b as complex to solve in complex")
         return _Product(backend, self.operator.astype(dtype))
 
 

@@ -101,11 +101,12 @@ def polynomial(
     """
     from ..backends import choose_backend
 
-    if not isinstance(degree, (int, np.integer)) or degree < 1:
+    if not isinstance(degree, (int, np.integer)) or isinstance(degree, bool) or degree < 1:
         raise InputError(f"degree: found {degree!r}; wanted an integer of at least 1")
     if kind not in ("chebyshev", "neumann"):
         raise InputError(f'kind: found {kind!r}; wanted "chebyshev" or "neumann"')
-    if interval is not None and not (len(tuple(interval)) == 2 and 0 < interval[0] < interval[1] < math.inf):
+    ends = () if np.ndim(interval) != 1 else tuple(interval)  # type: ignore[arg-type]
+    if interval is not None and not (len(ends) == 2 and 0 < ends[0] < ends[1] < math.inf):
         raise InputError(f"interval: found {interval!r}; wanted two finite numbers with 0 < lower < upper")
     if omega is not None and not 0 < omega < math.inf:
         raise InputError(f"omega: found {omega!r}; wanted a positive finite number")

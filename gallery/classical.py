@@ -153,9 +153,9 @@ def _pei_inverse(n: int, alpha: float) -> np.ndarray:
 
 
 def kms(n: int, rho: float = 0.5, *, seed: Any = 0) -> Problem:
-    """The Kac-Murdock-Szegő matrix rho**|i - j|: a Toeplitz matrix, the correlations of an autoregressive process.
+    """The Kac-Murdock-Szegő matrix ``rho**|i - j|``: a Toeplitz matrix, the correlations of an autoregressive process.
 
-    Its inverse is tridiagonal and its condition number below ((1 + |rho|) / (1 - |rho|))**2.
+    Its inverse is tridiagonal and its condition number below ``((1 + |rho|) / (1 - |rho|))**2``.
 
     Parameters
     ----------

@@ -270,7 +270,7 @@ def _finish(run: _Run, status: Status, reason: str) -> Solution:
     if state is None:
         # Nothing was begun: the first guess is all there is, if its residual can be had.
         x, work, residual = system.vector(), backend.copy(system.rhs), system.rhs_norm
-        if system.guess is not None and status in (Status.BREAKDOWN, Status.INTERRUPTED):
+        if system.guess is not None and status is not Status.CONVERGED:
             x, work, residual = system.initial()
     else:
         x, work, residual = state.x, state.work, run.certified
@@ -351,9 +351,10 @@ def _best_of(run: _Run, status: Status) -> tuple[Any, Any, float]:
     norm = _certify(run)
     x = state.x
     ended_badly = status in (Status.BREAKDOWN, Status.DIVERGED) and math.isinf(run.last_certified)
-    if ended_badly and np.nanmin(run.norms) < 0.5 * min(norm, run.best_norm):
+    at = int(np.argmin([seen if seen == seen else math.inf for seen in run.norms])) if ended_badly and run.norms else 0
+    if at and run.norms[at] < 0.5 * min(norm if norm == norm else math.inf, run.best_norm):
         # A batch of steps went past a better iterate: the same steps again, up to that one.
-        run.best, run.best_norm = _replayed(run, run.at[int(np.nanargmin(run.norms))]), 0.0
+        run.best, run.best_norm = _replayed(run, run.at[at]), 0.0
     if run.best is not None and not norm <= run.best_norm:
         _, remembered = system.certify(run.best, state.work)
         if not norm <= remembered:

@@ -14,7 +14,10 @@ from ..precision import precision_facts, times_power_of_two
 from .errors import ConvergenceError
 from .spectrum import RitzValues, SpectralEvidence, ritz_values
 
-__all__ = ["Breakdown", "Solution", "Status"]
+__all__ = ["NOT_FINITE", "Breakdown", "Solution", "Status"]
+
+
+NOT_FINITE = "NaN or infinity"  # in every reason that says so, for code that has to tell
 
 
 class Status(enum.Enum):

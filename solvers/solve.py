@@ -14,7 +14,7 @@ from .method import Method
 from .precondition.jacobi import JacobiPreconditioner
 from .richardson import Richardson
 from .run import check_fits, solve_each
-from .solution import Solution, Status
+from .solution import NOT_FINITE, Solution, Status
 from .sor import SOR, SSOR, GaussSeidel
 from .stopping import Options
 from .system import LinearSystem
@@ -122,15 +122,18 @@ def _auto(system: LinearSystem, options: Options) -> Solution:
         if solution.status not in (Status.BREAKDOWN, Status.DIVERGED, Status.INFEASIBLE):
             solution.reason = " ".join([*said, solution.reason])
             return solution
+        if NOT_FINITE in solution.reason:
+            return solution  # whatever A is, its products are not numbers
         said.append(solution.reason)
         if diagonal:
             system.use_preconditioner(None)
     if solution is None:
         solution = iterate(system, CG(), Options(maxiter=0))
+        said.append(solution.reason if solution.converged else "")
     if not solution.converged:
         said.append(_nothing_fits(system))
         solution.status = Status.INFEASIBLE
-    solution.reason = " ".join(said)
+    solution.reason = " ".join(filter(None, said))
     return solution
 
 

@@ -66,18 +66,18 @@ class SOR(Method):
         if self.omega is not None:
             state.omega = self.omega
         elif system.hermitian and system.facts is not None and system.facts.diagonal_positive:
-            radius = jacobi_radius(system)
-            state.omega = self.best_omega(radius)
+            low, high = jacobi_scaled_spectrum(system)
+            state.omega = self.best_omega(low, high)
             state.notes.append(
-                f"omega = {state.omega:.4f} was chosen for a Jacobi spectral radius of {radius:.5f}, found by at most "
-                f"{LANCZOS_STEPS} Lanczos steps."
+                f"omega = {state.omega:.4f} was chosen for a spectrum of D^-1 A in [{low:.4g}, {high:.4g}], found by at "
+                f"most {LANCZOS_STEPS} Lanczos steps."
             )
         return state
 
     @staticmethod
-    def best_omega(radius: float) -> float:
-        """2 / (1 + sqrt(1 - rho_J^2)): exact for consistently ordered matrices (Young 1954)."""
-        return 2 / (1 + math.sqrt(1 - radius**2))
+    def best_omega(low: float, high: float) -> float:
+        """2 / (1 + sqrt(1 - rho_J^2)), rho_J = 1 - low: exact for consistently ordered matrices (Young 1954)."""
+        return 2 / (1 + math.sqrt(1 - max(1 - low, 0.0) ** 2))
 
     def step(self, system: LinearSystem, state: SORState) -> None:
         for reverse in SWEEPS[self.sweep]:
@@ -112,22 +112,21 @@ class SSOR(SOR):
     traffic: ClassVar[Traffic] = Traffic(vectors=3, passes=6, reductions=0, matvecs=2, compiled_passes=6)
 
     @staticmethod
-    def best_omega(radius: float) -> float:
-        """2 / (1 + sqrt(2 (1 - rho_J))): near the best where the spectral radius of L U is at most 1/4 (Young 1971)."""
-        return 2 / (1 + math.sqrt(2 * (1 - radius)))
+    def best_omega(low: float, high: float) -> float:
+        """2 / (1 + sqrt(2 (1 - rho_J))) where the spectrum of D^-1 A lies below 2 (Young 1971), otherwise 1."""
+        return 2 / (1 + math.sqrt(2 * min(low, 0.5))) if high <= 2.01 else 1.0
 
 
-def jacobi_radius(system: LinearSystem) -> float:
-    """Spectral radius of I - D^{-1} A for Hermitian positive definite A, from inside, by Lanczos on D^{-1} A."""
+def jacobi_scaled_spectrum(system: LinearSystem) -> tuple[float, float]:
+    """Extreme eigenvalues of D^-1 A for Hermitian positive definite A by Lanczos; (1, 1) where A looks singular."""
     system.use_preconditioner(JacobiPreconditioner(system.operator).bind(system.backend, system.dtype))
     ritz, _ = estimate_spectrum(system, LANCZOS_STEPS)
     scale = system.preconditioner_exponent or 0
     system.use_preconditioner(None)
     if ritz is None or ritz.smallest <= 1e3 * system.precision.unit_roundoff * ritz.largest:
-        return 0.0  # singular as far as can be told: omega would come out as 2, where nothing converges
-    low = times_power_of_two(max(ritz.smallest - ritz.smallest_error, 0.5 * ritz.smallest), scale)
-    high = times_power_of_two(ritz.largest + ritz.largest_error, scale)
-    return min(max(1 - low, high - 1, 0.0), 1 - 1e-12)
+        return 1.0, 1.0  # omega would come out as 2, where nothing converges
+    low = max(ritz.smallest - ritz.smallest_error, 0.9 * ritz.smallest)
+    return times_power_of_two(low, scale), times_power_of_two(ritz.largest, scale)
 
 
 def sor(

@@ -78,7 +78,8 @@ class LinearSystem:
             self._check_entries(operator, known)
             exponent = _exponent(known.max_abs)
             if abs(exponent) > self.precision.comfortable_exponent:
-                operator, self.matrix_exponent = operator.rescaled(-exponent), exponent
+                self.matrix_exponent = self._lossless(operator, exponent)
+                operator = operator.rescaled(-self.matrix_exponent)
                 known = self.backend.facts(operator)
         self.facts: Facts | None = known
         self.operator: Operator = operator
@@ -231,6 +232,12 @@ class LinearSystem:
             row = int(np.searchsorted(matrix.indptr, at, side="right")) - 1
             value = matrix.data[at]
             raise InputError(f"A: entry ({row}, {int(matrix.indices[at])}) is {value}; wanted finite entries")
+
+    def _lossless(self, operator: Operator, exponent: int) -> int:
+        """The exponent, or as much of it as leaves every nonzero entry of A a normal number."""
+        sizes = np.abs(operator.tocsr().data)
+        smallest = float(sizes[sizes > 0].min())
+        return max(0, min(exponent, _exponent(smallest) - self.precision.smallest_exponent)) if exponent > 0 else exponent
 
     def _first_bad(self, vector: Any) -> int:
         return int(np.flatnonzero(~np.isfinite(self.backend.to_numpy(vector)))[0])

@@ -98,7 +98,7 @@ class Backend(ABC):
 
     @abstractmethod
     def stack(self, vectors: list[Any], shape: tuple[int, ...], columns: bool) -> Any:
-        """Vectors of a batch as (*shape, n); the last axis of shape goes last when it counts columns."""
+        """Vectors of a batch as ``(*shape, n)``; the last axis of shape goes last when it counts columns."""
 
     # What fits most libraries as it is.
 

@@ -48,7 +48,7 @@ class Dense(Operator):
         size = np.ldexp(size, -exponent).astype(np.float64)
         sums = size.sum(axis=1)
         diagonal = A.diagonal()
-        empty = np.flatnonzero(sums == 0)
+        empty = np.flatnonzero(~(A != 0).any(axis=1))
         zero = np.flatnonzero(diagonal == 0)
         return Facts(
             max_abs=max_abs,

@@ -31,7 +31,7 @@ def facts_of_csr(A: Any) -> Facts:
     difference = abs(A - A.conj().T)
     asymmetry = float(difference.max()) if difference.nnz else 0.0
     nonzero = A.data != 0
-    empty = np.flatnonzero(sums == 0)
+    empty = np.flatnonzero(np.bincount(rows, A.data != 0, n) == 0)
     zero = np.flatnonzero(diagonal == 0)
     return Facts(
         max_abs=max_abs,

@@ -32,20 +32,22 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
     row_square, row_sum_largest, margin = 0.0, 0.0, np.inf
     for i in range(n):
         square, total, diagonal_size, diagonal_real = 0.0, 0.0, 0.0, 0.0
-        diagonal_positive = False
+        diagonal_positive, has_diagonal, has_entry = False, False, False
         for k in range(indptr[i], indptr[i + 1]):
             j = indices[k]
             value = data[k]
             size = np.float64(abs(value)) * unit
             square += size * size
             total += size
+            has_entry |= value != 0
             if j == i:
+                has_diagonal = value != 0
                 diagonal_size = size
                 diagonal_real = np.float64(value.real) * unit
                 diagonal_positive = value.real > 0 and value.imag == 0
-                asymmetry = max(asymmetry, np.float64(abs(value.imag)))
+                asymmetry = max(asymmetry, 2 * np.float64(abs(value.imag)))
             elif j > i:
-                if size > 0:
+                if value != 0:
                     lower = False
                 # Entries of row j left of column i that met no partner must be negligible themselves.
                 at = pointer[j]
@@ -58,7 +60,7 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
                 else:
                     asymmetry = max(asymmetry, np.float64(abs(value)))
                 pointer[j] = at
-            elif size > 0:
+            elif value != 0:
                 upper = False
         while pointer[i] < indptr[i + 1] and indices[pointer[i]] < i:
             asymmetry = max(asymmetry, np.float64(abs(data[pointer[i]])))
@@ -68,9 +70,9 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
         margin = min(margin, diagonal_real + diagonal_size - total)
         positive &= diagonal_positive
         dominant &= 2 * diagonal_size > total
-        if total == 0 and empty_row < 0:
+        if not has_entry and empty_row < 0:
             empty_row = i
-        if diagonal_size == 0 and zero_diagonal < 0:
+        if not has_diagonal and zero_diagonal < 0:
             zero_diagonal = i
     return (
         max_abs,
@@ -116,28 +118,31 @@ def dense_facts(matrix):  # type: ignore[no-untyped-def]
     row_square, row_sum_largest, margin = 0.0, 0.0, np.inf
     for i in range(n):
         square, total = 0.0, 0.0
+        has_entry = False
         for j in range(n):
             value = matrix[i, j]
             size = np.float64(abs(value)) * unit
             square += size * size
             total += size
+            has_entry |= value != 0
             if j > i:
-                if size > 0:
+                if value != 0:
                     lower = False
                 asymmetry = max(asymmetry, np.float64(abs(value - np.conj(matrix[j, i]))))
-            elif j < i and size > 0:
+            elif j < i and value != 0:
                 upper = False
         diagonal = matrix[i, i]
+        has_diagonal = diagonal != 0
         diagonal_size = np.float64(abs(diagonal)) * unit
-        asymmetry = max(asymmetry, np.float64(abs(diagonal.imag)))
+        asymmetry = max(asymmetry, 2 * np.float64(abs(diagonal.imag)))
         row_square = max(row_square, square)
         row_sum_largest = max(row_sum_largest, total)
         margin = min(margin, np.float64(diagonal.real) * unit + diagonal_size - total)
         positive &= diagonal.real > 0 and diagonal.imag == 0
         dominant &= 2 * diagonal_size > total
-        if total == 0 and empty_row < 0:
+        if not has_entry and empty_row < 0:
             empty_row = i
-        if diagonal_size == 0 and zero_diagonal < 0:
+        if not has_diagonal and zero_diagonal < 0:
             zero_diagonal = i
     return (
         max_abs,

@@ -1,0 +1,188 @@
+"""Each figure as one function, for the asv suites and for figures.py alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse.linalg as scipy_linalg
+
+import resolvent as rv
+from resolvent.solvers.iterate import iterate
+from resolvent.solvers.operators.ordering import Ordering
+from resolvent.solvers.solve import method_named
+from resolvent.solvers.stopping import Options
+from resolvent.solvers.system import LinearSystem
+
+from .measure import Loop, Times, call_times, copy_call, iteration_times, peak_vectors, ratio
+from .problems import System, poisson, stretched
+
+__all__ = [
+    "cg_vectors",
+    "iterations_against",
+    "roofline",
+    "sweeps",
+    "whole_calls",
+]
+
+
+def _checked(made: int, wanted: int) -> None:
+    if made != wanted:
+        raise RuntimeError(f"{made} iterations were made where {wanted} were wanted: the time of one would be wrong")
+
+
+def our_loop(method: str, system: System, few: int, many: int, **parameters: Any) -> Loop:
+    """A method of Resolvent for exactly so many iterations, through the driver, on a system checked beforehand."""
+    if method == "chebyshev":
+        parameters["interval"] = system.spectrum
+    ready, chosen = LinearSystem(system.A, system.b), method_named(method, parameters)
+
+    def run(count: int) -> None:
+        _checked(iterate(ready, chosen, Options(rtol=0.0, maxiter=count)).iterations, count)
+
+    return Loop(run, few, many)
+
+
+def scipy_loop(system: System, few: int, many: int) -> Loop:
+    """scipy.sparse.linalg.cg for exactly so many iterations."""
+
+    def run(count: int) -> None:
+        _checked(scipy_linalg.cg(system.csr, system.b, rtol=1e-300, maxiter=count)[1], count)
+
+    return Loop(run, few, many)
+
+
+def pyamg_loop(system: System, few: int, many: int) -> Loop:
+    """pyamg.krylov.cg for exactly so many iterations."""
+    from pyamg.krylov import cg
+
+    def run(count: int) -> None:
+        _checked(cg(system.csr, system.b, tol=1e-300, maxiter=count)[1], count)
+
+    return Loop(run, few, many)
+
+
+# Iterations of a difference at a million unknowns: about a fifth of a second, several times the set-up and certificate.
+STEPS = {"cg": (96, 256), "chebyshev": (128, 384), "gauss_seidel": (32, 32), "scipy": (24, 24), "pyamg": (24, 24)}
+
+
+def counts(n: int, method: str, storage: str = "csr") -> tuple[int, int]:
+    """Two iteration counts, far from convergence, whose difference takes a measurable time.
+
+    They are multiples of 16, after which some methods look at the residual.
+    """
+    if n <= 1000:
+        return 16, 2016
+    if n <= 100_000:
+        return 32, 128
+    steps = STEPS[method][storage == "stencil"]
+    return 16, 16 + max(16, steps * 1_000_000 // n // 16 * 16)
+
+
+def iterations_against(
+    n: int, storage: str = "csr", which: tuple[str, ...] = ("scipy", "cg"), seconds: float = 4.0
+) -> dict[str, Times]:
+    """Seconds an iteration of the solvers named, in turns, at n unknowns; ``copy`` is a copy of n values.
+
+    Others than Resolvent are given the matrix as CSR, also where Resolvent is given the stencil.
+    """
+    system = stretched(n) if n <= 1000 else poisson(n, storage)
+    loops = {}
+    for name in which:
+        if name == "copy":
+            copy = copy_call(n)
+            loops[name] = Loop(_repeated(copy), 0, max(1, 32_000_000 // n))
+        elif name == "scipy":
+            loops[name] = scipy_loop(system, *counts(n, name))
+        elif name == "pyamg":
+            loops[name] = pyamg_loop(system, *counts(n, name))
+        else:
+            loops[name] = our_loop(name, system, *counts(n, name, storage))
+    return iteration_times(loops, seconds)
+
+
+def _repeated(call: Callable[[], Any]) -> Callable[[int], None]:
+    def run(count: int) -> None:
+        for _ in range(count):
+            call()
+
+    return run
+
+
+# Least bytes an iteration moves a row: matrix and vectors read and written once where the method needs them anew.
+BYTES = {
+    ("cg", "csr"): 144,  # the CSR arrays 64, and 10 passes over vectors
+    ("cg", "irregular"): 144,
+    ("cg", "stencil"): 80,
+    ("chebyshev", "csr"): 96,
+    ("chebyshev", "irregular"): 96,
+    ("chebyshev", "stencil"): 32,
+}
+
+
+def roofline(n: int, storage: str, method: str = "cg", seconds: float = 4.0) -> tuple[float, float, dict[str, Times]]:
+    """Copy bandwidth that an iteration would need for its least bytes in its time, as a part of the one measured.
+
+    By the best times, as the median of the rounds, and the times behind them. The bytes are those of CSR also where
+    Resolvent found diagonals to keep instead, so that the part may exceed one.
+    """
+    times = iterations_against(n, storage, (method, "copy"), seconds)
+    best, median = ratio(times["copy"], times[method])
+    least = BYTES[method, storage] / 16
+    return least * best, least * median, times
+
+
+def whole_calls(n: int, seconds: float = 4.0) -> dict[str, Times]:
+    """Warm calls of cg to rtol = 1e-8 for a random right-hand side, Resolvent's and SciPy's."""
+    system = poisson(n)
+
+    def ours() -> None:
+        assert rv.cg(system.csr, system.b, rtol=1e-8).converged
+
+    def theirs() -> None:
+        assert scipy_linalg.cg(system.csr, system.b, rtol=1e-8)[1] == 0
+
+    return call_times({"cg": ours, "scipy": theirs}, seconds)
+
+
+SWEEPS = ("pyamg", "natural", "natural_method", "multicolor", "multicolor_method")
+
+
+def sweeps(n: int, which: tuple[str, ...] = SWEEPS, seconds: float = 4.0) -> dict[str, Times]:
+    """Forward Gauss-Seidel sweeps: PyAMG's compiled one, Resolvent's in natural order and by colours.
+
+    ``natural`` and ``multicolor`` are the sweep alone, as PyAMG's is; those with ``_method`` are an iteration of
+    ``rv.gauss_seidel``, the look at the residual after every 16 of them included.
+    """
+    from pyamg.relaxation.relaxation import gauss_seidel
+
+    given = poisson(n)
+    system, x = LinearSystem(given.A, given.b), np.zeros(n)
+    loops = {}
+    for name in which:
+        order, _, method = name.partition("_")
+        if name == "pyamg":
+            loops[name] = Loop(lambda count: gauss_seidel(given.csr, x, given.b, iterations=count), 0, 8)
+        elif method:
+            loops[name] = our_loop("gauss_seidel", given, *counts(n, "gauss_seidel"), order=order)
+        else:
+            loops[name] = Loop(_sweeper(system, Ordering(system.operator, order)), 0, 8)
+    return iteration_times(loops, seconds)
+
+
+def _sweeper(system: LinearSystem, ordering: Ordering) -> Callable[[int], None]:
+    x = system.vector()
+
+    def run(count: int) -> None:
+        for _ in range(count):
+            system.backend.sweep(ordering, x, system.rhs, 1.0, False)
+
+    return run
+
+
+def cg_vectors(n: int, storage: str) -> float:
+    """Peak of what rv.cg allocates, in vectors of length n: the larger of a solve that converges and one cut short."""
+    system = poisson(n, storage)
+    enough = peak_vectors(lambda: rv.cg(system.A, system.b, rtol=1e-4), n)
+    return max(enough, peak_vectors(lambda: rv.cg(system.A, system.b, rtol=0.0, maxiter=50), n))

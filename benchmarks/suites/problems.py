@@ -1,0 +1,87 @@
+"""The systems that the benchmarks solve: 5-point Poisson problems in the storages that differ in speed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+
+from resolvent import gallery
+
+__all__ = ["STORAGES", "System", "poisson", "stretched"]
+
+STORAGES = ("csr", "irregular", "stencil")
+
+
+@dataclass(frozen=True)
+class System:
+    """A in the storage that Resolvent is given, the same matrix as CSR for the others, a random b, and the spectrum."""
+
+    A: Any
+    csr: Any
+    b: np.ndarray
+    spectrum: tuple[float, float]
+
+    @property
+    def n(self) -> int:
+        """Unknowns."""
+        return self.b.size
+
+
+def poisson(n: int, storage: str = "csr") -> System:
+    """The 5-point Laplacian on a square of n points.
+
+    Parameters
+    ----------
+    n : int
+        A square number.
+    storage : str
+        "csr": as SciPy holds it; Resolvent may find out that it has few diagonals, and keep those.
+        "irregular": CSR with 17 far-off pairs of entries besides, which no few diagonals hold, so that it is multiplied
+        as CSR. The rest is the same, down to bytes and order.
+        "stencil": the coefficients alone.
+    """
+    side = math.isqrt(n)
+    if side * side != n:
+        raise ValueError(f"n is {n}; it must be a square number")
+    problem = gallery.poisson((side, side))
+    assert problem.spectrum is not None
+    low, high = problem.spectrum
+    matrix = sparse.csr_matrix(problem.A)
+    if storage == "irregular":
+        matrix, high = _with_far_pairs(matrix), high + 0.02
+    A = gallery.poisson((side, side), matrix_free=True).A if storage == "stencil" else matrix
+    return System(A, matrix, np.random.default_rng(7).standard_normal(n), (low, high))
+
+
+def stretched(n: int) -> System:
+    """D A D with A as above and a diagonal D from 1 to 1e4: the same pattern, but it keeps CG busy much longer than n.
+
+    For small n, where Poisson's equation is solved before a clock has moved.
+    """
+    system = poisson(n)
+    scale = sparse.diags_array(np.logspace(0, 4, n))
+    matrix = sparse.csr_matrix(scale @ system.csr @ scale)
+    matrix.sort_indices()
+    return System(matrix, matrix, system.b, (system.spectrum[0], 1e8 * system.spectrum[1]))
+
+
+def _with_far_pairs(matrix: Any) -> Any:
+    """The matrix with 17 symmetric pairs far from the diagonal, each kept positive semidefinite by its diagonal."""
+    n, pairs, weight = matrix.shape[0], 17, 0.01
+    rows = np.arange(pairs) * (n // (4 * pairs))
+    columns = n - 1 - 2 * rows - np.arange(pairs)
+    both = np.concatenate
+    change = sparse.coo_matrix(
+        (
+            both([np.full(2 * pairs, -weight), np.full(2 * pairs, weight)]),
+            (both([rows, columns, rows, columns]), both([columns, rows, rows, columns])),
+        ),
+        matrix.shape,
+    )
+    result = sparse.csr_matrix(matrix + change.tocsr())
+    result.sort_indices()
+    return result

@@ -1,0 +1,182 @@
+"""Tables made of the package's own tables: of the methods, what they cost, and where they run.
+
+A Sphinx extension: a page writes ```{resolvent-table} methods```. The README's table of methods lies between two
+markers in the file itself: python docs/tables.py --check README.md, or --write.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import resolvent as rv
+from resolvent.__main__ import PURPOSE
+from resolvent.precision import supported_dtypes
+from resolvent.solvers.backends.loops import BUILDERS
+
+MARKERS = re.compile(r"(<!-- methods:begin[^>]*-->\n)(.*?)(<!-- methods:end -->)", re.DOTALL)
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[Any]], right: Iterable[int] = ()) -> str:
+    """Markdown; ``right`` are the columns of numbers."""
+    head = list(head)
+    rules = ["---:" if column in set(right) else "---" for column in range(len(head))]
+    lines = [head, rules, *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def _needs(method: Any) -> str:
+    if method.needs_hermitian:
+        return "Hermitian A"
+    return "entries of A" if method.needs_entries else "products with A"
+
+
+def readme_table() -> str:
+    """The methods, as the README lists them."""
+    rows = []
+    for name, method in rv.METHODS.items():
+        cost = method.traffic
+        purpose = PURPOSE.get(name, "")
+        rows.append(
+            (f"`rv.{name}`", method.title, purpose, _needs(method), cost.matvecs, cost.reductions, cost.vectors)
+        )
+    head = ("call", "method", "for", "needs", "products", "reductions", "vectors kept")
+    return _table(head, rows, right=(4, 5, 6))
+
+
+def methods_table() -> str:
+    """The methods with links to their pages."""
+    rows = [
+        (f"[{method.title}]({name}.md)", f"{{func}}`rv.{name} <resolvent.{name}>`", PURPOSE.get(name, ""))
+        for name, method in rv.METHODS.items()
+    ]
+    return _table(("method", "call", "for"), rows)
+
+
+def costs_table() -> str:
+    """What an iteration costs, from each method's declared traffic; the tests count it."""
+    rows = []
+    for name, method in rv.METHODS.items():
+        cost = method.traffic
+        preconditioner = "yes" if method.takes_preconditioner else "no"
+        rows.append(
+            (
+                f"`{name}`",
+                _needs(method),
+                preconditioner,
+                cost.vectors,
+                cost.matvecs,
+                cost.reductions,
+                cost.passes,
+                cost.compiled_passes,
+                8 * cost.compiled_passes,
+            )
+        )
+    head = ("method", "needs", "M", "vectors", "products", "reductions", "passes", "compiled", "bytes")
+    return _table(head, rows, right=range(3, 9))
+
+
+def support_table() -> str:
+    """Every method on every backend in every working precision."""
+    dtypes = ", ".join(dtype.name for dtype in supported_dtypes)
+    rows = []
+    for name in rv.METHODS:
+        cells = ["compiled loop" if backend == "numba" and name in BUILDERS else "step" for backend in rv.BACKENDS]
+        rows.append((f"`{name}`", *cells))
+    rows.append(("precisions", *[dtypes] * len(rv.BACKENDS)))
+    return _table(("", *(f"`{backend}`" for backend in rv.BACKENDS)), rows)
+
+
+def statuses_table() -> str:
+    """How a solve may end."""
+    return _table(("`status`", "in words"), [(f"`{status.name}`", status.value) for status in rv.Status])
+
+
+def gallery_table() -> str:
+    """The problems that a size is enough for."""
+    rows = []
+    for name, make in rv.gallery.GALLERY.items():
+        function = getattr(make, "func", make)
+        first = " ".join((inspect.getdoc(function) or "").split("\n\n")[0].split())
+        link = f"{{func}}`~resolvent.gallery.{function.__name__}`"
+        rows.append((f"`{name}`", link, first))
+    return _table(("name", "function", "what it is"), rows)
+
+
+def properties_by_class() -> dict[str, list[str]]:
+    """The properties of each public class, by its dotted name, as the templates of the reference list them."""
+    found = {}
+    for space, names in (("resolvent", rv.__all__), ("resolvent.gallery", rv.gallery.__all__)):
+        home = rv if space == "resolvent" else rv.gallery
+        for name in names:
+            thing = getattr(home, name)
+            if isinstance(thing, type):
+                kinds = (property, cached_property)
+                found[f"{space}.{name}"] = [key for key, value in vars(thing).items() if isinstance(value, kinds)]
+    return found
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "methods": methods_table,
+    "costs": costs_table,
+    "support": support_table,
+    "statuses": statuses_table,
+    "gallery": gallery_table,
+}
+
+
+def renewed(readme: str) -> str:
+    """The README with its table of methods as it ought to be.
+
+    Examples
+    --------
+    >>> "rv.cg" in renewed("<!-- methods:begin -->\\n<!-- methods:end -->")
+    True
+    """
+    if not MARKERS.search(readme):
+        raise ValueError("no table between the markers <!-- methods:begin --> and <!-- methods:end -->")
+    return MARKERS.sub(lambda found: f"{found[1]}\n{readme_table()}\n{found[3]}", readme)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when the file's table is current, or was made so; 1 when it is not."""
+    parser = argparse.ArgumentParser(description="The README's table of methods.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--check", action="store_true", help="exit 1 when the table is out of date")
+    what.add_argument("--write", action="store_true", help="bring it up to date")
+    parser.add_argument("file", type=Path)
+    arguments = parser.parse_args(argv)
+    found = arguments.file.read_text(encoding="utf-8")
+    wanted = renewed(found)
+    if arguments.write:
+        arguments.file.write_text(wanted, encoding="utf-8")
+    elif found != wanted:
+        print(f"{arguments.file}: the table of methods is out of date; run python docs/tables.py --write", file=sys.stderr)
+        return 1
+    return 0
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Tell Sphinx of the directive."""
+    from sphinx.util.docutils import SphinxDirective
+
+    class ResolventTable(SphinxDirective):
+        """A table of TABLES, by name."""
+
+        required_arguments = 1
+
+        def run(self) -> list[Any]:
+            return self.parse_text_to_nodes(TABLES[self.arguments[0]]())
+
+    app.add_directive("resolvent-table", ResolventTable)
+    return {"version": "1", "parallel_read_safe": True}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""What each method says a step costs is what a step costs: counted primitive by primitive."""
+
+import numpy as np
+import pytest
+
+import resolvent as rv
+from resolvent.solvers.backends.numpy_backend import NumpyBackend
+from resolvent.solvers.solve import method_named
+from resolvent.solvers.system import LinearSystem
+
+# primitive: vectors read plus vectors written, reductions, products with A
+COSTS = {
+    "axpy": (3, 0, 0),
+    "axpby": (3, 0, 0),
+    "dot": (2, 1, 0),
+    "norm": (1, 1, 0),
+    "multiply": (3, 0, 0),
+    "assign": (2, 0, 0),
+    "copy": (2, 0, 0),
+    "zeros": (1, 0, 0),
+    "matvec": (2, 0, 1),
+    "residual": (3, 0, 1),
+    "accurate_residual": (3, 0, 1),
+    "certify": (3, 1, 1),
+    "matvec_dot": (2, 1, 1),
+    "descend": (6, 1, 0),
+    "momentum": (4, 0, 0),
+    "sweep": (3, 0, 1),
+}
+
+
+class Counting(NumpyBackend):
+    """The reference, counting each primitive by what it moves when fused; what that calls in turn is not counted."""
+
+    def __init__(self):
+        self.total = np.zeros(3, int)
+        self.inside = False
+
+
+def counted(name, cost):
+    plain = getattr(NumpyBackend, name)
+
+    def primitive(self, *arguments, **options):
+        if self.inside:
+            return plain(self, *arguments, **options)
+        self.total += cost
+        self.inside = True
+        try:
+            return plain(self, *arguments, **options)
+        finally:
+            self.inside = False
+
+    return primitive
+
+
+for _name, _cost in COSTS.items():
+    setattr(Counting, _name, counted(_name, _cost))
+
+
+def started(method, backend, **parameters):
+    A = rv.Stencil((6, 5), 4.0, ((-1.0, -1.0),) * 2)
+    system = LinearSystem(A, np.arange(30.0) + 1, backend=backend)
+    chosen = method_named(method, parameters)
+    return system, chosen, chosen.start(system)
+
+
+@pytest.mark.parametrize("method", rv.METHODS)
+def test_a_step_costs_what_is_declared(method):
+    backend = Counting()
+    system, chosen, state = started(method, backend)
+    declared = chosen.traffic
+    for _ in range(4):
+        backend.total[:] = 0
+        before = system.matvecs
+        chosen.step(system, state)
+        assert backend.total.tolist() == [declared.passes, declared.reductions, declared.matvecs]
+        assert system.matvecs - before == declared.matvecs
+
+
+@pytest.mark.parametrize("method", rv.METHODS)
+def test_vectors_kept_are_those_declared(method):
+    """All distinct vectors of the system's type that can be reached from the state; the driver's own are not in it."""
+    system, chosen, state = started(method, Counting())
+    for _ in range(2):
+        chosen.step(system, state)
+    kept = set()
+    for holder in (state, getattr(state, "ordering", None)):
+        for value in vars(holder).values() if holder is not None else ():
+            if isinstance(value, np.ndarray) and value.shape == (system.n,) and value.dtype == system.dtype:
+                kept.add(value.ctypes.data)
+    assert len(kept) == chosen.traffic.vectors
+
+
+@pytest.mark.parametrize("method", rv.METHODS)
+def test_docstring_says_what_is_declared(method):
+    text = " ".join(getattr(rv, method).__doc__.split())
+    declared = rv.METHODS[method].traffic
+    assert f"{declared.passes} vector passes" in text
+    assert f"{declared.vectors} vectors kept" in text
+    if declared.compiled_passes != declared.passes:
+        assert f"({declared.compiled_passes} compiled)" in text

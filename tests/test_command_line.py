@@ -1,0 +1,446 @@
+"""The command line: what it computes and writes, its exit codes, and one line instead of a traceback."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.io
+import scipy.sparse as sparse
+from scipy.sparse.linalg import spsolve
+
+import resolvent as rv
+from resolvent.__main__ import FIELDS, PURPOSE, main
+
+HEADER = "%%MatrixMarket matrix coordinate real general\n"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a system in it, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    problem = rv.gallery.poisson((15, 12))
+    scipy.io.mmwrite("A.mtx", problem.A)
+    scipy.io.mmwrite("b.mtx", problem.b[:, None])
+    return tmp_path
+
+
+@pytest.fixture
+def system(folder):
+    """The same system in memory."""
+    problem = rv.gallery.poisson((15, 12))
+    return problem.A, problem.b
+
+
+def process(*arguments, **options):
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "resolvent", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", **options)
+
+
+# What a solve computes and writes.
+
+
+def test_solve_prints_a_report(folder, capsys):
+    assert main(["solve", "A.mtx", "b.mtx"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("✓ converged")
+    assert len(out.splitlines()) <= 24
+    assert err == ""
+
+
+@pytest.mark.parametrize("suffix", [".mtx", ".mtx.gz", ".npy"])
+def test_written_solution_solves(system, suffix):
+    A, b = system
+    assert main(["solve", "A.mtx", "b.mtx", "--rtol", "1e-12", "--output", f"x{suffix}", "--quiet"]) == 0
+    x = np.load("x.npy") if suffix == ".npy" else scipy.io.mmread(f"x{suffix}").ravel()
+    np.testing.assert_allclose(x, spsolve(A.tocsc(), b), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["A.npz", "A.npy", "A.mtx.gz"])
+def test_matrix_formats(system, name):
+    A, b = system
+    if name == "A.npz":
+        sparse.save_npz(name, A)
+        np.savez("b.npz", b)
+        rhs = "b.npz"
+    elif name == "A.npy":
+        np.save(name, A.toarray())
+        np.save("b.npy", b)
+        rhs = "b.npy"
+    else:
+        main(["gallery", "poisson", "--size", "15", "12", "--output", name, "--rhs"])
+        rhs = "A_b.mtx.gz"
+    assert main(["solve", name, rhs, "--rtol", "1e-12", "--output", "x.npy", "--quiet"]) == 0
+    np.testing.assert_allclose(np.load("x.npy"), spsolve(A.tocsc(), b), rtol=0, atol=1e-10)
+
+
+def test_ones_by_default(system, capsys):
+    A, _ = system
+    assert main(["solve", "A.mtx", "--rtol", "1e-12", "--output", "x.npy"]) == 0
+    np.testing.assert_allclose(A @ np.load("x.npy"), np.ones(A.shape[0]), rtol=1e-10)
+    assert "wrote x.npy" in capsys.readouterr().out
+
+
+def test_several_right_hand_sides(system, capsys):
+    A, _ = system
+    B = np.random.default_rng(0).standard_normal((A.shape[0], 3))
+    scipy.io.mmwrite("B.mtx", B)
+    assert main(["solve", "A.mtx", "B.mtx", "--rtol", "1e-12", "--output", "X.mtx", "--json", "r.json"]) == 0
+    np.testing.assert_allclose(scipy.io.mmread("X.mtx"), spsolve(A.tocsc(), B), rtol=0, atol=1e-10)
+    assert "all 3 systems converged" in capsys.readouterr().out
+    assert len(strict_json("r.json")["systems"]) == 3
+
+
+def test_complex_system(folder):
+    A = np.array([[2, 1j], [-1j, 3]])
+    scipy.io.mmwrite("C.mtx", sparse.csr_array(A))
+    assert main(["solve", "C.mtx", "--rtol", "1e-12", "--output", "z.mtx", "--quiet"]) == 0
+    np.testing.assert_allclose(scipy.io.mmread("z.mtx").ravel(), np.linalg.solve(A, np.ones(2)), rtol=1e-10)
+
+
+@pytest.mark.parametrize("method", rv.METHODS)
+def test_every_method_solves(folder, method):
+    omega = ["--omega", "0.2"] if method == "richardson" else []
+    assert main(["solve", "A.mtx", "b.mtx", "--method", method, "--maxiter", "5000", "--quiet", *omega]) == 0
+
+
+@pytest.mark.parametrize("name", ["jacobi", "ssor", "chebyshev", "neumann"])
+def test_every_preconditioner_is_used(folder, name, capsys):
+    assert main(["solve", "A.mtx", "b.mtx", "--method", "cg", "--preconditioner", name]) == 0
+    assert "preconditioned cg" in capsys.readouterr().out
+
+
+def test_omega_and_interval_reach_whom_they_belong_to(folder):
+    def iterations(*arguments):
+        assert main(["solve", "A.mtx", "b.mtx", "--json", "r.json", "--quiet", *arguments]) == 0
+        return strict_json("r.json")["iterations"]
+
+    A, b = (rv.gallery.poisson((15, 12)).A, rv.gallery.poisson((15, 12)).b)
+    weak, strong = (
+        iterations("--method", "cg", "--preconditioner", "ssor", "--omega", omega) for omega in ("0.1", "1.6")
+    )
+    assert strong < weak
+    assert iterations("--method", "sor", "--omega", "1.3") == rv.sor(A, b, omega=1.3).iterations
+    given = iterations("--method", "chebyshev", "--interval", "0.05", "8")
+    assert given == rv.chebyshev(A, b, interval=(0.05, 8)).iterations
+    M = rv.precondition.polynomial(A, kind="chebyshev", interval=(0.3, 8.0))
+    both = iterations("--method", "cg", "--preconditioner", "chebyshev", "--interval", "0.3", "8")
+    assert both == rv.cg(A, b, M=M).iterations
+
+
+def test_plot_and_its_data(folder):
+    assert main(["solve", "A.mtx", "b.mtx", "--plot", "p.png", "--json", "r.json", "--quiet"]) == 0
+    assert (folder / "p.png").read_bytes().startswith(b"\x89PNG")
+    with open("p.csv", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["kind"] != "true"]
+    found = strict_json("r.json")
+    assert [float(row["residual_norm"]) for row in rows] == found["residual_norms"]
+    assert [int(row["iteration"]) for row in rows] == found["residual_iterations"]
+
+
+def strict_json(path):
+    """JSON without the constants that JSON does not have."""
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    with open(path, encoding="utf-8") as stream:
+        return json.load(stream, parse_constant=refuse)
+
+
+def test_json_holds_every_field(folder):
+    assert main(["solve", "A.mtx", "b.mtx", "--json", "r.json", "--quiet"]) == 0
+    found = strict_json("r.json")
+    assert set(FIELDS) <= set(found)
+    assert found["status"] == "CONVERGED"
+    assert found["converged"] is True
+    assert (found["matrix"], found["rhs"], found["resolvent"]) == ("A.mtx", "b.mtx", rv.__version__)
+    assert found["relative_residual"] <= found["tolerance"] == 1e-5
+
+
+def test_json_of_what_is_not_a_number(folder):
+    np.save("A.npy", np.eye(2) * 1e-200)
+    np.save("b.npy", np.full(2, 1e200))
+    assert main(["solve", "A.npy", "b.npy", "--json", "r.json", "--quiet"]) == 1
+    assert strict_json("r.json")["status"] == "OVERFLOW"
+
+
+def test_quiet_is_quiet(folder, capsys):
+    assert main(["solve", "A.mtx", "b.mtx", "--quiet", "--output", "x.mtx"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_not_converging_is_said_by_report_and_status(folder, capsys, recwarn):
+    assert main(["solve", "A.mtx", "b.mtx", "--maxiter", "2"]) == 1
+    assert capsys.readouterr().out.startswith("! iteration limit reached")
+    assert not [warning for warning in recwarn if issubclass(warning.category, rv.ConvergenceWarning)]
+
+
+def test_interrupt_within_a_solve_gives_a_report(folder, capsys, monkeypatch):
+    def interrupt(progress):
+        raise KeyboardInterrupt
+
+    solve = rv.solve
+    monkeypatch.setattr(rv, "solve", lambda *args, **options: solve(*args, **options, callback=interrupt))
+    assert main(["solve", "A.mtx", "b.mtx"]) == 1
+    assert capsys.readouterr().out.startswith("! interrupted")
+
+
+def test_interrupt_outside_a_solve(folder, capsys, monkeypatch):
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rv, "solve", interrupt)
+    assert main(["solve", "A.mtx", "b.mtx"]) == 130
+    assert one_line(capsys.readouterr().err)
+
+
+# What cannot be used.
+
+FILES = {
+    "garbage.mtx": b"hello\n1 2 3\n",
+    "nothing.mtx": b"",
+    "binary.mtx": bytes(range(256)),
+    "short.mtx": HEADER.encode() + b"2 2 3\n1 1 1\n",
+    "outside.mtx": HEADER.encode() + b"2 2 1\n5 1 1\n",
+    "nan.mtx": HEADER.encode() + b"2 2 2\n1 1 nan\n2 2 1\n",
+    "inf.mtx": HEADER.encode() + b"2 2 2\n1 1 inf\n2 2 1\n",
+    "wide.mtx": HEADER.encode() + b"2 3 2\n1 1 1\n2 2 1\n",
+    "emptyrow.mtx": HEADER.encode() + b"3 3 2\n1 1 1\n2 2 1\n",
+    "zerodiagonal.mtx": HEADER.encode() + b"2 2 2\n1 2 1\n2 1 1\n",
+    "skew.mtx": HEADER.encode() + b"2 2 2\n1 2 1\n2 1 -1\n",
+    "three.mtx": b"%%MatrixMarket matrix array real general\n3 1\n1\n2\n3\n",
+    "nanb.mtx": b"%%MatrixMarket matrix array real general\n2 1\nnan\n2\n",
+    "garbage.mtx.gz": b"not gzip",
+    "garbage.npz": b"not zip",
+    "garbage.npy": b"not numpy",
+    "matrix.txt": b"1 0\n0 1\n",
+}
+
+BAD = [
+    "solve nowhere.mtx",
+    "solve .",
+    "solve A.mtx nowhere.mtx",
+    *(f"solve {name}" for name in FILES if name not in ("zerodiagonal.mtx", "three.mtx", "nanb.mtx")),
+    "solve zerodiagonal.mtx --method jacobi",
+    "solve zerodiagonal.mtx --method gauss_seidel",
+    "solve zerodiagonal.mtx --method cg --preconditioner jacobi",
+    "solve zerodiagonal.mtx --method cg --preconditioner ssor",
+    "solve A.mtx three.mtx",
+    "solve zerodiagonal.mtx nanb.mtx",
+    "solve A.mtx garbage.npy",
+    "solve A.mtx --method nonsense",
+    "solve A.mtx --preconditioner nonsense",
+    "solve A.mtx --backend nonsense",
+    "solve A.mtx --omega 1.5",
+    "solve A.mtx --method sor --omega 2.5",
+    "solve A.mtx --method jacobi --omega -1",
+    "solve A.mtx --method jacobi --preconditioner jacobi",
+    "solve A.mtx --method chebyshev --interval 2 1",
+    "solve A.mtx --method chebyshev --interval -1 1",
+    "solve A.mtx --method cg --interval 1 2",
+    "solve A.mtx --rtol -1",
+    "solve A.mtx --rtol nan",
+    "solve A.mtx --rtol much",
+    "solve A.mtx --atol -1",
+    "solve A.mtx --maxiter -1",
+    "solve A.mtx --maxiter 1.5",
+    "solve A.mtx --time-limit 0",
+    "solve A.mtx --output nowhere/x.mtx",
+    "solve A.mtx --output .",
+    "solve A.mtx --output x.docx",
+    "solve A.mtx --plot p.docx",
+    "solve A.mtx --plot nowhere/p.png",
+    "solve A.mtx --json nowhere/r.json",
+    "solve A.mtx --nonsense",
+    "solve",
+    "condition nowhere.mtx",
+    "condition garbage.mtx",
+    "condition wide.mtx",
+    "condition nan.mtx",
+    "condition A.mtx --steps 0",
+    "gallery",
+    "gallery nonsense --size 3",
+    "gallery poisson",
+    "gallery poisson --size -3",
+    "gallery poisson --size 0",
+    "gallery kms --size 3 3",
+    "gallery poisson --size 3 3 --rhs",
+    "gallery poisson --size 3 3 --output A.docx",
+    "gallery poisson --size 3 3 --output nowhere/A.mtx",
+    "nonsense",
+    "",
+]
+
+
+def one_line(err):
+    """A message that starts with the program's name and is one line long."""
+    return err.startswith("resolvent") and err.count("\n") == 1 and err.endswith("\n") and "Traceback" not in err
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_input_is_one_line(folder, line, capsys):
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    before = set(folder.iterdir())
+    assert main(line.split()) == 2
+    out, err = capsys.readouterr()
+    assert one_line(err), err
+    assert out == ""
+    assert set(folder.iterdir()) == before
+
+
+def test_messages_name_what_is_wrong(folder, capsys):
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    for line, said in {
+        "solve nowhere.mtx": "nowhere.mtx: no such file",
+        "solve .": "directory",
+        "solve nan.mtx": "(0, 0) is nan",
+        "solve wide.mtx": "(2, 3)",
+        "solve emptyrow.mtx": "row 2",
+        "solve A.mtx three.mtx": "(3,)",
+        "solve garbage.npz": "not a .npz file",
+        "solve A.mtx --method sor --omega 2.5": "(0, 2)",
+    }.items():
+        assert main(line.split()) == 2
+        assert said in capsys.readouterr().err
+
+
+# The other commands.
+
+
+def numbers(line):
+    """The first number of a line after its label."""
+    return float(next(word for word in line.split() if word[0].isdigit() or word[0] == "-"))
+
+
+def labelled(out):
+    """The lines of a two-column output by their labels."""
+    return {line[:24].strip(): line[24:] for line in out.splitlines()}
+
+
+def test_condition_small_is_exact(folder, capsys):
+    problem = rv.gallery.poisson((15, 12))
+    assert main(["condition", "A.mtx"]) == 0
+    said = labelled(capsys.readouterr().out)
+    assert numbers(said["condition"]) == pytest.approx(problem.condition, rel=1e-5)
+    assert "exact" in said["condition"]
+    assert numbers(said["smallest eigenvalue"]) == pytest.approx(problem.spectrum[0], rel=1e-5)
+    assert numbers(said["bound of |eigenvalues|"]) >= problem.spectrum[1]
+
+
+def test_condition_large_is_a_lower_bound(folder, capsys):
+    problem = rv.gallery.poisson((30, 30))
+    sparse.save_npz("large.npz", problem.A * 2.0**600)
+    assert main(["condition", "large.npz", "--steps", "60"]) == 0
+    said = labelled(capsys.readouterr().out)
+    found = float(said["condition"].split()[2])
+    assert 0.5 * problem.condition < found <= problem.condition * (1 + 1e-5)
+    assert "at least" in said["condition"]
+    assert "2-norm" in said["condition"]
+
+
+def test_condition_nonsymmetric(folder, capsys):
+    for size, norm in ((8, 2), (25, 1)):
+        A = rv.gallery.convection_diffusion((size, size)).A
+        sparse.save_npz("N.npz", A)
+        assert main(["condition", "N.npz"]) == 0
+        said = labelled(capsys.readouterr().out)["condition"]
+        assert f"{norm}-norm" in said
+        found = float(said.split()[2 if norm == 1 else 0])
+        assert found == pytest.approx(np.linalg.cond(A.toarray(), norm), rel=0.3 if norm == 1 else 1e-5)
+
+
+@pytest.mark.parametrize("n", [30, 600])
+def test_condition_of_singular_and_indefinite(folder, capsys, n):
+    sparse.save_npz("singular.npz", sparse.diags_array(np.arange(0.0, n)))
+    assert main(["condition", "singular.npz"]) == 0
+    assert "infinite" in labelled(capsys.readouterr().out)["condition"]
+    sparse.save_npz("indefinite.npz", sparse.diags_array(np.where(np.arange(n) % 2, 1.0, -4.0)))
+    assert main(["condition", "indefinite.npz"]) == 0
+    assert " 4 in the" in f" {labelled(capsys.readouterr().out)['condition']}".replace("at least ", "")
+
+
+def test_methods_table_is_generated(capsys):
+    assert main(["methods"]) == 0
+    out = capsys.readouterr().out
+    for name, method in rv.METHODS.items():
+        assert method.title in out
+        cost = method.traffic
+        row = next(line for line in out.splitlines() if line.startswith(f"{name} ") and method.title not in line)
+        assert row.split()[-4:] == [str(n) for n in (cost.vectors, cost.passes, cost.reductions, cost.matvecs)]
+    assert set(PURPOSE) <= set(rv.METHODS)
+    assert max(map(len, out.splitlines())) <= 120
+
+
+def test_gallery_lists_and_writes(folder, capsys):
+    assert main(["gallery", "--list"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in rv.gallery.GALLERY)
+    assert main(["gallery", "anisotropic", "--size", "6", "7", "--output", "M.mtx", "--rhs", "r.npy"]) == 0
+    problem = rv.gallery.anisotropic((6, 7))
+    assert abs(scipy.io.mmread("M.mtx") - problem.A).max() == 0
+    np.testing.assert_array_equal(np.load("r.npy"), problem.b)
+    assert "eigenvalues in" in capsys.readouterr().out
+
+
+def test_gallery_finite_elements(folder, capsys):
+    pytest.importorskip("pyamg")
+    assert main(["gallery", "airfoil", "--output", "M.npz"]) == 0
+    assert "260 x 260" in capsys.readouterr().out
+    assert main(["gallery", "airfoil", "--size", "3"]) == 2
+    assert main(["solve", "M.npz", "--quiet"]) == 0
+
+
+def test_info(capsys, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    assert rv.__version__ in out
+    assert np.__version__ in out
+    assert all(name in out for name in rv.BACKENDS)
+    assert "OMP_NUM_THREADS=2" in out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["solve", "--help"]])
+def test_help_is_success(arguments, capsys):
+    assert main(arguments) == 0
+    assert capsys.readouterr().out
+
+
+# As a process.
+
+
+@pytest.mark.slow
+def test_process_exit_codes(folder):
+    good = process("solve", "A.mtx", "b.mtx")
+    assert (good.returncode, good.stderr) == (0, "")
+    assert good.stdout.startswith("✓ converged")
+    assert "\x1b" not in good.stdout
+    assert process("solve", "A.mtx", "--maxiter", "1").returncode == 1
+    bad = process("solve", "nowhere.mtx")
+    assert bad.returncode == 2
+    assert one_line(bad.stderr)
+
+
+@pytest.mark.slow
+def test_process_in_a_terminal_without_greek(folder):
+    done = process("solve", "A.mtx", env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_info_imports_nothing_heavy(tmp_path):
+    code = (
+        "import sys; from resolvent.__main__ import main; main(['info']); "
+        "print(*sorted({'torch', 'cupy', 'numba', 'matplotlib', 'pyamg'} & set(sys.modules)), sep=',', end='')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("devices")

@@ -157,7 +157,9 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.write:
         arguments.file.write_text(wanted, encoding="utf-8")
     elif found != wanted:
-        print(f"{arguments.file}: the table of methods is out of date; run python docs/tables.py --write", file=sys.stderr)
+        print(
+            f"{arguments.file}: the table of methods is out of date; run python docs/tables.py --write", file=sys.stderr
+        )
         return 1
     return 0
 

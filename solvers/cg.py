@@ -105,8 +105,8 @@ def _no_curvature(system: LinearSystem, state: CGState, curvature: float) -> Bre
     rounding = 4 * math.sqrt(system.n * system.precision.unit_roundoff)
     if system.backend.norm(state.work) <= rounding * norm * system.backend.norm(state.p):
         return Breakdown(
-            f"A is singular as far as rounding lets see: p^H A p vanishes at iteration {iteration}, so b has a part that "
-            "A cannot reach. Regularise, remove that part from b, or solve the least-squares problem."
+            f"A is singular as far as rounding lets see: p^H A p vanishes at iteration {iteration}, so b has a part "
+            "that A cannot reach. Regularise, remove that part from b, or solve the least-squares problem."
         )
     found = f"A is not positive definite: p^H A p = {curvature:.2e} at iteration {iteration}"
     if system.facts is not None and float(system.operator.diagonal().real.max()) < 0:

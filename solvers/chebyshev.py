@@ -165,9 +165,10 @@ class Chebyshev(MomentumMethod):
             if system.preconditioner is None and system.facts is not None and s.high > system.facts.row_sum > was:
                 s.high = system.facts.row_sum
             now, way = s.high, "low"
+        was, now = times_power_of_two(was, unit), times_power_of_two(now, unit)
         s.notes.append(
-            f"The {wrong} end {times_power_of_two(was, unit):.4g} of the interval was too {way}: the residual changed by {rate:.3f} an "
-            f"iteration where {promised:.3f} was promised; it was moved to {times_power_of_two(now, unit):.4g} after iteration {iteration}."
+            f"The {wrong} end {was:.4g} of the interval was too {way}: the residual changed by {rate:.3f} an iteration "
+            f"where {promised:.3f} was promised; it was moved to {now:.4g} after iteration {iteration}."
         )
         if best is not None and norm > s.first_norm:
             s.x = system.backend.assign(best, s.x)

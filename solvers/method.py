@@ -83,10 +83,12 @@ class Method(ABC):
     def step(self, system: LinearSystem, state: Any) -> None:
         """One iteration; raises ``Breakdown`` where the textbook divides by nothing."""
 
-    def restart(self, system: LinearSystem, state: Any) -> None:
+    def restart(self, system: LinearSystem, state: Any) -> None:  # noqa: B027 - most methods carry nothing to renew
         """Begin anew from state.x, whose accurate residual is in state.work."""
 
-    def review(self, system: LinearSystem, state: Any, iteration: int, norm: float, best: Any) -> None:
+    def review(  # noqa: B027 - most methods have nothing to mend
+        self, system: LinearSystem, state: Any, iteration: int, norm: float, best: Any
+    ) -> None:
         """Look at a measured residual norm, and mend what it shows to be wrong; ``best`` is a kept iterate or None."""
 
     def predicted_iterations(self, state: Any, reduction: float) -> int | None:

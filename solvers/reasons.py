@@ -83,8 +83,8 @@ def nearly_singular(solution: Solution) -> str:
     condition = solution.condition
     known = f" (condition at least {condition:.1e})" if condition and condition > 0 else ""
     return (
-        f"The residual stands still at {solution.relative_residual:.2e} of ||b|| while x grows: A is singular or nearly "
-        f"so{known}, and b has a part that it cannot reach. Regularise, or solve the least-squares problem."
+        f"The residual stands still at {solution.relative_residual:.2e} of ||b|| while x grows: A is singular or "
+        f"nearly so{known}, and b has a part that it cannot reach. Regularise, or solve the least-squares problem."
     )
 
 

@@ -46,13 +46,13 @@ class SOR(Method):
     takes_preconditioner: ClassVar[bool] = False
     check_every: ClassVar[int] = 16
     when_diverging: ClassVar[str] = (
-        "Relaxation converges for Hermitian positive definite and for diagonally dominant A; rv.solve looks at which A is."
+        "Relaxation converges for Hermitian positive definite and for diagonally dominant A; rv.solve looks which A is."
     )
 
     def __post_init__(self) -> None:
         if self.omega is not None and not 0 < self.omega < 2:
             raise InputError(
-                f"omega: found {self.omega!r}; wanted a number in (0, 2), since the iteration diverges outside (Kahan 1958)"
+                f"omega: found {self.omega!r}; wanted a number in (0, 2), outside of which it diverges (Kahan 1958)"
             )
         if self.sweep not in SWEEPS:
             raise InputError(f"sweep: found {self.sweep!r}; wanted one of {', '.join(SWEEPS)}")
@@ -69,8 +69,8 @@ class SOR(Method):
             low, high = jacobi_scaled_spectrum(system)
             state.omega = self.best_omega(low, high)
             state.notes.append(
-                f"omega = {state.omega:.4f} was chosen for a spectrum of D^-1 A in [{low:.4g}, {high:.4g}], found by at "
-                f"most {LANCZOS_STEPS} Lanczos steps."
+                f"omega = {state.omega:.4f} was chosen for a spectrum of D^-1 A in [{low:.4g}, {high:.4g}], found by "
+                f"at most {LANCZOS_STEPS} Lanczos steps."
             )
         return state
 

@@ -69,7 +69,8 @@ class Watch:
     """Follows the residual norms: the rate, the best, whether they diverge or stand still.
 
     Two kinds of standing still are told apart: at the rounding level, where nothing more can be had, and above it,
-    where the method is merely slow. Progress is less than a tenth within ``window`` iterations. ``floor`` is asked for u (||A|| ||x|| + ||b||) only when progress has ceased.
+    where the method is merely slow. Progress is less than a tenth within ``window`` iterations. ``floor`` is asked for
+    u (||A|| ||x|| + ||b||) only when progress has ceased.
     """
 
     def __init__(self, norm: float, unit_roundoff: float, floor: Callable[[], float], window: int) -> None:

@@ -104,6 +104,8 @@ class LinearSystem:
         self.rhs = self.backend.ldexp(self.rhs, -exponent)
         self.rhs_norm = self.backend.norm(self.rhs)
         self.guess = guess
+        self.preconditioner: BoundPreconditioner | None
+        self.preconditioner_exponent: int | None
         self.use_preconditioner(
             None if M is None else as_preconditioner(M, self.backend, n).bind(self.backend, self.dtype)
         )
@@ -194,7 +196,7 @@ class LinearSystem:
     def use_preconditioner(self, bound: BoundPreconditioner | None, exponent: int = 0) -> None:
         """Precondition with ``bound``, which is 2**exponent times what the caller would call M."""
         self.preconditioner, self.preconditioner_units = bound, exponent
-        self.preconditioner_exponent: int | None = None
+        self.preconditioner_exponent = None
 
     @property
     def spectral_exponent(self) -> int:
@@ -237,7 +239,9 @@ class LinearSystem:
         """The exponent, or as much of it as leaves every nonzero entry of A a normal number."""
         sizes = np.abs(operator.tocsr().data)
         smallest = float(sizes[sizes > 0].min())
-        return max(0, min(exponent, _exponent(smallest) - self.precision.smallest_exponent)) if exponent > 0 else exponent
+        return (
+            max(0, min(exponent, _exponent(smallest) - self.precision.smallest_exponent)) if exponent > 0 else exponent
+        )
 
     def _first_bad(self, vector: Any) -> int:
         return int(np.flatnonzero(~np.isfinite(self.backend.to_numpy(vector)))[0])

@@ -73,7 +73,7 @@ class StencilArrays(NamedTuple):
 
 def is_kind(A: Any, kind: type) -> bool:
     """Whether a Numba type is one of the tuples above."""
-    return isinstance(A, types.BaseNamedTuple) and A.instance_class is kind
+    return isinstance(A, types.BaseNamedTuple) and A.instance_class is kind  # type: ignore[attr-defined]
 
 
 def block_product(A, x, low, high, y):  # type: ignore[no-untyped-def]

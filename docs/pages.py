@@ -1,8 +1,9 @@
 """Run the Python of a Markdown page, and hold what it prints to what the page says.
 
 A block of ```python``` is a doctest session if it starts with ``>>>``, otherwise a script; the blocks of a page follow
-one another in one namespace. A block of ```text``` right after a script is what the script prints, with ``...`` for
-what differs from run to run. From a shell: python docs/pages.py README.md docs/tutorial.md
+one another in one namespace. A block of ```text``` right after a script is what the script printed once: the words must
+be the same, numbers and drawn lines may differ, and ``...`` stands for anything. From a shell:
+python docs/pages.py README.md docs/tutorial.md
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import Any, NamedTuple
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 FENCE = re.compile(r"^(```+)(\S*)[^\n]*\n(.*?)^\1[ ]*$", re.MULTILINE | re.DOTALL)
+# Numbers, with the unit of a time, and the residual drawn as a line of blocks.
+VARIES = re.compile(r"\d[\d.]*(?:e[+-]?\d+)?(?: (?:s|ms|µs)\b)?|[▁▂▃▄▅▆▇█]+")
 
 
 class Block(NamedTuple):
@@ -78,6 +81,7 @@ def _script(block: Block, name: str, namespace: dict[str, Any], wanted: str | No
         exec(compile(block.text, name, "exec"), namespace)
     got = said.getvalue()
     if wanted is not None:
+        got, wanted = VARIES.sub("#", got), VARIES.sub("#", wanted)
         example = doctest.Example("", wanted)
         checker = doctest.OutputChecker()
         assert checker.check_output(wanted, got, OPTIONS), f"{name}\n{checker.output_difference(example, got, OPTIONS)}"

@@ -28,7 +28,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[Any]], right: Iterable[i
     head = list(head)
     rules = ["---:" if column in set(right) else "---" for column in range(len(head))]
     lines = [head, rules, *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
 
 def _needs(method: Any) -> str:
@@ -174,6 +174,7 @@ def setup(app: Any) -> dict[str, Any]:
         required_arguments = 1
 
         def run(self) -> list[Any]:
+            self.env.note_reread()  # the tables change with the code, not with the page
             return self.parse_text_to_nodes(TABLES[self.arguments[0]]())
 
     app.add_directive("resolvent-table", ResolventTable)

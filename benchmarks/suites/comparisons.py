@@ -81,7 +81,7 @@ def counts(n: int, method: str, storage: str = "csr") -> tuple[int, int]:
 
 
 def iterations_against(
-    n: int, storage: str = "csr", which: tuple[str, ...] = ("scipy", "cg"), seconds: float = 4.0
+    n: int, storage: str = "csr", which: tuple[str, ...] = ("scipy", "cg"), seconds: float = 2.0
 ) -> dict[str, Times]:
     """Seconds an iteration of the solvers named, in turns, at n unknowns; ``copy`` is a copy of n values.
 
@@ -121,7 +121,7 @@ BYTES = {
 }
 
 
-def roofline(n: int, storage: str, method: str = "cg", seconds: float = 4.0) -> tuple[float, float, dict[str, Times]]:
+def roofline(n: int, storage: str, method: str = "cg", seconds: float = 2.0) -> tuple[float, float, dict[str, Times]]:
     """Copy bandwidth that an iteration would need for its least bytes in its time, as a part of the one measured.
 
     By the best times, as the median of the rounds, and the times behind them. The bytes are those of CSR also where
@@ -133,7 +133,7 @@ def roofline(n: int, storage: str, method: str = "cg", seconds: float = 4.0) -> 
     return least * best, least * median, times
 
 
-def whole_calls(n: int, seconds: float = 4.0) -> dict[str, Times]:
+def whole_calls(n: int, seconds: float = 2.0) -> dict[str, Times]:
     """Warm calls of cg to rtol = 1e-8 for a random right-hand side, Resolvent's and SciPy's."""
     system = poisson(n)
 
@@ -149,7 +149,7 @@ def whole_calls(n: int, seconds: float = 4.0) -> dict[str, Times]:
 SWEEPS = ("pyamg", "natural", "natural_method", "multicolor", "multicolor_method")
 
 
-def sweeps(n: int, which: tuple[str, ...] = SWEEPS, seconds: float = 4.0) -> dict[str, Times]:
+def sweeps(n: int, which: tuple[str, ...] = SWEEPS, seconds: float = 2.0) -> dict[str, Times]:
     """Forward Gauss-Seidel sweeps: PyAMG's compiled one, Resolvent's in natural order and by colours.
 
     ``natural`` and ``multicolor`` are the sweep alone, as PyAMG's is; those with ``_method`` are an iteration of
@@ -159,6 +159,7 @@ def sweeps(n: int, which: tuple[str, ...] = SWEEPS, seconds: float = 4.0) -> dic
 
     given = poisson(n)
     system, x = LinearSystem(given.A, given.b), np.zeros(n)
+    system.prepare()
     loops = {}
     for name in which:
         order, _, method = name.partition("_")

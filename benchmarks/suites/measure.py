@@ -39,8 +39,8 @@ warnings.simplefilter("ignore", ConvergenceWarning)
 
 SAMPLE = 2e-3  # seconds that a sample lasts at least; shorter calls are repeated within it
 GROUP = 0.2  # seconds after which it is asked what other processes did meanwhile
-FEWEST_ROUNDS = 5
-PATIENCE = 3.0  # how many times the seconds asked for may be spent when the machine is busy
+FEWEST_ROUNDS = 3
+PATIENCE = 2.0  # how many times the seconds asked for may be spent when the machine is busy
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def ratio(slow: Times, fast: Times) -> tuple[float, float]:
     return slow.best / fast.best, float(np.median(slow.rounds / fast.rounds))
 
 
-def call_times(calls: Mapping[str, Callable[[], Any]], seconds: float = 4.0) -> dict[str, Times]:
+def call_times(calls: Mapping[str, Callable[[], Any]], seconds: float = 2.0) -> dict[str, Times]:
     """Seconds a call of each, in turns, for about so many quiet seconds; each is called once before."""
     numbers = {}
     for name, call in calls.items():
@@ -131,7 +131,7 @@ def others_seconds() -> float:
     return busy / os.sysconf("SC_CLK_TCK") - own.user - own.system
 
 
-def iteration_times(loops: Mapping[str, Loop], seconds: float = 4.0) -> dict[str, Times]:
+def iteration_times(loops: Mapping[str, Loop], seconds: float = 2.0) -> dict[str, Times]:
     """Seconds an iteration of each, in turns, set-up excluded."""
     calls = {}
     for name, loop in loops.items():

@@ -96,6 +96,23 @@ def test_backward_error_of_a_black_box_is_not_understated_either(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("exponent", [0, -60, 60, -500, 500, -530, 530, -700, 700, -980, 980])
+def test_backward_error_of_a_black_box_in_any_units(exponent, backend):
+    """Its scale is not known beforehand, and ||x|| may overflow before it is."""
+    from scipy.sparse.linalg import aslinearoperator
+
+    A = definite()
+    scaled = np.ldexp(A, exponent)
+    base, other = (
+        quietly(rv.cg, aslinearoperator(M), M @ np.linspace(1, 2, 20), maxiter=5, rtol=1e-12, backend=backend)
+        for M in (A, scaled)
+    )
+    assert other.relative_residual == pytest.approx(base.relative_residual, rel=1e-6)
+    assert other.backward_error == pytest.approx(base.backward_error, rel=1e-6)
+    assert 0 < base.backward_error < 1
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("scale", [1.0, 2.0**400, 2.0**-400, 3e-7])
 @pytest.mark.parametrize("dtype", ["float64", "complex128"])
 def test_spectrum_and_condition_against_all_eigenvalues(scale, dtype, backend):

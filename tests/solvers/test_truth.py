@@ -148,6 +148,17 @@ def test_exact_guess_takes_no_iteration(method, backend):
     assert not np.shares_memory(solution.x, x)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("method", ["auto", "cg", "chebyshev", "richardson"])
+@pytest.mark.parametrize("size", [1.0, 1e-10, 1e10, 1e-20, 1e20, 1e-150, 1e150, 1e-290, 1e290])
+def test_exact_guess_for_an_operator_in_any_units(size, method, backend):
+    """How large A is cannot be known from x0 and b alone; a good guess must not be thrown away for it."""
+    A, x = np.diag([1.0, 2.0, 3.0]) * size, np.array([1.0, 2.0, 3.0])
+    solution = rv.solve(Counting(A), A @ x, x0=x, method=method, rtol=1e-14, backend=backend)
+    assert solution.iterations == 0
+    np.testing.assert_array_equal(solution.x, x)
+
+
 @pytest.mark.parametrize("size", [1e-6, 1e6, 1e-150, 1e150])
 @pytest.mark.parametrize("method", ITERATIVE)
 def test_a_warm_start_meets_the_same_tolerance_and_saves_iterations(method, size):

@@ -138,7 +138,8 @@ def dense_facts(matrix):  # type: ignore[no-untyped-def]
         row_square = max(row_square, square)
         row_sum_largest = max(row_sum_largest, total)
         margin = min(margin, np.float64(diagonal.real) * unit + diagonal_size - total)
-        positive = positive and diagonal.real > 0 and diagonal.imag == 0
+        if not (diagonal.real > 0 and diagonal.imag == 0):
+            positive = False
         dominant &= 2 * diagonal_size > total
         if not has_entry and empty_row < 0:
             empty_row = i

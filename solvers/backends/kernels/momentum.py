@@ -10,6 +10,8 @@ from .products import block_product
 
 __all__ = ["momentum_loop"]
 
+TASKS = 64  # more than most machines have cores, few enough to spread their cost over many blocks
+
 
 @Variants
 def momentum_loop(A, inverse_diagonal, x, previous, b, betas, gammas):  # type: ignore[no-untyped-def]
@@ -20,27 +22,29 @@ def momentum_loop(A, inverse_diagonal, x, previous, b, betas, gammas):  # type: 
     """
     n = x.size
     blocks = (n + BLOCK - 1) // BLOCK
+    tasks = min(blocks, TASKS)
     preconditioned = inverse_diagonal.size > 0
     for k in range(betas.size):
         beta = x.real.dtype.type(betas[k])
         gamma = x.real.dtype.type(gammas[k])
         now, then = (x, previous) if k % 2 == 0 else (previous, x)
-        for block in prange(blocks):
-            low = block * BLOCK
-            high = min(n, low + BLOCK)
-            product = np.empty(high - low, x.dtype)
-            block_product(A, now, low, high, product)
-            here, before, bs = now[low:high], then[low:high], b[low:high]
-            if preconditioned:
-                ds = inverse_diagonal[low:high]
-                for i in range(high - low):
-                    product[i] = ds[i] * (bs[i] - product[i])
-            else:
-                for i in range(high - low):
-                    product[i] = bs[i] - product[i]
-            if betas[k] != 0.0:
-                for i in range(high - low):
-                    before[i] = here[i] + beta * (here[i] - before[i]) + gamma * product[i]
-            else:
-                for i in range(high - low):
-                    before[i] = here[i] + gamma * product[i]
+        # A task is some blocks in a row, so that its buffer is made once.
+        for task in prange(tasks):
+            buffer = np.empty(BLOCK, x.dtype)
+            for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
+                low = block * BLOCK
+                high = min(n, low + BLOCK)
+                product = buffer[: high - low]
+                block_product(A, now, low, high, product)
+                here, before, bs = now[low:high], then[low:high], b[low:high]
+                if preconditioned:
+                    ds = inverse_diagonal[low:high]
+                    for i in range(high - low):
+                        z = ds[i] * (bs[i] - product[i])
+                        before[i] = here[i] + beta * (here[i] - before[i]) + gamma * z
+                elif beta == 0:
+                    for i in range(high - low):
+                        before[i] = here[i] + gamma * (bs[i] - product[i])
+                else:
+                    for i in range(high - low):
+                        before[i] = here[i] + beta * (here[i] - before[i]) + gamma * (bs[i] - product[i])

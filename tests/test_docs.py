@@ -1,0 +1,114 @@
+"""The documentation's code runs and prints what it says, its numbers are the code's, and nothing public is left out."""
+
+import importlib.util
+import pathlib
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+import resolvent as rv
+from resolvent.__main__ import main
+from resolvent.precision import supported_dtypes
+from resolvent.solvers.backends.loops import BUILDERS
+
+DOCS = pathlib.Path(__file__).parents[1] / "docs"
+PAGES = sorted(path for path in (*DOCS.glob("*.md"), *DOCS.glob("methods/*.md")))
+WITH_CODE = [path for path in PAGES if "```python" in path.read_text(encoding="utf-8")]
+NEEDS = {"load_finite_elements": "pyamg", "import torch": "torch"}
+
+
+def script(name):
+    """A module of docs/, which is no package."""
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+pages, tables = script("pages"), script("tables")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", WITH_CODE, ids=lambda path: path.stem)
+def test_code_runs(path, tmp_path, monkeypatch):
+    text = path.read_text(encoding="utf-8")
+    for sign, package in NEEDS.items():
+        if sign in text:
+            pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    assert pages.run(path) == text.count("```python\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tutorial", "command_line"])
+def test_shell_commands_run(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = pages.blocks((DOCS / f"{name}.md").read_text(encoding="utf-8"))
+    lines = [line for block in found if block.language == "sh" for line in block.text.splitlines()]
+    assert lines
+    for line in lines:
+        assert main(shlex.split(line)[1:]) == 0, (line, capsys.readouterr())
+
+
+@pytest.mark.parametrize("name", rv.METHODS)
+def test_every_method_has_a_page_with_its_costs(name):
+    text = (DOCS / "methods" / f"{name}.md").read_text(encoding="utf-8")
+    cost = rv.METHODS[name].traffic
+    found = re.search(r"(\d+) vector passes(?: \((\d+) compiled\))?", text)
+    assert found is not None
+    assert int(found[1]) == cost.passes
+    assert int(found[2] or found[1]) == cost.compiled_passes
+    for heading in ("Update", "Convergence", "Cost and storage", "Attainable accuracy", "When to use it", "References"):
+        assert f"\n## {heading}\n" in text
+    assert name in (DOCS / "methods" / "index.md").read_text(encoding="utf-8").split("{toctree}")[1]
+
+
+def test_reference_lists_all_public_names():
+    text = (DOCS / "reference.md").read_text(encoding="utf-8")
+    modules = {"gallery", "precondition"}
+    missing = [
+        name for name in rv.__all__ if name not in modules and not re.search(rf"^ +{name}$|^`{name}`$", text, re.M)
+    ]
+    assert missing == []
+    listed = text.split("currentmodule:: resolvent.gallery")[1]
+    assert [name for name in rv.gallery.__all__ if name != "GALLERY" and f"   {name}\n" not in listed] == []
+
+
+@pytest.mark.parametrize("name", tables.TABLES)
+def test_tables_are_tables(name):
+    lines = tables.TABLES[name]().splitlines()
+    assert len(lines) > 2
+    assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+
+
+def test_every_page_is_used():
+    used = {DOCS / "index.md"}
+    for page in PAGES:
+        for block in pages.blocks(page.read_text(encoding="utf-8")):
+            if block.language == "{toctree}":
+                used |= {(page.parent / f"{name}.md").resolve() for name in block.text.split() if ":" not in name}
+    assert used == set(PAGES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", supported_dtypes, ids=str)
+@pytest.mark.parametrize("backend", [name for name in rv.BACKENDS if name != "cupy"])
+@pytest.mark.parametrize("method", rv.METHODS)
+def test_table_of_what_runs_where_is_true(method, backend, dtype):
+    A = np.array([[4, 1, 0], [1, 5, 1], [0, 1, 4]], dtype)
+    b = np.ones(3, dtype)
+    if backend == "array_api":
+        xp = pytest.importorskip("array_api_strict")
+        A, b = xp.asarray(A), xp.asarray(b)
+    elif backend == "torch":
+        torch = pytest.importorskip("torch")
+        A, b = torch.tensor(A), torch.tensor(b)
+    solution = rv.solve(A, b, method=method, backend=backend, rtol=1e-4)
+    assert solution.converged
+    assert solution.precision == dtype.name
+
+
+def test_compiled_loops_are_of_methods():
+    assert set(BUILDERS) <= set(rv.METHODS)

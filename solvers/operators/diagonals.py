@@ -9,7 +9,7 @@ import scipy.sparse as sparse
 
 from ...precision import working_dtype
 from ..errors import InputError
-from .base import Operator
+from .base import Facts, Operator
 from .csr import CSR, times_power_of_two
 
 __all__ = ["Diagonals"]
@@ -103,6 +103,52 @@ class Diagonals(Operator):
         where = np.flatnonzero(self.offsets == 0)
         return self.data[where[0]].copy() if where.size else np.zeros(self.shape[0], self.dtype)
 
+    def facts(self) -> Facts | None:
+        """One look at the entries, about four passes over the diagonals."""
+        n = self.shape[0]
+        held = [
+            (int(offset), values) for offset, values in zip(self.offsets, self.data, strict=True) if abs(offset) < n
+        ]
+        largest = max((float(np.abs(_inside(values, offset)).max()) for offset, values in held), default=0.0)
+        if not np.isfinite(largest) or largest == 0:
+            return super().facts()
+        exponent = int(np.frexp(largest)[1])
+        sums, squares, filled = np.zeros(n), np.zeros(n), np.zeros(n, bool)
+        above, below, asymmetry = False, False, 0.0
+        partners = dict(held)
+        for offset, values in held:
+            entries = _inside(values, offset)
+            size = np.ldexp(np.abs(entries), -exponent).astype(np.float64)
+            for shift in {offset, -offset} if self.symmetric else {offset}:
+                rows = slice(max(0, -shift), n - max(0, shift))
+                sums[rows] += size
+                squares[rows] += size**2
+                filled[rows] |= entries != 0
+                above, below = (
+                    above or (shift > 0 and bool(entries.any())),
+                    below or (shift < 0 and bool(entries.any())),
+                )
+            if not self.symmetric:
+                mirror = partners.get(-offset)
+                other = np.zeros_like(entries) if mirror is None else _inside(mirror, -offset)
+                asymmetry = max(asymmetry, float(np.abs(entries - other.conj()).max()))
+        diagonal = self.diagonal()
+        diagonal_size = np.ldexp(np.abs(diagonal), -exponent).astype(np.float64)
+        real = np.ldexp(diagonal.real, -exponent).astype(np.float64)
+        return Facts(
+            max_abs=largest,
+            row_norm=float(np.ldexp(np.sqrt(squares.max()), exponent)),
+            row_sum=float(np.ldexp(sums.max(), exponent)),
+            asymmetry=asymmetry,
+            lower=not above,
+            upper=not below,
+            diagonal_positive=bool(np.all(diagonal.real > 0) and np.all(diagonal.imag == 0)),
+            dominant=bool(np.all(2 * diagonal_size > sums)),
+            empty_row=-1 if filled.all() else int(np.argmin(filled)),
+            zero_diagonal=-1 if diagonal.all() else int(np.argmax(diagonal == 0)),
+            margin=float(np.ldexp((real + diagonal_size - sums).min(), exponent)),
+        )
+
     def rescaled(self, exponent: int) -> Diagonals:
         return Diagonals(times_power_of_two(self.data, exponent), self.offsets, self.symmetric)
 
@@ -116,3 +162,8 @@ class Diagonals(Operator):
             matrix = self.tocsr()
             return CSR(matrix.indptr, matrix.indices, matrix.data.astype(dtype))
         return Diagonals(self.data.astype(dtype), self.offsets, self.symmetric)
+
+
+def _inside(values: np.ndarray, offset: int) -> np.ndarray:
+    """The entries of a diagonal that lie within the matrix, first row first."""
+    return values[max(0, -offset) : values.size - max(0, offset)]

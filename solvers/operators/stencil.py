@@ -11,7 +11,7 @@ import scipy.sparse as sparse
 
 from ...precision import supported_dtypes
 from ..errors import InputError
-from .base import Operator
+from .base import Facts, Operator
 
 __all__ = ["Stencil"]
 
@@ -103,6 +103,37 @@ class Stencil(Operator):
 
     def diagonal(self) -> Any:
         return np.full(self.shape[0], self.coefficients[0])
+
+    def facts(self) -> Facts | None:
+        """In closed form: an inner row has all neighbours, a grid of two points along an axis one of them."""
+        center = self.coefficients[0]
+        if center == 0 or self.shape[0] == 0:
+            return super().facts()
+        axes = [
+            (size, *(complex(value) for value in self.coefficients[1 + 2 * axis : 3 + 2 * axis]))
+            for axis, size in enumerate(self.grid)
+            if size > 1
+        ]
+        largest = max(abs(complex(center)), *(abs(value) for _, *pair in axes for value in pair), 0.0)
+        unit = 2.0 ** -np.frexp(largest)[1]
+        sides = [(size, abs(lower) * unit, abs(upper) * unit) for size, lower, upper in axes]
+        own = abs(complex(center)) * unit
+        total = own + sum(low + up if size > 2 else max(low, up) for size, low, up in sides)
+        squares = own**2 + sum(low**2 + up**2 if size > 2 else max(low, up) ** 2 for size, low, up in sides)
+        real, imaginary = complex(center).real, complex(center).imag
+        return Facts(
+            max_abs=float(largest),
+            row_norm=float(math.sqrt(squares) / unit),
+            row_sum=float(total / unit),
+            asymmetry=float(max(2 * abs(imaginary), *(abs(low - up.conjugate()) for _, low, up in axes), 0.0)),
+            lower=all(up == 0 for _, _, up in axes),
+            upper=all(low == 0 for _, low, _ in axes),
+            diagonal_positive=real > 0 and imaginary == 0,
+            dominant=2 * own > total,
+            empty_row=-1,
+            zero_diagonal=-1,
+            margin=float((real * unit + own - total) / unit),
+        )
 
     def rescaled(self, exponent: int) -> Stencil:
         return self._with(np.ldexp(1.0, exponent) * self.coefficients, self.dtype)

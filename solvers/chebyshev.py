@@ -40,6 +40,7 @@ class ChebyshevState(MomentumState):
     initial_norm: float = 0.0
     seen: tuple[int, float] | None = None
     held: bool = True
+    given: bool = False
 
     @property
     def center(self) -> float:
@@ -82,6 +83,7 @@ class Chebyshev(MomentumMethod):
         if self.interval is not None:
             self.preconditioned(system, state)
             state.low, state.high = (times_power_of_two(end, -system.spectral_exponent) for end in self.interval)
+            state.given = True
         else:
             self._find_interval(system, state)
         state.first_norm = state.initial_norm = self._norm(system, state, state.residual_norm or 0.0)
@@ -159,6 +161,7 @@ class Chebyshev(MomentumMethod):
             seen = min(s.center - reach, quotient)
             s.low = 0.9 * seen if 0 < seen < s.low else 0.25 * min(s.low, quotient)
             now, way = s.low, "high"
+            s.given = False
         else:
             wrong, was = "upper", s.high
             s.high = 1.05 * max(s.center + reach, quotient, s.high)
@@ -208,7 +211,7 @@ class Chebyshev(MomentumMethod):
     def evidence(self, state: ChebyshevState) -> SpectralEvidence | None:
         if not state.held:
             return None
-        return SpectralEvidence(interval=(state.low, state.high), given=self.interval is not None)
+        return SpectralEvidence(interval=(state.low, state.high), given=state.given)
 
 
 def bound(decay: float, steps: int) -> float:

@@ -140,7 +140,10 @@ class Solution:
 
     @property
     def condition(self) -> float | None:
-        """Estimate of the condition number in the 2-norm of A (of M A with a preconditioner): a lower bound."""
+        """Estimate of the condition number in the 2-norm of A (of M A with a preconditioner).
+
+        A lower bound where Ritz values tell it; the ratio of the interval after Chebyshev iteration.
+        """
         if self.spectrum is None:
             return None
         low, high = self.spectrum

@@ -69,7 +69,7 @@ class LinearSystem:
         self.dtype = working_dtype(*dtypes)
         self.precision = precision_facts(self.dtype)
         self.column = getattr(b, "ndim", 1) == 2
-        self.n, self.matvecs = n, 0
+        self.n, self.matvecs, self.prepared = n, 0, False
 
         operator = given.astype(self.dtype)
         known = self.backend.facts(operator) if n else None
@@ -94,8 +94,9 @@ class LinearSystem:
             size = self.backend.max_abs(self.backend.copy(guess, self.dtype))
             if not math.isfinite(size):
                 raise InputError(f"x0: entry {self._first_bad(guess)} is not finite")
-            scale = 0 if known is None else _exponent(known.max_abs) + self.matrix_exponent
-            excess = _exponent(size) + scale - exponent if size else 0
+            # Of an A that only multiplies, the size shows with its first products: see prepare and initial.
+            scale = None if known is None else _exponent(known.max_abs) + self.matrix_exponent
+            excess = _exponent(size) + scale - exponent if size and scale is not None else 0
             if excess > -math.log2(self.precision.unit_roundoff):
                 guess = None  # rounding A x0 alone leaves more than b: zero is the better guess
             elif excess > 0:
@@ -111,9 +112,18 @@ class LinearSystem:
         )
 
     def prepare(self) -> None:
-        """Put A into the storage that this backend multiplies fastest."""
-        if self.n:
-            self.operator = self.backend.prepare(self.operator, self.facts)
+        """Put A into the storage that this backend multiplies fastest, and into units found by a product if it must."""
+        if self.n == 0 or self.prepared:
+            return
+        self.prepared = True
+        self.operator = self.backend.prepare(self.operator, self.facts)
+        if self.facts is None:
+            size = self.backend.max_abs(self.matvec(self.rhs, self.vector()))
+            if not math.isfinite(size):
+                raise Breakdown("A product with A was not finite: the operator returned NaN or infinity.")
+            exponent = _exponent(size)
+            if abs(exponent) > self.precision.comfortable_exponent:
+                self.operator, self.matrix_exponent = self.operator.rescaled(-exponent), exponent
 
     def negate(self) -> None:
         """Solve -A x = -b instead, which has the same solution."""
@@ -134,7 +144,11 @@ class LinearSystem:
             return self.backend.zeros(self.n, self.dtype), self.backend.copy(self.rhs), self.rhs_norm
         x = self.backend.copy(self.guess, self.dtype)
         x = self.backend.ldexp(x, self.matrix_exponent - self.rhs_exponent)
-        return x, *self.certify(x, self.vector())
+        r, norm = self.certify(x, self.vector())
+        if not norm <= self.rhs_norm / self.precision.unit_roundoff:
+            self.guess = None  # rounding A x0 alone leaves more than b: zero is the better guess
+            return self.initial()
+        return x, r, norm
 
     def vector(self) -> Any:
         """A new vector."""

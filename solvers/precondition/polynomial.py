@@ -80,7 +80,7 @@ def polynomial(
     Returns
     -------
     PolynomialPreconditioner
-        Hermitian, and positive definite while the spectrum of A lies in (0, b] (0 < t < 2 / omega for Neumann with odd
+        Hermitian, and positive definite while the spectrum of A lies in (0, b] (0 < t < 2 / omega for Neumann with even
         degree); two vectors kept.
 
     Raises

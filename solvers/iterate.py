@@ -17,7 +17,8 @@ from ..precision import times_power_of_two
 from .method import Breakdown, Method
 from .progress import LiveLine, Progress
 from .reasons import explain, nearly_singular
-from .solution import Solution, Status
+from .solution import Solution
+from .status import Status
 from .stopping import Options, Watch
 from .system import LinearSystem
 

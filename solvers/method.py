@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from .solution import Breakdown
 from .spectrum import SpectralEvidence
+from .status import Breakdown
 from .system import LinearSystem
 
 __all__ = ["Breakdown", "Method", "State", "Traffic"]

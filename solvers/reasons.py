@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .solution import Solution, Status
+from .solution import Solution
+from .status import Status
 
 __all__ = ["explain", "nearly_singular"]
 

@@ -14,7 +14,8 @@ from .backends import choose_backend
 from .errors import ConvergenceWarning, InputError, NotHermitianError
 from .iterate import iterate
 from .method import Method
-from .solution import Solution, Status
+from .solution import Solution
+from .status import Status
 from .stopping import Options
 from .system import LinearSystem
 

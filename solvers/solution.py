@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,34 +12,9 @@ import numpy as np
 from ..precision import precision_facts, times_power_of_two
 from .errors import ConvergenceError
 from .spectrum import RitzValues, SpectralEvidence, ritz_values
+from .status import Status
 
-__all__ = ["NOT_FINITE", "Breakdown", "Solution", "Status"]
-
-
-NOT_FINITE = "NaN or infinity"  # in every reason that says so, for code that has to tell
-
-
-class Status(enum.Enum):
-    """How a solve ended. Only CONVERGED says that the tolerance is met, by a residual recomputed from x itself."""
-
-    CONVERGED = "converged"
-    MAX_ITERATIONS = "iteration limit reached"
-    STAGNATED = "accuracy limit of this precision reached"
-    BREAKDOWN = "the method broke down"
-    DIVERGED = "diverged"
-    INFEASIBLE = "no method here fits, or no solution exists"
-    OVERFLOW = "the solution is out of range"
-    TIME_LIMIT = "time limit reached"
-    INTERRUPTED = "interrupted"
-    STOPPED = "stopped by the callback"
-
-
-class Breakdown(ArithmeticError):
-    """A step cannot be taken; the message is a sentence that says why and what to do."""
-
-    def __init__(self, reason: str, status: Status = Status.BREAKDOWN) -> None:
-        super().__init__(reason)
-        self.reason, self.status = reason, status
+__all__ = ["Solution", "Status"]
 
 
 @dataclass(eq=False)

@@ -14,8 +14,9 @@ from .method import Method
 from .precondition.jacobi import JacobiPreconditioner
 from .richardson import Richardson
 from .run import check_fits, solve_each
-from .solution import NOT_FINITE, Solution, Status
+from .solution import Solution
 from .sor import SOR, SSOR, GaussSeidel
+from .status import NOT_FINITE, Status
 from .stopping import Options
 from .system import LinearSystem
 

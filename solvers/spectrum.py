@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .status import Breakdown
+
 if TYPE_CHECKING:
     from .system import LinearSystem
 
@@ -144,8 +146,6 @@ def estimate_spectrum(system: LinearSystem, steps: int, seed: int = 0) -> tuple[
 
 def positive_spectrum(system: LinearSystem, steps: int, wanted: str, advice: str) -> RitzValues:
     """``estimate_spectrum`` for methods that need a positive definite A: breaks down in words where it is not."""
-    from .solution import Breakdown
-
     ritz, broken = estimate_spectrum(system, steps)
     if broken == "not finite":
         raise Breakdown(f"No {wanted} could be found: a product with A or M was NaN or infinity.")

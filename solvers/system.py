@@ -17,7 +17,7 @@ from .backends import Backend, choose_backend
 from .errors import InputError
 from .operators import Facts, Operator
 from .precondition.base import BoundPreconditioner, as_preconditioner
-from .solution import Breakdown
+from .status import Breakdown
 
 __all__ = ["LinearSystem"]
 

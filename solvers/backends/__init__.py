@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import Any
 
 from ..errors import BackendError
+from ..operators.libraries import library_of
 from .protocol import Backend
 
-__all__ = ["BACKENDS", "Backend", "backend_named", "choose_backend", "library_of"]
+__all__ = ["BACKENDS", "Backend", "backend_named", "choose_backend"]
 
 # name: (module, class); the order is the order in which tables list them.
 BACKENDS: dict[str, tuple[str, str]] = {
@@ -21,7 +22,6 @@ BACKENDS: dict[str, tuple[str, str]] = {
 }
 # The backend that a library's arrays are worked on with, unless another is asked for.
 _DEFAULT = {"numpy": "numba", "torch": "torch", "cupy": "cupy", "array_api": "array_api"}
-_ROOTS = {"numpy": "numpy", "scipy": "numpy", "torch": "torch", "cupy": "cupy", "cupyx": "cupy"}
 
 
 @cache
@@ -36,20 +36,6 @@ def backend_named(name: str) -> Backend:
     except ImportError as error:
         extra = "cuda12] or resolvent[cuda13" if name == "cupy" else name
         raise BackendError(f"backend: {name!r} cannot be used here ({error}); install resolvent[{extra}]") from error
-
-
-def library_of(array: Any) -> str | None:
-    """The array library an object belongs to; None for operators and callables that work on any."""
-    for kind in type(array).__mro__:  # a subclass of an array is an array, wherever it was written
-        root = kind.__module__.partition(".")[0]
-        if root in _ROOTS:
-            return None if hasattr(array, "matvec") and root == "scipy" else _ROOTS[root]
-    library = getattr(array, "library", None)
-    if isinstance(library, str) and hasattr(array, "matvec"):
-        return library
-    if hasattr(array, "__array_namespace__"):
-        return "array_api"
-    return "numpy" if isinstance(array, (list, tuple, int, float, complex)) else None
 
 
 def choose_backend(asked: str | Backend | None, *arrays: Any) -> Backend:

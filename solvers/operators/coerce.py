@@ -14,6 +14,7 @@ from .base import Operator
 from .black_box import BlackBox
 from .csr import CSR
 from .dense import Dense
+from .libraries import library_of
 
 __all__ = ["as_operator", "check_square"]
 
@@ -53,8 +54,6 @@ def as_operator(A: Any, name: str = "A", *, canonical: Callable[[Any, Any], bool
     >>> as_operator(sparse.eye_array(3, format="coo"))
     <CSR 3x3 float64>
     """
-    from ..backends import library_of
-
     if library_of(A) not in (None, "numpy"):
         raise BackendError(f"{name}: found {type(A).__name__} of {library_of(A)}; convert it to NumPy first")
     if isinstance(A, Operator):

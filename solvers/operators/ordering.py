@@ -73,7 +73,7 @@ class Ordering:
     @cached_property
     def numbers(self) -> np.ndarray:
         """The stage of each row, (n,)."""
-        from ..backends.kernels.sweeps import colors, levels
+        from .graph_kernels import colors, levels
 
         number = levels if self.order == "natural" else colors
         pattern = self._symmetric_pattern()

@@ -27,7 +27,7 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
     scale = 1.0 if unit == 1.0 else 1.0 / unit
     asymmetry = 0.0
     pointer = indptr[:-1].copy()
-    lower, upper, positive, dominant = True, True, True, True
+    lower = upper = positive = dominant = True
     empty_row, zero_diagonal = -1, -1
     row_square, row_sum_largest, margin = 0.0, 0.0, np.inf
     for i in range(n):
@@ -69,7 +69,8 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
         row_sum_largest = max(row_sum_largest, total)
         margin = min(margin, diagonal_real + diagonal_size - total)
         positive &= diagonal_positive
-        dominant &= 2 * diagonal_size > total
+        if not 2 * diagonal_size > total:
+            dominant = False
         if not has_entry and empty_row < 0:
             empty_row = i
         if not has_diagonal and zero_diagonal < 0:
@@ -113,7 +114,7 @@ def dense_facts(matrix):  # type: ignore[no-untyped-def]
     unit = 2.0 ** -np.floor(np.log2(max_abs)) if 1e-300 < max_abs < 1e300 else 1.0
     scale = 1.0 if unit == 1.0 else 1.0 / unit
     asymmetry = 0.0
-    lower, upper, positive, dominant = True, True, True, True
+    lower = upper = positive = dominant = True
     empty_row, zero_diagonal = -1, -1
     row_square, row_sum_largest, margin = 0.0, 0.0, np.inf
     for i in range(n):
@@ -140,7 +141,8 @@ def dense_facts(matrix):  # type: ignore[no-untyped-def]
         margin = min(margin, np.float64(diagonal.real) * unit + diagonal_size - total)
         if not (diagonal.real > 0 and diagonal.imag == 0):
             positive = False
-        dominant &= 2 * diagonal_size > total
+        if not 2 * diagonal_size > total:
+            dominant = False
         if not has_entry and empty_row < 0:
             empty_row = i
         if not has_diagonal and zero_diagonal < 0:

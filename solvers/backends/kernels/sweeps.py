@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numba
-import numpy as np
 from numba import prange
 
 from .compiling import Variants
 from .products import row_defect
 
-__all__ = ["colors", "levels", "natural_sweeps", "staged_sweep"]
+__all__ = ["natural_sweeps", "staged_sweep"]
 
 ROWS_A_TASK = 1024
 
@@ -46,34 +45,3 @@ def _staged_sweep(A, inverse_diagonal, rows, starts, x, b, omega, reverse):  # t
 
 
 staged_sweep = Variants(_staged_sweep, fastmath=ORDERED)
-
-
-@numba.njit(cache=True)
-def levels(indptr, indices):  # type: ignore[no-untyped-def]
-    """Level of each row in a symmetric pattern: one more than the highest among the neighbours before it."""
-    n = indptr.size - 1
-    level = np.zeros(n, np.int64)
-    for i in range(n):
-        for k in range(indptr[i], indptr[i + 1]):
-            j = indices[k]
-            if j < i and level[j] >= level[i]:
-                level[i] = level[j] + 1
-    return level
-
-
-@numba.njit(cache=True)
-def colors(indptr, indices):  # type: ignore[no-untyped-def]
-    """Colour of each row: the first that no neighbour before it has."""
-    n = indptr.size - 1
-    color = np.full(n, -1, np.int64)
-    taken_by = np.full(n + 1, -1, np.int64)
-    for i in range(n):
-        for k in range(indptr[i], indptr[i + 1]):
-            j = indices[k]
-            if j != i and color[j] >= 0:
-                taken_by[color[j]] = i
-        choice = 0
-        while taken_by[choice] == i:
-            choice += 1
-        color[i] = choice
-    return color

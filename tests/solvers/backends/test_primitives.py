@@ -9,7 +9,8 @@ import pytest
 import scipy.sparse as sparse
 
 import resolvent as rv
-from resolvent.solvers.backends import Backend, backend_named, choose_backend, library_of
+from resolvent.solvers.backends import Backend, backend_named, choose_backend
+from resolvent.solvers.operators.libraries import library_of
 from resolvent.solvers.backends.numpy_backend import NumpyBackend
 from resolvent.solvers.backends.protocol import powers_of_two
 from resolvent.solvers.operators import CSR, Dense, Operator

@@ -1,0 +1,23 @@
+"""Which array library an object belongs to, told by its type alone: nothing is imported for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["library_of"]
+
+_ROOTS = {"numpy": "numpy", "scipy": "numpy", "torch": "torch", "cupy": "cupy", "cupyx": "cupy"}
+
+
+def library_of(array: Any) -> str | None:
+    """The array library an object belongs to; None for operators and callables that work on any."""
+    for kind in type(array).__mro__:  # a subclass of an array is an array, wherever it was written
+        root = kind.__module__.partition(".")[0]
+        if root in _ROOTS:
+            return None if hasattr(array, "matvec") and root == "scipy" else _ROOTS[root]
+    library = getattr(array, "library", None)
+    if isinstance(library, str) and hasattr(array, "matvec"):
+        return library
+    if hasattr(array, "__array_namespace__"):
+        return "array_api"
+    return "numpy" if isinstance(array, (list, tuple, int, float, complex)) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import resolvent as rv
@@ -22,7 +23,9 @@ def on_backend(system: System, backend: str) -> tuple[Any, Any]:
 
         csr = system.csr
         parts = (torch.from_numpy(part.copy()) for part in (csr.indptr, csr.indices, csr.data))
-        return torch.sparse_csr_tensor(*parts, size=csr.shape), torch.from_numpy(system.b)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that sparse tensors are in beta state
+            return torch.sparse_csr_tensor(*parts, size=csr.shape), torch.from_numpy(system.b)
     return system.A, system.b
 
 

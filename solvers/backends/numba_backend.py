@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,7 +38,7 @@ class NumbaBackend(NumpyBackend):
     def ldexp(self, x: Any, exponent: int) -> Any:
         # One factor a pass: compiled together, they may be multiplied with each other first, which can overflow.
         for power in powers_of_two(exponent, x.dtype):
-            vectors.scaled_copy.for_size(x.size)(x, x.real.dtype.type(power), x.real.dtype.type(1), x)
+            vectors.scale.for_size(x.size)(x, x.real.dtype.type(power))
         return x
 
     def dot(self, x: Any, y: Any) -> complex:
@@ -45,7 +46,7 @@ class NumbaBackend(NumpyBackend):
         return complex(real, imaginary) if x.dtype.kind == "c" else real
 
     def norm(self, x: Any) -> float:
-        return float(np.sqrt(vectors.dot.for_size(x.size)(x, x)[0]))
+        return math.sqrt(vectors.dot.for_size(x.size)(x, x)[0])
 
     def axpy(self, a: complex, x: Any, y: Any) -> Any:
         return self.axpby(a, x, 1.0, y)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 from ...precision import precision_facts
@@ -176,7 +177,8 @@ class Backend(ABC):
         return x
 
 
-def powers_of_two(exponent: int, dtype: Any) -> list[float]:
+@cache
+def powers_of_two(exponent: int, dtype: Any) -> tuple[float, ...]:
     """Factors that multiply to 2**exponent, each within the range of a precision.
 
     Multiplying by them one after the other is exact unless the last result is subnormal or overflows.
@@ -185,11 +187,11 @@ def powers_of_two(exponent: int, dtype: Any) -> list[float]:
     --------
     >>> from resolvent.solvers.backends.protocol import powers_of_two
     >>> powers_of_two(3, "float32"), [f == 2.0**-100 for f in powers_of_two(-200, "float32")]
-    ([8.0], [True, True])
+    ((8.0,), [True, True])
     """
     if exponent == 0:
-        return []
+        return ()
     most = -precision_facts(dtype).smallest_exponent
     parts = -(-abs(exponent) // most)
     share, rest = divmod(exponent, parts)
-    return [2.0 ** (share + (part < rest)) for part in range(parts)]
+    return tuple(2.0 ** (share + (part < rest)) for part in range(parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 __all__ = ["library_of"]
@@ -11,13 +12,22 @@ _ROOTS = {"numpy": "numpy", "scipy": "numpy", "torch": "torch", "cupy": "cupy", 
 
 def library_of(array: Any) -> str | None:
     """The array library an object belongs to; None for operators and callables that work on any."""
-    for kind in type(array).__mro__:  # a subclass of an array is an array, wherever it was written
-        root = kind.__module__.partition(".")[0]
-        if root in _ROOTS:
-            return None if hasattr(array, "matvec") and root == "scipy" else _ROOTS[root]
+    found = _library_of_type(type(array))
+    if found is not None:
+        return found or None
     library = getattr(array, "library", None)
     if isinstance(library, str) and hasattr(array, "matvec"):
         return library
     if hasattr(array, "__array_namespace__"):
         return "array_api"
     return "numpy" if isinstance(array, (list, tuple, int, float, complex)) else None
+
+
+@cache
+def _library_of_type(kind: type) -> str | None:
+    """What the type alone tells; "" for SciPy's operators, which work on any library."""
+    for base in kind.__mro__:  # a subclass of an array is an array, wherever it was written
+        root = base.__module__.partition(".")[0]
+        if root in _ROOTS:
+            return "" if root == "scipy" and hasattr(kind, "matvec") else _ROOTS[root]
+    return None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from .compiling import BLOCK, Variants
+from .compiling import Variants
 from .products import block_product
 
 __all__ = ["momentum_loop"]
 
+BLOCK = 512  # rows: without sums to keep in order, blocks are as small as keeps four vectors in the first-level cache
 TASKS = 64  # more than most machines have cores, few enough to spread their cost over many blocks
 
 

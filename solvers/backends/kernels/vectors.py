@@ -22,7 +22,7 @@ __all__ = [
     "ordered_sum",
     "real_product",
     "residual",
-    "scaled_copy",
+    "scale",
 ]
 
 
@@ -82,16 +82,13 @@ def max_abs(x):  # type: ignore[no-untyped-def]
     return top
 
 
-def _scaled_copy(x, first, second, out):  # type: ignore[no-untyped-def]
-    """first second x into out; the factor comes in two powers of two because it may itself overflow."""
+@Variants
+def scale(x, factor):  # type: ignore[no-untyped-def]
+    """x <- factor x."""
     for block in prange((x.size + BLOCK - 1) // BLOCK):
-        part, result = x[block * BLOCK : (block + 1) * BLOCK], out[block * BLOCK : (block + 1) * BLOCK]
+        part = x[block * BLOCK : (block + 1) * BLOCK]
         for i in range(part.size):
-            result[i] = (part[i] * first) * second
-
-
-# Reassociated, the two factors would be multiplied first, and overflow.
-scaled_copy = Variants(_scaled_copy, fastmath=frozenset())
+            part[i] *= factor
 
 
 @register_jitable

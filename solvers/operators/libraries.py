@@ -12,7 +12,7 @@ _ROOTS = {"numpy": "numpy", "scipy": "numpy", "torch": "torch", "cupy": "cupy", 
 
 def library_of(array: Any) -> str | None:
     """The array library an object belongs to; None for operators and callables that work on any."""
-    found = _library_of_type(type(array))
+    found = _library_of_type(type(array))  # type: ignore[arg-type]
     if found is not None:
         return found or None
     library = getattr(array, "library", None)

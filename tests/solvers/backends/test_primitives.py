@@ -10,10 +10,10 @@ import scipy.sparse as sparse
 
 import resolvent as rv
 from resolvent.solvers.backends import Backend, backend_named, choose_backend
-from resolvent.solvers.operators.libraries import library_of
 from resolvent.solvers.backends.numpy_backend import NumpyBackend
 from resolvent.solvers.backends.protocol import powers_of_two
 from resolvent.solvers.operators import CSR, Dense, Operator
+from resolvent.solvers.operators.libraries import library_of
 from resolvent.solvers.operators.ordering import Ordering
 
 DTYPES = ("float32", "float64", "complex64", "complex128")

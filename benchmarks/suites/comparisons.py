@@ -83,9 +83,10 @@ def counts(n: int, method: str, storage: str = "csr") -> tuple[int, int]:
 def iterations_against(
     n: int, storage: str = "csr", which: tuple[str, ...] = ("scipy", "cg"), seconds: float = 2.0
 ) -> dict[str, Times]:
-    """Seconds an iteration of the solvers named, in turns, at n unknowns; ``copy`` is a copy of n values.
+    """Seconds an iteration of the solvers named, in turns, at n unknowns.
 
-    Others than Resolvent are given the matrix as CSR, also where Resolvent is given the stencil.
+    ``copy`` is a copy of n values, ``stream144`` one that moves 144 bytes a row in all. Others than
+    Resolvent are given the matrix as CSR, also where Resolvent is given the stencil.
     """
     system = stretched(n) if n <= 1000 else poisson(n, storage)
     loops = {}
@@ -93,6 +94,8 @@ def iterations_against(
         if name == "copy":
             copy = copy_call(n)
             loops[name] = Loop(_repeated(copy), 0, max(1, 32_000_000 // n))
+        elif name.startswith("stream"):
+            loops[name] = Loop(_repeated(copy_call(n * int(name[6:]) // 16)), 0, 1)
         elif name == "scipy":
             loops[name] = scipy_loop(system, *counts(n, name))
         elif name == "pyamg":
@@ -121,16 +124,20 @@ BYTES = {
 }
 
 
-def roofline(n: int, storage: str, method: str = "cg", seconds: float = 2.0) -> tuple[float, float, dict[str, Times]]:
-    """Copy bandwidth that an iteration would need for its least bytes in its time, as a part of the one measured.
+def roofline(
+    n: int, storage: str, method: str = "cg", seconds: float = 2.0
+) -> tuple[tuple[float, float], tuple[float, float], dict[str, Times]]:
+    """The bandwidth that an iteration's least bytes in its time stand for, as a part of a copy's.
 
-    By the best times, as the median of the rounds, and the times behind them. The bytes are those of CSR also where
-    Resolvent found diagonals to keep instead, so that the part may exceed one.
+    First of a copy of n values, some of which may stay in a large cache; then of a copy that moves as many bytes as the
+    iteration. Each by the best times and as the median of the rounds; last, the times behind them. The bytes are those
+    of CSR also where Resolvent found diagonals to keep instead, so that the part may exceed one.
     """
-    times = iterations_against(n, storage, (method, "copy"), seconds)
+    least = BYTES[method, storage]
+    stream = f"stream{least}"
+    times = iterations_against(n, storage, (method, "copy", stream), seconds)
     best, median = ratio(times["copy"], times[method])
-    least = BYTES[method, storage] / 16
-    return least * best, least * median, times
+    return (best * least / 16, median * least / 16), ratio(times[stream], times[method]), times
 
 
 def whole_calls(n: int, seconds: float = 2.0) -> dict[str, Times]:

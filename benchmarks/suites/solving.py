@@ -124,7 +124,7 @@ class Roofline:
     def track_part_of_copy_bandwidth(self, case: tuple[str, str], n: int) -> float:
         """1 is a copy's speed."""
         method, storage = case
-        return comparisons.roofline(n, storage, method)[0]
+        return comparisons.roofline(n, storage, method)[0][0]
 
     track_part_of_copy_bandwidth.unit = "of copy bandwidth"  # type: ignore[attr-defined]
 

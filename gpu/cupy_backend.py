@@ -154,9 +154,6 @@ class CupyBackend(NumpyBackend):
     def stage_arrays(self, rows: Any, block: Any, inverse_diagonal: Any) -> tuple[Any, Any, Any]:
         return self.xp.asarray(rows), self.sparse.csr_matrix(block), self.xp.asarray(inverse_diagonal)
 
-    def synchronize(self) -> None:
-        self.xp.cuda.get_current_stream().synchronize()
-
     def to_numpy(self, x: Any) -> Any:
         return x.get()
 

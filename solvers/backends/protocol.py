@@ -169,9 +169,6 @@ class Backend(ABC):
         """The compiled loop for this method on this kind of operator, or None: then the textbook step is taken."""
         return None
 
-    def synchronize(self) -> None:  # noqa: B027 - most have nothing to wait for
-        """Wait until all work handed to a device is done."""
-
     def to_numpy(self, x: Any) -> Any:
         """x as a NumPy array on the host."""
         return x

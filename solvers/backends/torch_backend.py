@@ -200,10 +200,6 @@ class TorchBackend(Backend):
             return TorchDense(A.matrix.contiguous())
         return A
 
-    def synchronize(self) -> None:
-        if self.device is not None and self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-
     def to_numpy(self, x: Any) -> Any:
         return _to_numpy(x)
 

@@ -35,9 +35,6 @@ class OnNumPy(CupyBackend):
     def to_numpy(self, x):
         return x
 
-    def synchronize(self):
-        pass
-
 
 def system(dtype="float64", n=14):
     rng = np.random.default_rng(2)

@@ -9,8 +9,9 @@ True
 from importlib import import_module
 from typing import Any
 
-from .precision import precision_facts
-from .solvers import METHODS, cg, chebyshev, gauss_seidel, jacobi, precondition, richardson, solve, sor, ssor
+from . import precision
+from .precision import Precision, precision_facts
+from .solvers import METHODS, cg, chebyshev, gauss_seidel, jacobi, precondition, refine, richardson, solve, sor, ssor
 from .solvers.backends import BACKENDS
 from .solvers.errors import (
     BackendError,
@@ -48,6 +49,7 @@ __all__ = [
     "InputError",
     "NotHermitianError",
     "Operator",
+    "Precision",
     "Progress",
     "SingularError",
     "Solution",
@@ -60,7 +62,9 @@ __all__ = [
     "gauss_seidel",
     "jacobi",
     "precision_facts",
+    "precision",
     "precondition",
+    "refine",
     "richardson",
     "solve",
     "sor",

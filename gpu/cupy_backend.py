@@ -7,7 +7,7 @@ its place; only the kernels need a device. Data cross to the host as scalars of 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
@@ -123,9 +123,9 @@ class CupyBackend(NumpyBackend):
         q = self.matvec(A, p, q)
         return q, self.real_dot(p, q)
 
-    def descend(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float]:
+    def descend(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
         self.update("descend", (x.dtype.type(alpha), p, q), (x, r))
-        return x, r, self.norm(r)
+        return x, r, self.norm(x), self.norm(r)
 
     def momentum(self, beta: float, gamma: float, x: Any, previous: Any, z: Any) -> Any:
         return self.update("momentum", (x.dtype.type(beta), x.dtype.type(gamma), x, z), (previous,))
@@ -189,13 +189,13 @@ class DeviceMatrix(Operator):
     def astype(self, dtype: np.dtype) -> DeviceMatrix:
         return self if dtype == self.dtype else type(self)(self.matrix.astype(dtype), self.backend)
 
-    def rescaled(self, exponent: int) -> DeviceMatrix:
+    def mapped(self, function: Callable[[Any], Any]) -> DeviceMatrix:
         matrix = self.matrix.copy()
-        self.backend.ldexp(self.values_of(matrix), exponent)
+        self.values_of(matrix)[...] = function(self.values_of(self.matrix))
         return type(self)(matrix, self.backend)
 
-    def negated(self) -> DeviceMatrix:
-        return type(self)(-self.matrix, self.backend)
+    def rescaled(self, exponent: int) -> DeviceMatrix:
+        return self.mapped(lambda values: self.backend.ldexp(values.copy(), exponent))
 
     def values_of(self, matrix: Any) -> Any:
         """The entries of a matrix of this kind, as one array."""

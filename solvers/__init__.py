@@ -4,8 +4,21 @@ from . import precondition
 from .cg import cg
 from .chebyshev import chebyshev
 from .jacobi import jacobi
+from .refine import refine
 from .richardson import richardson
 from .solve import METHODS, solve
 from .sor import gauss_seidel, sor, ssor
 
-__all__ = ["METHODS", "cg", "chebyshev", "gauss_seidel", "jacobi", "precondition", "richardson", "solve", "sor", "ssor"]
+__all__ = [
+    "METHODS",
+    "cg",
+    "chebyshev",
+    "gauss_seidel",
+    "jacobi",
+    "precondition",
+    "refine",
+    "richardson",
+    "solve",
+    "sor",
+    "ssor",
+]

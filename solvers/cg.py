@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .method import Breakdown, Method, State, Traffic
 from .run import solve_with
 from .solution import Solution
@@ -16,6 +18,41 @@ from .system import LinearSystem
 __all__ = ["CG", "cg"]
 
 
+class Gap:
+    """How far the residual carried by recurrence may have parted from b - A x (van der Vorst & Ye 2000, section 3).
+
+    Every step may add u (|| |A| || ||x|| + ||r||). The carried residual is to be replaced by the true one as the bound
+    of the sum passes sqrt(u) ||r||: later the recurrence would have lost its digits, earlier nothing is gained. Not
+    before the sum has grown tenfold since the last time, and not where the tolerance is far above it anyway.
+
+    Attributes
+    ----------
+    numbers : ndarray of shape (5,)
+        The bound; what it was after the last replacement; u || |A| ||; u; the last residual norm. In one array, which
+        the compiled loop brings up to date as ``grow`` does.
+    """
+
+    def __init__(self, system: LinearSystem, norm: float) -> None:
+        u = system.unit_roundoff
+        matrix = system.facts.row_sum if system.facts is not None else 0.0
+        self.numbers = np.array([0.0, 0.0, u * matrix, u, norm])
+
+    def grow(self, solution: float, norm: float, step_length: float, target: float) -> bool:
+        """Take note of ||x|| and ||r|| after a step; whether the residual is to be replaced."""
+        bound, renewed, per_solution, u, before = self.numbers.tolist()
+        per_solution = max(per_solution, u / step_length)  # where no norm of A is known: 1 / alpha is below it
+        below = bound <= math.sqrt(u) * before
+        bound += per_solution * solution + u * norm
+        self.numbers[:] = bound, renewed, per_solution, u, norm
+        return below and bound > max(math.sqrt(u) * norm, 10.0 * renewed, 0.1 * target)
+
+    def replaced(self, solution: float, norm: float) -> None:
+        """Begin anew: what is left is the rounding of the replacement itself."""
+        _, _, per_solution, u, _ = self.numbers.tolist()
+        bound = per_solution * solution + u * norm
+        self.numbers[:] = bound, bound, per_solution, u, norm
+
+
 @dataclass
 class CGState(State):
     """Iterate x, residual r, preconditioned residual z, direction p, q = A p, and rho = r^H z."""
@@ -24,6 +61,9 @@ class CGState(State):
     z: Any = None
     p: Any = None
     rho: float = 0.0
+    gap: Any = None
+    replacements: int = 0
+    slack: float = 0.0
     alphas: list[float] = field(default_factory=list)
     betas: list[float] = field(default_factory=list)
     longest: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
@@ -31,9 +71,14 @@ class CGState(State):
 
 @dataclass(frozen=True)
 class CG(Method):
-    """The method of conjugate gradients; ``flexible`` allows a preconditioner that changes between steps."""
+    """The method of conjugate gradients.
+
+    ``flexible`` allows a preconditioner that changes between steps; ``residual_replacement`` keeps the carried residual
+    near the true one.
+    """
 
     flexible: bool = False
+    residual_replacement: bool = True
 
     name: ClassVar[str] = "cg"
     title: ClassVar[str] = "Conjugate gradients"
@@ -42,7 +87,9 @@ class CG(Method):
 
     def start(self, system: LinearSystem) -> CGState:
         x, r, norm = system.initial()
-        state = CGState(x=x, work=system.vector(), residual_norm=norm, r=r)
+        state = CGState(x=x, work=system.vector(), residual_norm=norm, r=r, gap=Gap(system, norm))
+        if system.emulated is not None:
+            state.slack = 8 * system.unit_roundoff  # measured: extreme Ritz values leave the spectrum by up to 5 u
         self._begin(system, state)
         return state
 
@@ -51,6 +98,8 @@ class CG(Method):
         state.residual_norm = system.backend.norm(state.r)
         state.longest = max(state.longest, (state.alphas, state.betas), key=lambda pair: len(pair[0]))
         state.alphas, state.betas = [], []
+        state.gap.replaced(system.backend.norm(state.x), state.residual_norm)
+        state.replace = False
         self._begin(system, state)
 
     def _begin(self, system: LinearSystem, state: CGState) -> None:
@@ -68,7 +117,7 @@ class CG(Method):
         if not curvature > 0:
             raise _no_curvature(system, s, curvature)
         alpha = s.rho / curvature
-        s.x, s.r, s.residual_norm = backend.descend(alpha, s.p, s.work, s.x, s.r)
+        s.x, s.r, solution, s.residual_norm = backend.descend(alpha, s.p, s.work, s.x, s.r)
         s.z = system.precondition(s.r, s.z)
         before, s.rho = s.rho, self._rho(system, s)
         # Polak-Ribiere: (z, r - r_before) = -alpha (z, q), which spares keeping the residual before.
@@ -76,6 +125,33 @@ class CG(Method):
         s.p = backend.axpby(1.0, s.z, beta, s.p)
         s.alphas.append(alpha)
         s.betas.append(beta)
+        s.replace = s.gap.grow(solution, s.residual_norm, alpha, s.target) or s.replace
+
+    def review(self, system: LinearSystem, state: CGState, iteration: int, norm: float, best: Any) -> None:
+        """Replace the carried residual by the true one when the bound of the gap asks for it.
+
+        The direction is kept, and the Lanczos matrix of the coefficients goes on, perturbed by as much as the two
+        residuals differ; if that is more than sqrt(u), both begin anew.
+        """
+        asked, state.replace = state.replace, False
+        if not (asked and self.residual_replacement):
+            return
+        backend = system.backend
+        state.work, norm = system.certify(state.x, state.work)
+        state.replacements += 1
+        difference = backend.norm(backend.axpy(-1.0, state.work, state.r))
+        if not difference <= math.sqrt(system.unit_roundoff) * norm:
+            self.restart(system, state)
+            return
+        state.slack = max(state.slack, difference / norm if norm else 0.0)
+        state.r, state.residual_norm = backend.assign(state.work, state.r), norm
+        state.z = system.precondition(state.r, state.z)
+        state.rho = self._rho(system, state)
+        state.gap.replaced(backend.norm(state.x), norm)
+
+    def describe(self, state: CGState) -> str:
+        times = {0: "", 1: "once"}.get(state.replacements, f"{state.replacements} times")
+        return f"The residual was replaced by the true one {times}." if times else ""
 
     def _rho(self, system: LinearSystem, state: CGState) -> float:
         if system.preconditioner is None:
@@ -92,18 +168,24 @@ class CG(Method):
 
     def evidence(self, state: CGState) -> SpectralEvidence | None:
         alphas, betas = max(state.longest, (state.alphas, state.betas), key=lambda pair: len(pair[0]))
-        return None if self.flexible else SpectralEvidence(alphas, betas)
+        return None if self.flexible else SpectralEvidence(alphas, betas, slack=state.slack)
 
 
 def _no_curvature(system: LinearSystem, state: CGState, curvature: float) -> Breakdown:
     """Why p^H A p is not positive: NaN, a singular A (up to rounding), or an indefinite one."""
     if not math.isfinite(curvature):
-        return Breakdown("A product with A was not finite: the operator returned NaN or infinity.")
+        return system.not_finite("A product with A was not finite: the operator returned NaN or infinity.")
     iteration = len(state.alphas)
     norm = system.facts.row_norm if system.facts is not None else 1 / min(state.alphas, default=math.inf)
     # Where A is semidefinite, p^H A p = 0 means A p = 0: ||A p||^2 <= ||A|| p^H A p.
-    rounding = 4 * math.sqrt(system.n * system.precision.unit_roundoff)
+    rounding = 4 * math.sqrt(system.n * system.unit_roundoff)
     if system.backend.norm(state.work) <= rounding * norm * system.backend.norm(state.p):
+        if system.emulated is not None:
+            return Breakdown(
+                f"p^H A p = {curvature:.2e} at iteration {iteration} is lost in the rounding of "
+                f"{system.precision_name}: A is singular, or its condition is not far below 1/u = {1 / system.unit_roundoff:.0f}. Take a wider "
+                "format, or rv.refine."
+            )
         return Breakdown(
             f"A is singular as far as rounding lets see: p^H A p vanishes at iteration {iteration}, so b has a part "
             "that A cannot reach. Regularise, remove that part from b, or solve the least-squares problem."
@@ -127,10 +209,12 @@ def cg(
     atol: float = 0.0,
     maxiter: int | None = None,
     flexible: bool = False,
+    residual_replacement: bool = True,
     callback: Any = None,
     progress: bool = False,
     time_limit: float | None = None,
     backend: Any = None,
+    precision: Any = None,
 ) -> Solution:
     r"""Solve A x = b, A Hermitian positive definite, by conjugate gradients.
 
@@ -153,6 +237,9 @@ def cg(
         By default 10 n, and at least 1000.
     flexible : bool
         M may change from one application to the next (Polak-Ribiere beta; one more reduction).
+    residual_replacement : bool
+        Replace the carried residual by b - A x when rounding may have set them sqrt(u) apart: one more product each
+        time, and an answer as accurate as the precision allows.
     callback : callable, optional
         Called with a ``Progress`` after every iteration; a true result stops the solve.
     progress : bool
@@ -161,6 +248,9 @@ def cg(
         Seconds.
     backend : str, optional
         "numpy", "numba" (the default for NumPy arrays), "torch" or "cupy".
+    precision : str, Format or Precision, optional
+        To iterate in: a format such as "bf16", emulated, or "fp32"; by default that of the data. Whatever it is, the
+        certificate refers to A and b as given. See ``resolvent.precision.Precision``.
 
     Returns
     -------
@@ -187,7 +277,8 @@ def cg(
     References
     ----------
     Hestenes & Stiefel (1952), "Methods of conjugate gradients for solving linear systems", section 3; Notay (2000),
-    "Flexible conjugate gradients", for ``flexible``.
+    "Flexible conjugate gradients", for ``flexible``; van der Vorst & Ye (2000), "Residual replacement strategies for
+    Krylov subspace iterative methods for the convergence of true residuals", section 3.
 
     Examples
     --------
@@ -199,4 +290,6 @@ def cg(
     True
     """
     options = Options(rtol, atol, maxiter, callback, progress, time_limit)
-    return solve_with(CG(flexible), A, b, x0=x0, M=M, options=options, backend=backend)
+    return solve_with(
+        CG(flexible, residual_replacement), A, b, x0=x0, M=M, options=options, backend=backend, precision=precision
+    )

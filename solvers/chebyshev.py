@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -99,6 +99,10 @@ class Chebyshev(MomentumMethod):
         state.low = min(max(ritz.smallest - ritz.smallest_error, 0.5 * ritz.smallest), 0.999 * state.high)
         state.notes.append(f"The interval was found by {LANCZOS_STEPS} Lanczos steps.")
 
+    def tuned(self, system: LinearSystem, state: ChebyshevState) -> Chebyshev:
+        low, high = (times_power_of_two(end, system.spectral_exponent) for end in (state.low, state.high))
+        return replace(self, interval=(low, high))
+
     def coefficients(self, state: ChebyshevState) -> tuple[float, float]:
         """The ratio form, which cannot overflow: rho_k = 1 / (2 sigma - rho_{k-1})."""
         s = state
@@ -129,8 +133,8 @@ class Chebyshev(MomentumMethod):
             return
         norm = self._norm(system, s, norm)
         before, s.seen = s.seen, (iteration, norm)
-        floor = 1e3 * system.precision.unit_roundoff * system.rhs_norm
-        if norm <= 1.05 * s.first_norm * bound(s.decay, steps) + floor:
+        promised = 1.05 * s.first_norm * bound(s.decay, steps)
+        if norm <= promised or norm <= promised + 30 * system.rounding_floor(s.x):
             return
         s.held = False
         if before is None or before[0] >= iteration:
@@ -235,6 +239,7 @@ def chebyshev(
     progress: bool = False,
     time_limit: float | None = None,
     backend: Any = None,
+    precision: Any = None,
 ) -> Solution:
     r"""Solve A x = b, A Hermitian positive definite, by Chebyshev iteration.
 
@@ -245,7 +250,7 @@ def chebyshev(
 
     Parameters
     ----------
-    A, b, x0, M, rtol, atol, maxiter, callback, progress, time_limit, backend :
+    A, b, x0, M, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
         As in ``resolvent.cg``. A that is not Hermitian is taken with a given interval, without bound and repairs.
     interval : (float, float), optional
         0 < a <= b, in the units of A (of M A). By default 20 Lanczos steps find it, the upper end widened by its error
@@ -280,4 +285,4 @@ def chebyshev(
     """
     options = Options(rtol, atol, maxiter, callback, progress, time_limit)
     method = Chebyshev(interval)
-    return solve_with(method, A, b, x0=x0, M=M, options=options, backend=backend)
+    return solve_with(method, A, b, x0=x0, M=M, options=options, backend=backend, precision=precision)

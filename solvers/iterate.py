@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..precision import times_power_of_two
+from ..precision import precision_facts, times_power_of_two
 from .method import Breakdown, Method
 from .progress import LiveLine, Progress
 from .reasons import explain, nearly_singular
@@ -73,9 +73,8 @@ def iterate(system: LinearSystem, method: Method, options: Options) -> Solution:
             norm = run.state.residual_norm
             run.at.append(0)
             run.norms.append(norm)
-            # A residual carried by recurrence is not monotone, and falls below the true one rather than standing still.
-            window = 32 if method.check_every > 1 else 1000
-            run.watch = Watch(norm, system.precision.unit_roundoff, lambda: _rounding_floor(run), window)
+            floor = system.rounding_floor
+            run.watch = Watch(norm, system.precision.unit_roundoff, lambda: floor(run.state.x), method.patience)
             if options.progress:
                 tolerance = run.target / system.rhs_norm
                 run.line = LiveLine(method.name, norm / system.rhs_norm, tolerance)
@@ -106,7 +105,7 @@ def _settle_at_once(system: LinearSystem) -> tuple[Status | None, str]:
     facts = system.facts
     if facts is not None and facts.empty_row >= 0:
         row = facts.empty_row
-        if complex(system.rhs[row]) != 0:
+        if complex(system.true_rhs[row]) != 0:
             return Status.INFEASIBLE, (
                 f"A is singular: row {row} has no nonzero, but b[{row}] is not zero, so no solution exists. Remove the "
                 "row, or solve the least-squares problem."
@@ -120,8 +119,12 @@ def _loop(run: _Run) -> tuple[Status, str]:
     limit = options.maxiter if options.maxiter is not None else max(10 * system.n, 1000)
     loop = system.backend.loop(method, system, state)
     norm = run.norms[0]
-    wanted = run.target
+    share = 1.0
+    asked = run.target
     while True:
+        if options.backward_error:
+            run.target = max(asked, options.backward_error * system.data_norm(state.x))
+        wanted = share * run.target
         if not math.isfinite(norm):
             return _not_finite(run)
         if norm <= wanted:
@@ -135,7 +138,8 @@ def _loop(run: _Run) -> tuple[Status, str]:
             method.restart(system, state)
             loop = system.backend.loop(method, system, state)
             norm = run.certified
-            wanted = 0.5 * run.target
+            share = 0.5
+            wanted = share * run.target
         elif verdict := run.watch.observe(run.iterations, norm):
             if verdict == "diverged":
                 return Status.DIVERGED, ""
@@ -190,6 +194,7 @@ def _advance(run: _Run, loop: Any, steps: int, wanted: float) -> tuple[Any, int,
     seen: list[float] = []
     taken = 0
     broke = False
+    state.target = wanted
     try:
         if loop is not None:
             seen, taken, broke = loop(steps, wanted)
@@ -204,7 +209,7 @@ def _advance(run: _Run, loop: Any, steps: int, wanted: float) -> tuple[Any, int,
             taken += 1
             if state.residual_norm is not None:
                 seen.append(state.residual_norm)
-                if not state.residual_norm > wanted:
+                if state.replace or not state.residual_norm > wanted:
                     return seen, taken, None
     except Breakdown as broken:
         return seen, taken, broken
@@ -228,13 +233,6 @@ def _certify(run: _Run) -> float:
     state = run.state
     state.work, run.certified = run.system.certify(state.x, state.work)
     return run.certified
-
-
-def _rounding_floor(run: _Run) -> float:
-    """u (||A|| ||x|| + ||b||): what rounding x alone leaves as a residual."""
-    system = run.system
-    matrix = system.facts.row_norm if system.facts is not None else 0.0
-    return system.precision.unit_roundoff * (matrix * system.backend.norm(run.state.x) + system.rhs_norm)
 
 
 def _told_to_stop(run: _Run, norm: float) -> tuple[Status, str] | None:
@@ -261,8 +259,9 @@ def _not_finite(run: _Run) -> tuple[Status, str]:
     """NaN or infinity where a norm should be: whose fault is it?"""
     if run.iterations == 0:
         return Status.BREAKDOWN, "The first residual is not finite: A, or x0 multiplied with it, gave NaN or infinity."
-    if run.system.facts is None:
-        return Status.BREAKDOWN, "A product with A (or M) was not finite: the operator returned NaN or infinity."
+    if run.system.facts is None or run.system.emulated is not None:
+        stop = run.system.not_finite("A product with A (or M) was not finite: the operator returned NaN or infinity.")
+        return stop.status, stop.reason
     return Status.DIVERGED, ""
 
 
@@ -279,17 +278,18 @@ def _finish(run: _Run, status: Status, reason: str) -> Solution:
         x, work, residual = state.x, state.work, run.certified
         if status is not Status.CONVERGED:
             x, work, residual = _best_of(run, status)
-    solution = backend.norm(x)
+    solution = backend.exact.norm(x)
     shift = system.rhs_exponent - system.matrix_exponent
     residual = residual if residual == residual else math.inf
     lossy = shift != 0 and _leaves_range(run, x, solution, shift)
-    result = system.unscaled(x, copy=False)
+    result = system.unscaled(x, fresh=False)
     if lossy and status is not Status.OVERFLOW:
         _, residual = system.certify(system.rescaled(result), work)
         residual = residual if residual == residual else math.inf
         if not residual <= run.target:
             overflow = not math.isfinite(backend.max_abs(result))
-            status = Status.OVERFLOW if status is Status.CONVERGED or overflow else status
+            if status is Status.CONVERGED or overflow:
+                status, reason = Status.OVERFLOW, ""
     rhs_norm = system.rhs_norm
     relative = residual / rhs_norm if rhs_norm else 0.0
     evidence = method.evidence(state) if state is not None else None
@@ -305,7 +305,8 @@ def _finish(run: _Run, status: Status, reason: str) -> Solution:
         residual_norm=times_power_of_two(residual, system.rhs_exponent),
         method=method.name,
         backend=backend.name,
-        precision=system.precision.name,
+        precision=system.precision_name,
+        unit_roundoff=system.unit_roundoff,
         history=(run.at, run.norms),
         rhs_exponent=system.rhs_exponent,
         spectral_exponent=system.spectral_exponent,
@@ -353,7 +354,7 @@ def _best_of(run: _Run, status: Status) -> tuple[Any, Any, float]:
     system, state = run.system, run.state
     norm = _certify(run)
     x = state.x
-    ended_badly = status in (Status.BREAKDOWN, Status.DIVERGED) and math.isinf(run.last_certified)
+    ended_badly = status in (Status.BREAKDOWN, Status.DIVERGED, Status.OVERFLOW) and math.isinf(run.last_certified)
     at = int(np.argmin([seen if seen == seen else math.inf for seen in run.norms])) if ended_badly and run.norms else 0
     if at and run.norms[at] < 0.5 * min(norm if norm == norm else math.inf, run.best_norm):
         # A batch of steps went past a better iterate: the same steps again, up to that one.
@@ -376,8 +377,10 @@ def _replayed(run: _Run, steps: int) -> Any:
     again = _Run(system, method, run.options, run.target, state=method.start(system))
     loop = system.backend.loop(method, system, again.state)
     while again.iterations < steps:
-        _, taken, broken = _advance(again, loop, steps - again.iterations, 0.0)
+        seen, taken, broken = _advance(again, loop, steps - again.iterations, 0.0)
         again.iterations += taken
+        if again.state.replace:
+            method.review(system, again.state, again.iterations, seen[-1], None)
         if broken is not None or taken == 0:
             break
     return again.state.x
@@ -387,7 +390,7 @@ def _leaves_range(run: _Run, x: Any, solution: float, shift: int) -> bool:
     """Whether multiplying x by 2**shift may overflow, or lose digits that matter to underflow."""
     if solution == 0 or not math.isfinite(solution):
         return False
-    facts = run.system.precision
+    facts = precision_facts(run.system.true_dtype)
     exponent = math.frexp(solution)[1] + shift
     digits = 2 * round(-math.log2(facts.unit_roundoff))
     return exponent > facts.largest_exponent - 1 or exponent - digits < facts.smallest_exponent

@@ -66,6 +66,7 @@ def jacobi(
     progress: bool = False,
     time_limit: float | None = None,
     backend: Any = None,
+    precision: Any = None,
 ) -> Solution:
     """Solve A x = b by x <- x + omega D^{-1} (b - A x), D the diagonal of A.
 
@@ -74,7 +75,7 @@ def jacobi(
 
     Parameters
     ----------
-    A, b, x0, rtol, atol, maxiter, callback, progress, time_limit, backend :
+    A, b, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
         As in ``resolvent.cg``; A need not be Hermitian, but its entries must be at hand.
     omega : float
         Damping, without unit; 1 is the classical method.
@@ -105,4 +106,4 @@ def jacobi(
     array([1., 1.])
     """
     options = Options(rtol, atol, maxiter, callback, progress, time_limit)
-    return solve_with(Jacobi(omega), A, b, x0=x0, options=options, backend=backend)
+    return solve_with(Jacobi(omega), A, b, x0=x0, options=options, backend=backend, precision=precision)

@@ -24,7 +24,7 @@ class Traffic:
     passes : int
         Vectors read plus vectors written by a textbook step on the reference backend, the matrix not counted.
     reductions : int
-        Inner products and norms.
+        Inner products and norms; those that are taken together count once.
     matvecs : int
         Products with A; a relaxation sweep counts as one.
     compiled_passes : int
@@ -52,6 +52,10 @@ class State:
         Norm of the residual of x as the method carries it; None where knowing it would cost a reduction or a product.
     work_is_residual : bool
         ``work`` holds the residual of x after every step, so that its norm is one reduction away.
+    target : float
+        The residual norm that the driver steps towards.
+    replace : bool
+        The step asks to be reviewed before the next one.
     notes : list of str
         Sentences that end up in ``Solution.reason``.
     """
@@ -60,6 +64,8 @@ class State:
     work: Any
     residual_norm: float | None
     work_is_residual: bool = False
+    target: float = 0.0
+    replace: bool = False
     notes: list[str] = field(default_factory=list)
 
 
@@ -73,6 +79,9 @@ class Method(ABC):
     needs_entries: ClassVar[bool] = False
     takes_preconditioner: ClassVar[bool] = True
     check_every: ClassVar[int] = 1
+    # Iterations without progress that it is given: a residual carried by recurrence is not monotone, and falls below
+    # the true one rather than standing still.
+    patience: ClassVar[int] = 1000
     when_diverging: ClassVar[str] = "Try rv.solve, which chooses a method by what A is."
 
     @abstractmethod
@@ -82,6 +91,10 @@ class Method(ABC):
     @abstractmethod
     def step(self, system: LinearSystem, state: Any) -> None:
         """One iteration; raises ``Breakdown`` where the textbook divides by nothing."""
+
+    def tuned(self, system: LinearSystem, state: Any) -> Method:
+        """This method with the parameters that ``start`` found, for further right-hand sides."""
+        return self
 
     def restart(self, system: LinearSystem, state: Any) -> None:  # noqa: B027 - most methods carry nothing to renew
         """Begin anew from state.x, whose accurate residual is in state.work."""

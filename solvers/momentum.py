@@ -33,6 +33,7 @@ class MomentumMethod(Method):
 
     traffic: ClassVar[Traffic] = Traffic(vectors=3, passes=7, reductions=0, matvecs=1, compiled_passes=4)
     check_every: ClassVar[int] = 16
+    patience: ClassVar[int] = 32
 
     @abstractmethod
     def coefficients(self, state: Any) -> tuple[float, float]:

@@ -17,9 +17,7 @@ def explain(solution: Solution, run: Any, reason: str) -> str:
     if run.state is not None and (description := run.method.describe(run.state)):
         lines.insert(0, description)
     said = reason or _SENTENCES[solution.status](solution, run)
-    if solution.status is Status.OVERFLOW:
-        said = _overflow(solution, run)
-    return " ".join([said, *lines])
+    return " ".join(filter(None, [said, *lines, run.system.scaling]))
 
 
 def _converged(solution: Solution, run: Any) -> str:
@@ -48,13 +46,16 @@ def _stagnated(solution: Solution, run: Any) -> str:
     eta = solution.backward_error
     condition = solution.condition
     known = (
-        f" (condition at least {condition:.1e}, so x may be off by {min(1.0, condition * u):.0e})" if condition else ""
+        f" (condition {solution.condition_sense} {condition:.1e}, so x may be off by {min(1.0, condition * u):.0e})"
+        if condition
+        else ""
     )
-    wider = (
-        "Use float64, or ask for less."
-        if solution.precision in ("float32", "complex64")
-        else "Ask for less, or precondition so that ||A|| ||x|| is nearer to ||b||."
-    )
+    if run.system.emulated is not None:
+        wider = "Take a wider format, refine (rv.refine), or ask for less."
+    elif solution.precision in ("float32", "complex64"):
+        wider = "Use float64, or ask for less."
+    else:
+        wider = "Ask for less, or precondition so that ||A|| ||x|| is nearer to ||b||."
     return (
         f"{solution.precision} can do no better: the residual stopped at {solution.relative_residual:.2e} of ||b||, a "
         f"backward error of {eta / u:.1f} u{known}, short of the {solution.tolerance:.2e} asked for. {wider}"
@@ -82,7 +83,7 @@ def _breakdown(solution: Solution, run: Any) -> str:
 def nearly_singular(solution: Solution) -> str:
     """Why a residual stands still far above the rounding level."""
     condition = solution.condition
-    known = f" (condition at least {condition:.1e})" if condition and condition > 0 else ""
+    known = f" (condition {solution.condition_sense} {condition:.1e})" if condition and condition > 0 else ""
     return (
         f"The residual stands still at {solution.relative_residual:.2e} of ||b|| while x grows: A is singular or "
         f"nearly so{known}, and b has a part that it cannot reach. Regularise, or solve the least-squares problem."

@@ -104,7 +104,7 @@ def _spectrum_rows(s: Solution) -> list[str]:
     source = "Ritz values, inside the spectrum" if inside else "the interval worked with"
     return [
         _row(f"spectrum of {matrix}", f"{_plain(low)} to {_plain(high)}   ({source})"),
-        _row(f"condition of {matrix}", f"{'at least' if inside else 'about'} {_plain(s.condition)}"),
+        _row(f"condition of {matrix}", f"{s.condition_sense} {_plain(s.condition)}"),
     ]
 
 

@@ -73,6 +73,7 @@ def richardson(
     progress: bool = False,
     time_limit: float | None = None,
     backend: Any = None,
+    precision: Any = None,
 ) -> Solution:
     """Solve A x = b by x <- x + omega M (b - A x).
 
@@ -81,7 +82,7 @@ def richardson(
 
     Parameters
     ----------
-    A, b, x0, M, rtol, atol, maxiter, callback, progress, time_limit, backend :
+    A, b, x0, M, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
         As in ``resolvent.cg``; A need not be Hermitian when omega is given.
     omega : float, optional
         Step length in the units of 1 / (M A). By default the best one for the interval that 20 Lanczos steps find.
@@ -111,4 +112,4 @@ def richardson(
     True
     """
     options = Options(rtol, atol, maxiter, callback, progress, time_limit)
-    return solve_with(Richardson(omega), A, b, x0=x0, M=M, options=options, backend=backend)
+    return solve_with(Richardson(omega), A, b, x0=x0, M=M, options=options, backend=backend, precision=precision)

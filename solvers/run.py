@@ -23,14 +23,22 @@ __all__ = ["check_fits", "solve_with"]
 
 
 def solve_with(
-    method: Method, A: Any, b: Any, *, x0: Any = None, M: Any = None, options: Options, backend: Any = None
+    method: Method,
+    A: Any,
+    b: Any,
+    *,
+    x0: Any = None,
+    M: Any = None,
+    options: Options,
+    backend: Any = None,
+    precision: Any = None,
 ) -> Solution:
     """Solve with one method, and warn when it did not converge.
 
     Parameters
     ----------
     method : Method
-    A, b, x0, M, backend :
+    A, b, x0, M, backend, precision :
         As in ``LinearSystem``; A may be a batch (..., n, n), and b may hold several right-hand sides.
     options : Options
 
@@ -45,7 +53,7 @@ def solve_with(
     """
 
     def one(matrix: Any, rhs: Any, guess: Any, options: Options) -> Solution:
-        system = LinearSystem(matrix, rhs, x0=guess, M=M, backend=backend)
+        system = LinearSystem(matrix, rhs, x0=guess, M=M, backend=backend, precision=precision)
         check_fits(method, system)
         return iterate(system, method, options)
 
@@ -141,6 +149,7 @@ def _stacked(systems: tuple[Solution, ...], lead: tuple[int, ...], columns: tupl
             "",
             "",
             "float64",
+            2.0**-53,
         )
     first = systems[0]
     backend = choose_backend(None, first.x)
@@ -169,6 +178,7 @@ def _stacked(systems: tuple[Solution, ...], lead: tuple[int, ...], columns: tupl
         method=first.method,
         backend=first.backend,
         precision=first.precision,
+        unit_roundoff=first.unit_roundoff,
         tolerance=first.tolerance,
         systems=systems,
     )

@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ..precision import precision_facts, times_power_of_two
+from ..precision import times_power_of_two
 from .errors import ConvergenceError
 from .spectrum import RitzValues, SpectralEvidence, ritz_values
 from .status import Status
 
 __all__ = ["Solution", "Status"]
+
+# Of Lanczos coefficients that may still serve as a lower bound of ||A||: that of replacements in single precision.
+LARGEST_SLACK = 1e-3
 
 
 @dataclass(eq=False)
@@ -36,6 +39,9 @@ class Solution:
     residual_norm : float
         ``||b - A x||`` in the units of b.
     method, backend, precision : str
+        Precision: the name of the dtype or of the format that was iterated in.
+    unit_roundoff : float
+        u of that precision.
     predicted_iterations : int or None
         What theory promised, where the method has an a-priori bound.
     tolerance : float
@@ -57,6 +63,7 @@ class Solution:
     method: str
     backend: str
     precision: str
+    unit_roundoff: float = math.nan
     history: tuple[Any, Any] = ((), ())
     rhs_exponent: int = 0
     spectral_exponent: int = 0
@@ -116,12 +123,20 @@ class Solution:
     def condition(self) -> float | None:
         """Estimate of the condition number in the 2-norm of A (of M A with a preconditioner).
 
-        A lower bound where Ritz values tell it; the ratio of the interval after Chebyshev iteration.
+        A lower bound where Ritz values tell it, unless rounding may have moved the smallest of them: see
+        ``condition_sense``. The ratio of the interval after Chebyshev iteration.
         """
         if self.spectrum is None:
             return None
         low, high = self.spectrum
         return high / low if low > 0 else math.inf
+
+    @property
+    def condition_sense(self) -> str:
+        """ "at least" or "about": whether ``condition`` is a lower bound, up to a tenth."""
+        if self.ritz is None or self.evidence is None:
+            return "about"
+        return "at least" if self.evidence.slack * self.ritz.largest <= 0.1 * self.ritz.smallest else "about"
 
     @cached_property
     def backward_error(self) -> Any:
@@ -132,16 +147,34 @@ class Solution:
         """
         if self.systems:
             return np.array([system.backward_error for system in self.systems])
-        residual, solution, matrix = self.norms
-        if not self.preconditioned and self.ritz is not None:
-            matrix = max(matrix, times_power_of_two(self.ritz.largest, -self.spectral_exponent))
-        rhs = times_power_of_two(self.rhs_norm, -self.rhs_exponent)
-        return residual / (matrix * solution + rhs) if residual else 0.0
+        return self.norms[0] / self._data_norm if self.norms[0] else 0.0
 
     @property
-    def unit_roundoff(self) -> float:
-        """u of the working precision."""
-        return precision_facts(self.precision).unit_roundoff
+    def attainable_residual(self) -> Any:
+        """Prediction of the relative residual that this precision can reach: u (||A|| ||x|| + ||b||) / ||b||.
+
+        That much rounding x alone may leave (Higham 2002, section 7.1). Conjugate gradients, Chebyshev iteration and
+        relaxation come within a factor of ten of it, which the tests hold them to.
+        """
+        if self.systems:
+            return np.array([system.attainable_residual for system in self.systems])
+        rhs = times_power_of_two(self.rhs_norm, -self.rhs_exponent)
+        return self.unit_roundoff * self._data_norm / rhs if rhs else 0.0
+
+    @property
+    def attainable_error(self) -> float | None:
+        """Prediction of the relative error of x that this precision can reach: condition times u, if it is known."""
+        return None if self.condition is None else min(1.0, self.condition * self.unit_roundoff)
+
+    @property
+    def _data_norm(self) -> float:
+        """||A|| ||x|| + ||b|| in internal units, ||A|| estimated from below."""
+        _, solution, matrix = self.norms
+        if not self.preconditioned and self.ritz is not None:
+            slack = self.evidence.slack if self.evidence is not None else 0.0
+            if slack < LARGEST_SLACK:
+                matrix = max(matrix, (1 - slack) * times_power_of_two(self.ritz.largest, -self.spectral_exponent))
+        return matrix * solution + times_power_of_two(self.rhs_norm, -self.rhs_exponent)
 
     @property
     def error_bound(self) -> float | None:

@@ -42,6 +42,7 @@ def solve(
     progress: bool = False,
     time_limit: float | None = None,
     backend: Any = None,
+    precision: Any = None,
     **parameters: Any,
 ) -> Solution:
     """Solve A x = b by a method that fits A.
@@ -53,7 +54,7 @@ def solve(
 
     Parameters
     ----------
-    A, b, x0, M, rtol, atol, maxiter, callback, progress, time_limit, backend :
+    A, b, x0, M, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
         As in ``resolvent.cg``.
     method : str
         "auto" or a name in ``resolvent.METHODS``.
@@ -89,7 +90,7 @@ def solve(
         raise InputError(f'{next(iter(parameters))}: is a parameter of a method; name one instead of method="auto"')
 
     def one(matrix: Any, rhs: Any, guess: Any, options: Options) -> Solution:
-        system = LinearSystem(matrix, rhs, x0=guess, M=M, backend=backend)
+        system = LinearSystem(matrix, rhs, x0=guess, M=M, backend=backend, precision=precision)
         if method == "auto":
             return _auto(system, options)
         check_fits(chosen, system)

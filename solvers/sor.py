@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ..precision import times_power_of_two
@@ -45,6 +45,7 @@ class SOR(Method):
     needs_entries: ClassVar[bool] = True
     takes_preconditioner: ClassVar[bool] = False
     check_every: ClassVar[int] = 16
+    patience: ClassVar[int] = 32
     when_diverging: ClassVar[str] = (
         "Relaxation converges for Hermitian positive definite and for diagonally dominant A; rv.solve looks which A is."
     )
@@ -78,6 +79,9 @@ class SOR(Method):
     def best_omega(low: float, high: float) -> float:
         """2 / (1 + sqrt(1 - rho_J^2)), rho_J = 1 - low: exact for consistently ordered matrices (Young 1954)."""
         return 2 / (1 + math.sqrt(1 - max(1 - low, 0.0) ** 2))
+
+    def tuned(self, system: LinearSystem, state: SORState) -> SOR:
+        return replace(self, omega=state.omega)
 
     def step(self, system: LinearSystem, state: SORState) -> None:
         for reverse in SWEEPS[self.sweep]:
@@ -144,6 +148,7 @@ def sor(
     progress: bool = False,
     time_limit: float | None = None,
     backend: Any = None,
+    precision: Any = None,
 ) -> Solution:
     r"""Solve A x = b by successive overrelaxation.
 
@@ -152,7 +157,7 @@ def sor(
 
     Parameters
     ----------
-    A, b, x0, rtol, atol, maxiter, callback, progress, time_limit, backend :
+    A, b, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
         As in ``resolvent.cg``; A need not be Hermitian, but its entries must be at hand.
     omega : float, optional
         Relaxation factor in (0, 2), without unit. By default Young's :math:`2/(1+\sqrt{1-\rho_J^2})` with the Jacobi
@@ -191,7 +196,7 @@ def sor(
     array([1., 1., 1.])
     """
     options = Options(rtol, atol, maxiter, callback, progress, time_limit)
-    return solve_with(SOR(omega, sweep, order), A, b, x0=x0, options=options, backend=backend)
+    return solve_with(SOR(omega, sweep, order), A, b, x0=x0, options=options, backend=backend, precision=precision)
 
 
 def gauss_seidel(
@@ -208,6 +213,7 @@ def gauss_seidel(
     progress: bool = False,
     time_limit: float | None = None,
     backend: Any = None,
+    precision: Any = None,
 ) -> Solution:
     """Solve A x = b by Gauss-Seidel iteration: SOR with omega = 1.
 
@@ -216,7 +222,7 @@ def gauss_seidel(
 
     Parameters
     ----------
-    A, b, x0, sweep, order, rtol, atol, maxiter, callback, progress, time_limit, backend :
+    A, b, x0, sweep, order, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
         As in ``resolvent.sor``.
 
     Returns
@@ -243,7 +249,9 @@ def gauss_seidel(
     1
     """
     options = Options(rtol, atol, maxiter, callback, progress, time_limit)
-    return solve_with(GaussSeidel(1.0, sweep, order), A, b, x0=x0, options=options, backend=backend)
+    return solve_with(
+        GaussSeidel(1.0, sweep, order), A, b, x0=x0, options=options, backend=backend, precision=precision
+    )
 
 
 def ssor(
@@ -260,12 +268,13 @@ def ssor(
     progress: bool = False,
     time_limit: float | None = None,
     backend: Any = None,
+    precision: Any = None,
 ) -> Solution:
     r"""Solve A x = b by symmetric successive overrelaxation: a forward, then a backward sweep an iteration.
 
     Parameters
     ----------
-    A, b, x0, order, rtol, atol, maxiter, callback, progress, time_limit, backend :
+    A, b, x0, order, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
         As in ``resolvent.sor``.
     omega : float, optional
         Relaxation factor in (0, 2). By default :math:`2/(1+\sqrt{2(1-\rho_J)})` with the Jacobi spectral radius from a
@@ -296,4 +305,6 @@ def ssor(
     array([1., 1., 1.])
     """
     options = Options(rtol, atol, maxiter, callback, progress, time_limit)
-    return solve_with(SSOR(omega, "symmetric", order), A, b, x0=x0, options=options, backend=backend)
+    return solve_with(
+        SSOR(omega, "symmetric", order), A, b, x0=x0, options=options, backend=backend, precision=precision
+    )

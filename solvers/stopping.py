@@ -31,6 +31,8 @@ class Options:
         Show a live line in the terminal.
     time_limit : float, optional
         Seconds after which the best iterate is returned.
+    backward_error : float
+        Stop as well when ||b - A x|| <= this times (||A|| ||x|| + ||b||).
 
     Raises
     ------
@@ -44,12 +46,15 @@ class Options:
     callback: Callable[[Any], Any] | None = None
     progress: bool = False
     time_limit: float | None = None
+    backward_error: float = 0.0
 
     def __post_init__(self) -> None:
         if not (_is_real(self.rtol) and 0 <= self.rtol < 1):
             raise InputError(f"rtol: found {self.rtol!r}; wanted a number in [0, 1)")
         if not (_is_real(self.atol) and 0 <= self.atol < math.inf):
             raise InputError(f"atol: found {self.atol!r}; wanted a finite number of at least 0")
+        if not (_is_real(self.backward_error) and 0 <= self.backward_error < 1):
+            raise InputError(f"backward_error: found {self.backward_error!r}; wanted a number in [0, 1)")
         if self.maxiter is not None:
             if not isinstance(self.maxiter, Integral) or isinstance(self.maxiter, bool):
                 raise TypeError(f"maxiter: found {self.maxiter!r}; wanted an integer")

@@ -3,21 +3,27 @@
 Internally the right-hand side is divided by a power of two so that its largest entry lies in [1, 2), and A likewise
 where its entries are so large or small that products with it could leave the range. Powers of two change no digit, so
 the iterates are the same bits in any units; the solution is multiplied back at the end.
+
+Two copies of the system are kept where it is iterated on in another precision than it was given in: that of the
+iteration, and the truth, to which every certificate refers.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
 import numpy as np
 
 from ..precision import precision_facts, working_dtype
+from ..precision.policy import as_precision
 from .backends import Backend, choose_backend
+from .backends.rounded import Rounded
 from .errors import InputError
 from .operators import Facts, Operator
 from .precondition.base import BoundPreconditioner, as_preconditioner
-from .status import Breakdown
+from .status import Breakdown, Status
 
 __all__ = ["LinearSystem"]
 
@@ -32,18 +38,26 @@ class LinearSystem:
     x0 : array_like like b, optional
         First guess; zero when absent, or when A x0 is so large that rounding it leaves more than b. Never written to.
     M : preconditioner, optional
-        Approximates the inverse of A: a ``Preconditioner``, a matrix, a LinearOperator or a callable.
+        Approximates the inverse of A: a ``Preconditioner``, a matrix, a LinearOperator or a callable. Kept as given.
     backend : str or Backend, optional
         By default "numba" for NumPy arrays, otherwise the library of the arrays.
+    precision : str, Format or Precision, optional
+        To iterate in; by default that of the data.
 
     Attributes
     ----------
     operator : Operator
-        2**-matrix_exponent A.
+        2**-matrix_exponent A, in the precision of the iteration.
     rhs : vector
-        2**-rhs_exponent b, a copy.
+        2**-rhs_exponent b, a copy, likewise.
+    truth, true_rhs : Operator, vector
+        The same in the precision of the data, or that of the iteration if it is the wider one.
     rhs_norm : float
-        Norm of ``rhs``.
+        Norm of ``true_rhs``.
+    dtype, true_dtype : dtype
+        Of the iterates, of the truth.
+    unit_roundoff : float
+        Of the iteration: that of the format, where one is emulated.
     facts : Facts or None
         What the entries of ``operator`` tell.
     matvecs : int
@@ -57,7 +71,16 @@ class LinearSystem:
         For arrays of different libraries.
     """
 
-    def __init__(self, A: Any, b: Any, *, x0: Any = None, M: Any = None, backend: str | Backend | None = None) -> None:
+    def __init__(
+        self,
+        A: Any,
+        b: Any,
+        *,
+        x0: Any = None,
+        M: Any = None,
+        backend: str | Backend | None = None,
+        precision: Any = None,
+    ) -> None:
         self.backend = choose_backend(backend, A, b, x0)
         given = self.backend.operator(A)
         n = given.shape[0]
@@ -66,50 +89,64 @@ class LinearSystem:
         dtypes = [given.dtype, self.backend.numpy_dtype(vector)]
         if guess is not None:
             dtypes.append(self.backend.numpy_dtype(guess))
-        self.dtype = working_dtype(*dtypes)
-        self.precision = precision_facts(self.dtype)
+        self._set_precision(working_dtype(*dtypes), precision)
         self.column = getattr(b, "ndim", 1) == 2
         self.n, self.matvecs, self.prepared = n, 0, False
 
-        operator = given.astype(self.dtype)
+        operator = given.astype(self.true_dtype)
         known = self.backend.facts(operator) if n else None
         self.matrix_exponent = 0
         if known is not None:
             self._check_entries(operator, known)
             exponent = _exponent(known.max_abs)
-            if abs(exponent) > self.precision.comfortable_exponent:
+            if self.scaled and abs(exponent) > self.comfortable_exponent:
                 self.matrix_exponent = self._lossless(operator, exponent)
                 operator = operator.rescaled(-self.matrix_exponent)
                 known = self.backend.facts(operator)
         self.facts: Facts | None = known
-        self.operator: Operator = operator
+        self.truth: Operator = operator
+        self.operator: Operator = self.backend.store(operator, self.dtype) if self.two_precisions else operator
 
-        self.rhs = self.backend.copy(vector, self.dtype)
-        largest = self.backend.max_abs(self.rhs)
-        if not math.isfinite(largest):
-            raise InputError(f"b: entry {self._first_bad(vector)} is not finite")
-        self.zero_rhs = largest == 0
-        exponent = _exponent(largest)
-        if guess is not None:
-            size = self.backend.max_abs(self.backend.copy(guess, self.dtype))
-            if not math.isfinite(size):
-                raise InputError(f"x0: entry {self._first_bad(guess)} is not finite")
-            # Of an A that only multiplies, the size shows with its first products: see prepare and initial.
-            scale = None if known is None else _exponent(known.max_abs) + self.matrix_exponent
-            excess = _exponent(size) + scale - exponent if size and scale is not None else 0
-            if excess > -math.log2(self.precision.unit_roundoff):
-                guess = None  # rounding A x0 alone leaves more than b: zero is the better guess
-            elif excess > 0:
-                exponent += excess
-        self.rhs_exponent = exponent
-        self.rhs = self.backend.ldexp(self.rhs, -exponent)
-        self.rhs_norm = self.backend.norm(self.rhs)
-        self.guess = guess
+        self._set_rhs(vector, guess)
+        self.M = M
         self.preconditioner: BoundPreconditioner | None
         self.preconditioner_exponent: int | None
         self.use_preconditioner(
             None if M is None else as_preconditioner(M, self.backend, n).bind(self.backend, self.dtype)
         )
+
+    def with_rhs(self, b: Any) -> LinearSystem:
+        """The system with another right-hand side, (n,), and zero as first guess; all that was done to A is shared."""
+        other = copy.copy(self)
+        other.matvecs = 0
+        other._set_rhs(b, None)
+        return other
+
+    def _set_rhs(self, vector: Any, guess: Any) -> None:
+        """Both copies of the right-hand side, in units in which its entries, or those of A x0, are of size one."""
+        exact = self.backend.exact
+        self.true_rhs = exact.copy(vector, self.true_dtype)
+        largest = exact.max_abs(self.true_rhs)
+        if not math.isfinite(largest):
+            raise InputError(f"b: entry {self._first_bad(vector)} is not finite")
+        self.zero_rhs = largest == 0
+        exponent = _exponent(largest)
+        if guess is not None:
+            size = exact.max_abs(exact.copy(guess, self.true_dtype))
+            if not math.isfinite(size):
+                raise InputError(f"x0: entry {self._first_bad(guess)} is not finite")
+            # Of an A that only multiplies, the size shows with its first products: see prepare and initial.
+            scale = None if self.facts is None else _exponent(self.facts.max_abs) + self.matrix_exponent
+            excess = _exponent(size) + scale - exponent if size and scale is not None else 0
+            if excess > -math.log2(self.unit_roundoff):
+                guess = None  # rounding A x0 alone leaves more than b: zero is the better guess
+            elif excess > 0:
+                exponent += excess
+        self.rhs_exponent = exponent - self.rhs_level if self.scaled else 0
+        self.true_rhs = exact.ldexp(self.true_rhs, -self.rhs_exponent)
+        self.rhs_norm = exact.norm(self.true_rhs)
+        self.rhs = self.backend.copy(self.true_rhs, self.dtype) if self.two_precisions else self.true_rhs
+        self.guess = guess
 
     def prepare(self) -> None:
         """Put A into the storage that this backend multiplies fastest, and into units found by a product if it must."""
@@ -117,35 +154,73 @@ class LinearSystem:
             return
         self.prepared = True
         self.operator = self.backend.prepare(self.operator, self.facts)
-        if self.facts is None:
+        if not self.two_precisions:
+            self.truth = self.operator
+        if self.facts is None and self.scaled:
             size = self.backend.max_abs(self.matvec(self.rhs, self.vector()))
             if not math.isfinite(size):
                 raise Breakdown("A product with A was not finite: the operator returned NaN or infinity.")
             exponent = _exponent(size)
-            if abs(exponent) > self.precision.comfortable_exponent:
+            if abs(exponent) > self.comfortable_exponent:
                 self.operator, self.matrix_exponent = self.operator.rescaled(-exponent), exponent
+                self.truth = self.truth.rescaled(-exponent) if self.two_precisions else self.operator
 
     def negate(self) -> None:
         """Solve -A x = -b instead, which has the same solution."""
-        self.operator = self.operator.negated()
-        self.facts = self.backend.facts(self.operator)
-        self.rhs = self.backend.axpby(0.0, self.rhs, -1.0, self.rhs)
+        exact = self.backend.exact
+        self.operator, self.truth = self.operator.negated(), self.truth.negated()
+        self.facts = self.backend.facts(self.truth)
+        self.true_rhs = exact.axpby(0.0, self.true_rhs, -1.0, self.true_rhs)
+        self.rhs = self.backend.copy(self.true_rhs, self.dtype) if self.two_precisions else self.true_rhs
 
     # What the methods use.
 
     @property
     def hermitian(self) -> bool | None:
         """A equals its conjugate transpose; None where the entries are not to be had."""
-        return None if self.facts is None else self.facts.hermitian(self.precision.unit_roundoff)
+        return None if self.facts is None else self.facts.hermitian(precision_facts(self.data_dtype).unit_roundoff)
+
+    def not_finite(self, blame: str) -> Breakdown:
+        """NaN or infinity was met: an emulated range was left, or else ``blame`` says whose fault it is."""
+        if self.emulated is None:
+            return Breakdown(blame)
+        largest = self.emulated.format.largest
+        advice = " It was asked not to be scaled; leave scale at auto." if not self.scaled else ""
+        return Breakdown(
+            f"An iterate left the range of {self.precision_name}, whose largest number is {largest:.6g}.{advice} bf16, "
+            "tf32 and fp32 have the range of float32.",
+            Status.OVERFLOW,
+        )
+
+    @property
+    def scaling(self) -> str:
+        """How the system was fitted into a narrow range, in words; empty for a wide one."""
+        if self.emulated is None or not self.emulated.narrow or not self.scaled:
+            return ""
+        return (
+            f"To fit the range of {self.precision_name}, b was multiplied by 2^{-self.rhs_exponent} and A by "
+            f"2^{-self.matrix_exponent}, which changes no digit."
+        )
+
+    def rounding_floor(self, x: Any) -> float:
+        """u (||A|| ||x|| + ||b||): what rounding x alone leaves as a residual."""
+        return self.unit_roundoff * self.data_norm(x)
+
+    def data_norm(self, x: Any) -> float:
+        """||A|| ||x|| + ||b||, which backward errors are relative to; ||A|| from below, nothing where it is unknown."""
+        matrix = self.facts.row_norm if self.facts is not None else 0.0
+        return matrix * self.backend.exact.norm(x) + self.rhs_norm
 
     def initial(self) -> tuple[Any, Any, float]:
         """The first guess, its residual and the norm of that; new vectors."""
         if self.guess is None:
-            return self.backend.zeros(self.n, self.dtype), self.backend.copy(self.rhs), self.rhs_norm
-        x = self.backend.copy(self.guess, self.dtype)
-        x = self.backend.ldexp(x, self.matrix_exponent - self.rhs_exponent)
+            norm = self.backend.norm(self.rhs) if self.two_precisions else self.rhs_norm
+            return self.backend.zeros(self.n, self.dtype), self.backend.copy(self.rhs), norm
+        exact = self.backend.exact
+        x = exact.ldexp(exact.copy(self.guess, self.true_dtype), self.matrix_exponent - self.rhs_exponent)
+        x = self.backend.copy(x, self.dtype) if self.two_precisions else x
         r, norm = self.certify(x, self.vector())
-        if not norm <= self.rhs_norm / self.precision.unit_roundoff:
+        if not norm <= self.rhs_norm / self.unit_roundoff:
             self.guess = None  # rounding A x0 alone leaves more than b: zero is the better guess
             return self.initial()
         return x, r, norm
@@ -169,10 +244,20 @@ class LinearSystem:
         self.matvecs += 1
         return self.backend.residual(self.operator, x, self.rhs, out)
 
-    def certify(self, x: Any, out: Any) -> tuple[Any, float]:
-        """b - A x, accumulated in more than working precision where the backend can, and its norm."""
+    def residual_norm(self, x: Any, out: Any) -> tuple[Any, float]:
+        """``residual`` and its norm."""
         self.matvecs += 1
-        return self.backend.certify(self.operator, x, self.rhs, out)
+        return self.backend.residual_norm(self.operator, x, self.rhs, out)
+
+    def certify(self, x: Any, out: Any) -> tuple[Any, float]:
+        """b - A x of the truth, accumulated in more than its precision where the backend can, and its norm."""
+        self.matvecs += 1
+        if not self.two_precisions:
+            return self.backend.certify(self.truth, x, self.true_rhs, out)
+        exact = self.backend.exact
+        residual = exact.zeros(self.n, self.true_dtype)
+        residual, norm = exact.certify(self.truth, exact.copy(x, self.true_dtype), self.true_rhs, residual)
+        return self.backend.assign(self.backend.copy(residual, self.dtype), out), norm
 
     def precondition(self, r: Any, out: Any) -> Any:
         """M r, or r itself without a preconditioner.
@@ -190,7 +275,7 @@ class LinearSystem:
             if not math.isfinite(largest):
                 raise Breakdown("M returned NaN or infinity for a finite residual; check the preconditioner.")
             exponent = _exponent(largest)
-            if abs(exponent) <= self.precision.comfortable_exponent:
+            if abs(exponent) <= self.comfortable_exponent:
                 exponent = 0
             self.preconditioner_exponent = exponent
             if not exponent:
@@ -220,15 +305,38 @@ class LinearSystem:
 
     # Back to the caller's units.
 
-    def unscaled(self, x: Any, copy: bool = True) -> Any:
+    def unscaled(self, x: Any, fresh: bool = True) -> Any:
         """x in the caller's units and shape."""
-        x = self.backend.ldexp(self.backend.copy(x) if copy else x, self.rhs_exponent - self.matrix_exponent)
+        exact = self.backend.exact
+        x = exact.copy(x, self.true_dtype) if fresh or self.two_precisions else x
+        x = exact.ldexp(x, self.rhs_exponent - self.matrix_exponent)
         return self.backend.reshape(x, (-1, 1)) if self.column else x
 
     def rescaled(self, x: Any) -> Any:
         """The inverse of ``unscaled``."""
-        x = self.backend.copy(self.backend.reshape(x, (-1,)))
-        return self.backend.ldexp(x, self.matrix_exponent - self.rhs_exponent)
+        exact = self.backend.exact
+        return exact.ldexp(exact.copy(exact.reshape(x, (-1,))), self.matrix_exponent - self.rhs_exponent)
+
+    def _set_precision(self, data_dtype: np.dtype, asked: Any) -> None:
+        """The types of iterates and truth, the unit roundoff, and the range that is worked in."""
+        given = as_precision(asked)
+        self.emulated = None if given is None or given.native else given
+        self.data_dtype = self.dtype = self.true_dtype = data_dtype
+        if given is not None:
+            self.dtype = given.carrier
+            if data_dtype.kind == "c":
+                self.dtype = np.dtype(np.complex64 if self.dtype == np.float32 else np.complex128)
+            self.true_dtype = np.result_type(data_dtype, self.dtype)
+        self.two_precisions = self.emulated is not None or self.true_dtype != self.dtype
+        self.scaled = given is None or given.scale == "auto"
+        self.precision = precision_facts(self.dtype)
+        self.precision_name, self.unit_roundoff = self.precision.name, self.precision.unit_roundoff
+        self.comfortable_exponent, self.rhs_level = self.precision.comfortable_exponent, 0
+        if self.emulated is not None:
+            p = self.emulated
+            self.backend = Rounded(self.backend, p)
+            self.precision_name, self.unit_roundoff = str(p.format), p.unit_roundoff
+            self.comfortable_exponent, self.rhs_level = p.comfortable_exponent, p.rhs_level
 
     def _vector(self, b: Any, name: str, n: int) -> Any:
         vector = self.backend.vector(b, name)

@@ -156,12 +156,12 @@ class ArrayAPIBackend(Backend):
         product = A.matvec(x)
         return product if product.dtype == x.dtype else array_namespace(x).astype(product, x.dtype)
 
-    def add_at(self, x: Any, rows: Any, change: Any) -> Any:
+    def put(self, x: Any, rows: Any, values: Any) -> Any:
         # The standard has no scatter. A comparison with every row costs as much as a product with these rows of A.
         xp = array_namespace(x)
         here = rows[:, None] == xp.arange(x.shape[0], dtype=rows.dtype, device=device_of(x))[None, :]
-        moved = xp.where(here, change[:, None], xp.zeros_like(change)[:, None])
-        return x + xp.sum(moved, axis=0)
+        moved = xp.where(here, values[:, None], xp.zeros_like(values)[:, None])
+        return xp.where(xp.any(here, axis=0), xp.sum(moved, axis=0), x)
 
     def stage_arrays(self, rows: Any, block: Any, inverse_diagonal: Any) -> tuple[Any, Any, Any]:
         # The standard knows no sparse matrix: the block is full, and all blocks together are as large as A.
@@ -254,8 +254,8 @@ class ArrayDense(Operator):
             matrix = matrix * power
         return ArrayDense(matrix)
 
-    def negated(self) -> ArrayDense:
-        return ArrayDense(-self.matrix)
+    def mapped(self, function: Callable[[Any], Any]) -> ArrayDense:
+        return ArrayDense(function(self.matrix))
 
     def astype(self, dtype: np.dtype) -> ArrayDense:
         return self if dtype == self.dtype else ArrayDense(self.xp.astype(self.matrix, getattr(self.xp, dtype.name)))

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .kernels.cg import cg_loop
+from .kernels.cg import BROKE, REPLACE, cg_loop
 from .kernels.momentum import momentum_loop
 from .kernels.sweeps import natural_sweeps, staged_sweep
-from .kernels.vectors import residual
 from .protocol import Loop
 
 __all__ = ["BUILDERS"]
@@ -28,7 +27,7 @@ def _diagonal(system: Any) -> Any:
     return system.preconditioner.inverse_diagonal
 
 
-def _cg(backend: Any, arrays: Any, method: Any, system: Any, state: Any) -> Loop | None:
+def _cg(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loop | None:
     diagonal = _diagonal(system)
     if method.flexible or diagonal is None:
         return None
@@ -36,51 +35,64 @@ def _cg(backend: Any, arrays: Any, method: Any, system: Any, state: Any) -> Loop
 
     def loop(steps: int, target: float) -> tuple[Any, int, bool]:
         norms, alphas, betas = np.empty((3, steps))
-        taken, state.rho, _, broke = kernel(
-            arrays, diagonal, state.x, state.r, state.p, state.work, state.rho, target, norms, alphas, betas
+        taken, state.rho, _, why = kernel(
+            arrays,
+            diagonal,
+            state.x,
+            state.r,
+            state.p,
+            state.work,
+            state.rho,
+            target,
+            state.gap.numbers,
+            how,
+            norms,
+            alphas,
+            betas,
         )
+        state.replace = why == REPLACE
         state.alphas.extend(alphas[:taken].tolist())
         state.betas.extend(betas[:taken].tolist())
         seen = norms[:taken].tolist()
         if seen:
             state.residual_norm = seen[-1]
-        return seen, taken, broke
+        return seen, taken, why == BROKE
 
     return loop
 
 
-def _momentum(backend: Any, arrays: Any, method: Any, system: Any, state: Any) -> Loop | None:
+def _momentum(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loop | None:
     diagonal = state.inverse_diagonal if state.inverse_diagonal is not None else _diagonal(system)
     if diagonal is None:
         return None
     kernel = momentum_loop.for_size(system.n)
-    measure = residual.for_size(system.n)
 
     def loop(steps: int, target: float) -> tuple[Any, int, bool]:
         betas, gammas = np.array([method.coefficients(state) for _ in range(steps)]).T
-        kernel(arrays, diagonal, state.x, state.previous, system.rhs, betas, gammas)
+        kernel(arrays, diagonal, state.x, state.previous, system.rhs, how, betas, gammas)
         if steps % 2:
             state.x, state.previous = state.previous, state.x
         state.residual_norm = None
-        system.matvecs += 1
-        return [measure(arrays, state.x, system.rhs, state.work)], steps, False
+        state.work, norm = system.residual_norm(state.x, state.work)
+        return [norm], steps, False
 
     return loop
 
 
-def _sweeps(backend: Any, arrays: Any, method: Any, system: Any, state: Any) -> Loop | None:
+def _sweeps(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loop | None:
     from ..sor import SWEEPS
 
     ordering = state.ordering
     reverses = SWEEPS[method.sweep]
-    measure = residual.for_size(system.n)
     inverse = ordering.inverse_diagonal
     factor = float(state.omega)
 
     if ordering.order == "natural":
 
         def sweeps(steps: int) -> None:
-            natural_sweeps(arrays, inverse, state.x, system.rhs, factor, False in reverses, True in reverses, steps)
+            natural_sweeps(
+                arrays, inverse, state.x, system.rhs, factor, how, False in reverses, True in reverses, steps
+            )
     else:
         rows, starts = ordering.rows
         staged: Callable[..., None] = staged_sweep.for_size(system.n)
@@ -88,13 +100,14 @@ def _sweeps(backend: Any, arrays: Any, method: Any, system: Any, state: Any) -> 
         def sweeps(steps: int) -> None:
             for _ in range(steps):
                 for reverse in reverses:
-                    staged(arrays, inverse, rows, starts, state.x, system.rhs, factor, reverse)
+                    staged(arrays, inverse, rows, starts, state.x, system.rhs, factor, how, reverse)
 
     def loop(steps: int, target: float) -> tuple[Any, int, bool]:
         sweeps(steps)
         state.residual_norm = None
-        system.matvecs += 1 + (len(reverses) - method.traffic.matvecs) * steps
-        return [measure(arrays, state.x, system.rhs, state.work)], steps, False
+        system.matvecs += (len(reverses) - method.traffic.matvecs) * steps
+        state.work, norm = system.residual_norm(state.x, state.work)
+        return [norm], steps, False
 
     return loop
 

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ...precision.policy import Precision
+from ...precision.recipe import Unrounded, how_to_round
 from ..operators import CSR, Dense, Diagonals, Facts, Operator, as_operator
 from ..operators.ordering import Ordering
 from . import loops
@@ -16,6 +18,7 @@ from .protocol import Loop, powers_of_two
 
 __all__ = ["NumbaBackend"]
 
+UNROUNDED = Unrounded()
 BANDS_FROM = 4096  # rows: below, finding the bands costs more than they save
 BANDS_MOST = 16
 PADDING = 1.25  # stored band entries per nonzero up to which bands are the smaller storage
@@ -64,16 +67,20 @@ class NumbaBackend(NumpyBackend):
         return out
 
     def residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
-        arrays = self.arrays(A)
-        if arrays is None:
+        if self.arrays(A) is None:
             return super().residual(A, x, b, out)
-        vectors.residual.for_size(x.size)(arrays, x, b, out)
-        return out
+        return self.residual_norm(A, x, b, out)[0]
 
     def accurate_residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
         if self.arrays(A) is None:
             return super().accurate_residual(A, x, b, out)
         return self.certify(A, x, b, out)[0]
+
+    def residual_norm(self, A: Operator, x: Any, b: Any, out: Any) -> tuple[Any, float]:
+        arrays = self.arrays(A)
+        if arrays is None:
+            return super().residual_norm(A, x, b, out)
+        return out, vectors.residual.for_size(x.size)(arrays, x, b, out)
 
     def certify(self, A: Operator, x: Any, b: Any, out: Any) -> tuple[Any, float]:
         arrays = self.arrays(A)
@@ -87,8 +94,8 @@ class NumbaBackend(NumpyBackend):
             return super().matvec_dot(A, p, q)
         return q, vectors.matvec_dot.for_size(p.size)(arrays, p, q)
 
-    def descend(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float]:
-        return x, r, vectors.descend.for_size(x.size)(x.real.dtype.type(alpha), p, q, x, r)
+    def descend(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
+        return x, r, *vectors.descend.for_size(x.size)(x.real.dtype.type(alpha), p, q, x, r)
 
     def momentum(self, beta: float, gamma: float, x: Any, previous: Any, z: Any) -> Any:
         number = x.real.dtype.type
@@ -99,10 +106,10 @@ class NumbaBackend(NumpyBackend):
         arrays = self.arrays(ordering.operator)
         inverse = ordering.inverse_diagonal
         if ordering.order == "natural":
-            sweeps.natural_sweeps(arrays, inverse, x, b, float(omega), not reverse, reverse, 1)
+            sweeps.natural_sweeps(arrays, inverse, x, b, float(omega), UNROUNDED, not reverse, reverse, 1)
         else:
             rows, starts = ordering.rows
-            sweeps.staged_sweep.for_size(x.size)(arrays, inverse, rows, starts, x, b, float(omega), reverse)
+            sweeps.staged_sweep.for_size(x.size)(arrays, inverse, rows, starts, x, b, float(omega), UNROUNDED, reverse)
         return x
 
     def facts(self, A: Operator) -> Facts | None:
@@ -126,10 +133,13 @@ class NumbaBackend(NumpyBackend):
                 return Diagonals(bands, offsets, symmetric)
         return A
 
-    def loop(self, method: Any, system: Any, state: Any) -> Loop | None:
+    def loop(self, method: Any, system: Any, state: Any, precision: Precision | None = None) -> Loop | None:
         arrays = self.arrays(system.operator)
         build = loops.BUILDERS.get(method.name)
-        return build(self, arrays, method, system, state) if arrays is not None and build is not None else None
+        if arrays is None or build is None:
+            return None
+        how = UNROUNDED if precision is None else how_to_round(precision.format, system.dtype)
+        return build(arrays, how, method, system, state)
 
     def arrays(self, A: Operator) -> Any:
         """The arrays of A that kernels take, or None; kept on our own operator so that it is done once."""

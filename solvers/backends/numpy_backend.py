@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ...precision import round as round_to
+from ...precision.policy import Precision
 from ..operators import CSR, Dense, Diagonals, Operator, Stencil, as_operator
 from .protocol import Backend
 
@@ -75,9 +77,12 @@ class NumpyBackend(Backend):
         out[...] = A.matvec(x)
         return out
 
-    def add_at(self, x: Any, rows: Any, change: Any) -> Any:
-        x[rows] += change
+    def put(self, x: Any, rows: Any, values: Any) -> Any:
+        x[rows] = values
         return x
+
+    def rounded(self, x: Any, precision: Precision, step: int) -> Any:
+        return round_to(x, precision.format, precision.rounding, out=x, seed=precision.seed, step=step)
 
     def stage_arrays(self, rows: Any, block: Any, inverse_diagonal: Any) -> tuple[Any, Any, Any]:
         return rows, block, inverse_diagonal

@@ -12,7 +12,11 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ...precision import precision_facts
+from ...precision import round as round_to
+from ...precision.policy import Precision
 from ..operators import Facts, Operator
 from ..operators.ordering import Ordering
 
@@ -90,8 +94,8 @@ class Backend(ABC):
         """A x, in place of out."""
 
     @abstractmethod
-    def add_at(self, x: Any, rows: Any, change: Any) -> Any:
-        """x with change added in the given (distinct) rows, in place of x."""
+    def put(self, x: Any, rows: Any, values: Any) -> Any:
+        """x with these values in the given (distinct) rows, in place of x."""
 
     @abstractmethod
     def stage_arrays(self, rows: Any, block: Any, inverse_diagonal: Any) -> tuple[Any, Any, Any]:
@@ -123,6 +127,11 @@ class Backend(ABC):
         """b - A x in working precision, in place of out."""
         return self.axpby(1.0, b, -1.0, self.matvec(A, x, out))
 
+    def residual_norm(self, A: Operator, x: Any, b: Any, out: Any) -> tuple[Any, float]:
+        """``residual`` and its norm."""
+        out = self.residual(A, x, b, out)
+        return out, self.norm(out)
+
     def accurate_residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
         """b - A x, accumulated in twice the working precision where this backend can, rounded into out."""
         return self.residual(A, x, b, out)
@@ -137,11 +146,11 @@ class Backend(ABC):
         q = self.matvec(A, p, q)
         return q, self.dot(p, q).real
 
-    def descend(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float]:
-        """x + alpha p and r - alpha q, in place of x and r, and the norm of the latter."""
+    def descend(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
+        """x + alpha p and r - alpha q, in place of x and r, and the norms of both."""
         x = self.axpy(alpha, p, x)
         r = self.axpy(-alpha, q, r)
-        return x, r, self.norm(r)
+        return x, r, self.norm(x), self.norm(r)
 
     def momentum(self, beta: float, gamma: float, x: Any, previous: Any, z: Any) -> Any:
         """x + beta (x - previous) + gamma z, in place of previous."""
@@ -165,9 +174,29 @@ class Backend(ABC):
         """A in the storage that this backend multiplies fastest; A itself where it has nothing better."""
         return A
 
-    def loop(self, method: Any, system: Any, state: Any) -> Loop | None:
-        """The compiled loop for this method on this kind of operator, or None: then the textbook step is taken."""
+    def loop(self, method: Any, system: Any, state: Any, precision: Precision | None = None) -> Loop | None:
+        """The compiled loop for this method on this kind of operator, or None: then the textbook step is taken.
+
+        With a precision, every vector is rounded to its format when it is written.
+        """
         return None
+
+    # Where numbers are rounded to a format, for ``Rounded``, which overrides the first two.
+
+    @property
+    def exact(self) -> Backend:
+        """This backend without emulation: computing in the carrier."""
+        return self
+
+    def store(self, A: Operator, dtype: Any) -> Operator:
+        """A in this precision, as this backend keeps it."""
+        return A.astype(np.dtype(dtype))
+
+    def rounded(self, x: Any, precision: Precision, step: int) -> Any:
+        """x rounded to a format, in place of x; ``step`` counts the roundings, for the stochastic ones."""
+        host = np.array(self.to_numpy(x))
+        round_to(host, precision.format, precision.rounding, out=host, seed=precision.seed, step=step)
+        return self.from_numpy(host, host.dtype)
 
     def to_numpy(self, x: Any) -> Any:
         """x as a NumPy array on the host."""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sparse
 import torch
 
+from ...precision import round as round_to
 from ...precision import working_dtype
+from ...precision.policy import Precision
 from ..errors import BackendError
 from ..operators import BlackBox, Facts, Operator, check_square
 from ..operators.ordering import Ordering
@@ -177,8 +179,11 @@ class TorchBackend(Backend):
         r = torch.addmv(b, A.matrix, x, alpha=-1)
         return x.add_(torch.linalg.solve_triangular(A.over(omega), r[:, None], upper=reverse)[:, 0])
 
-    def add_at(self, x: Any, rows: Any, change: Any) -> Any:
-        return x.index_add_(0, rows, change)
+    def put(self, x: Any, rows: Any, values: Any) -> Any:
+        return x.index_copy_(0, rows, values)
+
+    def rounded(self, x: Any, precision: Precision, step: int) -> Any:
+        return round_to(x, precision.format, precision.rounding, out=x, seed=precision.seed, step=step)
 
     def stage_arrays(self, rows: Any, block: Any, inverse_diagonal: Any) -> tuple[Any, Any, Any]:
         index = torch.tensor(np.asarray(rows, np.int64), device=self.device)
@@ -230,8 +235,8 @@ class TorchMatrix(Operator):
     def matvec(self, x: Any) -> Any:
         return torch.mv(self.matrix, x)
 
-    def negated(self) -> TorchMatrix:
-        return type(self)(-self.matrix)
+    def rescaled(self, exponent: int) -> Operator:
+        return self.mapped(lambda values: _times_power_of_two(values, exponent))
 
     def rows(self, part: slice, dtype: Any) -> Any:
         """Some rows in another precision."""
@@ -256,8 +261,8 @@ class TorchDense(TorchMatrix):
     def facts(self) -> Facts:
         return dense_facts(self.matrix)
 
-    def rescaled(self, exponent: int) -> TorchDense:
-        return TorchDense(_times_power_of_two(self.matrix, exponent))
+    def mapped(self, function: Callable[[Any], Any]) -> TorchDense:
+        return TorchDense(function(self.matrix))
 
     def astype(self, dtype: np.dtype) -> TorchDense:
         return self if dtype == self.dtype else TorchDense(self.matrix.to(_TORCH[dtype]))
@@ -308,8 +313,8 @@ class TorchCSR(TorchMatrix):
             lambda values: torch.segment_reduce(values, "sum", offsets=starts),
         )
 
-    def rescaled(self, exponent: int) -> TorchCSR:
-        return self._with(_times_power_of_two(self.matrix.values(), exponent))
+    def mapped(self, function: Callable[[Any], Any]) -> TorchCSR:
+        return self._with(function(self.matrix.values()))
 
     def astype(self, dtype: np.dtype) -> TorchCSR:
         return self if dtype == self.dtype else self._with(self.matrix.values().to(_TORCH[dtype]))

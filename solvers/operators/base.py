@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -83,9 +84,13 @@ class Operator(ABC):
     def astype(self, dtype: np.dtype) -> Operator:
         """A in another working precision; itself when that is the one it has."""
 
+    def mapped(self, function: Callable[[Any], Any]) -> Operator:
+        """The operator whose coefficients are ``function`` of the array of A's."""
+        raise InputError(f"A: the entries are needed, but a {self.kind} operator only multiplies; pass a matrix")
+
     def negated(self) -> Operator:
         """-A, in arrays of its own."""
-        raise InputError(f"A: a {self.kind} operator cannot change its sign; pass a matrix")
+        return self.mapped(lambda values: -values)
 
     @property
     def entries(self) -> int:

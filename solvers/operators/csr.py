@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,11 +46,11 @@ class CSR(Operator):
     def diagonal(self) -> Any:
         return self.tocsr().diagonal()
 
-    def rescaled(self, exponent: int) -> CSR:
-        return CSR(self.indptr, self.indices, times_power_of_two(self.data, exponent))
+    def mapped(self, function: Callable[[Any], Any]) -> CSR:
+        return CSR(self.indptr, self.indices, function(self.data))
 
-    def negated(self) -> CSR:
-        return CSR(self.indptr, self.indices, -self.data)
+    def rescaled(self, exponent: int) -> CSR:
+        return self.mapped(lambda values: times_power_of_two(values, exponent))
 
     def astype(self, dtype: np.dtype) -> CSR:
         return self if dtype == self.dtype else CSR(self.indptr, self.indices, self.data.astype(dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -66,11 +67,11 @@ class Dense(Operator):
             ),
         )
 
-    def rescaled(self, exponent: int) -> Dense:
-        return Dense(times_power_of_two(self.matrix, exponent))
+    def mapped(self, function: Callable[[Any], Any]) -> Dense:
+        return Dense(function(self.matrix))
 
-    def negated(self) -> Dense:
-        return Dense(-self.matrix)
+    def rescaled(self, exponent: int) -> Dense:
+        return self.mapped(lambda values: times_power_of_two(values, exponent))
 
     def astype(self, dtype: np.dtype) -> Dense:
         return self if dtype == self.dtype else Dense(self.matrix.astype(dtype))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -149,11 +150,11 @@ class Diagonals(Operator):
             margin=float(np.ldexp((real + diagonal_size - sums).min(), exponent)),
         )
 
-    def rescaled(self, exponent: int) -> Diagonals:
-        return Diagonals(times_power_of_two(self.data, exponent), self.offsets, self.symmetric)
+    def mapped(self, function: Callable[[Any], Any]) -> Diagonals:
+        return Diagonals(function(self.data), self.offsets, self.symmetric)
 
-    def negated(self) -> Diagonals:
-        return Diagonals(-self.data, self.offsets, self.symmetric)
+    def rescaled(self, exponent: int) -> Diagonals:
+        return self.mapped(lambda values: times_power_of_two(values, exponent))
 
     def astype(self, dtype: np.dtype) -> Operator:
         if dtype == self.dtype:

@@ -32,7 +32,7 @@ class Stage:
     def relax(self, x: Any, b: Any, omega: float) -> Any:
         """x_i + omega (b - A x)_i / a_ii in these rows."""
         change = omega * self.inverse_diagonal * (b[self.rows] - self.block @ x)
-        return self.backend.add_at(x, self.rows, change)
+        return self.backend.put(x, self.rows, x[self.rows] + change)
 
 
 class Ordering:

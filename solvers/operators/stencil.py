@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from numbers import Integral
 from typing import Any
 
@@ -138,8 +139,8 @@ class Stencil(Operator):
     def rescaled(self, exponent: int) -> Stencil:
         return self._with(np.ldexp(1.0, exponent) * self.coefficients, self.dtype)
 
-    def negated(self) -> Stencil:
-        return self._with(-self.coefficients, self.dtype)
+    def mapped(self, function: Callable[[Any], Any]) -> Stencil:
+        return self._with(function(self.coefficients), self.dtype)
 
     def astype(self, dtype: np.dtype) -> Stencil:
         return self if dtype == self.dtype else self._with(self.coefficients, dtype)

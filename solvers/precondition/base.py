@@ -74,7 +74,7 @@ class GivenPreconditioner(Preconditioner):
     def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
         if self.dtype.kind == "c" and dtype.kind != "c":
             raise InputError(f"M: found {self.dtype} for a {dtype} system; pass A or b as complex to solve in complex")
-        return _Product(backend, self.operator.astype(dtype))
+        return _Product(backend, backend.store(self.operator, dtype))
 
 
 class _Product(BoundPreconditioner):

@@ -20,11 +20,11 @@ class JacobiPreconditioner(Preconditioner):
         self.operator, self.shape, self.dtype = A, A.shape, A.dtype
 
     def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
-        diagonal = self.operator.astype(dtype).diagonal()
+        diagonal = backend.store(self.operator, dtype).diagonal()
         zero = np.flatnonzero(backend.to_numpy(diagonal) == 0)
         if zero.size:
             raise SingularError(f"A: the diagonal entry of row {zero[0]} is zero, and has no inverse")
-        return _Diagonal(backend, 1 / diagonal)
+        return _Diagonal(backend, backend.copy(1 / diagonal, dtype))
 
 
 class _Diagonal(BoundPreconditioner):

@@ -23,7 +23,7 @@ class PolynomialPreconditioner(Preconditioner):
         self.shape, self.dtype = A.shape, A.dtype
 
     def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
-        operator = self.operator.astype(dtype)
+        operator = backend.store(self.operator, dtype)
         return _Steps(backend, backend.prepare(operator, backend.facts(operator)), self.coefficients)
 
 

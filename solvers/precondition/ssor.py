@@ -22,7 +22,7 @@ class SSORPreconditioner(Preconditioner):
         self.shape, self.dtype = A.shape, A.dtype
 
     def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
-        return _Sweeps(backend, Ordering(self.operator.astype(dtype), self.order), self.omega)
+        return _Sweeps(backend, Ordering(backend.store(self.operator, dtype), self.order), self.omega)
 
 
 class _Sweeps(BoundPreconditioner):

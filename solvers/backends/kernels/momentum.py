@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
+from ....precision.rounding_kernels import rounded
 from .compiling import Variants
 from .products import block_product
 
@@ -15,11 +16,11 @@ TASKS = 64  # more than most machines have cores, few enough to spread their cos
 
 
 @Variants
-def momentum_loop(A, inverse_diagonal, x, previous, b, betas, gammas):  # type: ignore[no-untyped-def]
+def momentum_loop(A, inverse_diagonal, x, previous, b, how, betas, gammas):  # type: ignore[no-untyped-def]
     """x_{k+1} = x_k + beta_k (x_k - x_{k-1}) + gamma_k D^{-1} (b - A x_k), for as many k as there are coefficients.
 
     Each iterate overwrites the one before the last: 3 vectors, 4 passes. After an even number of steps the last
-    iterate is in x, after an odd number in previous.
+    iterate is in x, after an odd number in previous. Vectors are rounded as ``how`` says.
     """
     n = x.size
     blocks = (n + BLOCK - 1) // BLOCK
@@ -41,11 +42,12 @@ def momentum_loop(A, inverse_diagonal, x, previous, b, betas, gammas):  # type: 
                 if preconditioned:
                     ds = inverse_diagonal[low:high]
                     for i in range(high - low):
-                        z = ds[i] * (bs[i] - product[i])
-                        before[i] = here[i] + beta * (here[i] - before[i]) + gamma * z
+                        z = rounded(how, ds[i] * rounded(how, bs[i] - product[i]))
+                        before[i] = rounded(how, here[i] + beta * (here[i] - before[i]) + gamma * z)
                 elif beta == 0:
                     for i in range(high - low):
-                        before[i] = here[i] + gamma * (bs[i] - product[i])
+                        before[i] = rounded(how, here[i] + gamma * rounded(how, bs[i] - product[i]))
                 else:
                     for i in range(high - low):
-                        before[i] = here[i] + beta * (here[i] - before[i]) + gamma * (bs[i] - product[i])
+                        z = rounded(how, bs[i] - product[i])
+                        before[i] = rounded(how, here[i] + beta * (here[i] - before[i]) + gamma * z)

@@ -165,9 +165,9 @@ def matvec_dot(A, p, q):  # type: ignore[no-untyped-def]
 
 @Variants
 def descend(alpha, p, q, x, r):  # type: ignore[no-untyped-def]
-    """x <- x + alpha p, r <- r - alpha q; returns the norm of r."""
+    """x <- x + alpha p, r <- r - alpha q; returns the norms of both."""
     blocks = (p.size + BLOCK - 1) // BLOCK
-    partial = np.zeros(blocks)
+    partial = np.zeros((2, blocks))
     for block in prange(blocks):
         low, high = block * BLOCK, (block + 1) * BLOCK
         ps, qs, xs, rs = p[low:high], q[low:high], x[low:high], r[low:high]
@@ -175,8 +175,9 @@ def descend(alpha, p, q, x, r):  # type: ignore[no-untyped-def]
             xs[i] += alpha * ps[i]
         for i in range(ps.size):
             rs[i] -= alpha * qs[i]
-        partial[block] = inner(rs, rs)
-    return np.sqrt(ordered_sum(partial))
+        partial[0, block] = inner(xs, xs)
+        partial[1, block] = inner(rs, rs)
+    return np.sqrt(ordered_sum(partial[0])), np.sqrt(ordered_sum(partial[1]))
 
 
 @Variants

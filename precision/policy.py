@@ -1,0 +1,157 @@
+"""Which results of a solve are rounded, to what, and how: the emulation of arithmetic in a low precision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .formats import BlockFormat, FixedPoint, Format, format_named
+from .recipe import ROUNDINGS
+from .working import precision_facts
+
+__all__ = ["POLICIES", "Precision", "as_precision"]
+
+# name: what is rounded.
+POLICIES: dict[str, str] = {
+    "storage": "the matrix, and every vector when it is written; arithmetic in the carrier",
+    "op": "every single addition and multiplication, sums one term after the other, inner products included",
+    "matvec": "the matrix and the vector of each product, and its result once; sums and vector updates in the carrier",
+    "tensor-core": "the matrix and the vector of each product, which a tensor core then multiplies bit for bit",
+}
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Arithmetic in a format, carried in float32 or float64.
+
+    Parameters
+    ----------
+    format : str or Format
+        Of matrix and vectors: a name in ``resolvent.precision.formats.FORMATS``, or a format of your own.
+    policy : {"storage", "op", "matvec", "tensor-core"}
+        What is rounded. ``storage``: the matrix, and every vector when it is written, with arithmetic in the carrier.
+        ``op``: every single operation, sums one term after the other. ``matvec``: matrix and vector of each product,
+        exact products and sums in the carrier, one rounding of the result; vector updates in the carrier.
+        ``tensor-core``: the same with the block FMA of a GPU, whose results are float32.
+    scalars : str or Format, optional
+        Of inner products, norms and step lengths. By default they are kept in double precision, for ``op`` in
+        ``format``.
+    rounding : str
+        One of the roundings of ``resolvent.precision.round``.
+    seed : int
+        Of stochastic rounding.
+    scale : {"auto", "none"}
+        Whether right-hand side and matrix are multiplied by powers of two, which change no digit, to fit the range of
+        the format.
+    device : str
+        For ``tensor-core``: a name that ``resolvent.precision.tensor_core_matmul`` knows.
+
+    Raises
+    ------
+    ValueError
+        For an unknown format, policy or rounding, and where no carrier is wide enough.
+
+    Examples
+    --------
+    >>> import numpy as np, resolvent as rv
+    >>> bf16 = rv.precision.Precision("bf16", policy="op")
+    >>> A = np.array([[4.0, 1.0], [1.0, 3.0]])
+    >>> rv.cg(A, np.array([1.0, 2.0]), rtol=1e-2, precision=bf16).precision
+    'bf16'
+    """
+
+    format: Any
+    policy: str = "storage"
+    scalars: Any = None
+    rounding: str = "nearest-even"
+    seed: int = 0
+    scale: str = "auto"
+    device: str = "H100"
+
+    def __post_init__(self) -> None:
+        found = format_named(self.format)
+        object.__setattr__(self, "format", found)
+        for name, choices in (("policy", POLICIES), ("rounding", ROUNDINGS), ("scale", ("auto", "none"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: found {getattr(self, name)!r}; wanted one of {', '.join(choices)}")
+        if self.scalars is not None:
+            object.__setattr__(self, "scalars", format_named(self.scalars))
+        elif self.policy == "op":
+            object.__setattr__(self, "scalars", found)
+        if self.policy == "op" and self.rounding == "stochastic":
+            raise ValueError(
+                "rounding: stochastic is offered where whole vectors are rounded; wanted another one for the policy op"
+            )
+        if self.policy in ("op", "tensor-core") and not isinstance(found, Format):
+            raise ValueError(f"policy: {self.policy} needs a floating-point format; {found.name} is none")
+        if not self.native and self.carrier == np.float64 and found.significand_bits == 53:
+            raise ValueError(
+                "format: fp64 has no wider carrier to round from; only nearest-even in float64 itself is offered"
+            )
+
+    @property
+    def native(self) -> bool:
+        """Whether the format is one that the machine computes in, so that there is nothing to emulate."""
+        same = self.scalars is None or self.scalars == self.format
+        plain = self.policy in ("storage", "op") and self.rounding == "nearest-even" and same
+        return plain and self.format.name in ("fp32", "fp64")
+
+    @property
+    def carrier(self) -> np.dtype:
+        """The type that holds the numbers: of the format itself where it is native, else one that makes room."""
+        if self.native:
+            return np.dtype(np.float32 if self.format.name == "fp32" else np.float64)
+        return np.dtype(self.format.carrier)
+
+    @property
+    def unit_roundoff(self) -> float:
+        """u of the format, twice that for roundings that are not to nearest."""
+        u = float(self.format.unit_roundoff)
+        return u if self.rounding.startswith("nearest") else 2 * u
+
+    @property
+    def comfortable_exponent(self) -> int:
+        """Matrices whose largest entry lies within 2**±this are not rescaled."""
+        if self.native:
+            return precision_facts(self.carrier).comfortable_exponent
+        return (_elements(self.format).max_exponent + 1) // 4
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the range of the format is so small that iterates can leave it."""
+        return _elements(self.format).max_exponent < 64
+
+    @property
+    def rhs_level(self) -> int:
+        """The exponent that the largest entry of the right-hand side is brought to.
+
+        In a narrow format as low as leaves the residual, at the best accuracy there is, a normal number: the solution
+        may be much larger than the right-hand side.
+        """
+        if not self.narrow:
+            return 0
+        elements = _elements(self.format)
+        return min(0, max(elements.min_exponent + elements.significand_bits, -(elements.max_exponent // 2)))
+
+
+def _elements(given: Any) -> Any:
+    """The format of the single numbers."""
+    return given.element if isinstance(given, BlockFormat) else given
+
+
+def as_precision(value: Any) -> Precision | None:
+    """A ``Precision`` from one, a format or its name; None for None.
+
+    Examples
+    --------
+    >>> from resolvent.precision.policy import as_precision
+    >>> as_precision("bf16").unit_roundoff == 2.0**-8
+    True
+    """
+    if value is None or isinstance(value, Precision):
+        return value
+    if isinstance(value, (str, Format, FixedPoint, BlockFormat)):
+        return Precision(value)
+    raise TypeError(f"precision: found {type(value).__name__}; wanted the name of a format, a Format or a Precision")

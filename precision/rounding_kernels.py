@@ -1,0 +1,263 @@
+"""Rounding compiled by Numba: of one number, for use inside other compiled loops, and of arrays.
+
+``rounded(how, value)`` is inlined into the loop that calls it, which is vectorised as if the operations stood there; for
+``Unrounded`` nothing is left of it. They are operations on bits, so that the caller's ``fastmath`` cannot change them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import intrinsic, overload
+
+from .counter import Stream, philox
+from .formats import FixedPoint, Format
+from .recipe import (
+    HowToRound,
+    RoundFormat,
+    RoundInMode,
+    RoundSignificand,
+    RoundWrapped,
+    Unrounded,
+    carrier_of,
+    how_to_round,
+    recipe,
+)
+from .rounding_numpy import carried, cast, checked_out, delivered, finished, flat, is_complex, parts, whole, xp
+
+__all__ = [
+    "RoundFormat",
+    "RoundInMode",
+    "RoundSignificand",
+    "RoundWrapped",
+    "Unrounded",
+    "carried",
+    "cast",
+    "checked_out",
+    "finished",
+    "how_to_round",
+    "is_complex",
+    "parts",
+    "round_array",
+    "round_stochastically",
+    "round_values",
+    "rounded",
+    "rounded_in_mode",
+    "whole",
+    "xp",
+]
+
+_OPTIONS = {"forceinline": True, "error_model": "numpy"}
+
+
+@intrinsic
+def _bits(context: Any, value: Any) -> Any:
+    """The bits of a float as an unsigned integer."""
+    return _reinterpreted({types.float32: types.uint32, types.float64: types.uint64}[value](value))
+
+
+@intrinsic
+def _float(context: Any, bits: Any) -> Any:
+    """The float that has these bits."""
+    return _reinterpreted({types.uint32: types.float32, types.uint64: types.float64}[bits](bits))
+
+
+def _reinterpreted(signature: Any) -> Any:
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], context.get_value_type(signature.return_type))
+
+    return signature, code
+
+
+# Numba's own shifts widen 32-bit integers to 64, which would halve the speed of vectors.
+@intrinsic
+def _left(context: Any, value: Any, count: Any) -> Any:
+    """Value << count, both of one unsigned type."""
+    return value(value, value), lambda context, builder, signature, arguments: builder.shl(*arguments)
+
+
+@intrinsic
+def _right(context: Any, value: Any, count: Any) -> Any:
+    """Value >> count, both of one unsigned type."""
+    return value(value, value), lambda context, builder, signature, arguments: builder.lshr(*arguments)
+
+
+def rounded(how: HowToRound, value: Any) -> Any:
+    """A real or complex number, rounded; for compiled code only.
+
+    Parameters
+    ----------
+    how : Unrounded, RoundSignificand, RoundFormat, RoundInMode or RoundWrapped
+        From ``how_to_round`` for the type of the value.
+    value : float32, float64, complex64 or complex128
+
+    Returns
+    -------
+    The same type
+
+    Notes
+    -----
+    In vectorised loops on one core: 0.1 ns for bf16 in float32, 0.3 ns for a narrow format in float32, 0.7 ns in float64.
+
+    Examples
+    --------
+    >>> import numba
+    >>> from resolvent.precision.rounding_kernels import how_to_round, rounded
+    >>> @numba.njit
+    ... def tenth(how):
+    ...     return rounded(how, 0.1)
+    >>> tenth(how_to_round("bf16", "float64"))
+    0.10009765625
+    """
+    raise TypeError("rounded is for compiled code; resolvent.precision.round is for Python")
+
+
+@overload(rounded, jit_options=_OPTIONS)
+def _rounded(how, value):  # type: ignore[no-untyped-def]
+    kind = getattr(how, "instance_class", None)
+    if kind is Unrounded:
+        return lambda how, value: value
+    if isinstance(value, types.Complex):
+        return lambda how, value: complex(rounded(how, value.real), rounded(how, value.imag))
+    if kind is RoundInMode:
+        return lambda how, value: rounded_in_mode(how, value, 0)
+    if kind is RoundWrapped:
+        return _wrapped
+    return _nearest(kind, value)
+
+
+def _nearest(kind: type, value: Any) -> Callable[..., Any]:
+    carrier = carrier_of(value.name)
+    U = np.uint32 if carrier.width == 32 else np.uint64
+    f, infinity, quiet, positive = U(carrier.fraction_bits), U(carrier.infinity), U(carrier.quiet), U(carrier.sign - 1)
+    sign_bit, zero, one, furthest = U(carrier.sign), U(0), U(1), U(carrier.fraction_bits + 2)
+
+    def significand(how, value):  # type: ignore[no-untyped-def]
+        bits = _bits(value)
+        s = U(how.discarded)
+        below = U(_left(one, s) - one)
+        result = U(U(bits + U(_right(bits, s) & one)) + _right(below, one))
+        if U(bits & positive) > infinity:
+            result = U(bits | quiet)
+        return _float(U(result & U(~below)))
+
+    def format(how, value):  # type: ignore[no-untyped-def]
+        bits = _bits(value)
+        magnitude = U(bits & positive)
+        field = max(_right(magnitude, f), one)
+        base = _left(U(field - one), f)
+        s = min(U(U(how.discarded) + U(max(field, U(how.normal)) - field)), furthest)
+        below = U(_left(one, s) - one)
+        kept = U(magnitude - base)
+        result = U(U(U(kept + _right(below, one)) + U(_right(kept, s) & one)) & U(~below))
+        if result != zero:
+            result = U(result + base)
+        if result < U(how.flushed):
+            result = zero
+        if result > U(how.largest):
+            result = U(how.beyond)
+        if magnitude == infinity:
+            result = U(how.infinite)
+        if magnitude > infinity:
+            result = U(U(magnitude | quiet) & U(how.quiet))
+        return _float(U(result | U(bits & sign_bit)))
+
+    return significand if kind is RoundSignificand else format
+
+
+def rounded_in_mode(how: RoundInMode, value: Any, random: int) -> Any:
+    """A real number, rounded in any mode, the stochastic one by these 63 random bits; for compiled code only."""
+    raise TypeError("rounded_in_mode is for compiled code")
+
+
+@overload(rounded_in_mode, jit_options=_OPTIONS)
+def _rounded_in_mode(how, value, random):  # type: ignore[no-untyped-def]
+    carrier = carrier_of(value.name)
+    narrow = np.uint32 if carrier.width == 32 else np.uint64
+    U = np.uint64
+    f, infinity, quiet, sign_bit = U(carrier.fraction_bits), U(carrier.infinity), U(carrier.quiet), U(carrier.sign)
+    zero, one, most, all_ones = U(0), U(1), U(63), U((1 << 63) - 1)
+    furthest = U(carrier.fraction_bits + 2)
+
+    def in_mode(how, value, random):  # type: ignore[no-untyped-def]
+        bits = U(_bits(value))
+        sign = bits & sign_bit
+        side = how.negative if sign else how.positive
+        magnitude = bits ^ sign
+        field = max(magnitude >> f, one)
+        base = (field - one) << f
+        significand = magnitude - base
+        s = U(how.discarded) + max(field, U(how.normal)) - field
+        if how.stochastic:
+            significand = significand >> min(max(s, most) - most, most)
+            s = min(s, most)
+        else:
+            s = min(s, furthest)
+        below = all_ones >> (most - s)
+        lost = significand & below
+        kept = significand >> s
+        half = (below >> one) + (kept & one & U(how.even)) + (one & ~U(how.even))
+        more = (half & U(how.nearest)) | U(side.away) | ((U(random) >> (most - s)) & U(how.stochastic))
+        kept = (kept + U(lost + (more & below) > below)) | (U(lost != zero) & U(how.odd))
+        result = base + (kept << s)
+        if s >= furthest:
+            result = U(how.smallest)
+        if kept == zero:
+            result = zero
+        if result < U(how.flushed):
+            result = U(side.away) & U(how.flushed) & (zero - U(magnitude != zero))
+        if result > U(side.largest):
+            result = U(side.beyond)
+        if magnitude == infinity:
+            result = U(side.infinite)
+        if magnitude > infinity:
+            result = (magnitude | quiet) & U(how.quiet)
+        return _float(narrow(result | sign))
+
+    return in_mode
+
+
+def _wrapped(how, value):  # type: ignore[no-untyped-def]
+    modulus = type(value)(how.modulus)
+    half = modulus / 2
+    result = rounded_in_mode(how.rounding, np.fmod(value, modulus), 0)
+    if result >= half:
+        result -= modulus
+    elif result < -half:
+        result += modulus
+    return result
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def round_values(how, x, out):  # type: ignore[no-untyped-def]
+    """Round real numbers, contiguous and in one dimension, without random bits."""
+    for i in range(x.size):
+        out[i] = rounded(how, x[i])
+
+
+_philox = numba.njit(forceinline=True)(philox)
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def round_stochastically(how, x, out, key):  # type: ignore[no-untyped-def]
+    """Round real numbers, contiguous and in one dimension, each by its position's random bits."""
+    for i in range(x.size):
+        first, second, _, _ = _philox(i & 0xFFFFFFFF, i >> 32, key[2], key[3], key[0], key[1])
+        out[i] = rounded_in_mode(how, x[i], (first << 31) | (second >> 1))
+
+
+def round_array(x: Any, format: Format | FixedPoint, rounding: str, out: Any, key: Stream) -> Any:
+    """Round a carried NumPy array; numbers do not wrap around yet."""
+    source, target, result = flat(x, out)
+    carrier = carrier_of(source.dtype)
+    if rounding == "stochastic":
+        round_stochastically(recipe(format, carrier, rounding), source, target, key)
+    else:
+        how = how_to_round(format, source.dtype, rounding)
+        # NaN is quietened also where nothing else is to be done.
+        round_values(recipe(format, carrier, rounding) if isinstance(how, Unrounded) else how, source, target)
+    return delivered(result, out)

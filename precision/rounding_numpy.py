@@ -1,0 +1,168 @@
+"""Rounding of NumPy arrays in plain NumPy: the reference that every other implementation is held to, bit by bit."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from .counter import Stream, random_bits
+from .formats import FixedPoint, Format
+from .patterns import round_patterns
+from .recipe import Carrier, RoundInMode, RoundSignificand, carrier_of, how_to_round, recipe
+
+__all__ = [
+    "carried",
+    "cast",
+    "checked_out",
+    "delivered",
+    "finished",
+    "flat",
+    "is_complex",
+    "parts",
+    "round_array",
+    "whole",
+    "xp",
+]
+
+xp = np
+is_complex = np.iscomplexobj
+# Elements to a block: a dozen temporaries fit the second-level cache, two arrays the third and its calls cost nothing.
+PATTERNS = 1 << 13
+SIGNIFICANDS = 1 << 19
+
+
+def carried(x: Any) -> Any:
+    """x as an array of float32, float64, complex64 or complex128 that holds the same numbers."""
+    array = np.asarray(x)
+    dtype = array.dtype
+    if dtype.char in "fdFD":
+        return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
+    if dtype.kind in "iu":
+        if dtype.itemsize == 8 and not _exact_in_float64(array):
+            raise ValueError("x: found integers beyond 2**53 that float64 does not hold; convert x to floats first")
+        return array.astype(np.float64)
+    if dtype.itemsize <= 2 and dtype.kind in "fV" and np.can_cast(dtype, np.float32):
+        return array.astype(np.float32)
+    found = type(x).__name__ if dtype.kind == "O" else f"{dtype} values"
+    raise TypeError(f"x: found {found}; wanted floats, complex numbers or integers of at most 64 bits")
+
+
+def _exact_in_float64(array: Any) -> bool:
+    wide = array[np.abs(array.astype(np.float64)) > 2.0**53]
+    # Of 64 bits at most 53 lie between the highest and the lowest that is set.
+    magnitude = np.where(wide < 0, -wide, wide).astype(np.uint64)
+    lowest = magnitude & (~magnitude + np.uint64(1))
+    return bool((magnitude // np.maximum(lowest, 1) < 2**53).all())
+
+
+def checked_out(out: Any, array: Any) -> None:
+    """Refuse an ``out`` that cannot take the result."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out: found {type(out).__name__}; wanted a NumPy array")
+    if out.shape != array.shape or out.dtype != array.dtype:
+        raise ValueError(
+            f"out: found shape {out.shape} of {out.dtype}; wanted shape {array.shape} of {array.dtype}, as x is carried"
+        )
+    if not out.flags.writeable:
+        raise ValueError("out: found a read-only array; wanted one that can be written to")
+
+
+def finished(x: Any, result: Any) -> Any:
+    """The result as a scalar where x was one."""
+    return result[()] if result.ndim == 0 and not isinstance(x, np.ndarray) else result
+
+
+def cast(array: Any, dtype: Any) -> Any:
+    """The array, of that dtype."""
+    return array.astype(dtype, copy=False)
+
+
+def parts(array: Any) -> Any:
+    """Real and imaginary parts along a last axis of two."""
+    array = np.ascontiguousarray(array).reshape(array.shape)
+    return array[..., np.newaxis].view(array.real.dtype)
+
+
+def whole(array: Any) -> Any:
+    """The inverse of ``parts``."""
+    return array.view(np.result_type(array.dtype, np.complex64))[..., 0]
+
+
+def flat(x: Any, out: Any) -> tuple[Any, Any, Any]:
+    """Contiguous real vectors to read from and to write to, and the array of the result.
+
+    The latter is the same memory as the vector unless ``out`` is not contiguous or lies askew over x; then it is to be
+    copied into ``out``.
+    """
+    real = x.real.dtype
+    source = np.ascontiguousarray(x).reshape(-1).view(real)
+    if out is not None and out.flags.c_contiguous:
+        target = out.reshape(-1).view(real)
+        same = source.__array_interface__["data"] == target.__array_interface__["data"]
+        if same or not np.may_share_memory(source, target):
+            return source, target, out
+    result = np.empty(x.shape, x.dtype)
+    return source, result.reshape(-1).view(real), result
+
+
+def round_array(x: Any, format: Format | FixedPoint, rounding: str, out: Any, key: Stream) -> Any:
+    """Round a carried array; numbers do not wrap around yet."""
+    source, target, result = flat(x, out)
+    carrier = carrier_of(source.dtype)
+    how = how_to_round(format, source.dtype, rounding)
+    if isinstance(how, RoundSignificand):
+        with np.errstate(invalid="ignore"):  # what the look for NaN says of signalling ones
+            _round_significands(source, target, how.discarded, carrier)
+    else:
+        _round_patterns(source, target, recipe(format, carrier, rounding), carrier, key)
+    return delivered(result, out)
+
+
+def delivered(result: Any, out: Any) -> Any:
+    """The result, in ``out`` if that was given."""
+    if out is None or result is out:
+        return result
+    out[...] = result
+    return out
+
+
+def _round_patterns(source: Any, target: Any, how: RoundInMode, carrier: Carrier, key: Stream) -> None:
+    signed = f"i{carrier.width // 8}"
+    patterns, results = source.view(signed), target.view(signed)
+    for start in range(0, source.size, PATTERNS):
+        bits, random = patterns[start : start + PATTERNS], None
+        if how.stochastic:
+            bits, random = bits.astype(np.int64), random_bits(np.arange(start, start + bits.size), key)
+        results[start : start + PATTERNS] = round_patterns(np, bits, how, carrier, random)
+
+
+def _round_significands(source: Any, target: Any, discarded: int, carrier: Carrier) -> None:
+    """``patterns.round_significands`` in place, in as few passes as NumPy needs."""
+    count, one, less, mask, quiet = _constants(discarded, carrier)
+    patterns, results = source.view(count.dtype), target.view(count.dtype)
+    in_place = source.ctypes.data == target.ctypes.data
+    scratch = np.empty(min(SIGNIFICANDS, source.size) if in_place else 0, count.dtype)
+    for start in range(0, source.size, SIGNIFICANDS):
+        part = slice(start, start + SIGNIFICANDS)
+        numbers, bits, up = source[part], patterns[part], results[part]
+        odd = scratch[: bits.size] if in_place else up
+        nan = None
+        if np.isnan(numbers.max()):  # one pass, and hardly ever true
+            nan = np.flatnonzero(np.isnan(numbers))
+            quietened = bits[nan] | quiet
+        np.right_shift(bits, count, odd)
+        np.bitwise_and(odd, one, odd)
+        np.add(bits, odd, up)
+        np.add(up, less, up)
+        if nan is not None:
+            up[nan] = quietened
+        np.bitwise_and(up, mask, up)
+
+
+@cache
+def _constants(discarded: int, carrier: Carrier) -> tuple[Any, ...]:
+    """s, 1, half less one, the bits that are kept and the quiet bit, as arrays of no dimension: the quickest operands."""
+    numbers = (discarded, 1, (1 << (discarded - 1)) - 1, 2 * carrier.sign - (1 << discarded), carrier.quiet)
+    return tuple(np.array(number, f"u{carrier.width // 8}") for number in numbers)

@@ -27,30 +27,40 @@ class Gap:
 
     Attributes
     ----------
-    numbers : ndarray of shape (5,)
-        The bound; what it was after the last replacement; u || |A| ||; u; the last residual norm. In one array, which
-        the compiled loop brings up to date as ``grow`` does.
+    bound, renewed : float
+        The bound, and what it was after the last replacement.
+    per_solution, unit_roundoff : float
+        u || |A| || and u.
+    norm : float
+        The last residual norm.
     """
 
+    __slots__ = ("bound", "norm", "per_solution", "renewed", "unit_roundoff")
+
     def __init__(self, system: LinearSystem, norm: float) -> None:
-        u = system.unit_roundoff
-        matrix = system.facts.row_sum if system.facts is not None else 0.0
-        self.numbers = np.array([0.0, 0.0, u * matrix, u, norm])
+        self.bound = self.renewed = 0.0
+        self.unit_roundoff = system.unit_roundoff
+        self.per_solution = self.unit_roundoff * (system.facts.row_sum if system.facts is not None else 0.0)
+        self.norm = norm
 
     def grow(self, solution: float, norm: float, step_length: float, target: float) -> bool:
-        """Take note of ||x|| and ||r|| after a step; whether the residual is to be replaced."""
-        bound, renewed, per_solution, u, before = self.numbers.tolist()
-        per_solution = max(per_solution, u / step_length)  # where no norm of A is known: 1 / alpha is below it
-        below = bound <= math.sqrt(u) * before
-        bound += per_solution * solution + u * norm
-        self.numbers[:] = bound, renewed, per_solution, u, norm
-        return below and bound > max(math.sqrt(u) * norm, 10.0 * renewed, 0.1 * target)
+        """Take note of ||x|| and ||r|| after a step; whether the residual is to be replaced.
+
+        The compiled loop does the same.
+        """
+        u = self.unit_roundoff
+        tolerance = math.sqrt(u)
+        below = self.bound <= tolerance * self.norm
+        # Where no norm of A is known: 1 / alpha is below it.
+        self.per_solution = max(self.per_solution, u / step_length)
+        self.bound += self.per_solution * solution + u * norm
+        self.norm = norm
+        return below and self.bound > max(tolerance * norm, 10 * self.renewed, 0.1 * target)
 
     def replaced(self, solution: float, norm: float) -> None:
         """Begin anew: what is left is the rounding of the replacement itself."""
-        _, _, per_solution, u, _ = self.numbers.tolist()
-        bound = per_solution * solution + u * norm
-        self.numbers[:] = bound, bound, per_solution, u, norm
+        self.bound = self.renewed = self.per_solution * solution + self.unit_roundoff * norm
+        self.norm = norm
 
 
 @dataclass
@@ -64,6 +74,7 @@ class CGState(State):
     gap: Any = None
     replacements: int = 0
     slack: float = 0.0
+    largest: float = math.inf
     alphas: list[float] = field(default_factory=list)
     betas: list[float] = field(default_factory=list)
     longest: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
@@ -88,6 +99,8 @@ class CG(Method):
     def start(self, system: LinearSystem) -> CGState:
         x, r, norm = system.initial()
         state = CGState(x=x, work=system.vector(), residual_norm=norm, r=r, gap=Gap(system, norm))
+        if system.preconditioner is None and system.facts is not None:
+            state.largest = 1.01 * system.facts.row_sum
         if system.emulated is not None:
             state.slack = 8 * system.unit_roundoff  # measured: extreme Ritz values leave the spectrum by up to 5 u
         self._begin(system, state)
@@ -150,8 +163,10 @@ class CG(Method):
         state.gap.replaced(backend.norm(state.x), norm)
 
     def describe(self, state: CGState) -> str:
-        times = {0: "", 1: "once"}.get(state.replacements, f"{state.replacements} times")
-        return f"The residual was replaced by the true one {times}." if times else ""
+        if state.replacements == 0:
+            return ""
+        times = "once" if state.replacements == 1 else f"{state.replacements} times"
+        return f"The residual was replaced by the true one {times}."
 
     def _rho(self, system: LinearSystem, state: CGState) -> float:
         if system.preconditioner is None:
@@ -168,7 +183,15 @@ class CG(Method):
 
     def evidence(self, state: CGState) -> SpectralEvidence | None:
         alphas, betas = max(state.longest, (state.alphas, state.betas), key=lambda pair: len(pair[0]))
-        return None if self.flexible else SpectralEvidence(alphas, betas, slack=state.slack)
+        if self.flexible:
+            return None
+        kept = len(alphas)
+        if state.slack:
+            # A diagonal of the Lanczos matrix that no eigenvalue can exceed: beyond, rounding has taken over.
+            diagonal = 1 / np.array(alphas)
+            diagonal[1:] += np.array(betas[:-1]) / np.array(alphas[:-1])
+            kept = int(np.argmax(np.append(~(diagonal <= state.largest), True)))
+        return SpectralEvidence(alphas[:kept], betas[:kept], slack=state.slack)
 
 
 def _no_curvature(system: LinearSystem, state: CGState, curvature: float) -> Breakdown:

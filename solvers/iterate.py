@@ -73,8 +73,10 @@ def iterate(system: LinearSystem, method: Method, options: Options) -> Solution:
             norm = run.state.residual_norm
             run.at.append(0)
             run.norms.append(norm)
+            # Emulated residuals do stand still, where a step is lost to rounding or underflow.
+            window = method.patience if system.emulated is None else min(method.patience, max(100, 2 * system.n))
             floor = system.rounding_floor
-            run.watch = Watch(norm, system.precision.unit_roundoff, lambda: floor(run.state.x), method.patience)
+            run.watch = Watch(norm, system.precision.unit_roundoff, lambda: floor(run.state.x), window)
             if options.progress:
                 tolerance = run.target / system.rhs_norm
                 run.line = LiveLine(method.name, norm / system.rhs_norm, tolerance)
@@ -175,7 +177,7 @@ def _plan(run: _Run, limit: int, wanted: float) -> int:
     if run.options.callback is not None:
         return 1
     size = run.system.operator.entries + 10 * run.system.n
-    most = min(left, MOST_STEPS, max(1, WORK_A_LOOK // size))
+    most = min(left, MOST_STEPS, run.watch.window if run.system.emulated else MOST_STEPS, max(1, WORK_A_LOOK // size))
     if method.check_every == 1:
         return most
     steps = min(method.check_every, left, max(1, run.iterations))

@@ -319,7 +319,7 @@ class LinearSystem:
 
     def _set_precision(self, data_dtype: np.dtype, asked: Any) -> None:
         """The types of iterates and truth, the unit roundoff, and the range that is worked in."""
-        given = as_precision(asked)
+        given = None if asked is None else as_precision(asked)
         self.emulated = None if given is None or given.native else given
         self.data_dtype = self.dtype = self.true_dtype = data_dtype
         if given is not None:

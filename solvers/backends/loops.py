@@ -35,7 +35,8 @@ def _cg(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loop | N
 
     def loop(steps: int, target: float) -> tuple[Any, int, bool]:
         norms, alphas, betas = np.empty((3, steps))
-        taken, state.rho, _, why = kernel(
+        gap = state.gap
+        taken, state.rho, gap.bound, why = kernel(
             arrays,
             diagonal,
             state.x,
@@ -44,7 +45,7 @@ def _cg(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loop | N
             state.work,
             state.rho,
             target,
-            state.gap.numbers,
+            (gap.bound, gap.renewed, gap.per_solution, gap.unit_roundoff, gap.norm),
             how,
             norms,
             alphas,
@@ -55,7 +56,7 @@ def _cg(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loop | N
         state.betas.extend(betas[:taken].tolist())
         seen = norms[:taken].tolist()
         if seen:
-            state.residual_norm = seen[-1]
+            state.residual_norm = gap.norm = seen[-1]
         return seen, taken, why == BROKE
 
     return loop

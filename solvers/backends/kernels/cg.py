@@ -21,8 +21,8 @@ def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, gap, how, norms, alpha
     """Iterate until the residual norm is at most target, the buffers are full, or p^H A p is not positive.
 
     ``inverse_diagonal`` is the Jacobi preconditioner, or empty. ``gap`` follows how far the carried residual may have
-    parted from the true one (see ``resolvent.solvers.cg.Gap``), and is brought up to date; vectors are rounded as
-    ``how`` says when they are written. Returns iterations done, rho, the last p^H A p, and 0, BROKE or REPLACE.
+    parted from the true one: the attributes of ``resolvent.solvers.cg.Gap``. Vectors are rounded as ``how`` says when
+    they are written. Returns iterations done, rho, the bound of the gap, and 0, BROKE or REPLACE.
     """
     n = x.size
     blocks = (n + BLOCK - 1) // BLOCK
@@ -42,8 +42,7 @@ def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, gap, how, norms, alpha
             partial[0, block] = inner(p[low:high], qs)
         curvature = ordered_sum(partial[0])
         if not curvature > 0.0:
-            gap[0], gap[4] = bound, before
-            return k, rho, curvature, BROKE
+            return k, rho, bound, BROKE
         alpha = rho / curvature
         step = x.real.dtype.type(alpha)
 
@@ -88,10 +87,7 @@ def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, gap, how, norms, alpha
         before = norms[k]
         bound += per_solution * np.sqrt(ordered_sum(partial[0])) + unit_roundoff * before
         if not before > target:
-            gap[0], gap[4] = bound, before
-            return k + 1, rho, curvature, 0
+            return k + 1, rho, bound, 0
         if below and bound > max(tolerance * before, 10.0 * renewed, 0.1 * target):
-            gap[0], gap[4] = bound, before
-            return k + 1, rho, curvature, REPLACE
-    gap[0], gap[4] = bound, before
-    return norms.size, rho, curvature, 0
+            return k + 1, rho, bound, REPLACE
+    return norms.size, rho, bound, 0

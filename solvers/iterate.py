@@ -320,7 +320,7 @@ def _finish(run: _Run, status: Status, reason: str) -> Solution:
         smallest_eigenvalue=_smallest_eigenvalue(system, evidence),
         preconditioned=system.preconditioner is not None,
     )
-    if _looks_singular(answer):
+    if system.emulated is None and _looks_singular(answer):
         answer.status = Status.BREAKDOWN
         reason = nearly_singular(answer)
     answer.reason = explain(answer, run, reason)

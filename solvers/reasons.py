@@ -20,10 +20,14 @@ def explain(solution: Solution, run: Any, reason: str) -> str:
     return " ".join(filter(None, [said, *lines, run.system.scaling]))
 
 
+def _counted(iterations: int) -> str:
+    return f"{iterations} iteration{'' if iterations == 1 else 's'}"
+
+
 def _converged(solution: Solution, run: Any) -> str:
     return (
         f"The true residual is {solution.relative_residual:.2e} of ||b||, at most the {solution.tolerance:.2e} asked "
-        f"for, after {solution.iterations} iterations of {run.method.name}."
+        f"for, after {_counted(solution.iterations)} of {run.method.name}."
     )
 
 
@@ -35,7 +39,7 @@ def _max_iterations(solution: Solution, run: Any) -> str:
         else "the residual was not falling"
     )
     return (
-        f"After {solution.iterations} iterations the residual is {solution.relative_residual:.2e} of ||b||, not the "
+        f"After {_counted(solution.iterations)} the residual is {solution.relative_residual:.2e} of ||b||, not the "
         f"{solution.tolerance:.2e} asked for; {advice}. Raise maxiter, precondition (rv.precondition), or try another "
         "method."
     )

@@ -90,13 +90,14 @@ class Refinement(Method):
         state.inner.prepare()
         method = method_named(self.inner, dict(self.parameters))
         state.method = method.tuned(state.inner, method.start(state.inner))
+        system.matvecs += state.inner.matvecs
 
     def step(self, system: LinearSystem, state: RefinementState) -> None:
         s = state
-        system.matvecs += s.inner.matvecs
         u = s.inner.unit_roundoff
         s.inner = s.inner.with_rhs(s.work)
         correction = iterate(s.inner, s.method, Options(rtol=min(0.1, 4 * u), maxiter=max(1000, 2 * system.n)))
+        system.matvecs += s.inner.matvecs
         if correction.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         s.iterations += correction.iterations

@@ -101,7 +101,8 @@ def _spectrum_rows(s: Solution) -> list[str]:
     matrix = "M A" if s.preconditioned else "A"
     low, high = s.spectrum
     inside = s.ritz is not None
-    source = "Ritz values, inside the spectrum" if inside else "the interval worked with"
+    found = "Ritz values, inside the spectrum" if s.condition_sense == "at least" else "Ritz values, up to rounding"
+    source = found if inside else "the interval worked with"
     return [
         _row(f"spectrum of {matrix}", f"{_plain(low)} to {_plain(high)}   ({source})"),
         _row(f"condition of {matrix}", f"{s.condition_sense} {_plain(s.condition)}"),

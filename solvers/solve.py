@@ -179,6 +179,11 @@ def _varies(system: LinearSystem) -> bool:
 
 
 def _nothing_fits(system: LinearSystem) -> str:
+    if system.emulated is not None:
+        return (
+            f"No method here solves it in {system.precision_name}, which may be too coarse for its condition: take a "
+            "wider format, or rv.refine."
+        )
     if system.hermitian is False:
         return (
             "No method here fits: A is not symmetric and not diagonally dominant. Use a nonsymmetric Krylov method "

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from .formats import BlockFormat, FixedPoint, Format, format_named
+from .formats import BlockFormat, FixedPoint, Format, format_named, fp32, fp64
 from .recipe import ROUNDINGS
+from .tensor_core import block_fma
 from .working import precision_facts
 
 __all__ = ["POLICIES", "Precision", "as_precision"]
@@ -74,19 +75,26 @@ class Precision:
         found = format_named(self.format)
         object.__setattr__(self, "format", found)
         for name, choices in (("policy", POLICIES), ("rounding", ROUNDINGS), ("scale", ("auto", "none"))):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name}: found {getattr(self, name)!r}; wanted one of {', '.join(choices)}")
+            given = getattr(self, name)
+            if not isinstance(given, str) or given not in choices:
+                raise ValueError(f"{name}: found {given!r}; wanted one of {', '.join(choices)}")
+        if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
+            kind = ValueError if isinstance(self.seed, int) else TypeError
+            raise kind(f"seed: found {self.seed!r}; wanted an integer of at least 0")
         if self.scalars is not None:
-            object.__setattr__(self, "scalars", format_named(self.scalars))
+            object.__setattr__(self, "scalars", _scalar_format(self.scalars))
         elif self.policy == "op":
             object.__setattr__(self, "scalars", found)
-        if self.policy == "op" and self.rounding == "stochastic":
+        if self.policy == "op" and not self.rounding.startswith("nearest"):
             raise ValueError(
-                "rounding: stochastic is offered where whole vectors are rounded; wanted another one for the policy op"
+                f"rounding: {self.rounding} of a single operation cannot be had from its result in the carrier, only "
+                "nearest-even and nearest-away can; wanted one of these for the policy op"
             )
         if self.policy in ("op", "tensor-core") and not isinstance(found, Format):
             raise ValueError(f"policy: {self.policy} needs a floating-point format; {found.name} is none")
-        if not self.native and self.carrier == np.float64 and found.significand_bits == 53:
+        if self.policy == "tensor-core":
+            block_fma(self.device, found)
+        if self.rounding != "nearest-even" and found == fp64:
             raise ValueError(
                 "format: fp64 has no wider carrier to round from; only nearest-even in float64 itself is offered"
             )
@@ -95,20 +103,22 @@ class Precision:
     def native(self) -> bool:
         """Whether the format is one that the machine computes in, so that there is nothing to emulate."""
         same = self.scalars is None or self.scalars == self.format
-        plain = self.policy in ("storage", "op") and self.rounding == "nearest-even" and same
-        return plain and self.format.name in ("fp32", "fp64")
+        plain = self.policy == "storage" and self.rounding == "nearest-even" and same
+        return plain and self.format in (fp32, fp64)
 
     @property
     def carrier(self) -> np.dtype:
-        """The type that holds the numbers: of the format itself where it is native, else one that makes room."""
-        if self.native:
-            return np.dtype(np.float32 if self.format.name == "fp32" else np.float64)
+        """The type that holds the numbers: that of the format itself, or one that leaves room to round from."""
+        if self.format == fp32 and self.rounding != "nearest-even":
+            return np.dtype(np.float64)
         return np.dtype(self.format.carrier)
 
     @property
     def unit_roundoff(self) -> float:
-        """u of the format, twice that for roundings that are not to nearest."""
+        """u of the format, twice that for roundings not to nearest; of fixed point, relative to the largest of b."""
         u = float(self.format.unit_roundoff)
+        if isinstance(self.format, FixedPoint):
+            u = 2.0 ** -(self.format.fraction_bits + 1 + self.rhs_level)
         return u if self.rounding.startswith("nearest") else 2 * u
 
     @property
@@ -132,8 +142,20 @@ class Precision:
         """
         if not self.narrow:
             return 0
+        if isinstance(self.format, FixedPoint):
+            return max(0, self.format.max_exponent // 2)
         elements = _elements(self.format)
         return min(0, max(elements.min_exponent + elements.significand_bits, -(elements.max_exponent // 2)))
+
+
+def _scalar_format(given: Any) -> Format | FixedPoint:
+    try:
+        found = format_named(given)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"scalars: {str(error).removeprefix('format: ')}") from None
+    if isinstance(found, BlockFormat):
+        raise ValueError(f"scalars: {found} rounds blocks; wanted a format of single numbers")
+    return found
 
 
 def _elements(given: Any) -> Any:

@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import numpy as np
-
 from .method import Breakdown, Method, State, Traffic
 from .run import solve_with
 from .solution import Solution
@@ -185,13 +183,7 @@ class CG(Method):
         alphas, betas = max(state.longest, (state.alphas, state.betas), key=lambda pair: len(pair[0]))
         if self.flexible:
             return None
-        kept = len(alphas)
-        if state.slack:
-            # A diagonal of the Lanczos matrix that no eigenvalue can exceed: beyond, rounding has taken over.
-            diagonal = 1 / np.array(alphas)
-            diagonal[1:] += np.array(betas[:-1]) / np.array(alphas[:-1])
-            kept = int(np.argmax(np.append(~(diagonal <= state.largest), True)))
-        return SpectralEvidence(alphas[:kept], betas[:kept], slack=state.slack)
+        return SpectralEvidence(alphas, betas, slack=state.slack, largest=state.largest)
 
 
 def _no_curvature(system: LinearSystem, state: CGState, curvature: float) -> Breakdown:
@@ -206,8 +198,8 @@ def _no_curvature(system: LinearSystem, state: CGState, curvature: float) -> Bre
         if system.emulated is not None:
             return Breakdown(
                 f"p^H A p = {curvature:.2e} at iteration {iteration} is lost in the rounding of "
-                f"{system.precision_name}: A is singular, or its condition is not far below 1/u = {1 / system.unit_roundoff:.0f}. Take a wider "
-                "format, or rv.refine."
+                f"{system.precision_name}: A is singular, or its condition is not far below "
+                f"1/u = {1 / system.unit_roundoff:.0f}. Take a wider format, or rv.refine."
             )
         return Breakdown(
             f"A is singular as far as rounding lets see: p^H A p vanishes at iteration {iteration}, so b has a part "

@@ -126,7 +126,9 @@ def _loop(run: _Run) -> tuple[Status, str]:
     while True:
         if options.backward_error:
             run.target = max(asked, options.backward_error * system.data_norm(state.x))
-        wanted = share * run.target
+        # Carried residuals fall without limit, true ones do not: far below rounding they are looked into, whatever was
+        # asked for, before they underflow and take the coefficients along.
+        wanted = max(share * run.target, system.precision.unit_roundoff**2 * system.rhs_norm)
         if not math.isfinite(norm):
             return _not_finite(run)
         if norm <= wanted:
@@ -141,7 +143,7 @@ def _loop(run: _Run) -> tuple[Status, str]:
             loop = system.backend.loop(method, system, state)
             norm = run.certified
             share = 0.5
-            wanted = share * run.target
+            wanted = max(share * run.target, system.precision.unit_roundoff**2 * system.rhs_norm)
         elif verdict := run.watch.observe(run.iterations, norm):
             if verdict == "diverged":
                 return Status.DIVERGED, ""
@@ -174,7 +176,7 @@ def _loop(run: _Run) -> tuple[Status, str]:
 def _plan(run: _Run, limit: int, wanted: float) -> int:
     """Steps until the next look: deterministic, so that the result never depends on the clock."""
     method, left = run.method, limit - run.iterations
-    if run.options.callback is not None:
+    if run.options.callback is not None or run.options.backward_error:
         return 1
     size = run.system.operator.entries + 10 * run.system.n
     most = min(left, MOST_STEPS, run.watch.window if run.system.emulated else MOST_STEPS, max(1, WORK_A_LOOK // size))
@@ -295,7 +297,6 @@ def _finish(run: _Run, status: Status, reason: str) -> Solution:
     rhs_norm = system.rhs_norm
     relative = residual / rhs_norm if rhs_norm else 0.0
     evidence = method.evidence(state) if state is not None else None
-    matrix_norm = system.facts.row_norm if system.facts is not None else 0.0
     answer = Solution(
         x=result,
         status=status,
@@ -313,7 +314,7 @@ def _finish(run: _Run, status: Status, reason: str) -> Solution:
         rhs_exponent=system.rhs_exponent,
         spectral_exponent=system.spectral_exponent,
         evidence=evidence,
-        norms=(residual, solution, matrix_norm),
+        norms=(residual, solution, system.matrix_norm),
         predicted_iterations=_predicted(run),
         tolerance=run.target / rhs_norm if rhs_norm else run.options.rtol,
         rhs_norm=times_power_of_two(rhs_norm, system.rhs_exponent),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -13,7 +12,7 @@ from ..precision.policy import Precision, as_precision
 from .errors import InputError
 from .iterate import iterate
 from .method import Breakdown, Method, State, Traffic
-from .run import solve_with
+from .run import check_fits, solve_with
 from .solution import Solution
 from .solve import method_named
 from .spectrum import SpectralEvidence
@@ -59,16 +58,23 @@ class Refinement(Method):
 
     def __post_init__(self) -> None:
         method_named(self.inner, dict(self.parameters))
-        self.significand(self.residual)
 
-    @staticmethod
-    def significand(name: str) -> int:
-        """Bits of the precision that residuals are accumulated in."""
-        return 106 if name == "fp128" else int(format_named(name).significand_bits)
+    @property
+    def digits(self) -> int:
+        """Bits of the precision that residuals are computed in."""
+        if self.residual == "fp128":
+            return 106
+        return int(named("residual", format_named, self.residual).significand_bits)
 
     def start(self, system: LinearSystem) -> RefinementState:
-        first = as_precision(self.inner_precision)
-        assert first is not None
+        first = named("inner_precision", as_precision, self.inner_precision)
+        if first is None:
+            raise TypeError("inner_precision: found None; wanted the name of a format, a Format or a Precision")
+        if 2.0**-self.digits > system.unit_roundoff:
+            raise InputError(
+                f"residual: {self.residual} has fewer digits than {system.precision_name}, the precision of x; wanted "
+                "at least as many"
+            )
         if first.unit_roundoff < system.unit_roundoff:
             raise InputError(
                 f"inner_precision: {first.format.name} has more digits than {system.precision_name}, the precision "
@@ -87,8 +93,9 @@ class Refinement(Method):
             system.truth, state.work, M=system.M, backend=system.backend.exact, precision=state.precisions[0]
         )
         state.used.append(state.inner.precision_name)
-        state.inner.prepare()
         method = method_named(self.inner, dict(self.parameters))
+        check_fits(method, state.inner)
+        state.inner.prepare()
         state.method = method.tuned(state.inner, method.start(state.inner))
         system.matvecs += state.inner.matvecs
 
@@ -102,6 +109,8 @@ class Refinement(Method):
             raise KeyboardInterrupt
         s.iterations += correction.iterations
         self._learn(s, correction)
+        if correction.converged and correction.ritz is not None and not correction.preconditioned and s.evidence:
+            system.matrix_norm = max(system.matrix_norm, (1 - s.evidence.slack) * correction.ritz.largest)
         before = s.residual_norm or 0.0
         d = system.backend.copy(correction.x, system.dtype)
         s.x = system.backend.axpy(1.0, d, s.x)
@@ -112,17 +121,21 @@ class Refinement(Method):
         condition = correction.condition or 0.0
         if norm <= SLOWEST * before and condition * u <= 1:
             return
-        found = f"the condition found, {condition:.2g}, is {condition * u:.2g} times 1 / u, the most it is good for"
+        found = []
         if norm > SLOWEST * before:
-            found = f"a step changed the residual by the factor {norm / before:.2g}; {found}"
+            found.append(f"a step changed the residual by the factor {norm / before:.2g}")
+        if condition * u > 1:
+            found.append(
+                f"the condition found, {condition:.2g}, is {condition * u:.2g} times 1 / u, the most it is good for"
+            )
         if not norm <= before:
             s.x = system.backend.axpy(-1.0, d, s.x)
             self._measure(system, s)
-        self._escalate(system, s, found, failed=norm > HOPELESS * before)
+        self._escalate(system, s, "; ".join(found), failed=norm > HOPELESS * before)
 
     def _measure(self, system: LinearSystem, state: RefinementState) -> None:
         """b - A x and its norm, in the precision asked for."""
-        twice = self.significand(self.residual) > -math.log2(system.unit_roundoff)
+        twice = 2.0**-self.digits < system.unit_roundoff
         measure = system.certify if twice else system.residual_norm
         state.work, state.residual_norm = measure(state.x, state.work)
 
@@ -145,13 +158,23 @@ class Refinement(Method):
         kept = state.evidence
         if kept is None or (-seen.slack, len(seen.alphas)) > (-kept.slack, len(kept.alphas)):
             unit = 2.0**-correction.spectral_exponent
-            state.evidence = SpectralEvidence([alpha * unit for alpha in seen.alphas], seen.betas, slack=seen.slack)
+            state.evidence = SpectralEvidence(
+                [alpha * unit for alpha in seen.alphas], seen.betas, slack=seen.slack, largest=seen.largest / unit
+            )
 
     def describe(self, state: RefinementState) -> str:
         return f"Corrections by {self.inner} in {' and '.join(state.used)} took {state.iterations} iterations in all."
 
     def evidence(self, state: RefinementState) -> SpectralEvidence | None:
         return state.evidence
+
+
+def named(name: str, read: Callable[[Any], Any], value: Any) -> Any:
+    """``read(value)``, its error under the name of this argument."""
+    try:
+        return read(value)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: {str(error).partition(': ')[2] or error}") from None
 
 
 def refine(
@@ -234,7 +257,7 @@ def refine(
     >>> solution.converged, bool(solution.backward_error < 4e-16)
     (True, True)
     """
-    precision = as_precision(working)
+    precision = named("working", as_precision, working)
     if precision is None:
         raise TypeError("working: found None; wanted the name of a format, a Format or a Precision")
     eta = 3 * precision.unit_roundoff if backward_error is None else backward_error

@@ -103,7 +103,7 @@ class Solution:
         if self.evidence is None:
             return None
         scale = self.spectral_exponent
-        found = ritz_values(self.evidence.alphas, self.evidence.betas)
+        found = ritz_values(self.evidence.alphas, self.evidence.betas, self.evidence.largest)
         if found is None:
             return None
         values = (found.smallest, found.largest, found.smallest_error, found.largest_error)

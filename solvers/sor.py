@@ -123,7 +123,7 @@ class SSOR(SOR):
 
 def jacobi_scaled_spectrum(system: LinearSystem) -> tuple[float, float]:
     """Extreme eigenvalues of D^-1 A for Hermitian positive definite A by Lanczos; (1, 1) where A looks singular."""
-    system.use_preconditioner(JacobiPreconditioner(system.operator).bind(system.backend, system.dtype))
+    system.use_preconditioner(JacobiPreconditioner(system.operator).bind(system.backend.exact, system.dtype))
     ritz, _ = estimate_spectrum(system, LANCZOS_STEPS)
     scale = system.preconditioner_exponent or 0
     system.use_preconditioner(None)

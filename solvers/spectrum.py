@@ -49,6 +49,8 @@ class SpectralEvidence:
     slack : float
         How far, relative to ||A||, the coefficients may be from those of a Lanczos process: Ritz values leave the
         spectrum by no more.
+    largest : float
+        What no eigenvalue can exceed, in the units of the coefficients.
     """
 
     alphas: Any = ()
@@ -56,9 +58,10 @@ class SpectralEvidence:
     interval: tuple[float, float] | None = None
     given: bool = False
     slack: float = 0.0
+    largest: float = math.inf
 
 
-def ritz_values(alphas: Any, betas: Any) -> RitzValues | None:
+def ritz_values(alphas: Any, betas: Any, limit: float = math.inf) -> RitzValues | None:
     """Extreme Ritz values out of the coefficients of conjugate gradients.
 
     T_11 = 1/alpha_1, T_jj = 1/alpha_j + beta_{j-1}/alpha_{j-1}, T_{j,j+1} = sqrt(beta_j)/alpha_j (Saad 2003, 6.7.3).
@@ -67,6 +70,9 @@ def ritz_values(alphas: Any, betas: Any) -> RitzValues | None:
     Parameters
     ----------
     alphas, betas : array_like of shape (k,)
+    limit : float
+        What no eigenvalue can exceed: coefficients from a diagonal entry of T above it on are left out, since rounding
+        made them.
 
     Examples
     --------
@@ -83,6 +89,10 @@ def ritz_values(alphas: Any, betas: Any) -> RitzValues | None:
     betas = betas[:usable]
     diagonal = 1 / alphas
     diagonal[1:] += betas[:-1] / alphas[:-1]
+    usable = int(np.argmax(np.append(~(np.ldexp(diagonal, -unit) <= limit), True)))
+    if usable == 0:
+        return None
+    alphas, betas, diagonal = alphas[:usable], betas[:usable], diagonal[:usable]
     off = np.sqrt(betas) / alphas
     if not (np.isfinite(diagonal).all() and np.isfinite(off).all()):
         return None

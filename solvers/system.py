@@ -60,6 +60,8 @@ class LinearSystem:
         Of the iteration: that of the format, where one is emulated.
     facts : Facts or None
         What the entries of ``operator`` tell.
+    matrix_norm : float
+        ||A|| from below, 0 where nothing is known of it.
     matvecs : int
         Products with A so far.
 
@@ -103,7 +105,10 @@ class LinearSystem:
                 self.matrix_exponent = self._lossless(operator, exponent)
                 operator = operator.rescaled(-self.matrix_exponent)
                 known = self.backend.facts(operator)
+        if known is not None:
+            self._check_range("A", known.max_abs)
         self.facts: Facts | None = known
+        self.matrix_norm = known.row_norm if known is not None else 0.0
         self.truth: Operator = operator
         self.operator: Operator = self.backend.store(operator, self.dtype) if self.two_precisions else operator
 
@@ -143,6 +148,7 @@ class LinearSystem:
             elif excess > 0:
                 exponent += excess
         self.rhs_exponent = exponent - self.rhs_level if self.scaled else 0
+        self._check_range("b", largest)
         self.true_rhs = exact.ldexp(self.true_rhs, -self.rhs_exponent)
         self.rhs_norm = exact.norm(self.true_rhs)
         self.rhs = self.backend.copy(self.true_rhs, self.dtype) if self.two_precisions else self.true_rhs
@@ -208,8 +214,7 @@ class LinearSystem:
 
     def data_norm(self, x: Any) -> float:
         """||A|| ||x|| + ||b||, which backward errors are relative to; ||A|| from below, nothing where it is unknown."""
-        matrix = self.facts.row_norm if self.facts is not None else 0.0
-        return matrix * self.backend.exact.norm(x) + self.rhs_norm
+        return self.matrix_norm * self.backend.exact.norm(x) + self.rhs_norm
 
     def initial(self) -> tuple[Any, Any, float]:
         """The first guess, its residual and the norm of that; new vectors."""
@@ -316,6 +321,21 @@ class LinearSystem:
         """The inverse of ``unscaled``."""
         exact = self.backend.exact
         return exact.ldexp(exact.copy(exact.reshape(x, (-1,))), self.matrix_exponent - self.rhs_exponent)
+
+    def _check_range(self, name: str, largest: float) -> None:
+        """Data that must not be scaled have to lie well within the range that is worked in."""
+        if self.scaled or largest == 0:
+            return
+        p = self.precision
+        low, high = -p.comfortable_exponent, p.comfortable_exponent
+        if self.emulated is not None:
+            low = max(low, math.frexp(self.emulated.format.smallest_normal)[1] - 1)
+            high = min(high, math.frexp(self.emulated.format.largest)[1] - 1)
+        if not low <= _exponent(largest) <= high:
+            raise InputError(
+                f"{name}: its largest entry, {largest:.3g}, cannot be worked with in {self.precision_name} unscaled; "
+                f'wanted one between 2^{low} and 2^{high + 1}, or scale="auto"'
+            )
 
     def _set_precision(self, data_dtype: np.dtype, asked: Any) -> None:
         """The types of iterates and truth, the unit roundoff, and the range that is worked in."""

@@ -138,7 +138,7 @@ class Format:
 
     @property
     def carrier(self) -> np.dtype:
-        """The smaller of float32 and float64 in which one +, -, *, / followed by rounding is correctly rounded.
+        """The smaller of float32 and float64 in which one operation followed by rounding is correctly rounded.
 
         Either the arithmetic of the format itself, or p_c >= 2p + 2 bits and at least its range (Figueroa, When is
         double rounding innocuous?, 1995). Excepted are results below the smallest normal number of a format that
@@ -237,7 +237,7 @@ class FixedPoint:
 
     @property
     def carrier(self) -> np.dtype:
-        """The smaller of float32 and float64 in which one +, -, *, / followed by rounding is correctly rounded."""
+        """The smaller of float32 and float64 in which one operation followed by rounding is correctly rounded."""
         return _carrier(self.significand_bits, True)
 
 
@@ -304,7 +304,7 @@ class BlockFormat:
 
     @property
     def carrier(self) -> np.dtype:
-        """The smaller of float32 and float64 in which one +, -, *, / followed by rounding is correctly rounded."""
+        """The smaller of float32 and float64 in which one operation followed by rounding is correctly rounded."""
         return self.element.carrier
 
 

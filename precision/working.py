@@ -25,7 +25,7 @@ class PrecisionFacts:
     unit_roundoff : float
         u = 2**-p, half the spacing of the numbers around one.
     smallest_exponent, largest_exponent : int
-        Exponents e of the smallest normal and the largest finite number, 2**e <= |x| < 2**(e+1).
+        Exponents e of the smallest normal and the largest finite number, ``2**e <= |x| < 2**(e+1)``.
     comfortable_exponent : int
         Matrices whose largest entry lies within 2**±this are iterated on as they are: no product or inner product of
         a normalised iterate can overflow or lose digits to underflow. Others are rescaled by a power of two first.

@@ -50,7 +50,7 @@ def inverse_diagonal(system: LinearSystem) -> Any:
         raise SingularError(
             f"A: the diagonal entry of row {system.facts.zero_diagonal} is zero, and Jacobi divides by it"
         )
-    return 1 / diagonal
+    return system.backend.copy(1 / diagonal, system.dtype)
 
 
 def jacobi(

@@ -43,7 +43,8 @@ class Rounded(Backend):
     Notes
     -----
     ``storage`` costs one more pass over each vector that is written, none in the compiled loops of the Numba backend.
-    ``op`` and ``tensor-core`` work row by row on the host, whatever the library.
+    ``op`` and ``tensor-core`` work row by row on the host, whatever the library. Coefficients that a textbook forms on
+    the way, such as omega / a_ii, are formed in the carrier.
     """
 
     def __init__(self, inner: Backend, precision: Precision) -> None:
@@ -156,7 +157,7 @@ class Rounded(Backend):
         matrix = ordering.matrix
         host = np.array(self.inner.to_numpy(x))
         visited = np.arange(x.shape[0]) if ordering.order == "natural" else ordering.rows[0]
-        inverse = self.inner.to_numpy(ordering.inverse_diagonal)
+        inverse = ordering.inverse_diagonal
         ordered_sweep(
             self._how(host.dtype),
             matrix.indptr,

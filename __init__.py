@@ -12,7 +12,9 @@ from typing import Any
 from . import precision
 from .precision import Precision, precision_facts
 from .solvers import METHODS, cg, chebyshev, gauss_seidel, jacobi, precondition, refine, richardson, solve, sor, ssor
+from .solvers.advice import PrecisionAdvice, precision_for
 from .solvers.backends import BACKENDS
+from .solvers.condition import ConditionNumber, condition_number
 from .solvers.errors import (
     BackendError,
     ConvergenceError,
@@ -43,6 +45,7 @@ __all__ = [
     "BACKENDS",
     "METHODS",
     "BackendError",
+    "ConditionNumber",
     "ConvergenceError",
     "ConvergenceWarning",
     "Diagonals",
@@ -50,6 +53,7 @@ __all__ = [
     "NotHermitianError",
     "Operator",
     "Precision",
+    "PrecisionAdvice",
     "Progress",
     "SingularError",
     "Solution",
@@ -58,10 +62,12 @@ __all__ = [
     "as_operator",
     "cg",
     "chebyshev",
+    "condition_number",
     "gallery",
     "gauss_seidel",
     "jacobi",
     "precision_facts",
+    "precision_for",
     "precision",
     "precondition",
     "refine",

@@ -16,7 +16,6 @@ from typing import Any, NoReturn
 __all__ = ["main"]
 
 CONVERGED, NOT_CONVERGED, BAD_INPUT, KILLED = 0, 1, 2, 130
-DENSE_LIMIT = 500  # up to this order all eigenvalues are computed, in a fraction of a second
 
 # What a method is for, in a few words; one without a line here is described by the summary of its class.
 PURPOSE = {
@@ -39,6 +38,8 @@ FIELDS = (
     "residual_norm",
     "backward_error",
     "unit_roundoff",
+    "attainable_residual",
+    "attainable_error",
     "error_bound",
     "error_estimate",
     "condition",
@@ -110,7 +111,7 @@ def _complain(what: Any, code: int = BAD_INPUT) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import BACKENDS, METHODS, __version__
+    from . import METHODS, __version__
 
     parser = _Parser(prog="resolvent", description="Iterative solvers for linear systems.")
     parser.add_argument("--version", action="version", version=f"resolvent {__version__}")
@@ -123,25 +124,50 @@ def _parser() -> argparse.ArgumentParser:
 
     solve = command("solve", _solve, "solve A x = b from files; exit status 0 only when converged")
     add = solve.add_argument
-    add("A", help="matrix: Matrix Market (.mtx, .mtx.gz), or .npz of scipy.sparse.save_npz")
-    add("b", nargs="?", help="right-hand side: .mtx, .mtx.gz, .npy or .npz; ones by default")
+    _add_system(solve)
     add("--method", default="auto", choices=["auto", *METHODS], metavar="NAME", help=f"auto, {', '.join(METHODS)}")
-    add("--preconditioner", default="none", choices=["none", "jacobi", "ssor", "chebyshev", "neumann"])
-    add("--omega", type=float, help="relaxation factor, of the preconditioner if it takes one, else of the method")
-    add("--interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="spectrum, for chebyshev")
+    _add_parameters(solve)
     add("--rtol", type=float, default=1e-5, help="stop at ||b - A x|| <= max(rtol ||b||, atol); %(default)s by default")
-    add("--atol", type=float, default=0.0)
     add("--maxiter", type=int, help="10 n by default, at least 1000")
-    add("--time-limit", type=float, metavar="SECONDS")
-    add("--backend", choices=list(BACKENDS), metavar="NAME", help=f"{', '.join(BACKENDS)}; numba by default")
-    add("--plot", metavar="FILE.png", help="draw the residual by iteration; the data lie beside it as .csv")
-    add("--output", metavar="FILE", help="write x: .mtx, .mtx.gz or .npy")
-    add("--json", metavar="FILE", help="write everything but x as JSON")
-    add("--quiet", action="store_true", help="print nothing but errors")
+    add("--precision", metavar="FORMAT", help="format to iterate in, emulated: see resolvent formats")
+    _add_precision(solve)
+    _add_outcome(solve)
+
+    refine = command("refine", _refine, "solve A x = b in float64 by corrections solved in a low precision")
+    add = refine.add_argument
+    _add_system(refine)
+    add("--precision", metavar="FORMAT", default="bf16", help="format of the corrections; %(default)s by default")
+    _add_precision(refine)
+    add("--no-escalate", action="store_true", help="end, rather than go on in a wider format, where this one fails")
+    add(
+        "--residual",
+        choices=["fp64", "fp128"],
+        default="fp64",
+        help="for b - A x; %(default)s by default",
+    )
+    add(
+        "--method",
+        default="cg",
+        choices=list(METHODS),
+        metavar="NAME",
+        help="of the corrections; %(default)s by default",
+    )
+    _add_parameters(refine)
+    add("--rtol", type=float, default=0.0, help="stop as well at ||b - A x|| <= max(rtol ||b||, atol)")
+    add("--maxiter", type=int, default=100, help="corrections at most; %(default)s by default")
+    _add_outcome(refine)
 
     condition = command("condition", _condition, "extreme eigenvalues and the condition number of a matrix")
     condition.add_argument("A", help="matrix file, as for solve")
-    condition.add_argument("--steps", type=int, default=200, help="Lanczos steps at most; %(default)s by default")
+    condition.add_argument("--norm", type=int, choices=[1, 2], default=2, help="%(default)s by default")
+    condition.add_argument("--steps", type=int, default=1000, help="Lanczos steps at most; %(default)s by default")
+
+    advise = command("advise", _advise, "the cheapest precision in which A x = b can be solved to an accuracy")
+    advise.add_argument("A", help="matrix file, as for solve")
+    advise.add_argument("--accuracy", type=float, required=True, help="relative error that x may have, such as 1e-6")
+    advise.add_argument("--condition", type=float, help="condition number; by default it is found out")
+
+    command("formats", _formats, "table of the formats that can be emulated")
 
     command("methods", _methods, "table of the methods and what an iteration costs")
 
@@ -156,13 +182,95 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-# solve
+def _add_system(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("A", help="matrix: Matrix Market (.mtx, .mtx.gz), or .npz of scipy.sparse.save_npz")
+    parser.add_argument("b", nargs="?", help="right-hand side: .mtx, .mtx.gz, .npy or .npz; ones by default")
+
+
+def _add_parameters(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--preconditioner", default="none", choices=["none", "jacobi", "ssor", "chebyshev", "neumann"])
+    add("--omega", type=float, help="relaxation factor, of the preconditioner if it takes one, else of the method")
+    add("--interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="spectrum, for chebyshev")
+
+
+def _add_precision(parser: argparse.ArgumentParser) -> None:
+    from .precision.policy import POLICIES
+    from .precision.recipe import ROUNDINGS
+
+    add = parser.add_argument
+    add("--policy", choices=list(POLICIES), metavar="NAME", help=f"what is rounded: {', '.join(POLICIES)}")
+    add("--rounding", choices=ROUNDINGS, metavar="NAME", help=f"how: {', '.join(ROUNDINGS)}")
+    add("--seed", type=int, help="of stochastic rounding; 0 by default")
+
+
+def _add_outcome(parser: argparse.ArgumentParser) -> None:
+    from . import BACKENDS
+
+    add = parser.add_argument
+    add("--atol", type=float, default=0.0)
+    add("--time-limit", type=float, metavar="SECONDS")
+    add("--backend", choices=list(BACKENDS), metavar="NAME", help=f"{', '.join(BACKENDS)}; numba by default")
+    add("--plot", metavar="FILE.png", help="draw the residual by iteration; the data lie beside it as .csv")
+    add("--output", metavar="FILE", help="write x: .mtx, .mtx.gz or .npy")
+    add("--json", metavar="FILE", help="write everything but x as JSON")
+    add("--quiet", action="store_true", help="print nothing but errors")
+
+
+# solve, refine
 
 
 def _solve(arguments: argparse.Namespace) -> int:
+    from . import solve
+
+    def run(A: Any, b: Any, parameters: dict[str, Any]) -> Any:
+        precision = _precision(arguments)
+        return solve(A, b, method=arguments.method, precision=precision, maxiter=arguments.maxiter, **parameters)
+
+    return _solved(arguments, run)
+
+
+def _refine(arguments: argparse.Namespace) -> int:
+    from . import refine
+
+    def run(A: Any, b: Any, parameters: dict[str, Any]) -> Any:
+        return refine(
+            A,
+            b,
+            inner=arguments.method,
+            inner_precision=_precision(arguments),
+            residual=arguments.residual,
+            escalate=not arguments.no_escalate,
+            maxiter=arguments.maxiter,
+            **parameters,
+        )
+
+    return _solved(arguments, run)
+
+
+def _precision(arguments: argparse.Namespace) -> Any:
+    """What --precision and its kin ask for; None where they are absent."""
+    from .precision import Precision
+    from .precision.formats import FORMATS
+    from .solvers.errors import InputError
+
+    asked = {name: getattr(arguments, name) for name in ("policy", "rounding", "seed")}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if arguments.precision is None:
+        if asked:
+            raise InputError(f"--{next(iter(asked))}: says how to round; name a format with --precision")
+        return None
+    if arguments.precision not in FORMATS:
+        raise InputError(
+            f"--precision: found {arguments.precision!r}; wanted one of the formats that resolvent formats lists"
+        )
+    return Precision(arguments.precision, **asked)
+
+
+def _solved(arguments: argparse.Namespace, run: Callable[[Any, Any, dict[str, Any]], Any]) -> int:
+    """Read A and b, solve, report and write: what the commands that solve have in common."""
     from importlib.util import find_spec
 
-    from . import solve
     from .solvers.errors import ConvergenceWarning, InputError
     from .solvers.matrix_files import check_writable, read_matrix, read_vector, write_vector
     from .solvers.solution import Status
@@ -179,24 +287,13 @@ def _solve(arguments: argparse.Namespace) -> int:
         raise InputError(f"--output: found {arguments.output!r}; wanted a name that ends in .mtx, .mtx.gz or .npy")
     A = read_matrix(arguments.A)
     b = _ones(A) if arguments.b is None else read_vector(arguments.b)
-    progress = not arguments.quiet and sys.stderr.isatty()
     with warnings.catch_warnings():
         # The report says the same, and more.
         warnings.simplefilter("ignore", ConvergenceWarning)
         M, parameters = _preconditioner_and_parameters(arguments, A)
-        solution = solve(
-            A,
-            b,
-            method=arguments.method,
-            M=M,
-            rtol=arguments.rtol,
-            atol=arguments.atol,
-            maxiter=arguments.maxiter,
-            time_limit=arguments.time_limit,
-            backend=arguments.backend,
-            progress=progress,
-            **parameters,
-        )
+        parameters |= {name: getattr(arguments, name) for name in ("rtol", "atol", "time_limit", "backend")}
+        progress = not arguments.quiet and sys.stderr.isatty()
+        solution = run(A, b, {"M": M, "progress": progress, **parameters})
     infeasible = solution.status is Status.INFEASIBLE
     if not (arguments.quiet or infeasible):
         print(solution)
@@ -298,6 +395,7 @@ def _plain(value: Any) -> Any:
 def _condition(arguments: argparse.Namespace) -> int:
     import numpy as np
 
+    from . import condition_number
     from .solvers.errors import InputError
     from .solvers.matrix_files import read_matrix
     from .solvers.system import LinearSystem
@@ -307,95 +405,67 @@ def _condition(arguments: argparse.Namespace) -> int:
     A = read_matrix(arguments.A)
     # The system checks the matrix: square, finite, in a working precision.
     system = LinearSystem(A, _ones(A))
-    n, facts = system.n, system.facts
-    if facts is None:
+    if system.facts is None:
         raise InputError(f"{arguments.A}: the matrix is empty")
+    found = condition_number(A, norm=arguments.norm, steps=arguments.steps)
     kind = "Hermitian" if system.hermitian else "not Hermitian"
-    rows = [("matrix", f"{n} x {n}, {getattr(A, 'nnz', A.size)} entries, {system.dtype}, {kind}")]
-    if n <= DENSE_LIMIT:
-        dense = A.toarray() if hasattr(A, "toarray") else np.asarray(A)
-        # In the system's own units nothing leaves the range; a power of two changes no digit.
-        rows += _dense_condition(np.ldexp(1.0, -system.matrix_exponent) * dense.astype(system.dtype), system)
-    elif system.hermitian:
-        rows += _lanczos_condition(system, arguments.steps)
-    else:
-        rows += _one_norm_condition(system.operator.tocsr(), system.matrix_exponent)
-    bound = float(np.ldexp(facts.row_sum, system.matrix_exponent))
+    rows = [("matrix", f"{system.n} x {system.n}, {getattr(A, 'nnz', A.size)} entries, {system.dtype}, {kind}")]
+    what = "eigenvalue" if system.hermitian else "singular value"
+    for name, ends in (("smallest", found.smallest), ("largest", found.largest)):
+        if ends is not None:
+            rows.append((f"{name} {what}", _between(*ends, found.method == "exact")))
+    bound = float(np.ldexp(system.facts.row_sum, system.matrix_exponent))
     rows.append(("bound of |eigenvalues|", f"{bound:.6g} from above, by the largest absolute row sum (Gershgorin)"))
+    rows += [("condition", str(found)), ("how", found.reason)]
     print("\n".join(f"{name:<24}{value}" for name, value in rows))
     return CONVERGED
 
 
-def _dense_condition(dense: Any, system: Any) -> list[tuple[str, str]]:
-    """All eigenvalues, or singular values: exact to rounding."""
-    import numpy as np
-
-    unit = system.matrix_exponent
-    singular = np.linalg.svd(dense, compute_uv=False) if not system.hermitian else None
-    if singular is None:
-        values = np.linalg.eigvalsh(dense)
-        low, high = np.ldexp([values[0], values[-1]], unit)
-        rows = [("smallest eigenvalue", f"{low:.6g}"), ("largest eigenvalue", f"{high:.6g}")]
-        sizes = np.sort(np.abs(values))
-        how = "all eigenvalues computed"
-    else:
-        sizes = singular[::-1]
-        low, high = np.ldexp([sizes[0], sizes[-1]], unit)
-        rows = [("smallest singular value", f"{low:.6g}"), ("largest singular value", f"{high:.6g}")]
-        how = "all singular values computed"
-    rounding = system.n * system.precision.unit_roundoff * sizes[-1]
-    if sizes[0] <= rounding:
-        said = f"infinite: singular to rounding in the 2-norm ({how})"
-    else:
-        said = f"{sizes[-1] / sizes[0]:.6g} in the 2-norm ({how}, exact to rounding)"
-    return [*rows, ("condition", said)]
+def _between(low: float, high: float, exact: bool) -> str:
+    """A number from its bounds."""
+    if exact:
+        return f"{(low + high) / 2:.6g}"
+    if low == -float("inf"):
+        return f"at most {high:.6g}"
+    return f"{low:.6g} to {high:.6g}" if high < float("inf") else f"at least {low:.6g}"
 
 
-def _lanczos_condition(system: Any, steps: int) -> list[tuple[str, str]]:
-    """Ritz values, which lie inside the spectrum; an indefinite matrix is left to a factorisation."""
-    import numpy as np
+# advise
 
-    from .solvers.spectrum import estimate_spectrum
 
-    ritz, broken = estimate_spectrum(system, steps)
-    if ritz is None or broken or not ritz.smallest > 0:
-        said = "indefinite, or singular: the Lanczos steps met a direction without positive curvature"
-        return [("spectrum", said), *_one_norm_condition(system.operator.tocsr(), system.matrix_exponent)]
-    unit = system.matrix_exponent
-    low, high, low_error, high_error = (
-        float(np.ldexp(value, unit)) for value in (ritz.smallest, ritz.largest, ritz.smallest_error, ritz.largest_error)
-    )
-    return [
-        ("smallest eigenvalue", f"{low:.6g} or less, one lies within {low_error:.1e} (Lanczos)"),
-        ("largest eigenvalue", f"{high:.6g} or more, one lies within {high_error:.1e} (Lanczos)"),
-        ("condition", f"at least {high / low:.6g} in the 2-norm ({min(steps, system.n)} Lanczos steps)"),
+def _advise(arguments: argparse.Namespace) -> int:
+    from . import precision_for
+    from .solvers.matrix_files import read_matrix
+
+    print(precision_for(read_matrix(arguments.A), arguments.accuracy, condition=arguments.condition))
+    return CONVERGED
+
+
+# formats, methods, gallery, info
+
+
+def _formats(arguments: argparse.Namespace) -> int:
+    from .precision.formats import FORMATS, BlockFormat
+
+    singles: list[tuple[Any, ...]] = [
+        ("format", "p", "emin", "emax", "u", "largest", "smallest normal", "smallest", "beyond the largest")
     ]
-
-
-def _one_norm_condition(A: Any, exponent: int) -> list[tuple[str, str]]:
-    """||A|| in the 1-norm is exact; that of the inverse is estimated from a factorisation (Higham & Tisseur 2000)."""
-    import numpy as np
-    from scipy.sparse.linalg import LinearOperator, norm, onenormest, splu
-
-    size = float(norm(A, 1))
-    rows = [("1-norm", f"{float(np.ldexp(size, exponent)):.6g}")]
-    try:
-        factors = splu(A.tocsc())
-    except RuntimeError:
-        return [*rows, ("condition", "infinite: a factorisation found A exactly singular")]
-    inverse = LinearOperator(
-        A.shape,
-        matvec=factors.solve,
-        rmatvec=lambda y: factors.solve(y, "H"),
-        matmat=factors.solve,
-        rmatmat=lambda y: factors.solve(y, "H"),
-        dtype=A.dtype,
-    )
-    found = float(onenormest(inverse)) * size
-    return [*rows, ("condition", f"at least {found:.6g} in the 1-norm (estimated from a factorisation)")]
-
-
-# methods, gallery, info
+    blocks: list[tuple[Any, ...]] = [("block format", "elements", "to a block", "scale of a block")]
+    for name, format in FORMATS.items():
+        if name != format.name:
+            continue  # one of its other names
+        if isinstance(format, BlockFormat):
+            scale = "a power of two" if format.scale is None else f"{format.scale}, and one of the tensor in fp32"
+            blocks.append((name, format.element, format.block, scale))
+            continue
+        sizes = (format.unit_roundoff, format.largest, format.smallest_normal, format.smallest)
+        beyond = {"infinity": "infinity", "saturate": "stays the largest", "nan": "NaN"}[format.overflow]
+        bits = (format.significand_bits, format.min_exponent, format.max_exponent)
+        singles.append((name, *bits, *(f"{size:.5g}" for size in sizes), beyond))
+    print(f"{_table(singles)}\n\n{_table(blocks)}\n")
+    print("p: bits of the significand, the hidden one included. u = 2^-p: the largest relative error of rounding to")
+    print("nearest between the smallest normal number and the largest.")
+    return CONVERGED
 
 
 def _methods(arguments: argparse.Namespace) -> int:
@@ -422,7 +492,7 @@ def _table(rows: Iterable[tuple[Any, ...]]) -> str:
     """Columns as wide as they need; numbers to the right."""
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    right = [all(cell.isdigit() for cell in column[1:]) for column in zip(*texts, strict=True)]
+    right = [all(cell.lstrip("-").isdigit() for cell in column[1:]) for column in zip(*texts, strict=True)]
     lines = []
     for row in texts:
         cells = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))

@@ -32,7 +32,7 @@ def round_blocks(engine: Any, x: Any, format: BlockFormat, rounding: str, key: S
     engine : module
         One of the modules that ``round`` works with.
     x : real array
-        As carried.
+        As carried, of at least one dimension.
     format : BlockFormat
         The format.
     rounding : str
@@ -49,17 +49,18 @@ def round_blocks(engine: Any, x: Any, format: BlockFormat, rounding: str, key: S
     """
     if 0 in x.shape:
         return x
-    xp, shape = engine.xp, x.shape or (1,)
-    wide = engine.cast(x, xp.float64).reshape(shape)
+    xp = engine.xp
+    wide = engine.cast(x, xp.float64)
     size = xp.abs(wide)
     scale = _scales(engine, xp.where(xp.isfinite(wide), size, 0.0), format, axis)
     small = (wide != 0) & (size < _NEGLIGIBLE)
     wide = xp.where(small, xp.copysign(xp.full_like(wide, _NEGLIGIBLE), wide), wide)
-    quotient = _quotient(xp, wide, scale)
-    result = engine.round_array(quotient, format.element, rounding, None, key) * scale
+    # Division is on the right side of every number and midpoint m of the elements: m scale has few enough bits to be
+    # exact, and the next number to it is more than half a unit of m away in the quotient, too.
+    result = engine.round_array(wide / scale, format.element, rounding, None, key) * scale
     largest = float(np.finfo(np.float32).max) if engine.cast(x[..., :0], xp.float64).dtype != x.dtype else np.inf
     result = xp.where(xp.isfinite(result), xp.clip(result, -largest, largest), result)
-    return engine.cast(result, x.dtype).reshape(x.shape)
+    return engine.cast(result, x.dtype)
 
 
 def _scales(engine: Any, size: Any, format: BlockFormat, axis: int) -> Any:
@@ -94,16 +95,3 @@ def _block_scale(engine: Any, largest: Any, unit: Any, format: BlockFormat) -> A
         return ((xp.clip(exponent, -127, 127) + 1023) << 52).view(xp.float64)
     scale = engine.round_array(largest / (format.element.largest * unit), format.scale, "nearest-even", None, None)
     return xp.where(scale == 0, format.scale.smallest, scale) * unit
-
-
-def _quotient(xp: Any, x: Any, scale: Any) -> Any:
-    """x / scale, on the right side of every number and midpoint of a format of few bits.
-
-    Rounded division may hit one of those that the quotient only comes close to. Their products with the scale are
-    exact, and tell.
-    """
-    quotient = x / scale
-    bits, product, size = quotient.view(xp.int64), xp.abs(quotient * scale), xp.abs(x)
-    few = (bits & ((1 << 40) - 1)) == 0
-    bits = xp.where(few & (product < size), bits + 1, xp.where(few & (product > size), bits - 1, bits))
-    return bits.view(xp.float64)

@@ -41,16 +41,17 @@ def stream(seed: int, step: int) -> Stream:
     >>> stream(2**32 + 5, 7)
     Stream(seed_low=5, seed_high=1, step_low=7, step_high=0)
     """
-    words = []
-    for name, value in (("seed", seed), ("step", step)):
-        try:
-            number = operator.index(value)
-        except TypeError:
-            raise TypeError(f"{name}: found {value!r}; wanted an integer") from None
-        if not 0 <= number < 1 << 64:
-            raise ValueError(f"{name}: found {number}; wanted an integer from 0 to below 2**64")
-        words += [number & _WORD, number >> 32]
-    return Stream(*words)
+    return Stream(*_words("seed", seed), *_words("step", step))
+
+
+def _words(name: str, value: Any) -> tuple[int, int]:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: found {value!r}; wanted an integer") from None
+    if not 0 <= number < 1 << 64:
+        raise ValueError(f"{name}: found {number}; wanted an integer from 0 to below 2**64")
+    return number & _WORD, number >> 32
 
 
 def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:

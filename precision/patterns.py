@@ -10,30 +10,7 @@ from typing import Any
 
 from .recipe import Carrier, RoundInMode
 
-__all__ = ["round_patterns", "round_significands"]
-
-
-def round_significands(xp: Any, bits: Any, discarded: int, carrier: Carrier) -> Any:
-    """Nearest even in a format with the carrier's exponents: the last ``discarded`` bits are rounded away.
-
-    Parameters
-    ----------
-    xp : module
-        numpy or torch.
-    bits : array of int32 or int64
-        Patterns of the carrier.
-    discarded : int
-        At least one.
-    carrier : Carrier
-        Their layout.
-
-    Returns
-    -------
-    Array of the same type and shape
-    """
-    up = bits + ((bits >> discarded) & 1) + ((1 << (discarded - 1)) - 1)
-    nan = (bits & (carrier.sign - 1)) > carrier.infinity
-    return xp.where(nan, bits | carrier.quiet, up) & -(1 << discarded)
+__all__ = ["round_patterns"]
 
 
 def round_patterns(xp: Any, bits: Any, how: RoundInMode, carrier: Carrier, random: Any = None) -> Any:

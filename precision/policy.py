@@ -134,6 +134,13 @@ class Precision:
         return _elements(self.format).max_exponent < 64
 
     @property
+    def smallest(self) -> float:
+        """Numbers below this have fewer digits than the others, or none; zero where a block has its own scale."""
+        if isinstance(self.format, BlockFormat):
+            return 0.0
+        return float(self.format.smallest if isinstance(self.format, FixedPoint) else self.format.smallest_normal)
+
+    @property
     def rhs_level(self) -> int:
         """The exponent that the largest entry of the right-hand side is brought to.
 

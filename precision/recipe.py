@@ -24,6 +24,8 @@ from .formats import BlockFormat, FixedPoint, Format, format_named
 
 __all__ = [
     "CARRIERS",
+    "FLOAT32",
+    "FLOAT64",
     "ROUNDINGS",
     "Carrier",
     "HowToRound",
@@ -77,10 +79,9 @@ class Carrier(NamedTuple):
         return ((field - 1) << self.fraction_bits) + round(math.ldexp(significand, self.fraction_bits + 1))
 
 
-CARRIERS = {
-    np.dtype(np.float32): Carrier("float32", 32, 23, 127),
-    np.dtype(np.float64): Carrier("float64", 64, 52, 1023),
-}
+FLOAT32, FLOAT64 = Carrier("float32", 32, 23, 127), Carrier("float64", 64, 52, 1023)
+# by NumPy's character for a dtype
+CARRIERS = {"f": FLOAT32, "d": FLOAT64, "F": FLOAT32, "D": FLOAT64}
 
 
 class Unrounded(NamedTuple):
@@ -259,7 +260,6 @@ def how_to_round(format: Any, dtype: Any, rounding: str = "nearest-even") -> How
 def carrier_of(dtype: Any) -> Carrier:
     """The layout of a real type, or of the parts of a complex one."""
     dtype = np.dtype(dtype)
-    real = {"F": np.dtype(np.float32), "D": np.dtype(np.float64)}.get(dtype.char, dtype)
-    if real not in CARRIERS:
+    if dtype.char not in CARRIERS:
         raise TypeError(f"dtype: found {dtype}; wanted float32, float64, complex64 or complex128")
-    return CARRIERS[real]
+    return CARRIERS[dtype.char]

@@ -17,6 +17,7 @@ __all__ = ["BACKENDS", "round"]
 
 # name: library of the arrays it rounds
 BACKENDS = {"numba": "numpy", "numpy": "numpy", "torch": "torch", "triton": "torch", "cupy": "cupy"}
+_engines: dict[str, Any] = {}
 
 
 def round(
@@ -96,7 +97,9 @@ def round(
         raise ValueError(f"rounding: found {rounding!r}; wanted one of {', '.join(ROUNDINGS)}")
     key = stream(seed, step)
     if isinstance(format, BlockFormat):
-        result = _by_parts(round_blocks, engine, array, format, rounding, key, _axis(axis, array.ndim))
+        rows = array.reshape(tuple(array.shape) or (1,))
+        along = _axis(axis, rows.ndim)
+        result = _by_parts(round_blocks, engine, rows, format, rounding, key, along).reshape(array.shape)
     elif format.overflow == "wrap":
         result = _by_parts(round_wrapping, engine, array, format, rounding, key)
     else:
@@ -117,13 +120,15 @@ def _engine(x: Any, backend: str | None) -> Any:
     if BACKENDS[backend] != library:
         raise ValueError(f"backend: {backend!r} rounds {BACKENDS[backend]} arrays, but x is one of {library}")
     try:
-        return _loaded(backend)
+        return _engines.get(backend) or _engines.setdefault(backend, _loaded(backend))
     except ImportError as error:
         raise ValueError(f"backend: {backend!r} cannot be used here ({error})") from error
 
 
 def _library(x: Any) -> str:
     """The library x is an array of; none is imported to find out, and what no other claims is NumPy's."""
+    if isinstance(x, np.ndarray):
+        return "numpy"
     for name, kind in (("torch", "Tensor"), ("cupy", "ndarray")):
         module = sys.modules.get(name)
         if module is not None and isinstance(x, getattr(module, kind)):
@@ -152,14 +157,14 @@ def _axis(axis: Any, dimensions: int) -> int:
         number = operator.index(axis)
     except TypeError:
         raise TypeError(f"axis: found {axis!r}; wanted an integer") from None
-    if not -dimensions <= number < max(dimensions, 1):
-        raise ValueError(f"axis: found {number}; wanted one of the {dimensions} axes of x")
-    return number % max(dimensions, 1)
+    if not -dimensions <= number < dimensions:
+        raise ValueError(f"axis: found {number}; wanted one of x's, from {-dimensions} to {dimensions - 1}")
+    return number % dimensions
 
 
 def _by_parts(function: Any, engine: Any, array: Any, *arguments: Any) -> Any:
     """A function of real arrays, also for complex ones."""
-    with np.errstate(all="ignore"):
+    with engine.quietly():
         if engine.is_complex(array):
             return engine.whole(function(engine, engine.parts(array), *arguments))
         return function(engine, array, *arguments)

@@ -21,52 +21,64 @@ __all__ = [
     "flat",
     "is_complex",
     "parts",
+    "quietly",
     "round_array",
+    "same_kind",
     "whole",
+    "widened",
     "xp",
 ]
 
 xp = np
 is_complex = np.iscomplexobj
-# Elements to a block: a dozen temporaries fit the second-level cache, two arrays the third and its calls cost nothing.
-PATTERNS = 1 << 13
-SIGNIFICANDS = 1 << 19
+PATTERNS = 1 << 13  # elements a block: its dozen temporaries fit the second-level cache
+SIGNIFICANDS = 1 << 19  # without temporaries, blocks of half a million, so that NumPy's calls cost next to nothing
 
 
 def carried(x: Any) -> Any:
     """x as an array of float32, float64, complex64 or complex128 that holds the same numbers."""
     array = np.asarray(x)
+    if array.dtype.kind == "O":
+        raise TypeError(f"x: found {type(x).__name__} of objects; wanted floats, complex numbers or 64-bit integers")
+    return widened(np, array)
+
+
+def widened(xp: Any, array: Any) -> Any:
+    """An array of NumPy or CuPy, in the carrier of its dtype."""
     dtype = array.dtype
     if dtype.char in "fdFD":
         return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
     if dtype.kind in "iu":
-        if dtype.itemsize == 8 and not _exact_in_float64(array):
+        if dtype.itemsize == 8 and not _exact_in_float64(xp, array):
             raise ValueError("x: found integers beyond 2**53 that float64 does not hold; convert x to floats first")
-        return array.astype(np.float64)
+        return array.astype(xp.float64)
     if dtype.itemsize <= 2 and dtype.kind in "fV" and np.can_cast(dtype, np.float32):
-        return array.astype(np.float32)
-    found = type(x).__name__ if dtype.kind == "O" else f"{dtype} values"
-    raise TypeError(f"x: found {found}; wanted floats, complex numbers or integers of at most 64 bits")
+        return array.astype(xp.float32)
+    raise TypeError(f"x: found {dtype} values; wanted floats, complex numbers or integers of at most 64 bits")
 
 
-def _exact_in_float64(array: Any) -> bool:
-    wide = array[np.abs(array.astype(np.float64)) > 2.0**53]
-    # Of 64 bits at most 53 lie between the highest and the lowest that is set.
-    magnitude = np.where(wide < 0, -wide, wide).astype(np.uint64)
-    lowest = magnitude & (~magnitude + np.uint64(1))
-    return bool((magnitude // np.maximum(lowest, 1) < 2**53).all())
+def _exact_in_float64(xp: Any, array: Any) -> bool:
+    # Of a magnitude's 64 bits at most 53 lie between the highest and the lowest that is set.
+    magnitude = xp.where(array < 0, -array, array).astype(xp.uint64)
+    lowest = magnitude & (~magnitude + xp.uint64(1))
+    return bool((magnitude // xp.maximum(lowest, xp.uint64(1)) < 2**53).all())
 
 
 def checked_out(out: Any, array: Any) -> None:
     """Refuse an ``out`` that cannot take the result."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out: found {type(out).__name__}; wanted a NumPy array")
+    same_kind(out, array)
+    if not out.flags.writeable:
+        raise ValueError("out: found a read-only array; wanted one that can be written to")
+
+
+def same_kind(out: Any, array: Any) -> None:
+    """Refuse an ``out`` of another shape or dtype than the result's."""
     if out.shape != array.shape or out.dtype != array.dtype:
         raise ValueError(
             f"out: found shape {out.shape} of {out.dtype}; wanted shape {array.shape} of {array.dtype}, as x is carried"
         )
-    if not out.flags.writeable:
-        raise ValueError("out: found a read-only array; wanted one that can be written to")
 
 
 def finished(x: Any, result: Any) -> Any:
@@ -77,6 +89,11 @@ def finished(x: Any, result: Any) -> Any:
 def cast(array: Any, dtype: Any) -> Any:
     """The array, of that dtype."""
     return array.astype(dtype, copy=False)
+
+
+def quietly() -> Any:
+    """A context without floating-point warnings."""
+    return np.errstate(all="ignore")
 
 
 def parts(array: Any) -> Any:
@@ -90,30 +107,30 @@ def whole(array: Any) -> Any:
     return array.view(np.result_type(array.dtype, np.complex64))[..., 0]
 
 
-def flat(x: Any, out: Any) -> tuple[Any, Any, Any]:
+def flat(xp: Any, x: Any, out: Any) -> tuple[Any, Any, Any]:
     """Contiguous real vectors to read from and to write to, and the array of the result.
 
-    The latter is the same memory as the vector unless ``out`` is not contiguous or lies askew over x; then it is to be
-    copied into ``out``.
+    The latter has the memory of the vector. It is ``out`` unless that is not contiguous or overlaps with another part
+    of x, and is then to be delivered there.
     """
-    real = x.real.dtype
-    source = np.ascontiguousarray(x).reshape(-1).view(real)
-    if out is not None and out.flags.c_contiguous:
-        target = out.reshape(-1).view(real)
-        same = source.__array_interface__["data"] == target.__array_interface__["data"]
-        if same or not np.may_share_memory(source, target):
-            return source, target, out
-    result = np.empty(x.shape, x.dtype)
-    return source, result.reshape(-1).view(real), result
+    source = xp.ascontiguousarray(x)
+    usable = out is not None and out.flags.c_contiguous and (out is x or not xp.may_share_memory(out, x))
+    result = out if usable else xp.empty(x.shape, x.dtype)
+    return _vector(source), _vector(result), result
+
+
+def _vector(array: Any) -> Any:
+    array = array.reshape(-1)
+    return array.view(f"f{array.itemsize // 2}") if array.dtype.kind == "c" else array
 
 
 def round_array(x: Any, format: Format | FixedPoint, rounding: str, out: Any, key: Stream) -> Any:
     """Round a carried array; numbers do not wrap around yet."""
-    source, target, result = flat(x, out)
+    source, target, result = flat(np, x, out)
     carrier = carrier_of(source.dtype)
     how = how_to_round(format, source.dtype, rounding)
     if isinstance(how, RoundSignificand):
-        with np.errstate(invalid="ignore"):  # what the look for NaN says of signalling ones
+        with quietly():  # what the look for NaN says of signalling ones
             _round_significands(source, target, how.discarded, carrier)
     else:
         _round_patterns(source, target, recipe(format, carrier, rounding), carrier, key)
@@ -163,6 +180,6 @@ def _round_significands(source: Any, target: Any, discarded: int, carrier: Carri
 
 @cache
 def _constants(discarded: int, carrier: Carrier) -> tuple[Any, ...]:
-    """s, 1, half less one, the bits that are kept and the quiet bit, as arrays of no dimension: the quickest operands."""
+    """s, 1, half less one, the bits kept and the quiet bit, as arrays of no dimension: the quickest operands."""
     numbers = (discarded, 1, (1 << (discarded - 1)) - 1, 2 * carrier.sign - (1 << discarded), carrier.quiet)
     return tuple(np.array(number, f"u{carrier.width // 8}") for number in numbers)

@@ -1,15 +1,16 @@
-"""Rounding of torch tensors, on any device, in operations on integers: the compiler keeps them, as it does not casts."""
+"""Rounding of torch tensors on any device, by operations on integers: the compiler keeps these, but not casts."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 
 from .counter import Stream, random_bits
 from .formats import FixedPoint, Format
-from .patterns import round_patterns, round_significands
-from .recipe import CARRIERS, RoundInMode, RoundSignificand, carrier_of, how_to_round, recipe
+from .patterns import round_patterns
+from .recipe import FLOAT32, FLOAT64, Carrier, RoundInMode, RoundSignificand, carrier_of, how_to_round, recipe
 
 __all__ = [
     "carried",
@@ -18,6 +19,7 @@ __all__ = [
     "finished",
     "is_complex",
     "parts",
+    "quietly",
     "round_array",
     "whole",
     "xp",
@@ -26,7 +28,7 @@ __all__ = [
 xp = torch
 is_complex = torch.is_complex
 # dtype: (its layout, integers of its width)
-_LAYOUTS = {getattr(torch, c.name): (c, getattr(torch, f"int{c.width}")) for c in CARRIERS.values()}
+_LAYOUTS = {torch.float32: (FLOAT32, torch.int32), torch.float64: (FLOAT64, torch.int64)}
 
 
 def carried(x: Any) -> Any:
@@ -35,10 +37,8 @@ def carried(x: Any) -> Any:
     dtype = x.dtype
     if x.layout != torch.strided or x.is_quantized:
         raise TypeError(f"x: found a tensor of layout {x.layout}; wanted a strided one, such as its values")
-    if dtype in (torch.float32, torch.float64):
-        return x
-    if dtype in (torch.complex64, torch.complex128):
-        return x.resolve_conj()
+    if dtype in (torch.float32, torch.float64, torch.complex64, torch.complex128):
+        return x.resolve_conj().resolve_neg()  # views with signs still to be changed
     if dtype.is_floating_point:
         return x.to(torch.float32)
     if dtype == torch.bool or dtype.is_complex:
@@ -57,6 +57,11 @@ def _exact_in_float64(x: Any, wide: Any) -> bool:
 def cast(array: Any, dtype: Any) -> Any:
     """The tensor, of that dtype."""
     return array.to(dtype)
+
+
+def quietly() -> Any:
+    """A context without floating-point warnings; torch gives none."""
+    return nullcontext()
 
 
 def checked_out(out: Any, array: Any) -> None:
@@ -94,13 +99,12 @@ def round_array(x: Any, format: Format | FixedPoint, rounding: str, out: Any, ke
     significand, mode = _recipes(format, carrier.name, rounding)
     bits = real.view(integers)
     if significand:
-        bits = round_significands(torch, bits, mode.discarded, carrier)
+        bits = _round_significands(real, bits, mode.discarded, carrier)
     else:
         random = None
         if mode.stochastic:
             bits = bits.to(torch.int64)
-            positions = torch.arange(bits.numel(), device=bits.device, dtype=torch.int64)
-            random = random_bits(positions.reshape(bits.shape), key)
+            random = (_random_operation if torch.compiler.is_compiling() else _random)(bits, *key)
         bits = round_patterns(torch, bits, mode, carrier, random).to(integers)
     result = bits.view(real.dtype)
     result = whole(result) if is_complex(x) else result
@@ -115,3 +119,38 @@ def _recipes(format: Format | FixedPoint, carrier: str, rounding: str) -> tuple[
 
 # As torch.compiler.assume_constant_result does, which would import the compiler for it.
 _recipes._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def _round_significands(real: Any, bits: Any, discarded: int, carrier: Carrier) -> Any:
+    """Nearest even in a format with the carrier's exponents; the carry into the exponent is right by itself."""
+    up = bits >> discarded
+    up &= 1
+    up += bits
+    up += (1 << (discarded - 1)) - 1
+    up = torch.where(torch.isnan(real), bits | carrier.quiet, up)
+    up &= -(1 << discarded)
+    return up
+
+
+def _random(like: Any, *key: int) -> Any:
+    """Random bits by position, in pieces that fit a cache."""
+    result = torch.empty(like.shape, dtype=torch.int64, device=like.device)
+    flat, piece = result.reshape(-1), 1 << (14 if like.device.type == "cpu" else 24)
+    for start in range(0, flat.numel(), piece):
+        end = min(start + piece, flat.numel())
+        flat[start:end] = random_bits(torch.arange(start, end, dtype=torch.int64, device=like.device), Stream(*key))
+    return result
+
+
+# An operation of its own when compiled: ten rounds, each of which uses the last one twice, would become one formula.
+_random_operation = torch.library.custom_op(
+    "resolvent::random_bits",
+    _random,
+    mutates_args=(),
+    schema="(Tensor like, int seed_low, int seed_high, int step_low, int step_high) -> Tensor",
+)
+
+
+@_random_operation.register_fake
+def _(like: Any, *key: int) -> Any:
+    return torch.empty(like.shape, dtype=torch.int64, device=like.device)

@@ -156,7 +156,16 @@ def csr_block_fma(indptr, indices, data, x, out, fma):  # type: ignore[no-untype
 
 @numba.njit(**_FLAGS)
 def dense_block_fma(A, B, A_exponents, B_exponents, C, fma):  # type: ignore[no-untyped-def]
-    """C <- C + A B for A, (m, k), B, (k, n), and C, (m, n), with k filled up and ordered as for ``block_fma_dot``.
+    """C <- C + A B, block after block along k.
+
+    Parameters
+    ----------
+    A, B, C : contiguous float32 arrays of shape (m, k), (k, n), (m, n)
+        A and B hold numbers of the input format. k is filled up with zeros to whole blocks; where the addition is
+        deferred, to pairs of blocks, each pair in the order of ``pair_position``.
+    A_exponents, B_exponents : int16 arrays of shape (m, k), (k, n)
+        From ``exponents_of``.
+    fma : KernelParameters
 
     Notes
     -----

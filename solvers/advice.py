@@ -55,8 +55,8 @@ class PrecisionAdvice:
     ----------
     format : str or None
         The cheapest format in which a plain solve reaches the accuracy; None where none does.
-    refinement : (str, str) or None
-        The cheaper way where there is one: format of the inner solves, and that of the residuals and the solution, for
+    refinement : (str, str, str) or None
+        The cheaper way where there is one, or the only one: ``inner_precision``, ``working`` and ``residual`` of
         ``resolvent.refine``.
     condition : float
         kappa as it was used: the upper bound where there is one, otherwise the estimate.
@@ -69,19 +69,22 @@ class PrecisionAdvice:
     """
 
     format: str | None
-    refinement: tuple[str, str] | None
+    refinement: tuple[str, str, str] | None
     condition: float
     accuracy: float
     reasons: tuple[str, ...]
     table: tuple[FormatVerdict, ...]
 
     def __str__(self) -> str:
-        if self.format is None:
-            head = f"no format reaches a relative error of {self.accuracy:.0e}"
+        goal = f"a relative error of {self.accuracy:.0e}"
+        way = ""
+        if self.refinement is not None:
+            inner, working, residual = self.refinement
+            way = f"refinement from {inner} to {working}" + (" with residuals in fp128" if residual == "fp128" else "")
+        if self.format is not None:
+            head = f"{self.format} for {goal}" + (f", or {way}" if way else "")
         else:
-            head = f"{self.format} for a relative error of {self.accuracy:.0e}"
-            if self.refinement is not None:
-                head += f", or {self.refinement[0]} with refinement in {self.refinement[1]}"
+            head = f"no format alone for {goal}, but {way}" if way else f"no format for {goal}"
         lines = [head, "", f"{'format':<8}{'bits':>4}{'kappa u':>10}  {'range':<9}{'alone':<7}refined"]
         for row in self.table:
             marks = ("fits" if row.in_range else "too small", "yes" if row.solves else "no")
@@ -125,8 +128,8 @@ def precision_for(
     A backward stable solve in a format with unit roundoff u has a relative error of kappa u at most, to first order
     (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 7.1); conjugate gradients attain it in all
     of these formats and mostly stay far below. Refinement with inner solves in a cheaper format attains kappa u of
-    the format that residuals and solution are kept in, as long as kappa u <= 1 in the inner one (Carson & Higham,
-    SIAM J. Sci. Comput. 40, 2018, Theorem 3.2 and Table 7.1, without their factors of n).
+    the format that it works in, as long as kappa u <= 1 in the inner one; with residuals of twice the digits it attains
+    u itself (Carson & Higham, SIAM J. Sci. Comput. 40, 2018, sections 3 and 4, without their factors of n).
 
     The range: A is scaled so that its largest entry is about 1, and the largest entry of each row and column must then
     be a normal number, or its digits are lost. ``resolvent.precision.equilibrate`` helps where one is not.
@@ -140,7 +143,7 @@ def precision_for(
     >>> [rv.precision_for(A, accuracy).format for accuracy in (0.9, 0.1, 1e-4, 1e-6, 1e-12)]
     ['bf16', 'fp16', 'fp32', 'fp64', 'fp64']
     >>> print(rv.precision_for(A, 1e-6))
-    fp64 for a relative error of 1e-06, or bf16 with refinement in fp64
+    fp64 for a relative error of 1e-06, or refinement from bf16 to fp64
     <BLANKLINE>
     format  bits   kappa u  range    alone  refined
     bf16      16   7.0e-01  fits      no     yes
@@ -211,23 +214,25 @@ def _verdict(name: str, bits: int, kappa: float, accuracy: float, spread: float)
 
 def _refinement(
     table: tuple[FormatVerdict, ...], accuracy: float, chosen: FormatVerdict | None
-) -> tuple[str, str] | None:
-    """The cheapest inner format, if it is cheaper than the plain solve, and the cheapest to work in."""
+) -> tuple[str, str, str] | None:
+    """The cheapest inner format, where that is cheaper than the plain solve, and the cheapest to work in."""
     inner = next((row for row in table if row.corrects), None)
+    if inner is None:
+        return None
+    if chosen is None:
+        # Residuals of twice the digits leave rounding x as the only error.
+        return (inner.format, "fp64", "fp128") if accuracy >= 4 * format_named("fp64").unit_roundoff else None
     working = next((row for row in table if row.format in _WORKING and row.solves), None)
-    if inner is None or working is None or chosen is None:
+    if working is None or table.index(inner) >= table.index(chosen):
         return None
-    order = [name for name, _ in CANDIDATES]
-    if order.index(inner.format) >= order.index(chosen.format):
-        return None
-    return inner.format, working.format
+    return inner.format, working.format, "fp64"
 
 
 def _reasons(
     table: tuple[FormatVerdict, ...],
     accuracy: float,
     chosen: FormatVerdict | None,
-    refinement: tuple[str, str] | None,
+    refinement: tuple[str, str, str] | None,
 ) -> list[str]:
     reasons = []
     short = [row.format for row in table if not row.in_range]
@@ -245,21 +250,23 @@ def _reasons(
                 f"Even in fp64 kappa u is {best.error:.1e}: data of that precision do not determine the solution to "
                 f"{accuracy:.0e}."
             )
+        if refinement is None:
+            reasons.append(
+                "Better conditioned is an equilibrated A (rv.precision.equilibrate), or one with a ridge, which has "
+                "another solution (rv.precision.ridge_for_condition)."
+            )
+    else:
+        below = [row for row in table[: table.index(chosen)] if row.in_range]
         reasons.append(
-            "Better conditioned is an equilibrated A (rv.precision.equilibrate), or one with a ridge, which has another "
-            "solution (rv.precision.ridge_for_condition)."
+            f"{chosen.format}: kappa u = {chosen.error:.1e} is at most the accuracy asked for"
+            + (f"; in {below[-1].format} it is {below[-1].error:.1e}." if below else ", and no format is cheaper.")
         )
-        return reasons
-    below = [row for row in table[: table.index(chosen)] if row.in_range]
-    reasons.append(
-        f"{chosen.format}: kappa u = {chosen.error:.1e} is at most the accuracy asked for"
-        + (f"; in {below[-1].format} it is {below[-1].error:.1e}." if below else ", and no format is cheaper.")
-    )
     if refinement is not None:
-        inner, working = refinement
+        inner, working, residual = refinement
         error = next(row.error for row in table if row.format == inner)
-        kept = "" if working == "fp64" else f", for A and b in {format_named(working).carrier}"
-        reasons.append(
-            f'rv.refine(A, b, inner_precision="{inner}") reaches the same{kept}: kappa u = {error:.1e} <= 1 in {inner}.'
-        )
+        options = f'inner_precision="{inner}"' + ("" if working == "fp64" else f', working="{working}"')
+        if residual == "fp128":
+            options += ', residual="fp128", backward_error=0.0'
+        reached = "solves A x = b, as A and b are stored, to the last digits" if chosen is None else "reaches the same"
+        reasons.append(f"rv.refine(A, b, {options}) {reached}: kappa u = {error:.1e} <= 1 in {inner}.")
     return reasons

@@ -33,12 +33,13 @@ class Gap:
         The last residual norm.
     """
 
-    __slots__ = ("bound", "norm", "per_solution", "renewed", "unit_roundoff")
+    __slots__ = ("bound", "learns", "norm", "per_solution", "renewed", "unit_roundoff")
 
     def __init__(self, system: LinearSystem, norm: float) -> None:
         self.bound = self.renewed = 0.0
         self.unit_roundoff = system.unit_roundoff
         self.per_solution = self.unit_roundoff * (system.facts.row_sum if system.facts is not None else 0.0)
+        self.learns = system.facts is None and system.preconditioner is None
         self.norm = norm
 
     def grow(self, solution: float, norm: float, step_length: float, target: float) -> bool:
@@ -49,8 +50,8 @@ class Gap:
         u = self.unit_roundoff
         tolerance = math.sqrt(u)
         below = self.bound <= tolerance * self.norm
-        # Where no norm of A is known: 1 / alpha is below it.
-        self.per_solution = max(self.per_solution, u / step_length)
+        if self.learns:  # no norm of A is known, but 1 / alpha is below it
+            self.per_solution = max(self.per_solution, u / step_length)
         self.bound += self.per_solution * solution + u * norm
         self.norm = norm
         return below and self.bound > max(tolerance * norm, 10 * self.renewed, 0.1 * target)
@@ -71,6 +72,7 @@ class CGState(State):
     rho: float = 0.0
     gap: Any = None
     replacements: int = 0
+    done: int = 0
     slack: float = 0.0
     largest: float = math.inf
     alphas: list[float] = field(default_factory=list)
@@ -108,6 +110,7 @@ class CG(Method):
         state.r = system.backend.assign(state.work, state.r)
         state.residual_norm = system.backend.norm(state.r)
         state.longest = max(state.longest, (state.alphas, state.betas), key=lambda pair: len(pair[0]))
+        state.done += len(state.alphas)
         state.alphas, state.betas = [], []
         state.gap.replaced(system.backend.norm(state.x), state.residual_norm)
         state.replace = False
@@ -172,8 +175,8 @@ class CG(Method):
         rho = system.backend.dot(state.r, state.z).real
         if not rho > 0 and state.residual_norm:
             raise Breakdown(
-                f"M is not positive definite: r^H M r = {rho:.2e} at iteration {len(state.alphas)}, but conjugate "
-                "gradients need a Hermitian positive definite preconditioner. Use another M, or none."
+                f"M is not positive definite: r^H M r = {rho:.2e} at iteration {state.done + len(state.alphas)}, but "
+                "conjugate gradients need a Hermitian positive definite preconditioner. Use another M, or none."
                 if math.isfinite(rho)
                 else "M returned NaN or infinity; check the preconditioner."
             )
@@ -190,7 +193,7 @@ def _no_curvature(system: LinearSystem, state: CGState, curvature: float) -> Bre
     """Why p^H A p is not positive: NaN, a singular A (up to rounding), or an indefinite one."""
     if not math.isfinite(curvature):
         return system.not_finite("A product with A was not finite: the operator returned NaN or infinity.")
-    iteration = len(state.alphas)
+    iteration = state.done + len(state.alphas)
     norm = system.facts.row_norm if system.facts is not None else 1 / min(state.alphas, default=math.inf)
     # Where A is semidefinite, p^H A p = 0 means A p = 0: ||A p||^2 <= ||A|| p^H A p.
     rounding = 4 * math.sqrt(system.n * system.unit_roundoff)

@@ -13,7 +13,7 @@ from .errors import InputError, NotHermitianError
 from .status import Breakdown
 from .system import LinearSystem
 
-__all__ = ["DENSE_LIMIT", "METHODS", "ConditionNumber", "condition_number"]
+__all__ = ["DENSE_LIMIT", "METHODS", "ConditionNumber", "checked_system", "condition_number"]
 
 METHODS = ("auto", "exact", "lanczos", "norm1")
 DENSE_LIMIT = 500  # up to this order all singular values are computed, in a fraction of a second
@@ -120,16 +120,17 @@ def condition_number(
     Notes
     -----
     Everything is computed in double precision. Cost: ``exact`` O(n^3); ``lanczos`` one product with A, 9 vector
-    passes and 2 reductions a step, about sqrt(condition)/2 log(sqrt(n)/1e-6) steps or less; ``norm1`` a
+    passes and 2 reductions a step, about sqrt(kappa)/2 log(4 sqrt(kappa n)/1e-6) steps or less; ``norm1`` a
     factorisation and some ten solves.
 
     ``lanczos``: Ritz values lie inside the spectrum, so their ratio is a lower bound. After k steps the Lanczos
     polynomial p_k, whose roots are the Ritz values, has ||p_k(A) b|| = beta_1 ... beta_k ||b||; hence
-    |p_k(lambda)| |v^H b| <= beta_1 ... beta_k ||b|| for an eigenvalue lambda with eigenvector v. A random b is so close
-    to orthogonal to v that |v^H b| < t ||b|| with probability at most t sqrt(2 n / pi) only (complex b: n t^2), and with
-    that t the inequality bounds lambda_min from below and lambda_max from above (van Dorsselaer, Hochstenbach & van der
-    Vorst, SIAM J. Matrix Anal. Appl. 22, 2000; Kuczynski & Wozniakowski, 1992, Theorem 4.2, bound the number
-    of steps a priori). Gershgorin's and Wolkowicz & Styan's bounds, which never fail, are used where they are better.
+    |p_k(lambda)| |v^H b| <= beta_1 ... beta_k ||b|| for an eigenvalue lambda with eigenvector v. A random b is so
+    close to orthogonal to v that |v^H b| < t ||b|| with probability at most t sqrt(2 n / pi) only (complex b: n t^2),
+    and with that t the inequality bounds lambda_min from below and lambda_max from above (van Dorsselaer, Hochstenbach
+    & van der Vorst, SIAM J. Matrix Anal. Appl. 22, 2000; Kuczynski & Wozniakowski, SIAM J. Matrix Anal. Appl. 13, 1992,
+    Theorem 4.2, bound the steps beforehand). The bounds of Gershgorin and of Wolkowicz & Styan, which never fail, are
+    used where they are better.
 
     ``norm1``: Hager's algorithm with Higham's alternating vector (Higham, ACM TOMS 14, 1988, Algorithm 4.1) and a
     random start besides; a lower bound, mostly equal to the norm, seldom less than a third of it. The upper bound is
@@ -153,7 +154,7 @@ def condition_number(
         raise InputError(f"rtol: found {rtol}; wanted a positive number")
     if steps < 1:
         raise InputError(f"steps: found {steps}; wanted at least 1")
-    system = _system(A, backend)
+    system = checked_system(A, backend)
     facts = system.facts
     if facts is None and (method in ("exact", "norm1") or norm == 1):
         raise InputError('A: only multiplies, but its entries are needed; use norm=2 and method="lanczos"')
@@ -179,7 +180,7 @@ def condition_number(
     return _by_factorisation(system, seed, "A is large and not positive definite, so the 1-norm is given. ")
 
 
-def _system(A: Any, backend: str | Backend | None) -> LinearSystem:
+def checked_system(A: Any, backend: str | Backend | None) -> LinearSystem:
     """A in double precision, checked, in units in which nothing overflows."""
     chosen = choose_backend(backend, A)
     operator = chosen.operator(A)
@@ -257,7 +258,9 @@ def _by_factorisation(system: LinearSystem, seed: int, preface: str) -> Conditio
         return _singular(preface + "A is singular to rounding: solves with its factors have no digit.", "norm1", least)
     margin = float((2 * np.abs(matrix.diagonal()) - size).min())
     upper = _ratio(float(size.max()), margin)
-    reason = preface + "||A^-1|| was estimated from solves with a factorisation, which gives a lower bound, seldom less "
+    reason = (
+        preface + "||A^-1|| was estimated from solves with a factorisation, which gives a lower bound, seldom less "
+    )
     reason += "than a third of the norm."
     if upper < math.inf:
         reason += " The upper bound is Varah's: A is diagonally dominant by columns."

@@ -26,6 +26,7 @@ __all__ = ["iterate"]
 
 WORK_A_LOOK = 1 << 24  # entries and vector elements touched between two looks at the clock: about ten milliseconds
 MOST_STEPS = 4096
+_FAILED = (Status.BREAKDOWN, Status.DIVERGED, Status.OVERFLOW)
 
 
 @dataclass
@@ -128,7 +129,7 @@ def _loop(run: _Run) -> tuple[Status, str]:
             run.target = max(asked, options.backward_error * system.data_norm(state.x))
         # Carried residuals fall without limit, true ones do not: far below rounding they are looked into, whatever was
         # asked for, before they underflow and take the coefficients along.
-        wanted = max(share * run.target, system.precision.unit_roundoff**2 * system.rhs_norm)
+        wanted = max(share * run.target, system.negligible)
         if not math.isfinite(norm):
             return _not_finite(run)
         if norm <= wanted:
@@ -143,7 +144,7 @@ def _loop(run: _Run) -> tuple[Status, str]:
             loop = system.backend.loop(method, system, state)
             norm = run.certified
             share = 0.5
-            wanted = max(share * run.target, system.precision.unit_roundoff**2 * system.rhs_norm)
+            wanted = max(share * run.target, system.negligible)
         elif verdict := run.watch.observe(run.iterations, norm):
             if verdict == "diverged":
                 return Status.DIVERGED, ""
@@ -282,6 +283,8 @@ def _finish(run: _Run, status: Status, reason: str) -> Solution:
         x, work, residual = state.x, state.work, run.certified
         if status is not Status.CONVERGED:
             x, work, residual = _best_of(run, status)
+    if system.emulated is not None and status in _FAILED and residual <= 10 * system.rounding_floor(x):
+        status, reason = Status.STAGNATED, ""  # what broke it is that there are no more digits to be had
     solution = backend.exact.norm(x)
     shift = system.rhs_exponent - system.matrix_exponent
     residual = residual if residual == residual else math.inf
@@ -357,7 +360,7 @@ def _best_of(run: _Run, status: Status) -> tuple[Any, Any, float]:
     system, state = run.system, run.state
     norm = _certify(run)
     x = state.x
-    ended_badly = status in (Status.BREAKDOWN, Status.DIVERGED, Status.OVERFLOW) and math.isinf(run.last_certified)
+    ended_badly = status in _FAILED and math.isinf(run.last_certified)
     at = int(np.argmin([seen if seen == seen else math.inf for seen in run.norms])) if ended_badly and run.norms else 0
     if at and run.norms[at] < 0.5 * min(norm if norm == norm else math.inf, run.best_norm):
         # A batch of steps went past a better iterate: the same steps again, up to that one.

@@ -100,7 +100,7 @@ class Watch:
             self.window_norm, self.window_start = norm, iteration
         elif iteration - self.window_start >= self.window:
             floor = self.floor()
-            if norm <= 100 * floor:
+            if norm <= 10 * floor:
                 return "stagnated"
             if norm <= 1e6 * floor and iteration - self.best_at >= 10 * self.window:
                 return "stagnated"

@@ -208,6 +208,12 @@ class LinearSystem:
             f"2^{-self.matrix_exponent}, which changes no digit."
         )
 
+    @property
+    def negligible(self) -> float:
+        """Carried residual norms below this say nothing: far below rounding, or where a format runs out of digits."""
+        rounding = self.precision.unit_roundoff**2 * self.rhs_norm
+        return rounding if self.emulated is None else max(rounding, self.emulated.smallest * math.sqrt(self.n))
+
     def rounding_floor(self, x: Any) -> float:
         """u (||A|| ||x|| + ||b||): what rounding x alone leaves as a residual."""
         return self.unit_roundoff * self.data_norm(x)
@@ -329,7 +335,7 @@ class LinearSystem:
         p = self.precision
         low, high = -p.comfortable_exponent, p.comfortable_exponent
         if self.emulated is not None:
-            low = max(low, math.frexp(self.emulated.format.smallest_normal)[1] - 1)
+            low = max(low, _exponent(self.emulated.smallest))
             high = min(high, math.frexp(self.emulated.format.largest)[1] - 1)
         if not low <= _exponent(largest) <= high:
             raise InputError(

@@ -199,6 +199,85 @@ def test_interrupt_outside_a_solve(folder, capsys, monkeypatch):
     assert one_line(capsys.readouterr().err)
 
 
+# In a low precision.
+
+
+def test_solve_in_a_format(system, capsys):
+    A, b = system
+    assert main(["solve", "A.mtx", "b.mtx", "--rtol", "0.01", "--precision", "bf16", "--output", "x.npy"]) == 0
+    assert "in bf16" in capsys.readouterr().out.splitlines()[0]
+    x = np.load("x.npy")
+    assert np.linalg.norm(b - A @ x) <= 0.01 * np.linalg.norm(b)
+    np.testing.assert_array_equal(rv.precision.round(x, "bf16"), x)
+
+
+@pytest.mark.parametrize("policy", ["storage", "op", "matvec", "tensor-core"])
+def test_policy_and_rounding_reach_the_solver(system, policy):
+    A, b = system
+    line = f"solve A.mtx b.mtx --method cg --rtol 0.01 --precision bf16 --policy {policy} --rounding nearest-away"
+    assert main([*line.split(), "--output", "x.npy", "--quiet"]) == 0
+    precision = rv.Precision("bf16", policy=policy, rounding="nearest-away")
+    np.testing.assert_array_equal(np.load("x.npy"), rv.cg(A, b, rtol=0.01, precision=precision).x)
+
+
+def test_seed_of_stochastic_rounding(folder):
+    def solved(*seed):
+        line = "solve A.mtx b.mtx --method cg --rtol 0.01 --precision bf16 --rounding stochastic --quiet --output x.npy"
+        assert main([*line.split(), *seed]) == 0
+        return np.load("x.npy")
+
+    np.testing.assert_array_equal(solved(), solved("--seed", "0"))
+    assert not np.array_equal(solved(), solved("--seed", "1"))
+
+
+def test_what_a_format_attains_is_in_the_json(folder):
+    line = "solve A.mtx b.mtx --method cg --rtol 1e-6 --precision bf16 --json r.json --quiet"
+    assert main(line.split()) == 1
+    found = strict_json("r.json")
+    assert found["status"] == "STAGNATED"
+    assert found["precision"] == "bf16"
+    assert found["unit_roundoff"] == 2.0**-8
+    assert found["relative_residual"] <= 10 * found["attainable_residual"]
+    assert found["attainable_error"] == found["condition"] * 2.0**-8
+
+
+def test_refine_reaches_double_precision(system, capsys):
+    A, b = system
+    assert main(["refine", "A.mtx", "b.mtx", "--json", "r.json", "--output", "x.npy", "--plot", "p.png"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("✓ converged: refine")
+    assert err == ""
+    found = strict_json("r.json")
+    assert found["backward_error"] <= 4e-16
+    assert "bf16" in found["reason"]
+    np.testing.assert_allclose(np.load("x.npy"), spsolve(A.tocsc(), b), rtol=0, atol=1e-13)
+
+
+def test_refine_takes_what_the_inner_method_takes(system):
+    A, b = system
+    line = "refine A.mtx b.mtx --method chebyshev --interval 0.03 8 --precision fp16 --policy op --residual fp128"
+    assert main([*line.split(), "--quiet", "--json", "r.json", "--output", "x.npy"]) == 0
+    reason = strict_json("r.json")["reason"]
+    assert "chebyshev" in reason
+    assert "fp16" in reason
+    same = rv.refine(
+        A,
+        b,
+        inner="chebyshev",
+        interval=(0.03, 8.0),
+        inner_precision=rv.Precision("fp16", policy="op"),
+        residual="fp128",
+    )
+    np.testing.assert_array_equal(np.load("x.npy"), same.x)
+
+
+def test_refine_that_must_not_escalate_says_that_it_failed(folder, capsys):
+    sparse.save_npz("hard.npz", sparse.csr_array(rv.gallery.randsvd(100, 1e6).A))
+    assert main(["refine", "hard.npz", "--no-escalate"]) == 1
+    assert "in bf16" in capsys.readouterr().out
+    assert main(["refine", "hard.npz"]) == 0
+
+
 # What cannot be used.
 
 FILES = {
@@ -257,12 +336,42 @@ BAD = [
     "solve A.mtx --plot nowhere/p.png",
     "solve A.mtx --json nowhere/r.json",
     "solve A.mtx --nonsense",
+    "solve A.mtx --precision bf17",
+    "solve A.mtx --policy op",
+    "solve A.mtx --rounding to-odd",
+    "solve A.mtx --seed 1",
+    "solve A.mtx --precision bf16 --policy nonsense",
+    "solve A.mtx --precision bf16 --rounding nonsense",
+    "solve A.mtx --precision bf16 --rounding stochastic --policy op",
+    "solve A.mtx --precision bf16 --rounding stochastic --seed -1",
+    "solve A.mtx --precision bf16 --seed 1.5",
+    "solve A.mtx --precision mxfp4 --policy op",
+    "solve A.mtx --precision fp64 --rounding to-odd",
+    "solve A.mtx --method sor --precision bf16 --policy matvec",
     "solve",
+    "refine",
+    "refine nowhere.mtx",
+    "refine A.mtx --precision bf17",
+    "refine A.mtx --residual fp32",
+    "refine A.mtx --method auto",
+    "refine A.mtx --maxiter -1",
+    "refine A.mtx --rtol -1",
+    "refine A.mtx --omega 1.5",
+    "refine A.mtx --output x.docx",
+    "refine A.mtx three.mtx",
     "condition nowhere.mtx",
     "condition garbage.mtx",
     "condition wide.mtx",
     "condition nan.mtx",
     "condition A.mtx --steps 0",
+    "advise A.mtx",
+    "advise --accuracy 1e-6",
+    "advise A.mtx --accuracy 2",
+    "advise A.mtx --accuracy nan",
+    "advise A.mtx --accuracy 1e-6 --condition 0.5",
+    "advise nowhere.mtx --accuracy 1e-6",
+    "advise wide.mtx --accuracy 1e-6",
+    "advise nan.mtx --accuracy 1e-6",
     "gallery",
     "gallery nonsense --size 3",
     "gallery poisson",
@@ -306,6 +415,8 @@ def test_messages_name_what_is_wrong(folder, capsys):
         "solve A.mtx three.mtx": "(3,)",
         "solve garbage.npz": "not a .npz file",
         "solve A.mtx --method sor --omega 2.5": "(0, 2)",
+        "solve A.mtx --precision bf17": "--precision: found 'bf17'",
+        "solve A.mtx --policy op": "name a format with --precision",
     }.items():
         assert main(line.split()) == 2
         assert said in capsys.readouterr().err
@@ -345,6 +456,23 @@ def test_condition_large_is_a_lower_bound(folder, capsys):
     assert "2-norm" in said["condition"]
 
 
+def test_condition_bounds_and_how_they_came_about(folder, capsys):
+    problem = rv.gallery.poisson((30, 30))
+    sparse.save_npz("large.npz", problem.A)
+    assert main(["condition", "large.npz"]) == 0
+    said = labelled(capsys.readouterr().out)
+    words = said["condition"].split()
+    assert float(words[2]) <= problem.condition <= float(words[6]) <= 1.1 * float(words[2])
+    assert "but for a chance of 1e-06" in said["condition"]
+    assert "Lanczos steps" in said["how"]
+    low, high = (float(word) for word in said["smallest eigenvalue"].split(" to "))
+    assert low <= problem.spectrum[0] <= high * (1 + 1e-5)
+    assert main(["condition", "large.npz", "--norm", "1"]) == 0
+    said = labelled(capsys.readouterr().out)
+    assert float(said["condition"].split()[2]) == pytest.approx(np.linalg.cond(problem.A.toarray(), 1), rel=1e-5)
+    assert "factorisation" in said["how"]
+
+
 def test_condition_nonsymmetric(folder, capsys):
     for size, norm in ((8, 2), (25, 1)):
         A = rv.gallery.convection_diffusion((size, size)).A
@@ -366,6 +494,15 @@ def test_condition_of_singular_and_indefinite(folder, capsys, n):
     assert " 4 in the" in f" {labelled(capsys.readouterr().out)['condition']}".replace("at least ", "")
 
 
+@pytest.mark.parametrize("options", [[], ["--condition", "1e5"]])
+def test_advice_is_that_of_the_library(system, capsys, options):
+    A, _ = system
+    assert main(["advise", "A.mtx", "--accuracy", "1e-6", *options]) == 0
+    out = capsys.readouterr().out
+    assert out.rstrip("\n") == str(rv.precision_for(A, 1e-6, condition=1e5 if options else None))
+    assert max(map(len, out.splitlines())) <= 120
+
+
 def test_methods_table_is_generated(capsys):
     assert main(["methods"]) == 0
     out = capsys.readouterr().out
@@ -376,6 +513,26 @@ def test_methods_table_is_generated(capsys):
         assert row.split()[-4:] == [str(n) for n in (cost.vectors, cost.passes, cost.reductions, cost.matvecs)]
     assert set(PURPOSE) <= set(rv.METHODS)
     assert max(map(len, out.splitlines())) <= 120
+
+
+def test_formats_table_is_generated(capsys):
+    from resolvent.precision import BlockFormat
+    from resolvent.precision.formats import FORMATS
+
+    assert main(["formats"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = {line.split()[0]: line.split() for line in lines if line and line.split()[0] in FORMATS}
+    assert set(rows) == {format.name for format in FORMATS.values()}
+    for name, row in rows.items():
+        format = FORMATS[name]
+        if isinstance(format, BlockFormat):
+            assert row[1:3] == [format.element.name, str(format.block)]
+            continue
+        assert row[1:4] == [str(n) for n in (format.significand_bits, format.min_exponent, format.max_exponent)]
+        sizes = (format.unit_roundoff, format.largest, format.smallest_normal, format.smallest)
+        assert row[4:8] == [f"{size:.5g}" for size in sizes]
+    assert "NaN" in rows["fp8_e4m3fn"]
+    assert max(map(len, lines)) <= 120
 
 
 def test_gallery_lists_and_writes(folder, capsys):

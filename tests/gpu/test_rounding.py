@@ -1,0 +1,168 @@
+"""Rounding on CUDA devices: the kernels' text as compiled for the host, and devices where there are any."""
+
+import ctypes
+import functools
+import importlib.util
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+
+from resolvent.gpu import rounding as gpu_rounding
+from resolvent.precision import FixedPoint, Format, formats, round
+from resolvent.precision.recipe import ROUNDINGS
+from resolvent.precision.rounding import BACKENDS
+
+COMPILER = shutil.which("c++") or shutil.which("g++")
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")
+C_TYPES = {"int32": "int", "uint32": "unsigned", "uint64": "unsigned long long"}
+FORMATS = [
+    *dict.fromkeys(formats.FORMATS.values()),
+    FixedPoint(3, 4),
+    FixedPoint(5, 10, overflow="wrap"),
+    Format(5, -3, 3, subnormals=False),
+    Format(24, -10, 10),
+    Format(1, -4, 4),
+]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """A host library with a loop for each elementwise kernel and width."""
+    text = ["#include <stddef.h>", "#define __device__ static", gpu_rounding.PREAMBLE]
+    for name, (given, operation) in gpu_rounding.OPERATIONS.items():
+        for width, word in ((4, "unsigned"), (8, "unsigned long long")):
+            arguments = [(C_TYPES.get(kind, word), of) for kind, of in (part.split() for part in given.split(", "))]
+            listed = ", ".join(f"{kind} {of}" for kind, of in arguments)
+            text.append(
+                f'extern "C" void {name}_{width}(ptrdiff_t n, const {word}* all, {word}* results, {listed}) {{'
+                f"typedef {word} T; for (ptrdiff_t i = 0; i < n; ++i) {{"
+                f"const T bits = all[i]; T& result = results[i]; {operation} }} }}"
+            )
+    folder = tmp_path_factory.mktemp("kernels")
+    (folder / "kernels.cpp").write_text("\n".join(text))
+    command = [COMPILER, "-O2", "-Wall", "-Werror", "-Wno-unused-function", "-shared", "-fPIC", "-o"]
+    subprocess.run([*command, folder / "kernels.so", folder / "kernels.cpp"], check=True)
+    return ctypes.CDLL(folder / "kernels.so")
+
+
+@pytest.fixture
+def host(library, monkeypatch):
+    """NumPy in CuPy's place, under the name "cupy"."""
+    types = {"int32": ctypes.c_int32, "uint32": ctypes.c_uint32, "uint64": ctypes.c_uint64}
+
+    def kernel(name):
+        given = gpu_rounding.OPERATIONS[name][0]
+
+        def call(bits, *arguments):
+            *numbers, results = arguments
+            assert bits.flags.c_contiguous
+            assert results.flags.c_contiguous
+            word = types[bits.dtype.name]
+            kinds = [types.get(part.split()[0], word) for part in given.split(", ")]
+            values = [kind(int(number)) for kind, number in zip(kinds, numbers, strict=True)]
+            pointers = (ctypes.c_void_p(array.ctypes.data) for array in (bits, results))
+            getattr(library, f"{name}_{bits.itemsize}")(ctypes.c_ssize_t(bits.size), *pointers, *values)
+
+        return call
+
+    monkeypatch.setattr(gpu_rounding, "xp", np)
+    monkeypatch.setattr(gpu_rounding, "kernel", functools.cache(kernel))
+    monkeypatch.setitem(BACKENDS, "cupy", "numpy")
+
+
+def samples(dtype, count=2000):
+    rng = np.random.default_rng(0)
+    word = np.uint32 if dtype == np.float32 else np.uint64
+    words = rng.integers(0, np.iinfo(word).max, count, word, endpoint=True).view(dtype)
+    with np.errstate(over="ignore"):
+        return np.concatenate([words, (rng.standard_normal(count) * 10.0 ** rng.uniform(-8, 6, count)).astype(dtype)])
+
+
+def same_bits(found, wanted):
+    return np.array_equal(found.view(f"u{found.itemsize}"), wanted.view(f"u{wanted.itemsize}"))
+
+
+@needs_compiler
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("mode", ROUNDINGS)
+def test_text_of_the_kernels(mode, dtype, host):
+    x = samples(dtype)
+    for format in FORMATS:
+        if format is formats.fp64 and dtype == np.float32:
+            continue
+        wanted = round(x, format, mode, backend="numpy", seed=2**63 + 5, step=2**33 + 2**31)
+        with np.errstate(all="ignore"):
+            found = round(x, format, mode, backend="cupy", seed=2**63 + 5, step=2**33 + 2**31)
+        assert same_bits(found, wanted), format
+
+
+@needs_compiler
+def test_layouts(host):
+    plain = np.random.default_rng(1).standard_normal((6, 8)).astype(np.complex64)
+    for mode in ("nearest-even", "stochastic"):
+        for name in ("bf16", "fp16", "mxfp4"):
+            wanted = round(plain, name, mode, backend="numpy", seed=1)
+            for x in (plain.copy(), np.asfortranarray(plain), np.repeat(plain, 2, axis=0)[::2]):
+                assert np.array_equal(round(x, name, mode, backend="cupy", seed=1), wanted)
+                out = np.empty((6, 16), np.complex64)[:, ::2]
+                assert round(x, name, mode, backend="cupy", seed=1, out=out) is out
+                assert np.array_equal(out, wanted)
+                assert round(x, name, mode, backend="cupy", seed=1, out=x) is x
+                assert np.array_equal(x, wanted)
+
+
+@needs_compiler
+def test_carriers_and_refusals(host):
+    assert round(np.ones(3, np.float16), "bf16", backend="cupy").dtype == np.float32
+    assert round(np.arange(3), "bf16", backend="cupy").dtype == np.float64
+    with pytest.raises(ValueError, match="x: found integers beyond"):
+        round(np.array([2**53 + 1]), "bf16", backend="cupy")
+    with pytest.raises(TypeError, match="x: found bool"):
+        round(np.array([True]), "bf16", backend="cupy")
+    with pytest.raises(TypeError, match="out: found list; wanted a CuPy array"):
+        round(np.ones(1), "bf16", backend="cupy", out=[0.0])
+    with pytest.raises(ValueError, match="out: found shape"):
+        round(np.ones(1), "bf16", backend="cupy", out=np.ones(2))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("backend", ["torch", "triton", "cupy"])
+@pytest.mark.parametrize("mode", ROUNDINGS)
+def test_on_a_device(mode, backend, dtype):
+    pytest.importorskip("torch" if backend == "torch" else backend)
+    x = samples(dtype, 100_000)
+    if backend == "cupy":
+        import cupy
+
+        given = cupy.asarray(x)
+    else:
+        import torch
+
+        given = torch.from_numpy(x).cuda()
+    for format in FORMATS:
+        if format is formats.fp64 and dtype == np.float32:
+            continue
+        wanted = round(x, format, mode, seed=2**63 + 5, step=2**33 + 2**31)
+        found = round(given, format, mode, backend=backend, seed=2**63 + 5, step=2**33 + 2**31)
+        assert type(found) is type(given)
+        assert same_bits(found.get() if backend == "cupy" else found.cpu().numpy(), wanted), format
+
+
+@pytest.mark.gpu
+def test_out_and_strides_on_a_device():
+    cupy = pytest.importorskip("cupy")
+    x = cupy.asarray(np.random.default_rng(0).standard_normal((40, 30)))
+    wanted = round(x.get(), "fp16", "stochastic")
+    for given in (x.copy(), cupy.asfortranarray(x), cupy.repeat(x, 2, axis=0)[::2]):
+        assert same_bits(round(given, "fp16", "stochastic").get(), wanted)
+        assert round(given, "fp16", "stochastic", out=given) is given
+        assert same_bits(cupy.ascontiguousarray(given).get(), wanted)
+
+
+def test_cupy_is_told_to_be_missing():
+    if importlib.util.find_spec("cupy") is not None:
+        pytest.skip("CuPy is installed")
+    assert gpu_rounding.xp is None

@@ -1,0 +1,258 @@
+"""One rounding: NumPy's reference, the compiled kernels, torch, and rounding inside other compiled loops."""
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pytest
+
+from resolvent.precision import FixedPoint, Format, formats, round
+from resolvent.precision.recipe import ROUNDINGS
+from resolvent.precision.rounding_kernels import (
+    RoundFormat,
+    RoundInMode,
+    RoundSignificand,
+    RoundWrapped,
+    Unrounded,
+    how_to_round,
+    rounded,
+)
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="torch is not installed")
+FORMATS = [
+    *dict.fromkeys(formats.FORMATS.values()),
+    FixedPoint(3, 4),
+    FixedPoint(5, 10, overflow="wrap"),
+    FixedPoint(0, 24),
+    Format(5, -3, 3, subnormals=False),
+    Format(24, -10, 10),
+    Format(1, -4, 4),
+]
+
+
+def samples(dtype, count=4000):
+    rng = np.random.default_rng(0)
+    word = np.uint32 if dtype == np.float32 else np.uint64
+    words = rng.integers(0, np.iinfo(word).max, count, word, endpoint=True).view(dtype)
+    with np.errstate(over="ignore"):
+        return np.concatenate([words, (rng.standard_normal(count) * 10.0 ** rng.uniform(-8, 6, count)).astype(dtype)])
+
+
+def bits(x):
+    return np.ascontiguousarray(x).view(f"u{x.real.itemsize}")
+
+
+def held_by(dtype):
+    return [format for format in FORMATS if format is not formats.fp64 or dtype == np.float64]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("mode", ROUNDINGS)
+@pytest.mark.parametrize("other", ["numba", pytest.param("torch", marks=needs_torch)])
+def test_same_bits(other, mode, dtype):
+    x = samples(dtype)
+    given = x
+    if other == "torch":
+        import torch
+
+        given = torch.from_numpy(x)
+    for format in held_by(dtype):
+        wanted = round(x, format, mode, backend="numpy", seed=2**63 + 5, step=2**33 + 7)
+        found = round(given, format, mode, backend=other, seed=2**63 + 5, step=2**33 + 7)
+        assert np.array_equal(bits(np.asarray(found)), bits(wanted)), format
+
+
+@numba.njit(fastmath={"reassoc", "contract"}, error_model="numpy")
+def axpy(how, a, x, y):
+    for i in range(x.size):
+        y[i] = rounded(how, rounded(how, a * x[i]) + y[i])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.complex128])
+@pytest.mark.parametrize("mode", [mode for mode in ROUNDINGS if mode != "stochastic"])
+def test_rounded_inside_a_loop(mode, dtype):
+    """Inlined into a loop compiled with fastmath, each operation is rounded as the array function does it."""
+    rng = np.random.default_rng(1)
+    x, y = (rng.standard_normal((2, 300)) * 10.0 ** rng.uniform(-6, 3, (2, 300))).astype(dtype)
+    if x.dtype.kind == "c":
+        x, y = x * (1 - 2j), y * (1 + 1j)
+    a = x.real.dtype.type(0.7)
+    kinds = set()
+    for format in held_by(x.real.dtype):
+        if format in formats.FORMATS.values() and not isinstance(format, Format):
+            continue
+        how = how_to_round(format, dtype, mode)
+        kinds.add(type(how))
+        found = y.copy()
+        axpy(how, a, x, found)
+        if type(how) is Unrounded:  # the compiler may fuse what is not rounded
+            np.testing.assert_allclose(found, a * x + y, rtol=1e-5)
+            continue
+        wanted = round(round(a * x, format, mode) + y, format, mode)
+        assert np.array_equal(found, wanted, equal_nan=True), format
+    assert kinds >= (
+        {RoundFormat, RoundInMode, RoundWrapped} if mode == "nearest-even" else {RoundInMode, RoundWrapped}
+    )
+
+
+def test_how_to_round():
+    assert type(how_to_round(None, "float32")) is Unrounded
+    assert type(how_to_round("fp32", "complex64")) is Unrounded
+    assert type(how_to_round("fp64", "float64", "toward-zero")) is Unrounded
+    assert how_to_round("bf16", "complex64") == RoundSignificand(16)
+    assert how_to_round("tf32", np.float32) == RoundSignificand(13)
+    assert type(how_to_round("bf16", np.float64)) is RoundFormat
+    assert type(how_to_round("fp8_e4m3fn", np.float32)) is RoundFormat
+    assert type(how_to_round("bf16", np.float32, "to-odd")) is RoundInMode
+    assert type(how_to_round(Format(24, -10, 10), np.float32)) is RoundInMode
+    assert type(how_to_round(FixedPoint(3, 4), np.float32)) is RoundInMode
+    assert how_to_round(FixedPoint(3, 4, overflow="wrap"), np.float32).modulus == 16.0
+    with pytest.raises(ValueError, match="wider than float32"):
+        how_to_round("fp64", "complex64")
+    with pytest.raises(ValueError, match="mxfp4 rounds whole blocks"):
+        how_to_round("mxfp4", "float32")
+    with pytest.raises(TypeError, match="dtype: found int64"):
+        how_to_round("bf16", "int64")
+    with pytest.raises(ValueError, match="rounding: found 'up'"):
+        how_to_round("bf16", "float32", "up")
+    with pytest.raises(TypeError, match="compiled code"):
+        rounded(Unrounded(), 1.0)
+
+
+@needs_torch
+@pytest.mark.parametrize("format", ["bf16", "fp16", "nvfp4", FixedPoint(3, 4, overflow="wrap")], ids=str)
+@pytest.mark.parametrize("mode", ["nearest-even", "stochastic"])
+def test_tensors_of_any_layout(format, mode):
+    import torch
+
+    plain = np.random.default_rng(0).standard_normal((6, 8, 4)).astype(np.float32)
+    wanted = torch.from_numpy(round(plain, format, mode, seed=3))
+    x = torch.from_numpy(plain)
+    strided = torch.empty(12, 8, 4)[::2].copy_(x)
+    turned = x.permute(2, 0, 1).contiguous().permute(1, 2, 0)
+    for given in (x.clone(), strided, turned):
+        assert torch.equal(round(given, format, mode, seed=3), wanted)
+        assert torch.equal(given, x)
+        out = torch.empty(6, 16, 4)[:, ::2]
+        assert round(given, format, mode, out=out, seed=3) is out
+        assert torch.equal(out, wanted)
+        assert round(given, format, mode, out=given, seed=3) is given
+        assert torch.equal(given, wanted)
+    z = torch.complex(x, -x).transpose(0, 2)
+    expected = torch.from_numpy(round(np.ascontiguousarray(z.resolve_conj().numpy()), format, mode, seed=3))
+    assert torch.equal(round(z, format, mode, seed=3), expected)
+    expected = torch.from_numpy(round(z.numpy().conj(), format, mode, seed=3))
+    assert torch.equal(round(z.conj(), format, mode, seed=3), expected)
+    expected = torch.from_numpy(round(-z.numpy().imag, format, mode, seed=3))
+    assert torch.equal(round(z.conj().imag, format, mode, seed=3), expected)
+
+
+@needs_torch
+def test_tensors_carriers_and_refusals():
+    import torch
+
+    for dtype in (torch.float16, torch.bfloat16, torch.float8_e5m2):
+        assert round(torch.ones(3).to(dtype), "fp4_e2m1").dtype == torch.float32
+    assert round(torch.tensor([1, 2, 2**60]), "fp64").tolist() == [1, 2, 2**60]
+    assert round(torch.tensor([-(2**63)]), "fp64").tolist() == [-(2.0**63)]
+    for number in (2**53 + 1, 2**63 - 1):
+        with pytest.raises(ValueError, match="x: found integers beyond"):
+            round(torch.tensor([number]), "bf16")
+    with pytest.raises(TypeError, match=r"x: found torch.bool values"):
+        round(torch.tensor([True]), "bf16")
+    with pytest.raises(TypeError, match=r"x: found a tensor of layout torch.sparse_coo"):
+        round(torch.eye(2).to_sparse(), "bf16")
+    with pytest.raises(
+        ValueError, match=r"out: found shape \(3,\) of torch.float64 on cpu; wanted shape \(3,\) of torch.f"
+    ):
+        round(torch.ones(3), "bf16", out=torch.ones(3, dtype=torch.float64))
+    with pytest.raises(TypeError, match="out: found ndarray; wanted a tensor"):
+        round(torch.ones(3), "bf16", out=np.ones(3))
+    with pytest.raises(ValueError, match="wider than float32"):
+        round(torch.ones(3), "fp64")
+    with pytest.raises(ValueError, match="backend: 'numba' rounds numpy arrays, but x is one of torch"):
+        round(torch.ones(3), "bf16", backend="numba")
+    assert round(torch.tensor(0.1), "bf16").shape == ()
+    assert round(torch.empty(3, 0), "mxfp4").shape == (3, 0)
+
+
+@needs_torch
+def test_gradients_end_here():
+    import torch
+
+    x = torch.full((3,), 0.3, requires_grad=True)
+    found = round(x, "bf16")
+    assert not found.requires_grad
+    (x * found).sum().backward()
+    assert torch.equal(x.grad, found)
+    with pytest.raises(ValueError, match="out: found a tensor that requires a gradient"):
+        round(x, "bf16", out=x)
+
+
+@needs_torch
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize(("format", "mode"), [("bf16", "nearest-even"), ("fp16", "to-odd"), ("fp8_e5m2", "stochastic")])
+def test_compiled_by_torch(format, mode):
+    """As one graph, and to the same bits: a cast to bfloat16 and back would be removed."""
+    import torch
+
+    def step(x):
+        return round(x * 1.5, format, mode, seed=5, step=2) + 1
+
+    x = torch.from_numpy(samples(np.float32, 300)).reshape(-1, 40)
+    compiled = torch.compile(step, fullgraph=True)
+    assert torch.equal(compiled(x).view(torch.int32), step(x).view(torch.int32))
+    assert not torch.equal(step(x), x * 1.5 + 1)
+
+
+INTERPRETED = """
+import numpy as np, torch, sys
+sys.path.insert(0, {tests!r})
+from test_rounding_backends import ROUNDINGS, bits, held_by, round, samples
+for dtype in (np.float32, np.float64):
+    x = samples(dtype, 500)
+    for format in held_by(dtype):
+        for mode in ROUNDINGS:
+            wanted = round(x, format, mode, backend="numpy", seed=2**63 + 5, step=2**33 + 2**31)
+            found = round(torch.from_numpy(x), format, mode, backend="triton", seed=2**63 + 5, step=2**33 + 2**31)
+            assert np.array_equal(bits(found.numpy()), bits(wanted)), (format, mode)
+x = torch.randn(6, 5, dtype=torch.complex64).t()
+assert torch.equal(round(x, "bf16", backend="triton"), round(x, "bf16"))
+out = torch.empty(5, 12, dtype=torch.complex64)[:, ::2]
+assert round(x, "bf16", backend="triton", out=out) is out and torch.equal(out, round(x, "bf16"))
+print("same")
+"""
+
+
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+
+
+@needs_torch
+@needs_triton
+def test_triton_wants_a_device():
+    import torch
+
+    with pytest.raises(ValueError, match="x: found a tensor on cpu; Triton wants a CUDA device"):
+        round(torch.ones(3), "bf16", backend="triton")
+
+
+@needs_torch
+@needs_triton
+@pytest.mark.slow
+def test_triton_in_its_interpreter():
+    """In a process of its own, since Triton decides when it is imported whether to interpret."""
+    code = INTERPRETED.format(tests=os.path.dirname(__file__))
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout.strip() == "same", run.stderr[-2000:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,6 +123,13 @@ class Precision:
         return u if self.rounding.startswith("nearest") else 2 * u
 
     @property
+    def ritz_slack(self) -> float:
+        """How far extreme Ritz values may leave the spectrum, relative to ||A||: up to 5 u measured, 8 u allowed for."""
+        scalars = 0.0 if self.scalars is None else float(self.scalars.unit_roundoff)
+        wraps = any(getattr(held, "overflow", "") == "wrap" for held in (self.format, self.scalars))
+        return math.inf if wraps else 8 * max(self.unit_roundoff, scalars)
+
+    @property
     def comfortable_exponent(self) -> int:
         """Matrices whose largest entry lies within 2**±this are not rescaled."""
         if self.native:
@@ -132,6 +140,11 @@ class Precision:
     def narrow(self) -> bool:
         """Whether the range of the format is so small that iterates can leave it."""
         return _elements(self.format).max_exponent < 64
+
+    @property
+    def largest(self) -> float:
+        """The largest single number."""
+        return float(_elements(self.format).largest)
 
     @property
     def smallest(self) -> float:

@@ -166,7 +166,7 @@ def _round_significands(source: Any, target: Any, discarded: int, carrier: Carri
         numbers, bits, up = source[part], patterns[part], results[part]
         odd = scratch[: bits.size] if in_place else up
         nan = None
-        if np.isnan(numbers.max()):  # one pass, and hardly ever true
+        if np.isnan(np.maximum.reduce(numbers)):  # one pass, and hardly ever true
             nan = np.flatnonzero(np.isnan(numbers))
             quietened = bits[nan] | quiet
         np.right_shift(bits, count, odd)

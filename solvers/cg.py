@@ -102,7 +102,7 @@ class CG(Method):
         if system.preconditioner is None and system.facts is not None:
             state.largest = 1.01 * system.facts.row_sum
         if system.emulated is not None:
-            state.slack = 8 * system.unit_roundoff  # measured: extreme Ritz values leave the spectrum by up to 5 u
+            state.slack = system.emulated.ritz_slack
         self._begin(system, state)
         return state
 
@@ -130,6 +130,10 @@ class CG(Method):
         s.work, curvature = system.matvec_dot(s.p, s.work)
         if not curvature > 0:
             raise _no_curvature(system, s, curvature)
+        if not s.rho > 0:
+            raise Breakdown(
+                f"r^H M r underflowed at iteration {s.done + len(s.alphas)}: {system.precision_name} can do no better."
+            )
         alpha = s.rho / curvature
         s.x, s.r, solution, s.residual_norm = backend.descend(alpha, s.p, s.work, s.x, s.r)
         s.z = system.precondition(s.r, s.z)

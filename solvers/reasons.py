@@ -49,19 +49,20 @@ def _stagnated(solution: Solution, run: Any) -> str:
     u = solution.unit_roundoff
     eta = solution.backward_error
     condition = solution.condition
-    known = (
-        f" (condition {solution.condition_sense} {condition:.1e}, so x may be off by {min(1.0, condition * u):.0e})"
-        if condition
-        else ""
-    )
+    known = ""
+    if condition and not solution.preconditioned:
+        more = " or more" if solution.condition_sense == "at least" else ""
+        off = f"{min(1.0, condition * u):.0e}{more}"
+        known = f" (condition {solution.condition_sense} {condition:.1e}, so x may be off by {off})"
     if run.system.emulated is not None:
         wider = "Take a wider format, refine (rv.refine), or ask for less."
     elif solution.precision in ("float32", "complex64"):
         wider = "Use float64, or ask for less."
     else:
         wider = "Ask for less, or precondition so that ||A|| ||x|| is nearer to ||b||."
+    ended = "can do no better" if eta <= 100 * u else "gets no further by this method"
     return (
-        f"{solution.precision} can do no better: the residual stopped at {solution.relative_residual:.2e} of ||b||, a "
+        f"{solution.precision} {ended}: the residual stopped at {solution.relative_residual:.2e} of ||b||, a "
         f"backward error of {eta / u:.1f} u{known}, short of the {solution.tolerance:.2e} asked for. {wider}"
     )
 

@@ -109,7 +109,7 @@ class Refinement(Method):
             raise KeyboardInterrupt
         s.iterations += correction.iterations
         self._learn(s, correction)
-        if correction.converged and correction.ritz is not None and not correction.preconditioned and s.evidence:
+        if system.facts is None and correction.converged and correction.ritz is not None and s.evidence is not None:
             system.matrix_norm = max(system.matrix_norm, (1 - s.evidence.slack) * correction.ritz.largest)
         before = s.residual_norm or 0.0
         d = system.backend.copy(correction.x, system.dtype)

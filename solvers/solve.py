@@ -121,7 +121,8 @@ def _auto(system: LinearSystem, options: Options) -> Solution:
             system.use_preconditioner(bound, system.matrix_exponent)
         solution = iterate(system, method, options)
         said.append(f"{method.name} was chosen: {why}.")
-        if solution.status not in (Status.BREAKDOWN, Status.DIVERGED, Status.INFEASIBLE):
+        narrow = system.emulated is not None and solution.status is Status.OVERFLOW
+        if solution.status not in (Status.BREAKDOWN, Status.DIVERGED, Status.INFEASIBLE) and not narrow:
             solution.reason = " ".join([*said, solution.reason])
             return solution
         if NOT_FINITE in solution.reason:

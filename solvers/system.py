@@ -22,7 +22,7 @@ from .backends import Backend, choose_backend
 from .backends.rounded import Rounded
 from .errors import InputError
 from .operators import Facts, Operator
-from .precondition.base import BoundPreconditioner, as_preconditioner
+from .precondition.base import BoundPreconditioner, Preconditioner, as_preconditioner
 from .status import Breakdown, Status
 
 __all__ = ["LinearSystem"]
@@ -116,9 +116,20 @@ class LinearSystem:
         self.M = M
         self.preconditioner: BoundPreconditioner | None
         self.preconditioner_exponent: int | None
-        self.use_preconditioner(
-            None if M is None else as_preconditioner(M, self.backend, n).bind(self.backend, self.dtype)
-        )
+        if M is None:
+            self.use_preconditioner(None)
+        else:
+            self._bind(as_preconditioner(M, self.backend, n))
+
+    def _bind(self, M: Preconditioner) -> None:
+        """Precondition with M; in another precision than its own, in units in which its entries are of size one."""
+        exponent = 0
+        if self.two_precisions and self.scaled and self.n:
+            operator = getattr(M, "operator", None)
+            known = None if operator is None else self.backend.facts(operator)
+            if known is not None and known.max_abs:
+                M, exponent = M.rescaled(_exponent(known.max_abs))
+        self.use_preconditioner(M.bind(self.backend, self.dtype), exponent)
 
     def with_rhs(self, b: Any) -> LinearSystem:
         """The system with another right-hand side, (n,), and zero as first guess; all that was done to A is shared."""
@@ -190,7 +201,7 @@ class LinearSystem:
         """NaN or infinity was met: an emulated range was left, or else ``blame`` says whose fault it is."""
         if self.emulated is None:
             return Breakdown(blame)
-        largest = self.emulated.format.largest
+        largest = self.emulated.largest
         advice = " It was asked not to be scaled; leave scale at auto." if not self.scaled else ""
         return Breakdown(
             f"An iterate left the range of {self.precision_name}, whose largest number is {largest:.6g}.{advice} bf16, "
@@ -284,7 +295,7 @@ class LinearSystem:
             out = self.preconditioner.apply(r, out)
             largest = self.backend.max_abs(out)
             if not math.isfinite(largest):
-                raise Breakdown("M returned NaN or infinity for a finite residual; check the preconditioner.")
+                raise self.not_finite("M returned NaN or infinity for a finite residual; check the preconditioner.")
             exponent = _exponent(largest)
             if abs(exponent) <= self.comfortable_exponent:
                 exponent = 0
@@ -335,8 +346,8 @@ class LinearSystem:
         p = self.precision
         low, high = -p.comfortable_exponent, p.comfortable_exponent
         if self.emulated is not None:
-            low = max(low, _exponent(self.emulated.smallest))
-            high = min(high, math.frexp(self.emulated.format.largest)[1] - 1)
+            low = max(low, _exponent(self.emulated.smallest)) if self.emulated.smallest else low
+            high = min(high, _exponent(self.emulated.largest))
         if not low <= _exponent(largest) <= high:
             raise InputError(
                 f"{name}: its largest entry, {largest:.3g}, cannot be worked with in {self.precision_name} unscaled; "

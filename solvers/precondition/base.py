@@ -46,6 +46,10 @@ class Preconditioner(ABC):
     def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
         """Ready for use on a backend."""
 
+    def rescaled(self, exponent: int) -> tuple[Preconditioner, int]:
+        """The same made of 2**-exponent times its matrix, and the e of 2**e M, which that is."""
+        return self, 0
+
     def matvec(self, r: Any) -> Any:
         """M r, on the backend that r's library suggests."""
         from ..backends import choose_backend
@@ -70,6 +74,9 @@ class GivenPreconditioner(Preconditioner):
 
     def __init__(self, operator: Operator) -> None:
         self.operator, self.shape, self.dtype = operator, operator.shape, operator.dtype
+
+    def rescaled(self, exponent: int) -> tuple[Preconditioner, int]:
+        return GivenPreconditioner(self.operator.rescaled(-exponent)), -exponent
 
     def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
         if self.dtype.kind == "c" and dtype.kind != "c":

@@ -19,6 +19,9 @@ class JacobiPreconditioner(Preconditioner):
     def __init__(self, A: Operator) -> None:
         self.operator, self.shape, self.dtype = A, A.shape, A.dtype
 
+    def rescaled(self, exponent: int) -> tuple[Preconditioner, int]:
+        return JacobiPreconditioner(self.operator.rescaled(-exponent)), exponent
+
     def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
         diagonal = backend.store(self.operator, dtype).diagonal()
         zero = np.flatnonzero(backend.to_numpy(diagonal) == 0)

@@ -22,6 +22,10 @@ class PolynomialPreconditioner(Preconditioner):
         self.operator, self.coefficients = A, coefficients
         self.shape, self.dtype = A.shape, A.dtype
 
+    def rescaled(self, exponent: int) -> tuple[Preconditioner, int]:
+        scaled = [(beta, times_power_of_two(gamma, exponent)) for beta, gamma in self.coefficients]
+        return PolynomialPreconditioner(self.operator.rescaled(-exponent), scaled), exponent
+
     def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
         operator = backend.store(self.operator, dtype)
         return _Steps(backend, backend.prepare(operator, backend.facts(operator)), self.coefficients)

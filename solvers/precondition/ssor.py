@@ -21,6 +21,9 @@ class SSORPreconditioner(Preconditioner):
         self.operator, self.omega, self.order = A, omega, order
         self.shape, self.dtype = A.shape, A.dtype
 
+    def rescaled(self, exponent: int) -> tuple[Preconditioner, int]:
+        return SSORPreconditioner(self.operator.rescaled(-exponent), self.omega, self.order), exponent
+
     def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
         return _Sweeps(backend, Ordering(backend.store(self.operator, dtype), self.order), self.omega)
 

@@ -124,7 +124,7 @@ class Precision:
 
     @property
     def ritz_slack(self) -> float:
-        """How far extreme Ritz values may leave the spectrum, relative to ||A||: up to 5 u measured, 8 u allowed for."""
+        """How far extreme Ritz values may leave the spectrum, relative to ||A||: measured up to 5 u, so 8 u."""
         scalars = 0.0 if self.scalars is None else float(self.scalars.unit_roundoff)
         wraps = any(getattr(held, "overflow", "") == "wrap" for held in (self.format, self.scalars))
         return math.inf if wraps else 8 * max(self.unit_roundoff, scalars)

@@ -124,11 +124,11 @@ def condition_number(
     factorisation and some ten solves.
 
     ``lanczos``: Ritz values lie inside the spectrum, so their ratio is a lower bound. After k steps the Lanczos
-    polynomial p_k, whose roots are the Ritz values, has ||p_k(A) b|| = beta_1 ... beta_k ||b||; hence
-    ``|p_k(lambda)| |v^H b| <= beta_1 ... beta_k ||b||`` for an eigenvalue lambda with eigenvector v. A random b is
-    so close to orthogonal to v that ``|v^H b| < t ||b||`` with probability at most t sqrt(2 n / pi) only (complex b:
-    n t^2), and with that t the inequality bounds lambda_min from below and lambda_max from above (van Dorsselaer, Hochstenbach
-    & van der Vorst, SIAM J. Matrix Anal. Appl. 22, 2000; Kuczynski & Wozniakowski, SIAM J. Matrix Anal. Appl. 13, 1992,
+    polynomial p_k, whose roots are the Ritz values, has ||p_k(A) b|| = beta_1 ... beta_k ||b||; hence ``|p_k(lambda)|
+    |v^H b| <= beta_1 ... beta_k ||b||`` for an eigenvalue lambda with eigenvector v. A random b is so close to
+    orthogonal to v that ``|v^H b| < t ||b||`` with probability at most t sqrt(2 n / pi) only (complex b: n t^2), and
+    with that t the inequality bounds lambda_min from below and lambda_max from above (van Dorsselaer, Hochstenbach &
+    van der Vorst, SIAM J. Matrix Anal. Appl. 22, 2000; Kuczynski & Wozniakowski, SIAM J. Matrix Anal. Appl. 13, 1992,
     Theorem 4.2, bound the steps beforehand). The bounds of Gershgorin and of Wolkowicz & Styan, which never fail, are
     used where they are better.
 

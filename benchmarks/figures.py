@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 # First of all: it pins the threads, which must be done before a library starts its own.
 from suites import comparisons, measure
+from suites import rounding as rounders
 
 MILLION = 1_000_000
 
@@ -109,6 +110,36 @@ def relaxation(budget: Budget) -> Iterator[Row]:
         yield faster(what, None, found["pyamg"], found[f"{order}_method"])
 
 
+def rounding(budget: Budget) -> Iterator[Row]:
+    """Rounding a million numbers on one core, against ml_dtypes and pychop."""
+    found = rounders.against_ml_dtypes(seconds=budget.seconds)
+    what = "round float32 to bf16, 1e6: ml_dtypes' round trip over"
+    yield faster(f"{what} our NumPy", 1.2, found["ml_dtypes"], found["numpy"])
+    yield faster(f"{what} our Numba", 4.0, found["ml_dtypes"], found["numba"])
+    found = rounders.against_pychop(seconds=budget.seconds)
+    yield faster("round float64 to fp16, 1e6: pychop's Chop over ours", 300.0, found["pychop"], found["numba"])
+    for name in rounders.NARROW:
+        if name != "fp64":  # which has nothing to round
+            times = rounders.nanoseconds(name, seconds=budget.seconds / 5)
+            what = f"round float64 to {name}, 1e6: nanoseconds an element"
+            yield Row(what, "<=", 1.0, times.best, times.median, "", times.quiet)
+
+
+def emulation(budget: Budget) -> Iterator[Row]:
+    """Conjugate gradients in emulated formats over float32, at a million unknowns."""
+    for storage in ("csr", "irregular", "stencil"):
+        found = comparisons.emulated_iterations(MILLION, storage, seconds=3 * budget.seconds)
+        for name in ("bf16", "fp16"):
+            yield slower(f"cg in {name}, {storage}, 1e6: over float32", 2.0, found[name], found[None])
+
+
+def refinement(budget: Budget) -> Iterator[Row]:
+    """Refinement over cg in float64, whole calls to 1e-12, for the record: low precisions are emulated here."""
+    found = comparisons.refinements(10_000, seconds=budget.seconds)
+    for name in ("bf16", "tf32", "fp32"):
+        yield slower(f"refine in {name}, csr, 10000: over cg in float64, to 1e-12", None, found[name], found[None])
+
+
 def memory(budget: Budget) -> Iterator[Row]:
     """Peak allocation of cg besides the caller's A and b, in whole vectors: histories and block sums are no vectors."""
     for storage in ("csr", "irregular", "stencil"):
@@ -118,7 +149,19 @@ def memory(budget: Budget) -> Iterator[Row]:
 
 
 FIGURES: dict[str, Callable[[Budget], Iterator[Row]]] = {
-    function.__name__: function for function in (cg_large, roofline, chebyshev_4e6, small, relaxation, memory, cg_pyamg)
+    function.__name__: function
+    for function in (
+        cg_large,
+        roofline,
+        chebyshev_4e6,
+        small,
+        relaxation,
+        rounding,
+        emulation,
+        refinement,
+        memory,
+        cg_pyamg,
+    )
 }
 
 
@@ -166,7 +209,7 @@ def surroundings() -> str:
     commit = _output("git", "-C", str(root), "rev-parse", "--short", "HEAD") or "no repository"
     changed = " with changes" if _output("git", "-C", str(root), "status", "--porcelain") else ""
     versions, today = [], time.strftime("%Y-%m-%d")
-    for name in ("numpy", "scipy", "numba", "pyamg"):
+    for name in ("numpy", "scipy", "numba", "pyamg", "ml_dtypes", "pychop"):
         try:
             versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:
@@ -198,8 +241,11 @@ def main(arguments: list[str]) -> None:
     print(f"{'':<64} {'target':>8} {'best':>7} {'met':>4} {'median':>7}")
     for name, rows in FIGURES.items():
         if fnmatch.fnmatch(name, chosen.only):
-            for row in rows(budget):
-                print(line(row), flush=True)
+            try:
+                for row in rows(budget):
+                    print(line(row), flush=True)
+            except ImportError as missing:
+                print(f"{name}: {missing}; make bench installs it", flush=True)
 
 
 if __name__ == "__main__":

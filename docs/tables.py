@@ -7,6 +7,7 @@ markers in the file itself: python docs/tables.py --check README.md, or --write.
 from __future__ import annotations
 
 import argparse
+import csv
 import inspect
 import re
 import sys
@@ -17,7 +18,10 @@ from typing import Any
 
 import resolvent as rv
 from resolvent.__main__ import PURPOSE
-from resolvent.precision import supported_dtypes
+from resolvent.precision import BlockFormat, supported_dtypes
+from resolvent.precision.formats import FORMATS
+from resolvent.precision.policy import POLICIES
+from resolvent.precision.tensor_core import TENSOR_CORES
 from resolvent.solvers.backends.loops import BUILDERS
 
 MARKERS = re.compile(r"(<!-- methods:begin[^>]*-->\n)(.*?)(<!-- methods:end -->)", re.DOTALL)
@@ -109,12 +113,62 @@ def gallery_table() -> str:
     return _table(("name", "function", "what it is"), rows)
 
 
+def formats_table() -> str:
+    """The floating-point formats that have a name."""
+    beyond = {"infinity": "infinity", "saturate": "stays the largest", "nan": "NaN"}
+    rows = []
+    for format in dict.fromkeys(FORMATS.values()):
+        if isinstance(format, BlockFormat):
+            continue
+        names = ", ".join(f"`{name}`" for name, named in FORMATS.items() if named is format)
+        bits = (format.significand_bits, format.min_exponent, format.max_exponent)
+        sizes = (format.unit_roundoff, format.largest, format.smallest_normal, format.smallest)
+        rows.append((names, *bits, *(f"{size:.5g}" for size in sizes), beyond[format.overflow]))
+    head = ("names", "p", "emin", "emax", "u", "largest", "smallest normal", "smallest", "beyond the largest")
+    return _table(head, rows, right=range(1, 8))
+
+
+def blocks_table() -> str:
+    """The block formats that have a name."""
+    rows = []
+    for name, format in FORMATS.items():
+        if isinstance(format, BlockFormat):
+            scale = "a power of two" if format.scale is None else f"`{format.scale}`, and one of the tensor in `fp32`"
+            rows.append((f"`{name}`", f"`{format.element}`", format.block, scale))
+    return _table(("name", "elements", "to a block", "scale of a block"), rows, right=(2,))
+
+
+def policies_table() -> str:
+    """Where an emulated solve is rounded."""
+    return _table(("`policy`", "what is rounded"), [(f"`{name}`", text) for name, text in POLICIES.items()])
+
+
+def cores_table() -> str:
+    """The tensor cores that are modelled."""
+    found: dict[tuple[str, str, int], list[str]] = {}
+    for device, cores in TENSOR_CORES.items():
+        for core in cores.values():
+            found.setdefault((core.input, core.output, core.block), []).append(device)
+    rows = [(f"`{source}`", f"`{result}`", block, ", ".join(names)) for (source, result, block), names in found.items()]
+    return _table(("`input`", "`output`", "products to a block", "`device`"), sorted(rows), right=(2,))
+
+
+def delays_table() -> str:
+    """What examples/precision_figures.py found on Strakoš's matrices."""
+    file = Path(__file__).parent / "images" / "strakos_delays.csv"
+    head, *rows = csv.reader(file.read_text(encoding="utf-8").splitlines())
+    shown, before = [], ""
+    for matrix, *cells in rows:
+        shown.append(("" if matrix == before else matrix.replace("rho", "ρ"), *cells))
+        before = matrix
+    return _table(head, shown, right=range(2, len(head)))
+
+
 def properties_by_class() -> dict[str, list[str]]:
     """The properties of each public class, by its dotted name, as the templates of the reference list them."""
     found = {}
-    for space, names in (("resolvent", rv.__all__), ("resolvent.gallery", rv.gallery.__all__)):
-        home = rv if space == "resolvent" else rv.gallery
-        for name in names:
+    for space, home in (("resolvent", rv), ("resolvent.gallery", rv.gallery), ("resolvent.precision", rv.precision)):
+        for name in home.__all__:
             thing = getattr(home, name)
             if isinstance(thing, type):
                 kinds = (property, cached_property)
@@ -128,6 +182,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "support": support_table,
     "statuses": statuses_table,
     "gallery": gallery_table,
+    "formats": formats_table,
+    "blocks": blocks_table,
+    "policies": policies_table,
+    "cores": cores_table,
+    "delays": delays_table,
 }
 
 

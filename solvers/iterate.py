@@ -263,7 +263,10 @@ def _told_to_stop(run: _Run, norm: float) -> tuple[Status, str] | None:
 def _not_finite(run: _Run) -> tuple[Status, str]:
     """NaN or infinity where a norm should be: whose fault is it?"""
     if run.iterations == 0:
-        return Status.BREAKDOWN, "The first residual is not finite: A, or x0 multiplied with it, gave NaN or infinity."
+        stop = run.system.not_finite(
+            "The first residual is not finite: A, or x0 multiplied with it, gave NaN or infinity."
+        )
+        return stop.status, stop.reason
     if run.system.facts is None or run.system.emulated is not None:
         stop = run.system.not_finite("A product with A (or M) was not finite: the operator returned NaN or infinity.")
         return stop.status, stop.reason

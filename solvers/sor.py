@@ -125,7 +125,7 @@ def jacobi_scaled_spectrum(system: LinearSystem) -> tuple[float, float]:
     """Extreme eigenvalues of D^-1 A for Hermitian positive definite A by Lanczos; (1, 1) where A looks singular."""
     system.use_preconditioner(JacobiPreconditioner(system.operator).bind(system.backend.exact, system.dtype))
     ritz, _ = estimate_spectrum(system, LANCZOS_STEPS)
-    scale = system.preconditioner_exponent or 0
+    scale = (system.preconditioner_exponent or 0) - system.preconditioner_units
     system.use_preconditioner(None)
     if ritz is None or ritz.smallest <= 1e3 * system.precision.unit_roundoff * ritz.largest:
         return 1.0, 1.0  # omega would come out as 2, where nothing converges

@@ -198,14 +198,14 @@ class LinearSystem:
         return None if self.facts is None else self.facts.hermitian(precision_facts(self.data_dtype).unit_roundoff)
 
     def not_finite(self, blame: str) -> Breakdown:
-        """NaN or infinity was met: an emulated range was left, or else ``blame`` says whose fault it is."""
-        if self.emulated is None:
+        """NaN or infinity was met: a narrower range was left, or else ``blame`` says whose fault it is."""
+        if not self.two_precisions:
             return Breakdown(blame)
-        largest = self.emulated.largest
+        largest = np.finfo(self.dtype).max if self.emulated is None else self.emulated.largest
         advice = " It was asked not to be scaled; leave scale at auto." if not self.scaled else ""
         return Breakdown(
             f"An iterate left the range of {self.precision_name}, whose largest number is {largest:.6g}.{advice} bf16, "
-            "tf32 and fp32 have the range of float32.",
+            "tf32 and fp32 end at 3.4e38, fp64 at 1.8e308.",
             Status.OVERFLOW,
         )
 

@@ -11,12 +11,14 @@ import pytest
 import resolvent as rv
 from resolvent.__main__ import main
 from resolvent.precision import supported_dtypes
+from resolvent.precision.policy import POLICIES
+from resolvent.precision.recipe import ROUNDINGS
 from resolvent.solvers.backends.loops import BUILDERS
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 PAGES = sorted(path for path in (*DOCS.glob("*.md"), *DOCS.glob("methods/*.md")))
 WITH_CODE = [path for path in PAGES if "```python" in path.read_text(encoding="utf-8")]
-NEEDS = {"load_finite_elements": "pyamg", "import torch": "torch"}
+NEEDS = {"load_finite_elements": "pyamg", "import torch": "torch", "import ml_dtypes": "ml_dtypes"}
 
 
 def script(name):
@@ -67,9 +69,11 @@ def test_every_method_has_a_page_with_its_costs(name):
 
 def test_reference_lists_all_public_names():
     text = (DOCS / "reference.md").read_text(encoding="utf-8")
-    modules = {"gallery", "precondition"}
+    modules = {"gallery", "precision", "precondition"}
     missing = [
-        name for name in rv.__all__ if name not in modules and not re.search(rf"^ +{name}$|^`{name}`$", text, re.M)
+        name
+        for name in (*rv.__all__, *rv.precision.__all__)
+        if name not in modules and not re.search(rf"^ +{name}$|^`{name}`$", text, re.M)
     ]
     assert missing == []
     listed = text.split("currentmodule:: resolvent.gallery")[1]
@@ -108,6 +112,34 @@ def test_table_of_what_runs_where_is_true(method, backend, dtype):
     solution = rv.solve(A, b, method=method, backend=backend, rtol=1e-4)
     assert solution.converged
     assert solution.precision == dtype.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["numpy", "array_api", "torch"])
+def test_every_backend_emulates(backend):
+    A, b = np.array([[4.0, 1, 0], [1, 5, 1], [0, 1, 4]]), np.ones(3)
+    if backend == "array_api":
+        xp = pytest.importorskip("array_api_strict")
+        A, b = xp.asarray(A), xp.asarray(b)
+    elif backend == "torch":
+        torch = pytest.importorskip("torch")
+        A, b = torch.tensor(A), torch.tensor(b)
+    for name in ("fp32", "tf32", "bf16", "fp16"):
+        solution = rv.cg(A, b, rtol=0.02, precision=name, backend=backend)
+        assert solution.converged
+        assert solution.backend == backend
+
+
+def test_policies_and_roundings_are_explained():
+    page = (DOCS / "precision.md").read_text(encoding="utf-8")
+    assert [name for name in POLICIES if f"\n`{name}`\n:" not in page] == []
+    table = (DOCS / "rounding.md").read_text(encoding="utf-8")
+    assert [name for name in ROUNDINGS if f"`{name}`" not in table] == []
+
+
+def test_delays_are_those_of_the_script():
+    """The data beside the figures are complete; tests/test_examples.py makes them anew."""
+    assert tables.TABLES["delays"]().count("\n") == 2 + 3 * 5
 
 
 def test_compiled_loops_are_of_methods():

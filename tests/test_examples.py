@@ -1,17 +1,21 @@
 """The examples run, from a folder that is not theirs, and say what they claim."""
 
+import csv
 import pathlib
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 FOLDER = pathlib.Path(__file__).parents[1] / "examples"
 ARGUMENTS = {
     "demo": ["--folder", "demo", "--cells", "12"],
     "convergence_figure": ["convergence.png"],
+    "precision_figures": ["figures"],
 }
+IMAGES = FOLDER.parent / "docs" / "images"
 pytestmark = pytest.mark.slow
 
 
@@ -41,6 +45,79 @@ def test_demo_leaves_its_files(tmp_path):
 def test_figure_is_small(tmp_path):
     run("convergence_figure", tmp_path)
     assert 10_000 < (tmp_path / "convergence.png").stat().st_size < 150_000
+
+
+def table(path):
+    """A CSV file as dicts."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory):
+    """What the script of the page on precision writes."""
+    folder = tmp_path_factory.mktemp("precision")
+    run("precision_figures", folder)
+    return folder / "figures"
+
+
+def test_precision_figures_are_small_and_complete(figures):
+    assert sorted(path.name for path in figures.iterdir()) == sorted(
+        path.name for path in IMAGES.iterdir() if path.stem != "convergence"
+    )
+    for path in figures.glob("*.png"):
+        assert 10_000 < path.stat().st_size < 150_000
+
+
+def test_residuals_part_and_replacement_keeps_them_near(figures):
+    rows = table(figures / "residual_gap.csv")
+    for name, u in (("fp32", 2.0**-24), ("tf32", 2.0**-11), ("bf16", 2.0**-8)):
+        last = {}
+        for replacement in ("False", "True"):
+            row = [row for row in rows if (row["format"], row["replacement"]) == (name, replacement)][-1]
+            last[replacement] = float(row["true"])
+            if replacement == "False":
+                assert float(row["carried"]) < 1e-3 * last["False"]
+        assert last["True"] < 0.6 * last["False"]
+        assert last["True"] < 10 * 2 * u
+
+
+def test_errors_over_the_condition_are_as_the_page_says(figures):
+    units = {"fp64": 2.0**-53, "fp32": 2.0**-24, "tf32": 2.0**-11, "bf16": 2.0**-8, "fp8_e4m3fn": 2.0**-4}
+    rows = table(figures / "condition_map.csv")
+    refined = [row for row in rows if row["method"] == "refine"]
+    assert {row["format"] for row in rows} == set(units)
+    assert {row["format"] for row in refined} == {"fp32", "tf32", "bf16"}
+    for row in rows:
+        kappa, u = float(row["condition"]), units[row["format"]]
+        if row["method"] == "refine":
+            if kappa * u <= 1:
+                assert row["status"] == "CONVERGED"
+            if row["status"] == "CONVERGED":
+                assert float(row["backward error"]) <= 4e-16
+        elif row["format"] != "fp8_e4m3fn":
+            assert float(row["backward error"]) <= 10 * u
+            if kappa * u <= 0.1:
+                assert float(row["forward error"]) <= 2 * kappa * u
+
+
+def test_delays_are_those_on_the_page(figures):
+    found, shown = table(figures / "strakos_delays.csv"), table(IMAGES / "strakos_delays.csv")
+    assert len(found) == len(shown) == 15
+    for row, there in zip(found, shown, strict=True):
+        assert (row["matrix"], row["arithmetic"]) == (there["matrix"], there["arithmetic"])
+        for level in ("1e-02", "1e-04", "1e-08", "1e-12"):
+            assert (row[level] == "-") == (there[level] == "-")
+            if row[level] != "-":
+                assert np.isclose(int(row[level]), int(there[level]), rtol=0.1)
+        assert 0.25 < float(row["smallest error"]) / float(there["smallest error"]) < 4
+
+
+def test_low_precision_says_what_it_reaches(tmp_path):
+    said = run("low_precision", tmp_path)
+    assert "cg on numba in bf16" in said
+    assert "accuracy limit of this precision reached" in said
+    assert [float(number) <= 4e-16 for number in re.findall(r"backward error ([\d.e-]+)$", said, re.M)] == [True, True]
 
 
 def test_units_leave_the_bits_alone(tmp_path):

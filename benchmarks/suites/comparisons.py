@@ -16,11 +16,13 @@ from resolvent.solvers.stopping import Options
 from resolvent.solvers.system import LinearSystem
 
 from .measure import Loop, Times, call_times, copy_call, iteration_times, peak_vectors, ratio
-from .problems import System, poisson, stretched
+from .problems import System, in_single, poisson, stretched
 
 __all__ = [
     "cg_vectors",
+    "emulated_iterations",
     "iterations_against",
+    "refinements",
     "roofline",
     "sweeps",
     "whole_calls",
@@ -32,11 +34,11 @@ def _checked(made: int, wanted: int) -> None:
         raise RuntimeError(f"{made} iterations were made where {wanted} were wanted: the time of one would be wrong")
 
 
-def our_loop(method: str, system: System, few: int, many: int, **parameters: Any) -> Loop:
+def our_loop(method: str, system: System, few: int, many: int, precision: Any = None, **parameters: Any) -> Loop:
     """A method of Resolvent for exactly so many iterations, through the driver, on a system checked beforehand."""
     if method == "chebyshev":
         parameters["interval"] = system.spectrum
-    ready, chosen = LinearSystem(system.A, system.b), method_named(method, parameters)
+    ready, chosen = LinearSystem(system.A, system.b, precision=precision), method_named(method, parameters)
 
     def run(count: int) -> None:
         _checked(iterate(ready, chosen, Options(rtol=0.0, maxiter=count)).iterations, count)
@@ -103,6 +105,34 @@ def iterations_against(
         else:
             loops[name] = our_loop(name, system, *counts(n, name, storage))
     return iteration_times(loops, seconds)
+
+
+def emulated_iterations(
+    n: int, storage: str = "csr", which: tuple[Any, ...] = ("bf16", "fp16"), method: str = "cg", seconds: float = 2.0
+) -> dict[Any, Times]:
+    """Seconds an iteration in emulated formats and, as ``None``, in float32 without emulation, in turns.
+
+    The precisions are names of formats, which have the policy ``storage``, or a ``Precision``. The system is given in
+    float32.
+    """
+    system = in_single(poisson(n, storage))
+    loops = {given: our_loop(method, system, *counts(n, method, storage), precision=given) for given in (None, *which)}
+    return iteration_times(loops, seconds)
+
+
+def refinements(n: int, formats: tuple[str, ...] = ("bf16", "tf32", "fp32"), seconds: float = 2.0) -> dict[Any, Times]:
+    """Whole calls of refine to rtol = 1e-12 and, as ``None``, of cg in float64 to the same.
+
+    The low precisions are emulated, save for fp32: they are slower here than on hardware that has them.
+    """
+    system = poisson(n)
+
+    def solver(given: str | None) -> Callable[[], Any]:
+        if given is None:
+            return lambda: rv.cg(system.A, system.b, rtol=1e-12).raise_for_status()
+        return lambda: rv.refine(system.A, system.b, inner_precision=given, rtol=1e-12).raise_for_status()
+
+    return call_times({given: solver(given) for given in (None, *formats)}, seconds)
 
 
 def _repeated(call: Callable[[], Any]) -> Callable[[int], None]:

@@ -11,7 +11,7 @@ import scipy.sparse as sparse
 
 from resolvent import gallery
 
-__all__ = ["STORAGES", "System", "poisson", "stretched"]
+__all__ = ["STORAGES", "System", "in_single", "poisson", "stretched"]
 
 STORAGES = ("csr", "irregular", "stencil")
 
@@ -67,6 +67,12 @@ def stretched(n: int) -> System:
     matrix = sparse.csr_matrix(scale @ system.csr @ scale)
     matrix.sort_indices()
     return System(matrix, matrix, system.b, (system.spectrum[0], 1e8 * system.spectrum[1]))
+
+
+def in_single(system: System) -> System:
+    """The same in float32."""
+    A, csr, b = (part.astype(np.float32) for part in (system.A, system.csr, system.b))
+    return System(A, csr, b, system.spectrum)
 
 
 def _with_far_pairs(matrix: Any) -> Any:

@@ -187,7 +187,8 @@ def _plan(run: _Run, limit: int, wanted: float) -> int:
     expected = run.watch.iterations_to(wanted)
     if expected < steps:
         steps = max(1, int(expected))
-    predicted = method.predicted_iterations(run.state, wanted / run.watch.initial)
+    initial = run.watch.initial
+    predicted = method.predicted_iterations(run.state, wanted / initial) if initial > 0 else None
     if predicted is not None and run.iterations < predicted:
         steps = min(steps, predicted - run.iterations)
     return steps

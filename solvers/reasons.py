@@ -54,7 +54,9 @@ def _stagnated(solution: Solution, run: Any) -> str:
         more = " or more" if solution.condition_sense == "at least" else ""
         off = f"{min(1.0, condition * u):.0e}{more}"
         known = f" (condition {solution.condition_sense} {condition:.1e}, so x may be off by {off})"
-    if run.system.emulated is not None:
+    if run.system.emulated is not None and not run.system.scaled:
+        wider = "It was asked not to be scaled; leave scale at auto, or take a wider format."
+    elif run.system.emulated is not None:
         wider = "Take a wider format, refine (rv.refine), or ask for less."
     elif solution.precision in ("float32", "complex64"):
         wider = "Use float64, or ask for less."

@@ -296,6 +296,12 @@ class LinearSystem:
             largest = self.backend.max_abs(out)
             if not math.isfinite(largest):
                 raise self.not_finite("M returned NaN or infinity for a finite residual; check the preconditioner.")
+            if largest == 0 and self.two_precisions and self.backend.max_abs(r) > 0:
+                raise Breakdown(
+                    f"M r lies below the range of {self.precision_name}: pass M as a matrix or by rv.precondition, which "
+                    "are scaled, or in other units.",
+                    Status.OVERFLOW,
+                )
             exponent = _exponent(largest)
             if abs(exponent) <= self.comfortable_exponent:
                 exponent = 0

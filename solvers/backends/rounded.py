@@ -119,6 +119,8 @@ class Rounded(Backend):
         return self._written(self.inner.axpby(a, x, b, y))
 
     def multiply(self, d: Any, x: Any, out: Any) -> Any:
+        if self.precision.policy == "op" and self.inner.numpy_dtype(x).kind == "c":
+            return self._ordered_products(d, x)
         return self._written(self.inner.multiply(d, x, out))
 
     def momentum(self, beta: float, gamma: float, x: Any, previous: Any, z: Any) -> Any:
@@ -194,6 +196,14 @@ class Rounded(Backend):
 
         x, y = (np.ascontiguousarray(self.inner.to_numpy(vector)) for vector in (x, y))
         return ordered_dot(self._how(x.dtype), x, y)
+
+    def _ordered_products(self, d: Any, x: Any) -> Any:
+        """d_i x_i of complex numbers, each of the six operations rounded."""
+        from .kernels.rounded import ordered_products
+
+        host = np.array(self.inner.to_numpy(x))
+        ordered_products(self._how(host.dtype), np.asarray(self.inner.to_numpy(d), host.dtype), host)
+        return self.inner.from_numpy(host, host.dtype)
 
     def _host_product(self, A: Operator, x: Any, multiply: Any) -> Any:
         host = np.ascontiguousarray(self.inner.to_numpy(x))

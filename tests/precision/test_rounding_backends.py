@@ -100,6 +100,16 @@ def test_rounded_inside_a_loop(mode, dtype):
     )
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("overflow", ["saturate", "wrap"])
+def test_ends_of_fixed_point_inside_a_loop(overflow, dtype):
+    format = FixedPoint(3, 4, overflow=overflow)
+    x = np.array([7.9375, 7.97, 8.0, 15.97, 16.0, 1e30, -7.97, -8.0, -8.0625, -16.0, np.inf, -np.inf, np.nan], dtype)
+    zero = np.zeros_like(x)
+    axpy(how_to_round(format, dtype), dtype(1), x, zero)
+    assert np.array_equal(zero, round(x, format), equal_nan=True)
+
+
 def test_how_to_round():
     assert type(how_to_round(None, "float32")) is Unrounded
     assert type(how_to_round("fp32", "complex64")) is Unrounded

@@ -15,7 +15,7 @@ from numba.extending import overload, register_jitable
 
 from ....precision.rounding_kernels import rounded
 
-__all__ = ["ordered_dot", "ordered_rows", "ordered_sweep"]
+__all__ = ["ordered_dot", "ordered_products", "ordered_rows", "ordered_sweep"]
 
 # No fast-math flags: the order and the number of roundings are the point.
 _FLAGS: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True}
@@ -55,6 +55,13 @@ def ordered_dot(how, x, y):  # type: ignore[no-untyped-def]
     for i in range(x.size):
         total = rounded(how, total + times(how, np.conj(x[i]), y[i]))
     return total
+
+
+@numba.njit(**_FLAGS)
+def ordered_products(how, d, x):  # type: ignore[no-untyped-def]
+    """x_i <- d_i x_i."""
+    for i in range(x.size):
+        x[i] = times(how, d[i], x[i])
 
 
 @numba.njit(**_FLAGS)

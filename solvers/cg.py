@@ -177,12 +177,12 @@ class CG(Method):
         if system.preconditioner is None:
             return float(state.residual_norm or 0.0) ** 2
         rho = system.backend.dot(state.r, state.z).real
+        if not math.isfinite(rho):
+            raise system.not_finite("M returned NaN or infinity; check the preconditioner.")
         if not rho > 0 and state.residual_norm:
             raise Breakdown(
                 f"M is not positive definite: r^H M r = {rho:.2e} at iteration {state.done + len(state.alphas)}, but "
                 "conjugate gradients need a Hermitian positive definite preconditioner. Use another M, or none."
-                if math.isfinite(rho)
-                else "M returned NaN or infinity; check the preconditioner."
             )
         return rho
 
@@ -212,7 +212,7 @@ def _no_curvature(system: LinearSystem, state: CGState, curvature: float) -> Bre
             f"A is singular as far as rounding lets see: p^H A p vanishes at iteration {iteration}, so b has a part "
             "that A cannot reach. Regularise, remove that part from b, or solve the least-squares problem."
         )
-    found = f"A is not positive definite: p^H A p = {curvature:.2e} at iteration {iteration}"
+    found = f"{system.matrix_name} is not positive definite: p^H A p = {curvature:.2e} at iteration {iteration}"
     if system.facts is not None and float(system.operator.diagonal().real.max()) < 0:
         return Breakdown(f"{found}, and its diagonal is negative. If A is negative definite, solve (-A) x = -b.")
     return Breakdown(

@@ -13,7 +13,7 @@ from .errors import InputError
 from .iterate import iterate
 from .method import Breakdown, Method, State, Traffic
 from .run import check_fits, solve_with
-from .solution import Solution
+from .solution import LARGEST_SLACK, Solution
 from .solve import method_named
 from .spectrum import SpectralEvidence
 from .status import Status
@@ -109,8 +109,11 @@ class Refinement(Method):
             raise KeyboardInterrupt
         s.iterations += correction.iterations
         self._learn(s, correction)
-        if system.facts is None and correction.converged and correction.ritz is not None and s.evidence is not None:
-            system.matrix_norm = max(system.matrix_norm, (1 - s.evidence.slack) * correction.ritz.largest)
+        seen = correction.evidence
+        # Where no norm of A is known: Ritz values are below it, if the correction did not run into rounding.
+        sound = seen is not None and (correction.converged or seen.slack < LARGEST_SLACK)
+        if system.facts is None and sound and correction.ritz is not None:
+            system.matrix_norm = max(system.matrix_norm, (1 - seen.slack) * correction.ritz.largest)
         before = s.residual_norm or 0.0
         d = system.backend.copy(correction.x, system.dtype)
         s.x = system.backend.axpy(1.0, d, s.x)

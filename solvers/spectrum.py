@@ -168,6 +168,7 @@ def positive_spectrum(system: LinearSystem, steps: int, wanted: str, advice: str
         raise Breakdown(f"No {wanted} could be found: a product with A or M was NaN or infinity.")
     if ritz is None or broken or ritz.smallest <= 0:
         raise Breakdown(
-            f"No {wanted} could be found: A is not positive definite as far as {steps} Lanczos steps show. {advice}"
+            f"No {wanted} could be found: {system.matrix_name} is not positive definite as far as {steps} Lanczos "
+            f"steps show. {advice}"
         )
     return ritz

@@ -201,11 +201,15 @@ class LinearSystem:
         """NaN or infinity was met: a narrower range was left, or else ``blame`` says whose fault it is."""
         if not self.two_precisions:
             return Breakdown(blame)
-        largest = np.finfo(self.dtype).max if self.emulated is None else self.emulated.largest
+        what, name, largest = "An iterate", self.precision_name, float(np.finfo(self.dtype).max)
+        if self.emulated is not None:
+            largest = self.emulated.largest
+            if self.emulated.scalars is not None and self.emulated.scalars.largest < largest:
+                what, name, largest = "An inner product", str(self.emulated.scalars), self.emulated.scalars.largest
         advice = " It was asked not to be scaled; leave scale at auto." if not self.scaled else ""
         return Breakdown(
-            f"An iterate left the range of {self.precision_name}, whose largest number is {largest:.6g}.{advice} bf16, "
-            "tf32 and fp32 end at 3.4e38, fp64 at 1.8e308.",
+            f"{what} left the range of {name}, whose largest number is {largest:.6g}."
+            f"{advice} bf16, tf32 and fp32 end at 3.4e38, fp64 at 1.8e308.",
             Status.OVERFLOW,
         )
 
@@ -224,6 +228,11 @@ class LinearSystem:
         """Carried residual norms below this say nothing: far below rounding, or where a format runs out of digits."""
         rounding = self.precision.unit_roundoff**2 * self.rhs_norm
         return rounding if self.emulated is None else max(rounding, self.emulated.smallest * math.sqrt(self.n))
+
+    @property
+    def matrix_name(self) -> str:
+        """What the iteration works with, in words."""
+        return "A" if self.emulated is None else f"A, rounded to {self.precision_name},"
 
     def rounding_floor(self, x: Any) -> float:
         """u (||A|| ||x|| + ||b||): what rounding x alone leaves as a residual."""
@@ -298,8 +307,8 @@ class LinearSystem:
                 raise self.not_finite("M returned NaN or infinity for a finite residual; check the preconditioner.")
             if largest == 0 and self.two_precisions and self.backend.max_abs(r) > 0:
                 raise Breakdown(
-                    f"M r lies below the range of {self.precision_name}: pass M as a matrix or by rv.precondition, which "
-                    "are scaled, or in other units.",
+                    f"M r lies below the range of {self.precision_name}: pass M as a matrix or by rv.precondition, "
+                    "which are scaled, or in other units.",
                     Status.OVERFLOW,
                 )
             exponent = _exponent(largest)

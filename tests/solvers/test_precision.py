@@ -398,7 +398,7 @@ def test_compiled_loops_take_the_textbook_steps(kind, dtype, format):
         (loop, compiled), (steps, textbook) = seen
         assert np.mean(loop == steps) >= 0.95, method
         np.testing.assert_allclose(loop, steps, rtol=0, atol=4 * unit(format) * np.abs(steps).max())
-        assert compiled.iterations == textbook.iterations >= 8
+        assert compiled.iterations == textbook.iterations >= 4
         # Near the rounding level one digit more or less is much of a residual.
         above = textbook.residual_norms > 10 * unit(format) * textbook.residual_norms[0]
         np.testing.assert_allclose(compiled.residual_norms[above], textbook.residual_norms[above], rtol=0.02)

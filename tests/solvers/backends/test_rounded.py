@@ -152,8 +152,7 @@ class On:
         self.backend = Rounded(choose_backend(name, to_library(name, np.ones(1, np.float32))), precision)
 
     def matrix(self, A, dtype=None):
-        given = A if hasattr(A, "tocsr") and not hasattr(A, "toarray") else A
-        given = to_library(self.name, given) if isinstance(given, np.ndarray) else given
+        given = to_library(self.name, A) if isinstance(A, np.ndarray) else A
         operator = self.backend.operator(given)
         return self.backend.store(operator, operator.dtype if dtype is None else np.dtype(dtype))
 

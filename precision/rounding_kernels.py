@@ -27,7 +27,20 @@ from .recipe import (
     how_to_round,
     recipe,
 )
-from .rounding_numpy import carried, cast, checked_out, delivered, finished, flat, is_complex, parts, quietly, whole, xp
+from .rounding_numpy import (
+    before_line,
+    carried,
+    cast,
+    checked_out,
+    delivered,
+    finished,
+    flat,
+    is_complex,
+    parts,
+    quietly,
+    whole,
+    xp,
+)
 
 __all__ = [
     "RoundFormat",
@@ -260,5 +273,7 @@ def round_array(x: Any, format: Format | FixedPoint, rounding: str, out: Any, ke
     if rounding == "stochastic":
         round_stochastically(how, source, target, key)
     else:
-        round_values(how, source, target)
+        if head := before_line(target):
+            round_values(how, source[:head], target[:head])
+        round_values(how, source[head:], target[head:])
     return delivered(result, out)

@@ -138,6 +138,22 @@ def test_position_is_all_that_counts(backend):
     assert np.array_equal(z.view(float), parts)
 
 
+@BACKENDS
+@pytest.mark.parametrize("mode", ["nearest-even", "stochastic"])
+def test_where_an_array_begins_does_not_count(mode, backend):
+    """Wherever in a cache line, for arrays long enough for that to be looked at."""
+    n = 40_000
+    memory = np.random.default_rng(4).standard_normal(n + 20).astype(np.float32)
+    for begin in (0, 1, 3, 8, 15):
+        x, out = memory[begin : begin + n], np.full(n + 20, np.nan, np.float32)
+        for name in ("bf16", "fp16"):
+            round(x, name, mode, out=out[begin + 2 : begin + 2 + n], backend=backend)
+            wanted = round(x.reshape(200, 200).T.copy().T, name, mode, backend="numpy").reshape(-1)
+            assert np.array_equal(out[begin + 2 : begin + 2 + n], wanted)
+            assert np.isnan(out[: begin + 2]).all()
+            assert np.isnan(out[begin + 2 + n :]).all()
+
+
 def test_pieces_do_not_count(monkeypatch):
     from resolvent.precision import rounding_numpy
 

@@ -26,9 +26,10 @@ def numbers(n: int, dtype: Any) -> np.ndarray:
     return (rng.standard_normal(n) * 10.0 ** rng.uniform(-8, 6, n)).astype(dtype)
 
 
-def ours(x: np.ndarray, format: Any, backend: str, rounding: str = "nearest-even") -> Callable[[], Any]:
+def ours(
+    x: np.ndarray, out: np.ndarray, format: Any, backend: str, rounding: str = "nearest-even"
+) -> Callable[[], Any]:
     """A call of ``round`` with ``out``."""
-    out = np.empty_like(x)
     return lambda: round(x, format, rounding, out=out, backend=backend)
 
 
@@ -39,8 +40,8 @@ def against_ml_dtypes(n: int = MILLION, dtype: Any = np.float32, seconds: float 
     out = np.empty_like(x)
     calls = {
         "ml_dtypes": lambda: x.astype(bfloat16).astype(dtype),
-        "numpy": ours(x, "bf16", "numpy"),
-        "numba": ours(x, "bf16", "numba"),
+        "numpy": ours(x, out, "bf16", "numpy"),
+        "numba": ours(x, out, "bf16", "numba"),
         "copy": lambda: np.copyto(out, x),
     }
     return measure.call_times(calls, seconds)
@@ -51,14 +52,17 @@ def against_pychop(n: int = MILLION, dtype: Any = np.float64, seconds: float = 2
     pychop = import_module("pychop")
     pychop.backend("numpy")
     chop, x = pychop.Chop(exp_bits=5, sig_bits=10), numbers(n, dtype)
-    return measure.call_times({"pychop": lambda: chop(x), "numba": ours(x, "fp16", "numba")}, seconds)
+    ready = ours(x, np.empty_like(x), "fp16", "numba")
+    return measure.call_times({"pychop": lambda: chop(x), "numba": ready}, seconds)
 
 
 def nanoseconds(
     format: Any, dtype: Any = np.float64, rounding: str = "nearest-even", backend: str = "numba", seconds: float = 0.5
 ) -> measure.Times:
     """Nanoseconds an element, a million at a time."""
-    times = measure.call_times({"round": ours(numbers(MILLION, dtype), format, backend, rounding)}, seconds)["round"]
+    x = numbers(MILLION, dtype)
+    ready = ours(x, np.empty_like(x), format, backend, rounding)
+    times = measure.call_times({"round": ready}, seconds)["round"]
     return measure.Times(times.best * 1e9 / MILLION, times.rounds * 1e9 / MILLION, times.quiet)
 
 

@@ -108,12 +108,7 @@ class Refinement(Method):
         if correction.status is Status.INTERRUPTED:
             raise KeyboardInterrupt
         s.iterations += correction.iterations
-        self._learn(s, correction)
-        seen = correction.evidence
-        # Where no norm of A is known: Ritz values are below it, if the correction did not run into rounding.
-        sound = seen is not None and (correction.converged or seen.slack < LARGEST_SLACK)
-        if system.facts is None and sound and correction.ritz is not None:
-            system.matrix_norm = max(system.matrix_norm, (1 - seen.slack) * correction.ritz.largest)
+        self._learn(system, s, correction)
         before = s.residual_norm or 0.0
         d = system.backend.copy(correction.x, system.dtype)
         s.x = system.backend.axpy(1.0, d, s.x)
@@ -153,11 +148,14 @@ class Refinement(Method):
             advice = "Allow it to escalate, or take a wider inner precision." if not self.escalate else "Solve in fp64."
             raise Breakdown(f"Refinement does not converge with {self.inner} in {name}: {found}. {advice}")
 
-    def _learn(self, state: RefinementState, correction: Solution) -> None:
+    def _learn(self, system: LinearSystem, state: RefinementState, correction: Solution) -> None:
         """Keep the Lanczos coefficients of the best and longest correction, in the units of the outer system."""
-        seen = correction.evidence
-        if seen is None or correction.preconditioned:
+        seen, ritz = correction.evidence, correction.ritz
+        if seen is None or ritz is None or correction.preconditioned:
             return
+        if system.facts is None and (correction.converged or seen.slack < LARGEST_SLACK):
+            # No norm of A is known; Ritz values are below it, since this correction did not run into rounding.
+            system.matrix_norm = max(system.matrix_norm, (1 - seen.slack) * ritz.largest)
         kept = state.evidence
         if kept is None or (-seen.slack, len(seen.alphas)) > (-kept.slack, len(kept.alphas)):
             unit = 2.0**-correction.spectral_exponent

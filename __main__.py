@@ -26,6 +26,7 @@ PURPOSE = {
     "gauss_seidel": "diagonally dominant or positive definite A; exact for triangular A",
     "sor": "positive definite A, with the relaxation factor chosen",
     "ssor": "the same, symmetric: also a preconditioner",
+    "ssor_cg": "positive definite A: few iterations, once omega is known",
 }
 
 # What the JSON report holds of a Solution, besides its status and reason.

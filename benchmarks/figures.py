@@ -110,6 +110,13 @@ def relaxation(budget: Budget) -> Iterator[Row]:
         yield faster(what, None, found["pyamg"], found[f"{order}_method"])
 
 
+def threads(budget: Budget) -> Iterator[Row]:
+    """SSOR-CG in natural order at a million unknowns: one thread over two."""
+    for storage, target in (("csr", 1.4), ("stencil", None)):
+        found = comparisons.threads(MILLION, storage, seconds=3 * budget.seconds)
+        yield faster(f"ssor_cg, {storage}, 1e6: one thread over two", target, found[1], found[2])
+
+
 def rounding(budget: Budget) -> Iterator[Row]:
     """Rounding a million numbers on one core, against ml_dtypes and pychop."""
     found = rounders.against_ml_dtypes(seconds=budget.seconds)
@@ -156,6 +163,7 @@ FIGURES: dict[str, Callable[[Budget], Iterator[Row]]] = {
         chebyshev_4e6,
         small,
         relaxation,
+        threads,
         rounding,
         emulation,
         refinement,

@@ -8,6 +8,7 @@ from .refine import refine
 from .richardson import richardson
 from .solve import METHODS, solve
 from .sor import gauss_seidel, sor, ssor
+from .ssor_cg import ssor_cg
 
 __all__ = [
     "METHODS",
@@ -21,4 +22,5 @@ __all__ = [
     "solve",
     "sor",
     "ssor",
+    "ssor_cg",
 ]

@@ -16,6 +16,7 @@ from .richardson import Richardson
 from .run import check_fits, solve_each
 from .solution import Solution
 from .sor import SOR, SSOR, GaussSeidel
+from .ssor_cg import SSORCG
 from .status import NOT_FINITE, Status
 from .stopping import Options
 from .system import LinearSystem
@@ -24,7 +25,7 @@ __all__ = ["METHODS", "solve"]
 
 # The method table: everything that lists methods (solve, the command line, the docs, the conformance tests) reads it.
 METHODS: dict[str, type[Method]] = {
-    cls.name: cls for cls in (CG, Chebyshev, Richardson, Jacobi, GaussSeidel, SOR, SSOR)
+    cls.name: cls for cls in (CG, SSORCG, Chebyshev, Richardson, Jacobi, GaussSeidel, SOR, SSOR)
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numba
 import numpy as np
 import scipy.sparse.linalg as scipy_linalg
 
@@ -25,6 +26,7 @@ __all__ = [
     "refinements",
     "roofline",
     "sweeps",
+    "threads",
     "whole_calls",
 ]
 
@@ -66,7 +68,14 @@ def pyamg_loop(system: System, few: int, many: int) -> Loop:
 
 
 # Iterations of a difference at a million unknowns: about a fifth of a second, several times the set-up and certificate.
-STEPS = {"cg": (96, 256), "chebyshev": (128, 384), "gauss_seidel": (96, 96), "scipy": (24, 24), "pyamg": (24, 24)}
+STEPS = {
+    "cg": (96, 256),
+    "ssor_cg": (32, 32),
+    "chebyshev": (128, 384),
+    "gauss_seidel": (96, 96),
+    "scipy": (24, 24),
+    "pyamg": (24, 24),
+}
 
 
 def counts(n: int, method: str, storage: str = "csr") -> tuple[int, int]:
@@ -217,6 +226,26 @@ def _sweeper(system: LinearSystem, ordering: Ordering) -> Callable[[int], None]:
             system.backend.sweep(ordering, x, system.rhs, 1.0, False)
 
     return run
+
+
+def threads(n: int, storage: str = "csr", which: tuple[int, ...] = (1, 2), seconds: float = 2.0) -> dict[int, Times]:
+    """Seconds an iteration of SSOR-CG in natural order, in turns with so many threads."""
+    system = poisson(n, storage)
+    few, many = counts(n, "ssor_cg", storage)
+    solver = our_loop("ssor_cg", system, few, many, omega=1.9)
+
+    def on(number: int) -> Callable[[int], None]:
+        def run(count: int) -> None:
+            before = numba.get_num_threads()
+            numba.set_num_threads(number)
+            try:
+                solver.run(count)
+            finally:
+                numba.set_num_threads(before)
+
+        return run
+
+    return iteration_times({number: Loop(on(number), few, many) for number in which}, seconds)
 
 
 def cg_vectors(n: int, storage: str) -> float:

@@ -1,4 +1,4 @@
-"""Gauss-Seidel sweeps against PyAMG's compiled one, at a million unknowns."""
+"""Gauss-Seidel sweeps against PyAMG's compiled one, and SSOR-CG on two threads against one, at a million unknowns."""
 
 from __future__ import annotations
 
@@ -18,3 +18,17 @@ class Sweep:
         return measure.ratio(times["pyamg"], times[name])[0]
 
     track_against_pyamg.unit = "times faster"  # type: ignore[attr-defined]
+
+
+class Threads:
+    """Natural-order SSOR-CG, whose two substitutions an iteration are shared without leaving the order."""
+
+    params = (["csr", "stencil"],)
+    param_names = ("storage",)
+
+    def track_two_against_one(self, storage: str) -> float:
+        """An iteration on one thread over one on two."""
+        times = comparisons.threads(1_000_000, storage)
+        return measure.ratio(times[1], times[2])[0]
+
+    track_two_against_one.unit = "times faster"  # type: ignore[attr-defined]

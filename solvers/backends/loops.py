@@ -10,8 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ...precision.recipe import Unrounded
 from .kernels.cg import BROKE, REPLACE, cg_loop
 from .kernels.momentum import momentum_loop
+from .kernels.pipeline import tiles_of
+from .kernels.ssor_cg import ssor_cg_enter, ssor_cg_leave, ssor_cg_loop
 from .kernels.sweeps import natural_sweeps, staged_sweep
 from .protocol import Loop
 
@@ -52,6 +55,57 @@ def _cg(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loop | N
             betas,
         )
         state.replace = why == REPLACE
+        state.alphas.extend(alphas[:taken].tolist())
+        state.betas.extend(betas[:taken].tolist())
+        seen = norms[:taken].tolist()
+        if seen:
+            state.residual_norm = gap.norm = seen[-1]
+        return seen, taken, why == BROKE
+
+    return loop
+
+
+def _ssor_cg(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loop | None:
+    """Eisenstat's trick: between calls, r holds T^-1 r and z holds T^H p, until somebody is to look at them."""
+    if not isinstance(how, Unrounded) or method.order != "natural" or system.preconditioner_exponent:
+        return None
+    n, omega = system.n, float(state.omega)
+    held = system.operator.__dict__
+    if "_numba_tiles" not in held:
+        held["_numba_tiles"] = tiles_of(arrays, n)
+    tiles = held["_numba_tiles"]
+    if ssor_cg_loop.for_size(n) is ssor_cg_loop.serial:
+        tiles = tiles.sequential()
+    fresh, transformed, curvature = True, False, 0.0
+
+    def loop(steps: int, target: float) -> tuple[Any, int, bool]:
+        nonlocal fresh, transformed, curvature
+        if not transformed:
+            if not fresh:
+                state.z = system.matvec(state.p, state.z)
+            curvature = ssor_cg_enter.for_size(n)(arrays, tiles, omega, fresh, state.r, state.z, state.p)
+        norms, alphas, betas = np.empty((3, steps))
+        gap = state.gap
+        taken, (state.rho, curvature), gap.bound, why = ssor_cg_loop.for_size(n)(
+            arrays,
+            tiles,
+            omega,
+            state.x,
+            state.r,
+            state.z,
+            state.p,
+            (state.rho, curvature),
+            target,
+            (gap.bound, gap.renewed, gap.per_solution, gap.unit_roundoff, gap.norm),
+            norms,
+            alphas,
+            betas,
+        )
+        system.matvecs += (1 - method.traffic.matvecs) * taken
+        state.replace = why == REPLACE
+        fresh, transformed = False, why == 0
+        if why:
+            ssor_cg_leave.for_size(n)(arrays, tiles, omega, state.r)
         state.alphas.extend(alphas[:taken].tolist())
         state.betas.extend(betas[:taken].tolist())
         seen = norms[:taken].tolist()
@@ -115,6 +169,7 @@ def _sweeps(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loop
 
 BUILDERS: dict[str, Callable[..., Loop | None]] = {
     "cg": _cg,
+    "ssor_cg": _ssor_cg,
     "chebyshev": _momentum,
     "richardson": _momentum,
     "jacobi": _momentum,

@@ -11,7 +11,20 @@ from typing import Any
 
 from . import precision
 from .precision import Precision, precision_facts
-from .solvers import METHODS, cg, chebyshev, gauss_seidel, jacobi, precondition, refine, richardson, solve, sor, ssor
+from .solvers import (
+    METHODS,
+    cg,
+    chebyshev,
+    gauss_seidel,
+    jacobi,
+    precondition,
+    refine,
+    richardson,
+    solve,
+    sor,
+    ssor,
+    ssor_cg,
+)
 from .solvers.advice import PrecisionAdvice, precision_for
 from .solvers.backends import BACKENDS
 from .solvers.condition import ConditionNumber, condition_number
@@ -31,9 +44,13 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # The gallery is loaded on first use, to keep the import of the solvers short.
+    # The gallery and the tuners are loaded on first use, to keep the import of the solvers short.
     if name == "gallery":
         return import_module(".gallery", __name__)
+    if name == "tuning":
+        return import_module(".solvers.tuning", __name__)
+    if name == "Sequence":
+        return import_module(".solvers.tuning", __name__).Sequence
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -55,6 +72,7 @@ __all__ = [
     "Precision",
     "PrecisionAdvice",
     "Progress",
+    "Sequence",
     "SingularError",
     "Solution",
     "Status",
@@ -75,4 +93,6 @@ __all__ = [
     "solve",
     "sor",
     "ssor",
+    "ssor_cg",
+    "tuning",
 ]

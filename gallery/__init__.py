@@ -28,6 +28,7 @@ from .ill_conditioned import hilbert, moler
 from .poisson import poisson
 from .problem import Known, Problem
 from .randsvd import randsvd
+from .shifted import ShiftedLaplacians, shifted_laplacians
 from .strakos import strakos
 
 __all__ = [
@@ -54,6 +55,8 @@ __all__ = [
     "heat_sequence",
     "heat_conductivity",
     "HeatSequence",
+    "shifted_laplacians",
+    "ShiftedLaplacians",
     # results and tables
     "Problem",
     "Known",

@@ -15,19 +15,26 @@ ARGUMENTS = {
     "convergence_figure": ["convergence.png"],
     "precision_figures": ["figures"],
 }
+LEARNING = {
+    "heat_ssor_cg": ["--steps", "50"],
+    "sequences": ["--systems", "40"],
+    "shifted_laplacian": ["--systems", "40"],
+}
 IMAGES = FOLDER.parent / "docs" / "images"
 pytestmark = pytest.mark.slow
 
 
-def run(name, folder):
+def run(name, folder, *more):
     """An example in a process of its own; warnings are errors, so that none of them prints one."""
-    command = [sys.executable, "-W", "error::UserWarning", str(FOLDER / f"{name}.py"), *ARGUMENTS.get(name, [])]
+    command = [sys.executable, "-W", "error::UserWarning", str(FOLDER / f"{name}.py"), *ARGUMENTS.get(name, []), *more]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in ARGUMENTS))
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in {*ARGUMENTS, *LEARNING})
+)
 def test_example_runs(name, tmp_path):
     assert run(name, tmp_path).strip()
     assert not list(tmp_path.iterdir())
@@ -47,6 +54,21 @@ def test_figure_is_small(tmp_path):
     assert 10_000 < (tmp_path / "convergence.png").stat().st_size < 150_000
 
 
+@pytest.mark.parametrize("name", LEARNING)
+def test_sequences_are_learnt_and_drawn(name, tmp_path):
+    said = run(name, tmp_path, *LEARNING[name], "--figure", "figure.png")
+    assert "Auto" in said
+    assert "TsallisINF" in said
+    assert 10_000 < (tmp_path / "figure.png").stat().st_size < 150_000
+
+
+def test_runs_that_are_kept_are_not_made_again(tmp_path):
+    arguments = ["--steps", "20", "--no-grid", "--kept", "kept"]
+    first, again = (run("heat_ssor_cg", tmp_path, *arguments) for _ in range(2))
+    assert first == again  # the seconds too
+    assert len(list((tmp_path / "kept").iterdir())) == 10
+
+
 def table(path):
     """A CSV file as dicts."""
     with path.open(newline="", encoding="utf-8") as stream:
@@ -63,7 +85,7 @@ def figures(tmp_path_factory):
 
 def test_precision_figures_are_small_and_complete(figures):
     assert sorted(path.name for path in figures.iterdir()) == sorted(
-        path.name for path in IMAGES.iterdir() if path.stem != "convergence"
+        path.name for path in IMAGES.iterdir() if path.stem not in {"convergence", *LEARNING}
     )
     for path in figures.glob("*.png"):
         assert 10_000 < path.stat().st_size < 150_000

@@ -1,0 +1,136 @@
+"""What a sequence was, system by system: costs, parameters, regret; as text and as a figure."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..report import BLUE, GREY, INK, VERMILLION
+from .tuner import Tuner
+
+__all__ = ["History"]
+
+
+@dataclass
+class History:
+    """One entry a system, in lists of the same length.
+
+    Attributes
+    ----------
+    parameters : list
+        The values used; a dict where they were several, or a method was among them.
+    costs : list of float
+        In the unit of the sequence, solves that were given up included.
+    iterations : list of int
+    seconds : list of float
+    contexts : list of float or None
+    statuses : list of str
+    given_up : list of bool
+        Whether the parameter was given up within the solve.
+    """
+
+    parameters: list[Any] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+    iterations: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    contexts: list[float | None] = field(default_factory=list)
+    statuses: list[str] = field(default_factory=list)
+    given_up: list[bool] = field(default_factory=list)
+    tuner: Tuner | None = field(default=None, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.costs)
+
+    @property
+    def regret(self) -> np.ndarray | None:
+        """Running total of the costs less what the best single value would have cost, estimated; (systems,).
+
+        Negative where the tuner did better than any single value. None where the tuner has no estimate.
+        """
+        best = None if self.tuner is None else self.tuner.best_fixed_cost()
+        if best is None:
+            return None
+        costs = np.asarray(self.costs)
+        return np.cumsum(costs) - best * np.arange(1, len(costs) + 1)
+
+    def numbers(self) -> np.ndarray:
+        """The parameters as numbers, NaN where they are none; (systems,)."""
+        return np.array([_number(value) for value in self.parameters])
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-able."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "tuner"}
+
+    def report(self, title: str, unit: str) -> str:
+        """At most 16 lines of text."""
+        if not len(self):
+            return f"{title}: nothing solved yet"
+        costs = np.asarray(self.costs)
+        recent = costs[-max(1, len(costs) // 5) :]
+        lines = [
+            f"{title}: {len(self)} systems",
+            _row(
+                "cost", f"{costs.sum():.6g} {unit}, {costs.mean():.4g} a system, {recent.mean():.4g} in the last fifth"
+            ),
+            _row("iterations", f"{sum(self.iterations)}"),
+            _row("time", f"{sum(self.seconds):.3g} s"),
+        ]
+        numbers = self.numbers()
+        if np.isfinite(numbers).any():
+            seen = numbers[np.isfinite(numbers)]
+            lines.append(_row("parameter", f"{seen[-1]:.4g} last, {seen.min():.4g} to {seen.max():.4g} in all"))
+        methods = [value["method"] for value in self.parameters if isinstance(value, dict) and "method" in value]
+        for name in sorted(set(methods)):
+            lines.append(_row("method", f"{name} for {methods.count(name)} systems"))
+        regret = self.regret
+        if regret is not None:
+            best = costs.sum() - regret[-1]
+            lines.append(_row("best single value", f"about {best:.6g} {unit}, so {costs.sum() / best - 1:+.1%}"))
+        if any(self.given_up):
+            lines.append(_row("given up", f"{sum(self.given_up)} parameters within their solves"))
+        failed = [status for status in self.statuses if status != "CONVERGED"]
+        if failed:
+            lines.append(_row("not converged", f"{len(failed)} systems ({', '.join(sorted(set(failed)))})"))
+        return "\n".join(lines)
+
+    def plot(self, title: str, unit: str, file: str | os.PathLike[str] | None = None) -> Any:
+        """Costs, parameters and regret by system, one below the other."""
+        try:
+            from matplotlib.backends.backend_agg import FigureCanvasAgg
+            from matplotlib.figure import Figure
+        except ImportError as error:
+            raise ImportError("plots need matplotlib: pip install 'resolvent[plot]'") from error
+        regret = self.regret
+        curves = [("cost", np.asarray(self.costs), BLUE), ("parameter", self.numbers(), VERMILLION)]
+        curves = [curve for curve in curves if np.isfinite(curve[1]).any()]
+        if regret is not None:
+            curves.append(("estimated regret", regret, GREY))
+        figure = Figure(figsize=(7.2, 2.0 * max(len(curves), 1) + 0.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = np.atleast_1d(figure.subplots(max(len(curves), 1), 1, sharex=True))
+        for axes, (name, values, colour) in zip(panels, curves, strict=False):
+            lone = len(values) > 300 and name != "estimated regret"
+            axes.plot(np.arange(1, len(values) + 1), values, "." if lone else "-", markersize=2, color=colour)
+            axes.set_ylabel(f"{name}, {unit}" if name != "parameter" else name, color=INK)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.grid(color="#EBEBEB", linewidth=0.7)
+        panels[0].set_title(title, loc="left", fontsize=10.5, color=INK)
+        panels[-1].set_xlabel("system", color=INK)
+        if file is not None:
+            figure.savefig(file, dpi=160)
+        return panels
+
+
+def _row(label: str, text: str) -> str:
+    return f"  {label:<18} {text}"
+
+
+def _number(value: Any) -> float:
+    """A parameter as a number: itself, or the only number in a dict."""
+    if isinstance(value, dict):
+        found = [one for one in value.values() if isinstance(one, (int, float))]
+        return float(found[0]) if len(found) == 1 else float("nan")
+    return float(value) if isinstance(value, (int, float)) else float("nan")

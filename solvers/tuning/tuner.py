@@ -1,0 +1,284 @@
+"""The protocol of tuners: suggest a value of a parameter, observe what the solve cost, remember it across programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..errors import InputError
+from .evidence import Evidence, Look
+
+__all__ = ["GridTuner", "Tuner", "default_values"]
+
+ENTRIES = {"kind", "parameter", "method", "settings", "rounds", "spent", "pending", "memory"}  # of a state
+RELAXATIONS = ("sor", "ssor", "ssor_cg", "adaptive_sor")
+
+
+def default_values(parameter: str) -> list[float]:
+    """The grid of Khodak et al. (2024) for omega: 20 values from 1 to 1.95."""
+    if parameter != "omega":
+        raise InputError(f"values: wanted the values of {parameter} to choose among; only omega has a grid by default")
+    return [round(1 + 0.05 * i, 2) for i in range(20)]
+
+
+class Tuner(ABC):
+    """Chooses a parameter for each system of a sequence.
+
+    A subclass has ``_choose(context)`` and ``_learn(value, cost, context, evidence)``, says in ``settings`` what it was
+    made with, and keeps in ``_memory`` what ``_recall`` needs to go on.
+
+    Parameters
+    ----------
+    parameter : str
+        Name of what is tuned, as the method or the preconditioner calls it.
+
+    Attributes
+    ----------
+    method : str or None
+        The method tuned for; set by the first ``Sequence`` that uses the tuner.
+    rounds : int
+        Costs observed.
+    spent : float
+        Their sum.
+    """
+
+    kind: ClassVar[str]
+    wants_look: ClassVar[bool] = False
+
+    def __init__(self, parameter: str = "omega") -> None:
+        if not isinstance(parameter, str) or not parameter:
+            raise InputError(f"parameter: found {parameter!r}; wanted the name of a parameter")
+        self.parameter = parameter
+        self.method: str | None = None
+        self.rounds, self.spent = 0, 0.0
+        self._pending: tuple[Any, float | None] | None = None
+
+    def suggest(self, context: float | None = None) -> Any:
+        """The value for the next system.
+
+        Parameters
+        ----------
+        context : float, optional
+            A number that tells this system from the others: a shift, a time step, a coefficient.
+
+        Raises
+        ------
+        InputError
+            For a context that is not a finite number, or one that the tuner cannot use.
+        """
+        if context is not None:
+            if type(context) is not float:
+                if isinstance(context, bool) or not isinstance(context, Real):
+                    raise InputError(f"context: found {context!r}; wanted a number or None")
+                context = float(context)
+            if not math.isfinite(context):
+                raise InputError(f"context: found {context!r}; wanted a finite number")
+        value = self._choose(context)
+        self._pending = value, context
+        return value
+
+    def observe(self, cost: float, evidence: Evidence | None = None) -> None:
+        """What the solve with the value suggested last did cost, in any unit that stays the same.
+
+        Parameters
+        ----------
+        cost : float
+            At least 0.
+        evidence : Evidence, optional
+            What else the solve showed. Tuners that learn from costs alone ignore it.
+
+        Raises
+        ------
+        InputError
+            For a cost that is negative, infinite or NaN, and where nothing was suggested.
+        """
+        if self._pending is None:
+            raise InputError("observe: nothing was suggested since the last cost; call suggest first")
+        if not ((type(cost) is float or isinstance(cost, Real)) and 0 <= cost < math.inf):
+            raise InputError(f"cost: found {cost!r}; wanted a finite number of at least 0")
+        cost = float(cost)
+        (value, context), self._pending = self._pending, None
+        self._learn(value, cost, context, evidence)
+        self.rounds += 1
+        self.spent += cost
+
+    def inspect(self, look: Look | None) -> None:  # noqa: B027 - most tuners do not look at the matrix
+        """What one pass over the entries of the next matrix showed; called before ``suggest`` if ``wants_look``."""
+
+    def bind(self, method: str) -> None:
+        """Tune for this method from now on.
+
+        Raises
+        ------
+        InputError
+            Where it has been tuning for another one, and for an omega with which relaxation diverges.
+        """
+        if self.method not in (None, method):
+            raise InputError(
+                f"tuner: what this {self.kind} tuner knows is about {self.method}, but the method is {method}; take a "
+                "tuner of its own"
+            )
+        self.method = method
+
+    def best_fixed_cost(self) -> float | None:
+        """An estimate of what a round would have cost on average with the best single value; None without one."""
+        return None
+
+    @abstractmethod
+    def _choose(self, context: float | None) -> Any:
+        """The value for the next system."""
+
+    @abstractmethod
+    def _learn(self, value: Any, cost: float, context: float | None, evidence: Evidence | None) -> None:
+        """Take note of a checked cost."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What it was made with, JSON-able; a state is loaded only where these are the same."""
+
+    @abstractmethod
+    def _memory(self) -> dict[str, Any]:
+        """What it has learnt, JSON-able."""
+
+    @abstractmethod
+    def _recall(self, memory: dict[str, Any]) -> None:
+        """The inverse of ``_memory``."""
+
+    def state(self) -> dict[str, Any]:
+        """All that is needed to go on in another program, the random generator included; ``json.dumps`` takes it."""
+        return {
+            "kind": self.kind,
+            "parameter": self.parameter,
+            "method": self.method,
+            "settings": self.settings(),
+            "rounds": self.rounds,
+            "spent": self.spent,
+            "pending": list(self._pending) if self._pending is not None else None,
+            "memory": self._memory(),
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from where ``state`` was taken.
+
+        Raises
+        ------
+        InputError
+            For the state of another kind of tuner, another parameter, method or settings.
+        """
+        if not isinstance(state, dict):
+            raise InputError(f"state: found {type(state).__name__}; wanted what a tuner's state() returned")
+        missing = sorted(ENTRIES - state.keys())
+        if missing:
+            raise InputError(f"state: has no {', '.join(missing)}; wanted what a tuner's state() returned")
+        if state["kind"] != self.kind:
+            raise InputError(f"state: is that of a {state['kind']} tuner; this is a {self.kind} tuner")
+        if state["parameter"] != self.parameter:
+            raise InputError(f"state: is about {state['parameter']}; this tuner chooses {self.parameter}")
+        if self.method is not None and state["method"] not in (None, self.method):
+            raise InputError(f"state: was learnt with {state['method']}; this tuner serves {self.method}")
+        for name, value in json.loads(json.dumps(self.settings())).items():
+            found = json.loads(json.dumps(state["settings"].get(name)))
+            if found != value:
+                raise InputError(f"state: was taken with {name} = {found!r}; this tuner has {name} = {value!r}")
+        self.method = state["method"] if state["method"] is not None else self.method
+        self.rounds, self.spent = int(state["rounds"]), float(state["spent"])
+        pending = state["pending"]
+        self._pending = None if pending is None else (pending[0], pending[1])
+        self._recall(state["memory"])
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} tuner of {self.parameter}, {self.rounds} rounds>"
+
+
+class GridTuner(Tuner):
+    """A tuner that chooses among some values, and draws at random.
+
+    Parameters
+    ----------
+    values : sequence, optional
+        Numbers, or anything JSON-able that the method takes: strings, lists, and dicts of several parameters, of which
+        ``"method"`` is one. By default, for omega, 20 values from 1 to 1.95.
+    parameter : str
+    seed : int
+    """
+
+    def __init__(self, values: Sequence[Any] | None = None, *, parameter: str = "omega", seed: int = 0) -> None:
+        super().__init__(parameter)
+        self.values = checked_values(default_values(parameter) if values is None else values)
+        for value in self.values:
+            check_omega(value, parameter, None)
+        self.seed = checked_seed(seed)
+        # A stream of its own: the systems may have been drawn from default_rng(seed), and must not share its numbers.
+        self.rng = np.random.default_rng([self.seed, *self.kind.encode()])
+        self._index = 0
+
+    def bind(self, method: str) -> None:
+        for value in self.values:
+            check_omega(value, self.parameter, method)
+        super().bind(method)
+
+    def settings(self) -> dict[str, Any]:
+        return {"values": self.values}
+
+    def _choose(self, context: float | None) -> Any:
+        self._index = self._choose_index(context)
+        return self.values[self._index]
+
+    @abstractmethod
+    def _choose_index(self, context: float | None) -> int:
+        """Which of the values."""
+
+    def _memory(self) -> dict[str, Any]:
+        return {"index": self._index, "generator": self.rng.bit_generator.state}
+
+    def _recall(self, memory: dict[str, Any]) -> None:
+        self._index = int(memory["index"])
+        self.rng.bit_generator.state = memory["generator"]
+
+
+def checked_values(values: Any) -> list[Any]:
+    """Values as a list of what JSON knows."""
+    if isinstance(values, (str, dict)) or not hasattr(values, "__len__") or len(values) == 0:
+        raise InputError(f"values: found {values!r}; wanted a sequence of at least one value")
+    return [checked_value(value) for value in values]
+
+
+def checked_value(value: Any) -> Any:
+    """A value as it will be after a state was written down and read; refused where it cannot be."""
+    try:
+        return json.loads(json.dumps(value, allow_nan=False, default=_plain))
+    except (TypeError, ValueError):
+        raise InputError(f"values: found {value!r}; wanted finite numbers, strings, lists or dicts") from None
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as Python's."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    raise TypeError
+
+
+def check_omega(value: Any, parameter: str, method: str | None) -> None:
+    """Refuse a relaxation factor that diverges; other methods may have an omega of any size."""
+    if isinstance(value, dict):
+        method, inner = value.get("method", method), value.get("omega")
+    else:
+        inner = value if parameter == "omega" else None
+    if method in RELAXATIONS and isinstance(inner, (int, float)) and not 0 < inner < 2:
+        raise InputError(
+            f"omega: found {inner!r}; wanted numbers in (0, 2): the spectral radius of SOR is at least |omega - 1|, so "
+            "outside it diverges (Kahan 1958)"
+        )
+
+
+def checked_seed(seed: Any) -> int:
+    """A seed that can be written down."""
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        raise InputError(f"seed: found {seed!r}; wanted an integer of at least 0")
+    return int(seed)

@@ -44,9 +44,9 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # The gallery and the tuners are loaded on first use, to keep the import of the solvers short.
-    if name == "gallery":
-        return import_module(".gallery", __name__)
+    # Loaded on first use, to keep the import of the solvers short; the layers need torch besides.
+    if name in ("gallery", "layers"):
+        return import_module(f".{name}", __name__)
     if name == "tuning":
         return import_module(".solvers.tuning", __name__)
     if name == "Sequence":
@@ -55,7 +55,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "layers"])  # which a star import leaves alone, for it needs torch
 
 
 __all__ = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +21,10 @@ from .status import Status
 from .stopping import Options
 from .system import LinearSystem
 
-__all__ = ["check_fits", "solve_with"]
+__all__ = ["TELL", "check_fits", "solve_with", "stacked", "warn_of"]
+
+# Who is told of a solve that did not converge, by default ``warn_of``: what solves as a part of more says which it was.
+TELL: ContextVar[Callable[[Solution], None]] = ContextVar("TELL")
 
 
 def solve_with(
@@ -72,7 +77,7 @@ def solve_each(one: Any, A: Any, b: Any, x0: Any, options: Options) -> Solution:
     with np.errstate(all="ignore"):  # overflow and NaN are looked for, and reported in words
         solution = one(A, b, x0, options) if single else _batch(one, A, b, x0, tuple(shape or ()), options)
     if not solution.converged:
-        _warn(solution)
+        TELL.get(warn_of)(solution)
     return solution
 
 
@@ -131,10 +136,10 @@ def _batch(one: Any, A: Any, b: Any, x0: Any, shape: tuple[int, ...], options: O
             system.status, system.reason = Status.INTERRUPTED, "An earlier system of the batch was interrupted."
         interrupted = interrupted or system.status is Status.INTERRUPTED
         systems.append(system)
-    return _stacked(tuple(systems), lead, columns, b)
+    return stacked(tuple(systems), lead, columns, b)
 
 
-def _stacked(systems: tuple[Solution, ...], lead: tuple[int, ...], columns: tuple[int, ...], b: Any) -> Solution:
+def stacked(systems: tuple[Solution, ...], lead: tuple[int, ...], columns: tuple[int, ...], b: Any) -> Solution:
     """The solutions of a batch as one."""
     if not systems:
         return Solution(
@@ -184,11 +189,13 @@ def _stacked(systems: tuple[Solution, ...], lead: tuple[int, ...], columns: tupl
     )
 
 
-def _warn(solution: Solution) -> None:
-    """Warn at the line outside this package that asked for the solve."""
+def warn_of(solution: Solution, which: str = "") -> None:
+    """Warn at the line outside this package (and torch, which calls it back) that asked for the solve."""
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     frame, level = sys._getframe(1), 1
-    inside = tuple(os.path.join(here, part) for part in ("solvers", "gpu", "gallery"))
+    inside = tuple(os.path.join(here, part) for part in ("solvers", "gpu", "gallery", "layers"))
+    if "torch" in sys.modules:
+        inside = (*inside, os.path.dirname(str(sys.modules["torch"].__file__)))
     while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
         frame, level = frame.f_back, level + 1
-    warnings.warn(f"{solution.status.value}: {solution.reason}", ConvergenceWarning, stacklevel=level + 1)
+    warnings.warn(f"{which}{solution.status.value}: {solution.reason}", ConvergenceWarning, stacklevel=level + 1)

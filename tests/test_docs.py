@@ -69,7 +69,7 @@ def test_every_method_has_a_page_with_its_costs(name):
 
 def test_reference_lists_all_public_names():
     text = (DOCS / "reference.md").read_text(encoding="utf-8")
-    modules = {"gallery", "precision", "precondition", "tuning"}
+    modules = {"gallery", "layers", "precision", "precondition", "tuning"}
     missing = [
         name
         for name in (*rv.__all__, *rv.precision.__all__)

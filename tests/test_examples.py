@@ -14,6 +14,7 @@ ARGUMENTS = {
     "demo": ["--folder", "demo", "--cells", "12"],
     "convergence_figure": ["convergence.png"],
     "precision_figures": ["figures"],
+    "recall": ["--steps", "4", "--pairs", "4"],
 }
 LEARNING = {
     "heat_ssor_cg": ["--steps", "50"],
@@ -67,6 +68,13 @@ def test_runs_that_are_kept_are_not_made_again(tmp_path):
     first, again = (run("heat_ssor_cg", tmp_path, *arguments) for _ in range(2))
     assert first == again  # the seconds too
     assert len(list((tmp_path / "kept").iterdir())) == 10
+
+
+def test_layers_are_trained_and_their_regressions_solved(tmp_path):
+    said = run("recall", tmp_path)
+    rows = [line.split() for line in said.splitlines() if line.split()[0].isdigit()]
+    assert [int(row[0]) for row in rows] == [0, 1, 2, 3, 4]
+    assert all(float(row[3]) <= 3.01e-4 and float(row[4]) <= 53.1 for row in rows)
 
 
 def table(path):

@@ -1,0 +1,22 @@
+"""Differentiable PyTorch functions and modules; besides the torch backend, the only part that imports torch.
+
+>>> import torch
+>>> from resolvent import layers
+>>> A = torch.tensor([[4.0, 1.0], [1.0, 3.0]], dtype=torch.float64, requires_grad=True)
+>>> b = torch.tensor([1.0, 2.0], dtype=torch.float64)
+>>> layers.solve(A, b, method="cg", rtol=1e-12).sum().backward()
+>>> A.grad
+tensor([[-0.0165, -0.1157],
+        [-0.0248, -0.1736]], dtype=torch.float64)
+"""
+
+from importlib.util import find_spec
+
+if find_spec("torch") is None:
+    raise ModuleNotFoundError("resolvent.layers needs PyTorch; install resolvent[torch]", name="torch")
+
+from . import functional
+from .modules import Cache, GatedKalmaNet, ShortConvolution
+from .solve import Solves, solve
+
+__all__ = ["Cache", "GatedKalmaNet", "ShortConvolution", "Solves", "functional", "solve"]

@@ -1,0 +1,6 @@
+"""Gated KalmaNet's operation: a ridge regression at every token, solved by Resolvent's own methods."""
+
+from .info import Info
+from .operation import gated_kalmanet
+
+__all__ = ["Info", "gated_kalmanet"]

@@ -1,0 +1,305 @@
+"""What a user gives to ``gated_kalmanet``, checked, and brought into the form in which it is computed with."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from ...solvers.errors import InputError
+from .interval import INTERVALS
+from .settings import SOLVERS, Solver
+
+__all__ = ["Inputs", "as_inputs", "as_solver", "mark_as_own"]
+
+DEFAULT_RTOL = 3e-4  # what 30 steps on the Frobenius interval guarantee for a ridge ratio of 0.02
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Arguments as the forms take them: of one floating-point type, on one device.
+
+    Attributes
+    ----------
+    q, k : Tensor, (B, T, H, K)
+        k times beta.
+    v : Tensor, (B, T, H, V)
+        Times beta.
+    g, gk, alpha : Tensor, (B, T, H), or None
+        The log decays of U and H, at most 0; the share of the regression. None for 0, 0 and 1.
+    ridge_ratio : Tensor, () or (H,)
+    scale : float
+    H, U : Tensor, (N, H, K, K) and (N, H, K, V)
+        Initial states, zero where none were given; H is symmetric.
+    lengths : tuple of int
+        Of the N sequences that follow each other in the tokens, taken batch by batch.
+    """
+
+    q: torch.Tensor
+    k: torch.Tensor
+    v: torch.Tensor
+    g: torch.Tensor | None
+    gk: torch.Tensor | None
+    alpha: torch.Tensor | None
+    ridge_ratio: torch.Tensor
+    scale: float
+    H: torch.Tensor
+    U: torch.Tensor
+    lengths: tuple[int, ...]
+
+    def want_gradient(self) -> bool:
+        """Whether one could be asked for."""
+        tensors = (self.q, self.k, self.v, self.g, self.gk, self.alpha, self.ridge_ratio, self.H, self.U)
+        return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def as_solver(name: str, interval: str, num_iter: int | None, rtol: float | None) -> Solver:
+    """The solver asked for; InputError if there is none such."""
+    if name not in SOLVERS:
+        raise InputError(f"solver: found {name!r}; wanted one of {', '.join(SOLVERS)}")
+    if interval not in INTERVALS:
+        raise InputError(f"interval: found {interval!r}; wanted one of {', '.join(INTERVALS)}")
+    if num_iter is not None and rtol is not None:
+        raise InputError("num_iter, rtol: found both; wanted a number of steps or a tolerance")
+    if num_iter is not None:
+        try:
+            num_iter = operator.index(num_iter)
+        except TypeError:
+            raise InputError(f"num_iter: found {num_iter!r}; wanted an integer") from None
+        if num_iter < 1:
+            raise InputError(f"num_iter: found {num_iter}; wanted at least 1")
+        return Solver(name, interval, num_iter, None)
+    if rtol is None:
+        rtol = DEFAULT_RTOL
+    if not 0 < rtol < 1:
+        raise InputError(f"rtol: found {rtol}; wanted a number between 0 and 1")
+    return Solver(name, interval, None, float(rtol))
+
+
+def as_inputs(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    g: torch.Tensor | None,
+    gk: torch.Tensor | None,
+    alpha: torch.Tensor | None,
+    beta: torch.Tensor | None,
+    ridge_ratio: float | torch.Tensor,
+    scale: float | None,
+    initial_state: tuple[torch.Tensor, torch.Tensor] | None,
+    cu_seqlens: torch.Tensor | Sequence[int] | None,
+    validate: bool,
+) -> Inputs:
+    """Check the arguments, with ``validate`` also their values, and bring them to one type.
+
+    Raises
+    ------
+    InputError
+        Names the argument, what was found and what was wanted.
+    """
+    gates = {"g": g, "gk": gk, "alpha": alpha, "beta": beta}
+    _check_tokens(q, k, v)
+    for name, gate in gates.items():
+        if gate is not None:
+            _check_tensor(name, gate, q)
+            if gate.shape != q.shape[:3]:
+                raise InputError(f"{name}: found the shape {tuple(gate.shape)}; wanted {tuple(q.shape[:3])}, (B, T, H)")
+    lengths = _lengths(cu_seqlens, q)
+    if scale is None:
+        scale = q.shape[3] ** -0.5
+    elif not math.isfinite(scale):
+        raise InputError(f"scale: found {scale}; wanted a finite number")
+    if validate:
+        _check_values("q", q)
+        _check_values("k", k)
+        _check_values("v", v)
+        if g is not None:
+            _check_gates("g", g)
+        if gk is not None and gk is not g:
+            _check_gates("gk", gk)
+        if alpha is not None:
+            _check_values("alpha", alpha, 0, 1)
+        if beta is not None:
+            _check_values("beta", beta, 0)
+
+    dtype = torch.float64 if torch.float64 in (q.dtype, k.dtype, v.dtype) else torch.float32
+    q, k, v = _as(dtype, q), _as(dtype, k), _as(dtype, v)
+    if beta is not None:
+        strength = _as(dtype, beta).unsqueeze(-1)
+        k, v = k * strength, v * strength
+    decay = None if gk is None else _as(dtype, gk)
+    return Inputs(
+        q,
+        k,
+        v,
+        decay if g is gk else None if g is None else _as(dtype, g),
+        decay,
+        None if alpha is None else _as(dtype, alpha),
+        _ridge(ridge_ratio, q, validate),
+        float(scale),
+        *_states(initial_state, len(lengths), q, v, validate),
+        lengths,
+    )
+
+
+def _as(dtype: torch.dtype, tensor: torch.Tensor) -> torch.Tensor:
+    """``tensor.to``, which takes a microsecond also where there is nothing to do."""
+    return tensor if tensor.dtype is dtype else tensor.to(dtype)
+
+
+def _check_tokens(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
+    for name, tokens in (("q", q), ("k", k), ("v", v)):
+        _check_tensor(name, tokens, q)
+        if tokens.ndim != 4:
+            raise InputError(f"{name}: found the shape {tuple(tokens.shape)}; wanted four axes, (B, T, H, D)")
+    if k.shape != q.shape:
+        raise InputError(f"k: found the shape {tuple(k.shape)}; wanted that of q, {tuple(q.shape)}")
+    if v.shape[:3] != q.shape[:3]:
+        raise InputError(f"v: found the shape {tuple(v.shape)}; wanted {(*q.shape[:3], 'V')}, as q")
+    if not (q.shape[3] and v.shape[3]):
+        raise InputError(f"q, v: found the dimensions {q.shape[3]} and {v.shape[3]}; wanted at least 1")
+
+
+def _check_tensor(name: str, tensor: Any, q: torch.Tensor) -> None:
+    if not isinstance(tensor, torch.Tensor):
+        raise InputError(f"{name}: found {type(tensor).__name__}; wanted a torch.Tensor")
+    if not tensor.is_floating_point():
+        raise InputError(f"{name}: found the dtype {tensor.dtype}; wanted a floating-point one")
+    if tensor.device != q.device:
+        raise InputError(f"{name}: found the device {tensor.device}; wanted that of q, {q.device}")
+
+
+def _check_values(name: str, tensor: torch.Tensor, least: float = -math.inf, most: float = math.inf) -> None:
+    """Finite, and within the limits: one pass, and two numbers that are waited for."""
+    if tensor.numel() == 0:
+        return
+    low, high = map(float, torch.aminmax(tensor.detach()))
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InputError(f"{name}: found NaN or infinity; wanted finite numbers")
+    if low < least:
+        raise InputError(f"{name}: found {low:g}; wanted at least {least:g}")
+    if high > most:
+        raise InputError(f"{name}: found {high:g}; wanted at most {most:g}")
+
+
+def _check_gates(name: str, gate: torch.Tensor) -> None:
+    if gate.numel() == 0:
+        return
+    high = float(torch.amax(gate.detach()))
+    if math.isnan(high):
+        raise InputError(
+            f"{name}: found NaN; wanted logarithms of decays, at most 0. A negative decay has no real logarithm: "
+            "H would not stay positive semidefinite"
+        )
+    if high > 0:
+        raise InputError(
+            f"{name}: found {high:g}; wanted logarithms of decays, at most 0. Were the decays themselves given?"
+        )
+
+
+def _lengths(cu_seqlens: torch.Tensor | Sequence[int] | None, q: torch.Tensor) -> tuple[int, ...]:
+    batch, tokens = q.shape[:2]
+    if cu_seqlens is None:
+        return (tokens,) * batch
+    if batch != 1:
+        raise InputError(f"cu_seqlens: found a batch of {batch}; wanted sequences packed along T in a batch of 1")
+    if isinstance(cu_seqlens, torch.Tensor):
+        if cu_seqlens.is_floating_point() or cu_seqlens.is_complex() or cu_seqlens.ndim != 1:
+            raise InputError(
+                f"cu_seqlens: found {cu_seqlens.dtype} of the shape {tuple(cu_seqlens.shape)}; wanted integers, "
+                "(N + 1,)"
+            )
+        ends = cu_seqlens.tolist()
+    else:
+        ends = [operator.index(end) for end in cu_seqlens]
+    if len(ends) < 2 or ends[0] != 0 or ends[-1] != tokens:
+        raise InputError(f"cu_seqlens: found {_shortly(ends)}; wanted to start with 0 and to end with T = {tokens}")
+    lengths = tuple(end - start for start, end in pairwise(ends))
+    if min(lengths) < 0:
+        raise InputError(f"cu_seqlens: found {_shortly(ends)}; wanted numbers that do not decrease")
+    return lengths
+
+
+def _shortly(numbers: list[int]) -> str:
+    return str(numbers) if len(numbers) <= 8 else f"[{', '.join(map(str, numbers[:4]))}, ..., {numbers[-1]}]"
+
+
+def _ridge(ridge_ratio: float | torch.Tensor, q: torch.Tensor, validate: bool) -> torch.Tensor:
+    if not isinstance(ridge_ratio, torch.Tensor):
+        if not (math.isfinite(ridge_ratio) and ridge_ratio > 0):
+            raise InputError(f"ridge_ratio: found {ridge_ratio}; wanted a positive number")
+        return torch.full((), ridge_ratio, dtype=q.dtype, device=q.device)
+    _check_tensor("ridge_ratio", ridge_ratio, q)
+    if ridge_ratio.shape not in ((), (q.shape[2],)):
+        raise InputError(
+            f"ridge_ratio: found the shape {tuple(ridge_ratio.shape)}; wanted () or (H,) = ({q.shape[2]},)"
+        )
+    if validate and not bool(((ridge_ratio > 0) & ridge_ratio.isfinite()).all()):
+        raise InputError(f"ridge_ratio: found {ridge_ratio.detach().tolist()}; wanted positive numbers")
+    return ridge_ratio.to(q.dtype)
+
+
+def _states(
+    initial_state: tuple[torch.Tensor, torch.Tensor] | None,
+    sequences: int,
+    q: torch.Tensor,
+    v: torch.Tensor,
+    validate: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    heads, D, V = q.shape[2], q.shape[3], v.shape[3]
+    shapes = {"h_kk": (sequences, heads, D, D), "h_kv": (sequences, heads, D, V)}
+    if initial_state is None:
+        h_kk, h_kv = (torch.zeros(shape, dtype=q.dtype, device=q.device) for shape in shapes.values())
+        return h_kk, h_kv
+    if not isinstance(initial_state, tuple | list) or len(initial_state) != 2:
+        raise InputError("initial_state: wanted a pair of tensors (h_kk, h_kv)")
+    for (name, shape), state in zip(shapes.items(), initial_state, strict=True):
+        name = f"initial_state, {name}"
+        _check_tensor(name, state, q)
+        if state.shape != shape:
+            raise InputError(f"{name}: found the shape {tuple(state.shape)}; wanted {shape}")
+    h_kk, h_kv = initial_state
+    if _is_own(h_kk) and _is_own(h_kv):
+        return _as(q.dtype, h_kk), _as(q.dtype, h_kv)
+    if validate:
+        _check_values("initial_state, h_kv", h_kv)
+        _check_values("initial_state, h_kk", h_kk)
+        _check_semidefinite(h_kk.detach(), q.dtype)
+    h_kk = _as(q.dtype, h_kk)
+    return (h_kk + h_kk.transpose(-1, -2)) / 2, _as(q.dtype, h_kv)
+
+
+def _check_semidefinite(H: torch.Tensor, dtype: torch.dtype) -> None:
+    """Symmetric and positive semidefinite up to sqrt(eps) ||H||, eps of its own format; factorises each."""
+    if H.numel() == 0:
+        return
+    tolerance = max(torch.finfo(H.dtype).eps, torch.finfo(dtype).eps) ** 0.5
+    H = H.to(dtype)
+    size = H.abs().amax((-1, -2), keepdim=True)
+    H = H / torch.where(size > 0, size, 1)
+    if bool(((H - H.transpose(-1, -2)).abs().amax((-1, -2)) > tolerance).any()):
+        raise InputError("initial_state, h_kk: found a matrix that is not symmetric; wanted sums of k k^T")
+    identity = torch.eye(H.shape[-1], dtype=dtype, device=H.device)
+    shift = tolerance * torch.linalg.matrix_norm(H, keepdim=True) + (size == 0)
+    if bool((torch.linalg.cholesky_ex((H + H.transpose(-1, -2)) / 2 + shift * identity).info > 0).any()):
+        raise InputError("initial_state, h_kk: found a matrix that is indefinite; wanted sums of k k^T")
+
+
+def mark_as_own(state: torch.Tensor) -> torch.Tensor:
+    """Note that a state is a result of the operation, so that it need not be checked when it is given back."""
+    state._as_computed = _version(state)
+    return state
+
+
+def _is_own(state: torch.Tensor) -> bool:
+    return getattr(state, "_as_computed", -1) == _version(state)
+
+
+def _version(state: torch.Tensor) -> int:
+    """How often a tensor was written to; in inference mode that is not counted."""
+    return 0 if state.is_inference() else state._version

@@ -1,0 +1,46 @@
+"""Decay inside chunks: what is left at one token of what was written at another."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+
+__all__ = ["Decay"]
+
+LOWEST = -800.0  # exp of it is zero in every format
+
+
+class Decay:
+    """exp of sums of log gates over stretches of a chunk.
+
+    The sums are differences of cumulative sums in double precision, so that long stretches cost no accuracy; gates of
+    minus infinity count as -800, since a difference of infinities would be none.
+
+    Parameters
+    ----------
+    gates : Tensor, (chunks, H, C)
+        Log decays, at most 0.
+
+    Attributes
+    ----------
+    within : Tensor, (chunks, H, C, C)
+        M_tj = exp(sum of the gates after j up to t) for j <= t, else 0.
+    since_start, to_end : Tensor, (chunks, H, C, 1)
+        What is left at a token of the state before the chunk; after the chunk, of what the token wrote.
+    """
+
+    def __init__(self, gates: torch.Tensor) -> None:
+        self.dtype, self._total = gates.dtype, gates.double().clamp_min(LOWEST).cumsum(-1)
+        self.since_start = self._total.exp().to(self.dtype).unsqueeze(-1)
+        self.to_end = (self._total[..., -1:] - self._total).exp().to(self.dtype).unsqueeze(-1)
+
+    @cached_property
+    def within(self) -> torch.Tensor:
+        difference = self._total.unsqueeze(-1) - self._total.unsqueeze(-2)
+        return difference.to(self.dtype).tril_().exp_().tril_()
+
+    @property
+    def whole(self) -> torch.Tensor:
+        """Over the whole chunk, (chunks, H)."""
+        return self.since_start[..., -1, 0]

@@ -1,0 +1,117 @@
+"""Tokens cut into chunks, and recurrences that run from chunk to chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.nn.functional import pad
+
+__all__ = ["Layout", "inner"]
+
+ELEMENTS = {"cpu": 2**17, "cuda": 2**26}  # of a vector per token worked on at a time: on a CPU what a cache holds
+
+
+class Layout:
+    """Chunks of at most ``size`` tokens, none of which holds tokens of two sequences.
+
+    Chunks are numbered sequence by sequence. The last one of a sequence is filled up with zeros: a token with zero key
+    and gate leaves the state as it is.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Tokens of each sequence, in the order in which they follow each other.
+    size : int
+    device : torch.device
+
+    Attributes
+    ----------
+    chunks : int
+    """
+
+    def __init__(self, lengths: Sequence[int], size: int, device: torch.device) -> None:
+        self.size, self.device, self.sequences = size, device, len(lengths)
+        counts = [-(-length // size) for length in lengths]
+        self.chunks, self.tokens = sum(counts), sum(lengths)
+        starts = [sum(counts[:i]) for i in range(len(counts))] if len(set(counts)) > 1 else None
+        first = torch.tensor(starts, dtype=torch.long) if starts else torch.arange(len(counts)) * max(counts, default=0)
+        order = sorted(range(len(counts)), key=lambda i: -counts[i])
+        self._by_rank = [
+            torch.tensor([i for i in order if counts[i] > rank], dtype=torch.long)
+            for rank in range(max(counts, default=0))
+        ]
+        self._first = first
+        self._gather: torch.Tensor | None = None
+        if self.chunks * size != self.tokens:
+            self._gather, self._scatter = self._places(lengths, first)
+
+    def _places(self, lengths: Sequence[int], first: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The token of each place of the chunks, one beyond the last where there is none; the place of each token."""
+        sizes = torch.tensor(lengths, dtype=torch.long)
+        sequence = torch.repeat_interleave(torch.arange(len(lengths)), sizes)
+        within = torch.arange(self.tokens) - (sizes.cumsum(0) - sizes)[sequence]
+        place = first[sequence] * self.size + within
+        token = torch.full((self.chunks * self.size,), self.tokens, dtype=torch.long)
+        token[place] = torch.arange(self.tokens)
+        return token.to(self.device), place.to(self.device)
+
+    def split(self, tokens: torch.Tensor) -> torch.Tensor:
+        """From (B, T, H, ...) to (chunks, H, size, ...)."""
+        rows = tokens.flatten(0, 1)
+        if self._gather is not None:
+            rows = pad(rows, (0, 0) * (rows.ndim - 1) + (0, 1)).index_select(0, self._gather)
+        return rows.unflatten(0, (self.chunks, self.size)).transpose(1, 2).contiguous()
+
+    def join(self, chunks: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+        """From (chunks, H, size, ...) to (B, T, H, ...), B and T given by ``shape``."""
+        rows = chunks.transpose(1, 2).flatten(0, 1)
+        if self._gather is not None:
+            rows = rows.index_select(0, self._scatter)
+        return rows.unflatten(0, tuple(shape[:2])).contiguous()
+
+    def groups(self, heads: int, dimension: int) -> Iterator[slice]:
+        """Slices of chunks to be worked on together."""
+        budget = ELEMENTS.get(self.device.type, ELEMENTS["cuda"])
+        step = max(budget // (heads * self.size * dimension), 1)
+        for start in range(0, self.chunks, step):
+            yield slice(start, min(start + step, self.chunks))
+
+    def scan(
+        self, increments: torch.Tensor, decay: torch.Tensor, initial: torch.Tensor, reverse: bool = False
+    ) -> torch.Tensor:
+        """Run S <- decay S + increment through the chunks of every sequence, from the last to the first if ``reverse``.
+
+        Parameters
+        ----------
+        increments : Tensor, (chunks, H, n, m)
+            Overwritten by what S was before each chunk.
+        decay : Tensor, (chunks, H)
+        initial : Tensor, (sequences, H, n, m)
+
+        Returns
+        -------
+        Tensor, (sequences, H, n, m)
+            S after all chunks.
+        """
+        state = initial.clone()
+        ranks = range(len(self._by_rank))
+        for rank in reversed(ranks) if reverse else ranks:
+            sequences = self._by_rank[rank]
+            if len(sequences) == 1:
+                s, c = int(sequences[0]), int(self._first[sequences[0]]) + rank
+                increment = increments[c].clone()
+                increments[c] = state[s]
+                state[s].mul_(decay[c, :, None, None]).add_(increment)
+            else:
+                s, c = sequences.to(self.device), (self._first[sequences] + rank).to(self.device)
+                before = state[s]
+                state[s] = torch.addcmul(increments[c], decay[c, :, None, None], before)
+                increments[c] = before
+        return state
+
+
+def inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """Inner products of states, (..., n, m), without an array of their products."""
+    rows, columns = a.reshape(-1, 1, a[0, 0].numel()), b.reshape(-1, b[0, 0].numel(), 1)
+    return torch.bmm(rows, columns).view(a.shape[:2])

@@ -1,0 +1,169 @@
+"""Gated KalmaNet: a ridge regression over everything seen so far, solved at every token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from ...solvers.errors import InputError
+from .arguments import as_inputs, as_solver, mark_as_own
+from .forms import FORMS, choose_form
+
+__all__ = ["gated_kalmanet"]
+
+
+def gated_kalmanet(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    g: torch.Tensor | None = None,
+    gk: torch.Tensor | None = None,
+    alpha: torch.Tensor | None = None,
+    beta: torch.Tensor | None = None,
+    *,
+    ridge_ratio: float | torch.Tensor = 0.02,
+    solver: str = "chebyshev",
+    interval: str = "wolkowicz_styan",
+    num_iter: int | None = None,
+    rtol: float | None = None,
+    scale: float | None = None,
+    initial_state: tuple[torch.Tensor, torch.Tensor] | None = None,
+    output_final_state: bool = False,
+    cu_seqlens: torch.Tensor | Sequence[int] | None = None,
+    form: str = "auto",
+    return_info: bool = False,
+    validate: bool = True,
+) -> tuple[Any, ...]:
+    r"""The value predicted for each query by ridge regression on the keys and values so far.
+
+    For each head, with the states H (D, D) and U (D, V),
+
+        H_t = exp(gk_t) H_{t-1} + beta_t^2 k_t k_t^T,       U_t = exp(g_t) U_{t-1} + beta_t^2 k_t v_t^T,
+        x_t = (H_t + ridge_ratio ||H_t||_F I)^{-1} q_t,
+        o_t = scale U_t^T (q_t + alpha_t (x_t - q_t)).
+
+    The ridge grows with H, so that the condition number of every solve is at most 1 + 1 / ridge_ratio, whatever the
+    keys, their scale and the number of tokens. Where H_t = 0, nothing has been seen, and x_t = 0.
+
+    Parameters
+    ----------
+    q, k : Tensor, (B, T, H, D)
+        Queries and keys, usually of unit length; float16, bfloat16, float32 or float64, on any device.
+    v : Tensor, (B, T, H, V)
+        Values.
+    g, gk : Tensor, (B, T, H), optional
+        Natural logarithms of the decays of U and of H, at most 0; -inf forgets everything. None: no decay. Give the
+        same tensor for both to have the states decay together.
+    alpha : Tensor, (B, T, H), optional
+        Share of the regression, in [0, 1]: 0 is gated linear attention, 1 (None) the regression alone.
+    beta : Tensor, (B, T, H), optional
+        Strength with which keys and values are written, at least 0. It multiplies both, hence its square above.
+    ridge_ratio : float or Tensor, () or (H,)
+        The ridge over ||H_t||_F, positive. A tensor gets a gradient.
+    solver : {"chebyshev", "cg", "exact"}
+        Chebyshev semi-iteration, which needs no inner products; conjugate gradients, which stop by the residual of
+        each token; a Cholesky factorisation for each token.
+    interval : {"wolkowicz_styan", "frobenius"}
+        What Chebyshev iteration takes for the largest eigenvalue of H: a bound from trace and norm, 4 % added against
+        rounding, or the norm alone, as in the paper.
+    num_iter : int, optional
+        Exactly so many steps: one product of H with a vector for each token; conjugate gradients may need fewer.
+        Neither this nor ``rtol`` means anything to ``"exact"``.
+    rtol : float, optional
+        Instead of ``num_iter``: the relative residual that no token may exceed, in (0, 1); by default 3e-4, which 30
+        steps with ``interval="frobenius"`` guarantee for the default ridge. The number of steps follows from the
+        interval. Single precision reaches about 1e-6.
+    scale : float, optional
+        D^{-1/2} by default.
+    initial_state : pair of Tensor, (N, H, D, D) and (N, H, D, V), optional
+        H and U before the first token of each of the N sequences; N = B without ``cu_seqlens``. Zero by default.
+    output_final_state : bool
+        Return the states after the last token.
+    cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
+        Where sequences of different lengths, packed along T with B = 1, begin and end: starts with 0, ends with T.
+        Equal neighbours are empty sequences. Always read on the host.
+    form : {"auto", "chunk", "compiled", "recurrent"}
+        How it is computed. Chunk-wise parallel in PyTorch on any device; by compiled kernels token by token, on a CPU,
+        without gradients; token by token in PyTorch, the definition. By default compiled for few tokens on a CPU
+        where no gradient is needed, chunk-wise otherwise.
+    return_info : bool
+        Return an ``Info``, too, which says how well each regression was solved. One more product a token.
+    validate : bool
+        Check values, too: that they are finite, gates and alpha in their ranges, the initial state symmetric and
+        positive semidefinite. A state returned by this function is not checked again unless it was written to. False
+        spares a GPU the wait for the results; shapes, dtypes and devices are checked always.
+
+    Returns
+    -------
+    o : Tensor, (B, T, H, V)
+        Of the dtype of v.
+    final_state : pair of Tensor, or None
+        H and U as ``initial_state``, in float32; float64 if q, k or v is.
+    info : Info
+        Only with ``return_info``: relative residual, bound of the condition number, and iterations, each (B, T, H).
+
+    Raises
+    ------
+    InputError
+        Shapes, dtypes or devices that do not fit, NaN, infinities, gates above 0, alpha outside [0, 1], beta below 0,
+        ``cu_seqlens`` that do not cover T, a state that is not symmetric positive semidefinite, an unknown name, both
+        ``num_iter`` and ``rtol``, or a form that cannot do what is asked.
+
+    Notes
+    -----
+    Cost per token and head, in multiplications and additions: D^2 for each step token by token, D (D + 2 C) in chunks
+    of C tokens; besides about D^2 + 2 D V. The states take D (D + V) numbers a sequence and head, whatever T.
+
+    The gradient is the implicit one of the exact solution: another solve of the same kind, for all arguments and both
+    initial states. A truncated solve makes it inexact in proportion to the residual.
+
+    Computations are in float32, or float64 if q, k or v is; 16-bit inputs are converted first. Keys so small that the
+    trace of H is below the smallest normal number count as zero in the compiled form.
+
+    References
+    ----------
+    Peng et al., "Gated KalmaNet: A Fading Memory Layer Through Test-Time Ridge Regression" (arXiv:2511.21016).
+    Wolkowicz & Styan, "Bounds for eigenvalues using traces" (Linear Algebra Appl. 29, 1980), Theorem 2.1.
+
+    Examples
+    --------
+    A hundred pairs of a key and a value, then the first key as a query: decaying memory finds the value again.
+
+    >>> import torch
+    >>> from resolvent.layers.functional import gated_kalmanet
+    >>> _ = torch.manual_seed(0)
+    >>> k = torch.nn.functional.normalize(torch.randn(1, 101, 4, 64), dim=-1)
+    >>> k[:, 100] = k[:, 0]
+    >>> v = torch.randn(1, 101, 4, 64)
+    >>> v[:, 100] = v[:, 0]
+    >>> g = torch.full((1, 101, 4), -0.01)
+    >>> o, state, info = gated_kalmanet(k, k, v, g, g, scale=1.0, output_final_state=True, return_info=True)
+    >>> o.shape, [tuple(part.shape) for part in state]
+    (torch.Size([1, 101, 4, 64]), [(1, 4, 64, 64), (1, 4, 64, 64)])
+    >>> bool(torch.cosine_similarity(o[0, 100], v[0, 0]).min() > 0.8)
+    True
+    >>> bool(info.relative_residual.max() <= 3e-4)
+    True
+
+    One more token, from that state:
+
+    >>> o, state = gated_kalmanet(k[:, :1], k[:, :1], v[:, :1], initial_state=state, output_final_state=True)
+    """
+    chosen = as_solver(solver, interval, num_iter, rtol)
+    if form != "auto" and form not in FORMS:
+        raise InputError(f"form: found {form!r}; wanted auto or one of {', '.join(FORMS)}")
+    inputs = as_inputs(q, k, v, g, gk, alpha, beta, ridge_ratio, scale, initial_state, cu_seqlens, validate)
+    name = choose_form(inputs, chosen) if form == "auto" else form
+    with _own_precision(inputs.q.device.type):
+        o, (H, U), info = FORMS[name](inputs, chosen, return_info)
+    final_state = (mark_as_own(H), mark_as_own(U)) if output_final_state else None
+    result = (o.to(v.dtype), final_state)
+    return (*result, info) if return_info else result
+
+
+def _own_precision(device: str) -> AbstractContextManager[Any]:
+    """Autocast would round the products of the solvers to 16 bits."""
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

@@ -1,0 +1,134 @@
+"""The recurrent form: the definition, token by token in plain PyTorch; exact, it is what all else is held to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from .arguments import Inputs
+from .info import Info
+from .interval import condition_number, upper_end
+from .iterations import iterate
+from .settings import Solver
+from .solved import Solved
+
+__all__ = ["recurrent"]
+
+
+def recurrent(
+    inputs: Inputs, solver: Solver, want_info: bool
+) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], Info | None]:
+    """Token by token: decay, rank-one update, norm, solve, readout.
+
+    All is differentiated by PyTorch, the exact solve, too; through an iterative one goes the implicit derivative, which
+    is another solve. Every state is kept for that: D^2 + D V numbers a token and head.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    solver : Solver
+    want_info : bool
+    """
+    batch, tokens = inputs.q.shape[:2]
+    if inputs.lengths == (tokens,) * batch:
+        return _run(inputs, slice(None), inputs.H, inputs.U, solver, want_info)
+    outputs, H, U, facts = [], [], [], []
+    first = 0
+    for n, length in enumerate(inputs.lengths):
+        o, state, info = _run(
+            inputs, slice(first, first + length), inputs.H[n : n + 1], inputs.U[n : n + 1], solver, want_info
+        )
+        first += length
+        outputs.append(o)
+        H.append(state[0])
+        U.append(state[1])
+        facts.append(info)
+    joined = Info(*(torch.cat(fact, 1) for fact in zip(*facts, strict=True))) if want_info else None
+    return torch.cat(outputs, 1), (torch.cat(H), torch.cat(U)), joined
+
+
+def _run(inputs: Inputs, part: slice, H: torch.Tensor, U: torch.Tensor, solver: Solver, want_info: bool) -> Any:
+    """The tokens of a slice of T, of sequences that are equally long."""
+    q, k, v = inputs.q[:, part], inputs.k[:, part], inputs.v[:, part]
+    gk, g, alpha = (None if gate is None else gate[:, part] for gate in (inputs.gk, inputs.g, inputs.alpha))
+    outputs, facts = [], []
+    for t in range(q.shape[1]):
+        H = _decayed(H, gk, t) + k[:, t].unsqueeze(-1) * k[:, t].unsqueeze(-2)
+        U = _decayed(U, g, t) + k[:, t].unsqueeze(-1) * v[:, t].unsqueeze(-2)
+        norm, trace = _norm(H)
+        shift = inputs.ridge_ratio * norm
+        with torch.no_grad():
+            upper = upper_end(norm, trace, shift, H.shape[-1], solver.interval)
+        A = H + torch.diag_embed(shift.unsqueeze(-1).expand_as(q[:, t]))
+        x, iterations = _solve(A, q[:, t], shift, upper, solver)
+        mixed = x if alpha is None else q[:, t] + alpha[:, t].unsqueeze(-1) * (x - q[:, t])
+        outputs.append(inputs.scale * (U.transpose(-1, -2) @ mixed.unsqueeze(-1)).squeeze(-1))
+        if want_info:
+            with torch.no_grad():
+                facts.append(Info(_residual(A, x, q[:, t]), condition_number(shift, upper), iterations))
+    shape = q.shape[:3]
+    o = torch.stack(outputs, 1) if outputs else torch.zeros_like(v)
+    if not want_info:
+        return o, (H, U), None
+    if not facts:
+        return o, (H, U), Info(q.new_zeros(shape), q.new_zeros(shape), q.new_zeros(shape, dtype=torch.int32))
+    return o, (H, U), Info(*(torch.stack(fact, 1) for fact in zip(*facts, strict=True)))
+
+
+def _decayed(state: torch.Tensor, gates: torch.Tensor | None, t: int) -> torch.Tensor:
+    return state if gates is None else gates[:, t, :, None, None].exp() * state
+
+
+def _norm(H: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """||H||_F and tr H; squares are of entries over the trace, and can neither underflow nor overflow."""
+    trace = H.detach().diagonal(dim1=-2, dim2=-1).sum(-1)
+    unit = torch.where(trace > 0, trace, 1)
+    return unit * torch.linalg.matrix_norm(H / unit[..., None, None]), trace
+
+
+def _solve(A: torch.Tensor, q: torch.Tensor, shift: torch.Tensor, upper: torch.Tensor, solver: Solver) -> Solved:
+    """x = A^{-1} q; 0 where A is."""
+    if solver.name != "exact":
+        return Solved(*_ImplicitSolve.apply(A, q, shift.detach(), upper, solver))
+    empty = shift == 0
+    factor = torch.linalg.cholesky(A + torch.diag_embed(empty.unsqueeze(-1).expand_as(q).to(q.dtype)))
+    x = torch.cholesky_solve(torch.where(empty.unsqueeze(-1), 0.0, q).unsqueeze(-1), factor).squeeze(-1)
+    return Solved(x, torch.zeros(shift.shape, dtype=torch.int32, device=q.device))
+
+
+def _iterate(A: torch.Tensor, rhs: torch.Tensor, shift: torch.Tensor, upper: torch.Tensor, solver: Solver) -> Solved:
+    """The iterations of the chunk-wise form, on matrices."""
+
+    def product(p: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        return torch.matmul(A, p.unsqueeze(-1), out=out.unsqueeze(-1)).squeeze(-1)
+
+    return iterate(product, rhs, shift, upper, solver)
+
+
+class _ImplicitSolve(torch.autograd.Function):
+    """x = A^{-1} q with the derivative of the exact solution at the x found: dq = A^{-1} dx, dA = -dq x^T."""
+
+    @staticmethod
+    def forward(ctx, A, q, shift, upper, solver):  # type: ignore[no-untyped-def]
+        x, iterations = _iterate(A, q, shift, upper, solver)
+        ctx.save_for_backward(A, x, shift, upper)
+        ctx.solver = solver
+        ctx.mark_non_differentiable(iterations)
+        return x, iterations
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dx, _):  # type: ignore[no-untyped-def]
+        A, x, shift, upper = ctx.saved_tensors
+        z = _iterate(A, dx, shift, upper, ctx.solver).x
+        return -z.unsqueeze(-1) * x.unsqueeze(-2), z, None, None, None
+
+
+def _residual(A: torch.Tensor, x: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """||q - A x|| / ||q||; 0 where q or A is zero."""
+    size = torch.linalg.vector_norm(q, dim=-1)
+    error = torch.linalg.vector_norm(q - (A @ x.unsqueeze(-1)).squeeze(-1), dim=-1)
+    solved = (size > 0) & (A.diagonal(dim1=-2, dim2=-1).sum(-1) > 0)
+    return torch.where(solved, error / torch.where(size > 0, size, 1), 0)

@@ -1,0 +1,181 @@
+"""x_t = (H_t + a ||H_t||_F I)^{-1} q_t for all tokens, chunk by chunk, with its implicit derivative."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from .decay import Decay
+from .exact import exact
+from .grams import Grams
+from .interval import condition_number, upper_end
+from .iterations import iterate
+from .layout import Layout, inner
+from .settings import Solver
+from .solved import Solved
+
+__all__ = ["Facts", "regression"]
+
+
+class Facts(NamedTuple):
+    """What the solves showed, each (chunks, H, C): ||q - A x|| / ||q||, the bound of kappa(A), and the iterations."""
+
+    relative_residual: torch.Tensor
+    condition: torch.Tensor
+    iterations: torch.Tensor
+
+
+def regression(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    gates: torch.Tensor,
+    ridge_ratio: torch.Tensor,
+    initial: torch.Tensor,
+    layout: Layout,
+    solver: Solver,
+    want_facts: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor, Facts | None]:
+    r"""Solve the regression of every token.
+
+    With A_t = H_t + a F_t I, F_t = ||H_t||_F, and H_t = exp(gate_t) H_{t-1} + k_t k_t^T.
+
+    Parameters
+    ----------
+    q, k : Tensor, (chunks, H, C, D)
+    gates : Tensor, (chunks, H, C)
+    ridge_ratio : Tensor, () or (H,)
+        a.
+    initial : Tensor, (sequences, H, D, D)
+        Symmetric positive semidefinite.
+    layout : Layout
+        Of the chunks.
+    solver : Solver
+    want_facts : bool
+        For one more product a token.
+
+    Returns
+    -------
+    x : Tensor, (chunks, H, C, D)
+        0 where H_t = 0.
+    final : Tensor, (sequences, H, D, D)
+    facts : Facts or None
+
+    Notes
+    -----
+    The derivative is that of the exact solution, at the x that was found: the adjoint z_t solves A_t z_t = dx_t by the
+    same method to the same tolerance, and with P_t, the adjoint of H_t,
+
+        P_t = -(z_t x_t^T + x_t z_t^T) / 2 - (a z_t^T x_t / F_t) H_t + exp(gate_{t+1}) P_{t+1},    dk_t = 2 P_t k_t,
+        dgate_t = exp(gate_t) <P_t, H_{t-1}> = -z_t^T A_t x_t - k_t^T dk_t / 2 + dgate_{t+1},
+
+    the latter since <P_t, H_t> is dgate_t + k_t^T P_t k_t on the one hand, -z_t^T A_t x_t + dgate_{t+1} on the other.
+    Kept for it are q, k, x, F and the bounds; the states are computed again.
+    """
+    rows = ridge_ratio.expand(q.shape[1])
+    x, final, *facts = _Regression.apply(q, k, gates, rows, initial, layout, solver, want_facts)
+    return x, final, Facts(*facts) if want_facts else None
+
+
+def states_before(k: torch.Tensor, values: torch.Tensor, decay: Decay, initial: torch.Tensor, layout: Layout) -> Any:
+    """The state sum_j M_tj k_j v_j^T before each chunk, and after the last one of each sequence."""
+    increments = torch.matmul((k * decay.to_end).transpose(-1, -2), values)
+    final = layout.scan(increments, decay.whole, initial)
+    return increments, final
+
+
+def solve(grams: Grams, rhs: torch.Tensor, shift: torch.Tensor, upper: torch.Tensor, solver: Solver) -> Solved:
+    """The regularised systems of some chunks, (chunks, H, C, D); ``shift`` and ``upper`` are (chunks, H, C)."""
+    if solver.name == "exact":
+        return exact(grams.dense(), rhs, shift)
+
+    shifts = shift.unsqueeze(-1)
+
+    def product(p: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        return grams.product(p, out).addcmul_(shifts, p)
+
+    return iterate(product, rhs, shift, upper, solver)
+
+
+class _Regression(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, q, k, gates, ridge_ratio, initial, layout, solver, want_facts
+    ):
+        heads, dimension = q.shape[1], q.shape[-1]
+        before, final = states_before(k, k, Decay(gates), initial, layout)
+        x, norms, uppers = torch.empty_like(q), torch.empty_like(gates), torch.empty_like(gates)
+        facts = [torch.empty_like(gates), torch.empty_like(gates), torch.empty_like(gates, dtype=torch.int32)]
+        for part in layout.groups(heads, solver.width(dimension)):
+            grams = Grams(k[part], gates[part], before[part])
+            norm, trace = grams.norms()
+            shift = ridge_ratio[:, None] * norm
+            upper = upper_end(norm, trace, shift, dimension, solver.interval)
+            solved = solve(grams, q[part], shift, upper, solver)
+            x[part], norms[part], uppers[part] = solved.x, norm, upper
+            if want_facts:
+                residual = grams.product(x[part], torch.empty_like(q[part]))
+                residual.addcmul_(shift.unsqueeze(-1), x[part]).sub_(q[part])
+                size = torch.linalg.vector_norm(q[part], dim=-1)
+                error = torch.linalg.vector_norm(residual, dim=-1)
+                facts[0][part] = torch.where((size > 0) & (norm > 0), error / size, 0.0)
+                facts[1][part] = condition_number(shift, upper)
+                facts[2][part] = solved.iterations
+        ctx.save_for_backward(q, k, gates, ridge_ratio, initial, x, norms, uppers)
+        ctx.layout, ctx.solver = layout, solver
+        if not want_facts:
+            return x, final
+        ctx.mark_non_differentiable(*facts)
+        return x, final, *facts
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, dx, d_final, *_):  # type: ignore[no-untyped-def]
+        q, k, gates, ridge_ratio, initial, x, norms, uppers = ctx.saved_tensors
+        layout, solver, (heads, dimension) = ctx.layout, ctx.solver, (q.shape[1], q.shape[-1])
+        decay = Decay(gates)
+        before, _final = states_before(k, k, decay, initial, layout)
+        dq, dk, local = torch.empty_like(q), torch.empty_like(k), torch.empty_like(before)
+        curvature, dF = torch.empty_like(gates), torch.empty_like(gates)
+        for part in layout.groups(heads, solver.width(dimension)):
+            grams = Grams(k[part], gates[part], before[part])
+            shift = ridge_ratio[:, None] * norms[part]
+            X, K = x[part], k[part]
+            Z = solve(grams, dx[part], shift, uppers[part], solver).x
+            dq[part] = Z
+            Ax = grams.product(X, torch.empty_like(X)).addcmul_(shift.unsqueeze(-1), X)
+            curvature[part] = torch.linalg.vecdot(Z, Ax)
+            overlap = torch.linalg.vecdot(Z, X)
+            dF[part] = -overlap * norms[part]
+            weight = torch.where(norms[part] > 0, ridge_ratio[:, None] * overlap / norms[part], 0.0)
+            dk[part], local[part] = _local(grams, X, Z, K, weight)
+        symmetric = (d_final + d_final.transpose(-1, -2)) / 2  # H is, so the rest of its adjoint changes nothing
+        d_initial = layout.scan(local, decay.whole, symmetric, reverse=True)
+        later = torch.matmul(k, local).mul_(decay.to_end)  # of the states after a chunk, at its tokens
+        dk.add_(later, alpha=2)
+        boundary = decay.whole * inner(local, before) + torch.linalg.vecdot(later, k).sum(-1)
+        terms = -curvature.double() - torch.linalg.vecdot(k, dk).double() / 2
+        d_gates = terms.flip(-1).cumsum(-1).flip(-1) + boundary.unsqueeze(-1)
+        d_gates = torch.where(torch.isneginf(gates), 0.0, d_gates).to(gates.dtype)
+        return dq, dk, d_gates, dF.sum((0, 2)), d_initial, None, None, None
+
+
+def _local(
+    grams: Grams, X: torch.Tensor, Z: torch.Tensor, K: torch.Tensor, weight: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the tokens of each chunk add to dk, and to the adjoint of the state before it.
+
+    That is 2 sum_{t>=i} M_ti L_t k_i, and sum_t zeta_t L_t, with L_t = -(z_t x_t^T + x_t z_t^T) / 2 - weight_t H_t.
+    """
+    M, zeta, H0 = grams.decay.within, grams.decay.since_start, grams.before
+    Mt, Xt, Kt = M.transpose(-1, -2), X.transpose(-1, -2), K.transpose(-1, -2)
+    dk = torch.matmul((K @ Xt).mul_(Mt), Z).add_(torch.matmul((K @ Z.transpose(-1, -2)).mul_(Mt), X))
+    weighted = weight.unsqueeze(-1) * M
+    b = Mt @ (weight.unsqueeze(-1) * zeta)
+    both = torch.matmul(Mt, weighted).mul_(K @ Kt)
+    dk.add_(b * grams.keys_times_before(), alpha=2).add_(both @ K, alpha=2).neg_()
+    half = torch.matmul((Z * zeta).transpose(-1, -2), X)
+    share = (weight.unsqueeze(-1) * zeta.square()).sum(-2, keepdim=True)
+    state = (half + half.transpose(-1, -2)).mul_(0.5).add_(share * H0).add_((K * b).transpose(-1, -2) @ K).neg_()
+    return dk, state

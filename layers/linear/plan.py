@@ -1,0 +1,153 @@
+"""How the solves of one call are done: with A and with A^H, in the primal and in its derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from ...solvers.errors import InputError
+from ...solvers.solution import Solution
+from ...solvers.solve import METHODS, method_named
+from ...solvers.stopping import Options
+
+__all__ = ["BACKWARD", "FORWARD", "TANGENT", "Plan", "Solver", "Solves", "checked_tolerance"]
+
+FORWARD, BACKWARD, TANGENT = "forward", "backward", "tangent"
+_REVERSED = {"forward": "backward", "backward": "forward"}
+
+
+@dataclass
+class Solves:
+    """The solves behind one call of ``layers.solve``.
+
+    Attributes
+    ----------
+    forward : Solution
+        That of A x = b.
+    backward : list of Solution
+        One for each backward pass so far, in its order; of A^H w = cotangent of x for a first derivative.
+    tangent : list of Solution
+        One for each forward-mode derivative.
+    """
+
+    forward: Any = None
+    backward: list[Solution] = field(default_factory=list)
+    tangent: list[Solution] = field(default_factory=list)
+
+    def add(self, role: str, solution: Solution) -> None:
+        """Keep one."""
+        if role == FORWARD:
+            self.forward = solution
+        else:
+            (self.backward if role == BACKWARD else self.tangent).append(solution)
+
+
+@dataclass(frozen=True)
+class Solver:
+    """A method for one matrix: "auto", "exact" or a row of METHODS, with its parameters."""
+
+    method: str
+    parameters: tuple[tuple[str, Any], ...] = ()
+    M: Any = None
+    precision: Any = None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether ``repr`` holds all of it."""
+        values = [self.precision]
+        for _, value in self.parameters:
+            values.extend(value if isinstance(value, tuple) else (value,))
+        return self.M is None and all(isinstance(value, (str, int, float, type(None))) for value in values)
+
+    @staticmethod
+    def checked(method: str, parameters: Mapping[str, Any], M: Any, precision: Any) -> Solver:
+        """Refuses what the method does not know; in a compiled graph the driver does that when the graph runs."""
+        if torch.compiler.is_compiling():
+            return Solver(method, tuple(parameters.items()), M, precision)
+        if method in ("auto", "exact"):
+            if parameters:
+                raise InputError(f'{next(iter(parameters))}: is not a parameter of method="{method}"; name another one')
+        elif method not in METHODS:
+            raise InputError(f"method: found {method!r}; wanted auto, exact, {', '.join(METHODS)}")
+        else:
+            method_named(method, dict(parameters))
+        if method == "exact" and (M is not None or precision is not None):
+            raise InputError(f"{'precision' if M is None else 'M'}: a factorisation takes none; name another method")
+        return Solver(method, tuple(parameters.items()), M, precision)
+
+    def adjoint(self, M: Any = None) -> Solver:
+        """The same for A^H: sweeps run the other way, so that they converge as those of A do."""
+        parameters = dict(self.parameters)
+        sweep = parameters.get("sweep", getattr(METHODS.get(self.method), "sweep", None))
+        if sweep in _REVERSED:
+            parameters["sweep"] = _REVERSED[sweep]
+        return Solver(self.method, tuple(parameters.items()), self.adjoint_M() if M is None else M, self.precision)
+
+    def adjoint_M(self) -> Any:
+        """The preconditioner for A^H."""
+        if self.M is None or self.method == "auto" or METHODS[self.method].needs_hermitian:
+            return self.M  # Hermitian, as the method asks
+        if isinstance(self.M, torch.Tensor) and self.M.layout == torch.strided:
+            return self.M.mH
+        raise InputError(
+            f"adjoint_M: {self.method} does not need a Hermitian A, so the backward solve needs the adjoint of M; pass "
+            "adjoint_M, or M as a dense tensor"
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All solves of one call.
+
+    Parameters
+    ----------
+    solver, adjoint_solver : Solver
+        For the matrix at hand and for its adjoint.
+    tolerance, derivative_tolerance : (rtol, atol, maxiter)
+        For the solve at hand and for those of its derivatives.
+    role : str
+        What messages call the solve at hand.
+    record : Solves, optional
+        Where solutions are kept.
+    """
+
+    solver: Solver
+    adjoint_solver: Solver
+    tolerance: tuple[float, float, int | None]
+    derivative_tolerance: tuple[float, float, int | None]
+    role: str = FORWARD
+    record: Solves | None = None
+
+    @property
+    def is_text(self) -> bool:
+        """Whether text can hold it, and nothing is to be kept: ``torch.compile`` then keeps the solve in its graph."""
+        return self.record is None and self.solver.is_text and self.adjoint_solver.is_text
+
+    def tangent(self) -> Plan:
+        """For a solve with the same matrix in forward mode."""
+        return replace(self, tolerance=self.derivative_tolerance, role=TANGENT)
+
+    def adjoint(self) -> Plan:
+        """For a solve with the adjoint matrix in reverse mode."""
+        return Plan(
+            self.adjoint_solver,
+            self.solver,
+            self.derivative_tolerance,
+            self.derivative_tolerance,
+            BACKWARD,
+            self.record,
+        )
+
+
+def checked_tolerance(prefix: str, rtol: Any, atol: Any, maxiter: Any) -> tuple[float, float, int | None]:
+    """The three, or an error that names the one out of range; in a compiled graph the driver checks them."""
+    if torch.compiler.is_compiling():
+        return rtol, atol, maxiter
+    try:
+        Options(rtol, atol, maxiter)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{prefix}{error}") from None
+    return rtol, atol, maxiter

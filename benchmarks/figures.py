@@ -147,6 +147,36 @@ def refinement(budget: Budget) -> Iterator[Row]:
         yield slower(f"refine in {name}, csr, 10000: over cg in float64, to 1e-12", None, found[name], found[None])
 
 
+def layers(budget: Budget) -> Iterator[Row]:
+    """Gated KalmaNet: T = 4096, 8 heads, float32, residuals of at most 1e-3; a decode step with 16 heads."""
+    from suites import layers as suite  # torch takes a while
+
+    for dimension in (64, 128):
+        for solver in ("cg", "chebyshev"):
+            case = suite.Prefill()
+            case.setup(dimension, solver)
+            what, wanted = f"{solver}, D = {dimension}:", solver == "cg"
+            found = case.cholesky()
+            target = {64: 5.0, 128: 10.0}[dimension] if wanted else None
+            yield faster(f"{what} Cholesky for each token over ours", target, found["other"], found["ours"])
+            found = case.frobenius()
+            yield faster(f"{what} 30 Frobenius steps over ours", 2.0 if wanted else None, found["other"], found["ours"])
+            found = case.backward()
+            yield slower(f"{what} forward and backward over forward", 3.5, found["both"], found["forward"])
+    for solver in ("cg", "chebyshev"):
+        step = suite.Decode()
+        step.setup(solver)
+        found = step.times(solver)
+        yield faster(
+            f"{solver}, decode, D = 128, 16 heads: plain PyTorch over ours", 4.0, found["other"], found["ours"]
+        )
+    length = suite.Length()
+    times = length.times()
+    per_token = times[32768].best / times[4096].best / 8
+    yield Row("time per token at T = 32768 over 4096", "<=", None, per_token, None, "", times[4096].quiet)
+    yield Row("peak of forward and backward in sizes of q, k, v", "<=", 12, length.track_memory(), None, "T = 32768")
+
+
 def memory(budget: Budget) -> Iterator[Row]:
     """Peak allocation of cg besides the caller's A and b, in whole vectors: histories and block sums are no vectors."""
     for storage in ("csr", "irregular", "stencil"):
@@ -167,6 +197,7 @@ FIGURES: dict[str, Callable[[Budget], Iterator[Row]]] = {
         rounding,
         emulation,
         refinement,
+        layers,
         memory,
         cg_pyamg,
     )
@@ -217,7 +248,7 @@ def surroundings() -> str:
     commit = _output("git", "-C", str(root), "rev-parse", "--short", "HEAD") or "no repository"
     changed = " with changes" if _output("git", "-C", str(root), "status", "--porcelain") else ""
     versions, today = [], time.strftime("%Y-%m-%d")
-    for name in ("numpy", "scipy", "numba", "pyamg", "ml_dtypes", "pychop"):
+    for name in ("numpy", "scipy", "numba", "torch", "pyamg", "ml_dtypes", "pychop"):
         try:
             versions.append(f"{name} {version(name)}")
         except PackageNotFoundError:

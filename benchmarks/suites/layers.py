@@ -126,7 +126,7 @@ class Prefill:
         self.layout = Layout((4096,), 64, q.device)
         self.q, self.k, self.g = (self.layout.split(part) for part in (q, k, g))
         self.none = torch.zeros(1, 8, dimension, dimension)
-        self.solver = Solver(solver, rtol=1e-3 if solver == "chebyshev" else 9e-4)
+        self.solver = Solver(solver, rtol=1e-3 if solver == "chebyshev" else 9.9e-4)
         _, _, facts = regression(self.q, self.k, self.g, torch.tensor(0.02), self.none, self.layout, self.solver, True)
         if not facts.relative_residual.max() <= 1e-3:
             raise RuntimeError(f"the worst residual is {float(facts.relative_residual.max())}")
@@ -203,11 +203,12 @@ class Length:
         return measure.ratio(found[32768], found[4096])[0] / 8
 
     def track_memory(self) -> float:
-        """Peak of forward and backward beyond what there was before, at T = 32768, in sizes of q, k and v together."""
+        """Peak of forward and backward beyond what there was before, at T = 32768, in sizes of q, k, v; on Linux."""
         program = (
-            "import resource; from suites.layers import _both; _both(64)(); call = _both(32768);"
-            "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; call();"
-            "print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / (4 * 3 * 32768 * 2 * 64))"
+            "import gc, re; from suites.layers import _both; _both(64)(); call = _both(32768); gc.collect();"
+            "open('/proc/self/clear_refs', 'w').write('5');"  # the peak is now what there is
+            "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1]);"
+            "before = peak(); call(); print(1024 * (peak() - before) / (4 * 3 * 32768 * 2 * 64))"
         )
         folder = Path(__file__).parents[1]
         done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)

@@ -12,7 +12,11 @@ __all__ = ["conjugate_gradients"]
 
 
 def conjugate_gradients(
-    product: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], rhs: torch.Tensor, steps: int, rtol: float
+    product: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    rhs: torch.Tensor,
+    lower: torch.Tensor,
+    steps: int,
+    rtol: float,
 ) -> Solved:
     """Solve A x = rhs from x = 0 until ||rhs - A x|| <= rtol ||rhs|| in every system, at most so many steps.
 
@@ -22,9 +26,10 @@ def conjugate_gradients(
     Parameters
     ----------
     product : callable
-        ``product(p, out)`` puts A p, of every system, into out; A is symmetric positive definite, or zero, for which
-        x = 0 comes back.
+        ``product(p, out)`` puts A p, of every system, into out; A is symmetric positive definite.
     rhs : Tensor, (..., n)
+    lower : Tensor, (...)
+        A lower bound of each spectrum; zero where A = 0, for which x = 0 comes back.
     steps : int
         Each costs one product, 2 inner products, 3 updates of vectors, and a look at the device's results.
     rtol : float
@@ -37,26 +42,20 @@ def conjugate_gradients(
     size = rhs.abs().amax(-1, keepdim=True)
     r = torch.where(size > 0, rhs / size, 0.0)  # its squares neither under- nor overflow
     x, p, Ap = torch.zeros_like(r), r.clone(), torch.empty_like(r)
-    rho = dots(r, r)
+    rho = torch.linalg.vector_norm(r, dim=-1, keepdim=True).square_()
     target = max(rtol, torch.finfo(rhs.dtype).eps / 2) ** 2 * rho
-    open_ = rho > target
+    going = (rho > target) & (lower > 0).unsqueeze(-1)
     iterations = torch.zeros(rho.shape, dtype=torch.int32, device=rhs.device)
     for _ in range(steps):
-        if not bool(open_.any()):
+        if not bool(going.any()):
             break
         product(p, Ap)
-        curvature = dots(p, Ap)
-        open_ = open_ & (curvature > 0)
-        alpha = torch.where(open_, rho / curvature, 0.0)
+        curvature = torch.linalg.vecdot(p, Ap).unsqueeze(-1)
+        alpha = torch.where(going, rho / curvature, 0.0)
         x.addcmul_(alpha, p)
         r.addcmul_(alpha, Ap, value=-1)
-        iterations += open_
-        before, rho = rho, dots(r, r)
-        p.mul_(torch.where(open_, rho / before, 0.0)).add_(r)
-        open_ = open_ & (rho > target)
+        iterations += going
+        before, rho = rho, torch.linalg.vector_norm(r, dim=-1, keepdim=True).square_()
+        p.mul_(torch.where(going, rho / before, 0.0)).add_(r)
+        going &= rho > target
     return Solved(x.mul_(size), iterations.squeeze(-1))
-
-
-def dots(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Inner products along the last axis, which stays."""
-    return torch.linalg.vecdot(a, b).unsqueeze(-1)

@@ -33,4 +33,6 @@ def iterate(
         return chebyshev(product, rhs, shift, upper, steps)
     # In exact arithmetic the bound of Chebyshev iteration holds for conjugate gradients, too; rounding delays them.
     most = int(steps.max())
-    return conjugate_gradients(product, rhs, *((most, 0.0) if solver.rtol is None else (2 * most + 2, solver.rtol)))
+    if solver.rtol is None:
+        return conjugate_gradients(product, rhs, shift, most, 0.0)
+    return conjugate_gradients(product, rhs, shift, 2 * most + 2, solver.rtol)

@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 
 __all__ = ["Layout", "inner"]
 
-ELEMENTS = {"cpu": 2**17, "cuda": 2**26}  # of a vector per token worked on at a time: on a CPU what a cache holds
+ELEMENTS = {"cpu": 2**18, "cuda": 2**26}  # of a vector per token worked on at a time: on a CPU what a cache holds
 
 
 class Layout:

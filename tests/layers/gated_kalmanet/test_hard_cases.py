@@ -222,8 +222,11 @@ def test_scale_of_the_keys(form, solver, factor):
 
 def test_cg_of_tiny_right_hand_sides():
     A = torch.diag(torch.linspace(0.02, 1.02, 12, dtype=torch.float64))
-    b = units(1, 12)
-    solve = lambda rhs: conjugate_gradients(lambda p, out: torch.matmul(p, A, out=out), rhs, 30, 1e-10)  # noqa: E731
+    b, lower = units(1, 12), torch.full((1,), 0.02, dtype=torch.float64)
+
+    def solve(rhs):
+        return conjugate_gradients(lambda p, out: torch.matmul(p, A, out=out), rhs, lower, 30, 1e-10)
+
     for factor in (1.0, 1e-4, 1e-8, 1e-200):
         found = solve(factor * b)
         assert torch.equal(found.iterations, solve(b).iterations)

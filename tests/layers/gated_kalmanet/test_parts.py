@@ -215,7 +215,7 @@ def test_every_system_gets_its_own_steps(rtol):
     for i in range(6):
         alone = chebyshev(product_with(A[i]), rhs[i], lower[i], upper[i], steps[i])
         torch.testing.assert_close(together.x[i], alone.x, atol=1e-13, rtol=0)
-    cg = conjugate_gradients(product_with(A), rhs, 100, rtol)
+    cg = conjugate_gradients(product_with(A), rhs, lower, 100, rtol)
     for x in (together.x, cg.x):
         error = torch.linalg.norm(rhs - (A @ x.unsqueeze(-1)).squeeze(-1), dim=-1) / torch.linalg.norm(rhs, dim=-1)
         assert error.max() <= rtol * (1 + 1e-3)
@@ -225,18 +225,18 @@ def test_every_system_gets_its_own_steps(rtol):
 
 @pytest.mark.parametrize("size", [1e-150, 1e-8, 1.0, 1e100])
 def test_conjugate_gradients_scale_with_the_right_hand_side(size):
-    A, _, _ = systems()
+    A, lower, _ = systems()
     rhs = randn(6, 8, seed=1)
-    one, scaled = (conjugate_gradients(product_with(A), factor * rhs, 100, 1e-8) for factor in (1.0, size))
+    one, scaled = (conjugate_gradients(product_with(A), factor * rhs, lower, 100, 1e-8) for factor in (1.0, size))
     torch.testing.assert_close(scaled.x / size, one.x, atol=0, rtol=1e-10)
     assert torch.equal(scaled.iterations, one.iterations)
 
 
 def test_conjugate_gradients_stand_still_once_done():
-    A, _, _ = systems()
+    A, lower, _ = systems()
     rhs = randn(6, 8, seed=1)
     rhs[2] = 0
-    found = conjugate_gradients(product_with(A), rhs, 1000, 0.0)
+    found = conjugate_gradients(product_with(A), rhs, lower, 1000, 0.0)
     wanted = torch.linalg.solve(A, rhs)
     assert found.x.isfinite().all()
     assert found.x[2].abs().max() == 0
@@ -249,7 +249,7 @@ def test_solvers_give_zero_for_a_zero_matrix():
     nothing = torch.zeros(2, 4, 4, dtype=F64)
     steps = torch.full((2,), 5, dtype=torch.int32)
     assert chebyshev(product_with(nothing), rhs, zero, zero, steps).x.abs().max() == 0
-    assert conjugate_gradients(product_with(nothing), rhs, 5, 1e-3).x.abs().max() == 0
+    assert conjugate_gradients(product_with(nothing), rhs, zero, 5, 1e-3).x.abs().max() == 0
     assert exact(nothing.clone(), rhs, zero).x.abs().max() == 0
 
 

@@ -311,9 +311,7 @@ class LinearSystem:
                     "which are scaled, or in other units.",
                     Status.OVERFLOW,
                 )
-            exponent = _exponent(largest)
-            if abs(exponent) <= self.comfortable_exponent:
-                exponent = 0
+            exponent = 0 if self.comfortable(largest) else _exponent(largest)
             self.preconditioner_exponent = exponent
             if not exponent:
                 return out
@@ -328,6 +326,10 @@ class LinearSystem:
         out = self.preconditioner.apply(r, out)
         self.backend.ldexp(r, half)
         return self.backend.ldexp(out, half - exponent)
+
+    def comfortable(self, largest: float) -> bool:
+        """Whether products of numbers of this size, and inner products, stay within the range without scaling."""
+        return math.isfinite(largest) and abs(_exponent(largest)) <= self.comfortable_exponent
 
     def use_preconditioner(self, bound: BoundPreconditioner | None, exponent: int = 0) -> None:
         """Precondition with ``bound``, which is 2**exponent times what the caller would call M."""

@@ -14,7 +14,7 @@ from ...precision.recipe import Unrounded
 from .kernels.cg import BROKE, REPLACE, cg_loop
 from .kernels.momentum import momentum_loop
 from .kernels.pipeline import tiles_of
-from .kernels.ssor_cg import ssor_cg_enter, ssor_cg_leave, ssor_cg_loop
+from .kernels.ssor_cg import ssor_cg_begin, ssor_cg_enter, ssor_cg_leave, ssor_cg_loop
 from .kernels.sweeps import natural_sweeps, staged_sweep
 from .protocol import Loop
 
@@ -76,14 +76,34 @@ def _ssor_cg(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loo
     tiles = held["_numba_tiles"]
     if ssor_cg_loop.for_size(n) is ssor_cg_loop.serial:
         tiles = tiles.sequential()
-    fresh, transformed, curvature = True, False, 0.0
+    transformed, curvature = False, 0.0
+
+    def begin() -> float | None:
+        """The first direction and its p^H A p; None where M r asks for scaling, or a word, by the textbook's step."""
+        state.work = system.backend.assign(state.r, state.work)
+        state.z = system.vector() if state.z is None else state.z
+        p = system.vector()
+        rho, curvature = ssor_cg_begin.for_size(n)(arrays, tiles, omega, state.r, state.z, p)
+        if not (rho > 0 and system.comfortable(system.backend.max_abs(p))):
+            state.r = system.backend.assign(state.work, state.r)
+            return None
+        system.preconditioner_exponent = 0
+        system.matvecs += 2
+        state.p, state.rho = p, rho
+        return curvature
 
     def loop(steps: int, target: float) -> tuple[Any, int, bool]:
-        nonlocal fresh, transformed, curvature
-        if not transformed:
-            if not fresh:
-                state.z = system.matvec(state.p, state.z)
-            curvature = ssor_cg_enter.for_size(n)(arrays, tiles, omega, fresh, state.r, state.z, state.p)
+        nonlocal transformed, curvature
+        if state.p is None:
+            begun = begin()
+            if begun is None:
+                return [], 0, True
+            curvature = begun
+        elif system.preconditioner_exponent:
+            return [], 0, True
+        elif not transformed:
+            state.z = system.matvec(state.p, state.z)
+            curvature = ssor_cg_enter.for_size(n)(arrays, tiles, omega, state.r, state.z, state.p)
         norms, alphas, betas = np.empty((3, steps))
         gap = state.gap
         taken, (state.rho, curvature), gap.bound, why = ssor_cg_loop.for_size(n)(
@@ -103,7 +123,7 @@ def _ssor_cg(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loo
         )
         system.matvecs += (1 - method.traffic.matvecs) * taken
         state.replace = why == REPLACE
-        fresh, transformed = False, why == 0
+        transformed = why == 0
         if why:
             ssor_cg_leave.for_size(n)(arrays, tiles, omega, state.r)
         state.alphas.extend(alphas[:taken].tolist())

@@ -21,6 +21,7 @@ __all__ = ["NumbaBackend"]
 UNROUNDED = Unrounded()
 BANDS_FROM = 4096  # rows: below, finding the bands costs more than they save
 BANDS_MOST = 16
+SAMPLED = 60  # rows
 PADDING = 1.25  # stored band entries per nonzero up to which bands are the smaller storage
 
 
@@ -114,24 +115,42 @@ class NumbaBackend(NumpyBackend):
 
     def facts(self, A: Operator) -> Facts | None:
         if isinstance(A, CSR):
-            return Facts(*facts.csr_facts(*self.arrays(A)))
+            bands = self.bands(A)
+            return Facts(*(facts.csr_facts(*self.arrays(A)) if bands is None else facts.band_facts(*bands)))
         if isinstance(A, Dense):
             return Facts(*facts.dense_facts(A.matrix))
         return A.facts()
 
     def prepare(self, A: Operator, known: Facts | None) -> Operator:
         """A large CSR matrix of a few diagonals as Diagonals, upper half only when it is exactly symmetric."""
-        if isinstance(A, CSR) and A.shape[0] >= BANDS_FROM:
-            indptr, indices, data = self.arrays(A)
-            offsets = np.sort(facts.csr_offsets(indptr, indices, BANDS_MOST))
-            if offsets.size <= BANDS_MOST and offsets.size * A.shape[0] <= PADDING * A.entries:
-                symmetric = known is not None and known.asymmetry == 0 and A.dtype.kind == "f"
-                if symmetric:
-                    offsets = np.union1d(offsets[offsets > 0], [0])
-                bands = np.zeros((offsets.size, A.shape[0]), A.dtype)
-                facts.csr_to_bands(indptr, indices, data, offsets, bands)
-                return Diagonals(bands, offsets, symmetric)
-        return A
+        bands = self.bands(A) if isinstance(A, CSR) else None
+        return A if bands is None else Diagonals(*bands)
+
+    def bands(self, A: CSR) -> tuple[np.ndarray, np.ndarray, bool] | None:
+        """The diagonals of a large CSR matrix that has few, as ``Diagonals`` takes them; kept on our own operator."""
+        if A.shape[0] < BANDS_FROM:
+            return None
+        if "_numba_bands" not in A.__dict__:
+            A.__dict__["_numba_bands"] = self._found_bands(A)
+        return A.__dict__["_numba_bands"]
+
+    def _found_bands(self, A: CSR) -> tuple[np.ndarray, np.ndarray, bool] | None:
+        indptr, indices, data = self.arrays(A)
+        n = A.shape[0]
+        # Some rows tell the offsets of most matrices; where they do not, all have to be asked.
+        for stride in (max(1, n // SAMPLED), 1):
+            offsets = facts.csr_offsets(indptr, indices, BANDS_MOST, stride)
+            if offsets.size > BANDS_MOST or offsets.size * n > PADDING * A.entries:
+                return None
+            if A.dtype.kind == "f":
+                upper = np.unique(np.abs(offsets))
+                bands = np.empty((upper.size, n), A.dtype)
+                if facts.csr_to_upper_bands(indptr, indices, data, upper, bands):
+                    return bands, upper, True
+            bands = np.empty((offsets.size, n), A.dtype)
+            if facts.csr_to_bands(indptr, indices, data, offsets, bands):
+                return bands, offsets, False
+        return None
 
     def loop(self, method: Any, system: Any, state: Any, precision: Precision | None = None) -> Loop | None:
         arrays = self.arrays(system.operator)

@@ -388,8 +388,8 @@ def check(case):
             hermitian = np.array_equal(case.dense, case.dense.conj().T)
             zero_diagonal = bool(np.any(case.dense.diagonal() == 0))
             method = case.options["method"]
-            assert (method == "cg" and not hermitian) or (
-                method in RELAXATIONS and (zero_diagonal or case.form == "operator")
+            assert (method in ("cg", "ssor_cg") and not hermitian) or (
+                method in (*RELAXATIONS, "ssor_cg") and (zero_diagonal or case.form == "operator")
             ), f"refused without a reason: {message}"
         return
     assert case.finite or "M" in case.options or case.form == "operator" or not np.any(case.b), (

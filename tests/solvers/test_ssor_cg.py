@@ -17,7 +17,7 @@ from resolvent.gallery import anisotropic, diffusion, heat_sequence, hilbert, mi
 from resolvent.solvers.backends.kernels import compiling, pipeline
 from resolvent.solvers.backends.kernels.pipeline import Tiles, neighbours, tiles_of
 from resolvent.solvers.backends.kernels.products import arrays_of
-from resolvent.solvers.backends.kernels.ssor_cg import ssor_cg_enter, ssor_cg_leave, ssor_cg_loop
+from resolvent.solvers.backends.kernels.ssor_cg import ssor_cg_begin, ssor_cg_leave, ssor_cg_loop
 from resolvent.solvers.ssor_cg import SSORCG, ssor_omega, triangle_bound
 from resolvent.solvers.system import LinearSystem
 
@@ -296,17 +296,16 @@ def shuffled(tiles, seed):
 
 def run_loop(A, tiles, b, steps=5, omega=1.5, parallel=False):
     """Some iterations of the kernels themselves: x, the residual, and the norms."""
-    kernels = [getattr(kernel, "parallel" if parallel else "serial") for kernel in (ssor_cg_enter, ssor_cg_loop)]
+    kernels = [getattr(kernel, "parallel" if parallel else "serial") for kernel in (ssor_cg_begin, ssor_cg_loop)]
     system = LinearSystem(A, b)
     system.prepare()
     state = SSORCG(omega=omega).start(system)
     arrays = arrays_of(system.operator)
-    rho, gap = state.rho, (0.0, 0.0, 0.0, 1e-16, state.residual_norm)
-    curvature = kernels[0](arrays, tiles, omega, True, state.r, state.z, state.p)
+    gap = (0.0, 0.0, 0.0, 1e-16, state.residual_norm)
+    h, p = np.full_like(b, np.nan), np.zeros_like(b)
+    scalars = kernels[0](arrays, tiles, omega, state.r, h, p)
     norms, alphas, betas = np.empty((3, steps))
-    kernels[1](
-        arrays, tiles, omega, state.x, state.r, state.z, state.p, (rho, curvature), 0.0, gap, norms, alphas, betas
-    )
+    kernels[1](arrays, tiles, omega, state.x, state.r, h, p, scalars, 0.0, gap, norms, alphas, betas)
     leave = ssor_cg_leave.parallel if parallel else ssor_cg_leave.serial
     leave(arrays, tiles, omega, state.r)
     return system.unscaled(state.x), state.r, norms

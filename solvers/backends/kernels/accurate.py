@@ -3,7 +3,7 @@
 Products are split into a rounded part and its error by a fused multiply-add, sums by Knuth's TwoSum, and the errors
 are added up beside the sum: Ogita, Rump & Oishi (2005), Algorithm 5.3 (Dot2), whose error is u |result| + gamma_n^2
 times the absolute sum. Single precision is accumulated in double instead. Reassociation would destroy the algorithm,
-so these kernels are compiled without fast-math.
+so these kernels are compiled without fast-math, but for the norm.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from numba import prange
 from numba.core import types
 from numba.extending import intrinsic, overload
 
-from .compiling import BLOCK, Variants
+from .compiling import FAST, Variants
 from .products import BandArrays, CSRArrays, DenseArrays, StencilArrays, SymmetricBandArrays, is_kind
 from .vectors import ordered_sum, real_product
 
 __all__ = ["accurate_residual"]
+
+ROWS = 512  # a block: sums and their errors stay in the first-level cache beside what is read
 
 
 @intrinsic
@@ -72,106 +74,127 @@ def _subtract_product(total, error, a, x):  # type: ignore[no-untyped-def]
     return lambda total, error, a, x: _real(total, error, a, x)
 
 
-def wide(value):  # type: ignore[no-untyped-def]
-    """A number in double precision."""
+def wide_buffer(x, size):  # type: ignore[no-untyped-def]
+    """So many numbers in double precision, complex where x is."""
     raise NotImplementedError
 
 
-@overload(wide, inline="always")
-def _wide(value):  # type: ignore[no-untyped-def]
-    if isinstance(value, types.Complex):
-        return lambda value: np.complex128(value)
-    return lambda value: np.float64(value)
+@overload(wide_buffer)
+def _wide_buffer(x, size):  # type: ignore[no-untyped-def]
+    dtype = np.complex128 if isinstance(x.dtype, types.Complex) else np.float64
+    return lambda x, size: np.empty(size, dtype)
 
 
-def row_residual(A, x, start, i):  # type: ignore[no-untyped-def]
-    """start - (A x)_i, accumulated twice as precisely."""
+def subtract_rows(A, x, low, high, total, error):  # type: ignore[no-untyped-def]
+    """(total, error) of total + error - A x in rows low..high, accumulated twice as precisely.
+
+    Storage by diagonals goes diagonal by diagonal, which is vectorised and in every row the same sum.
+    """
     raise NotImplementedError
 
 
-@overload(row_residual)
-def _row_residual(A, x, start, i):  # type: ignore[no-untyped-def]
+@overload(subtract_rows)
+def _subtract_rows(A, x, low, high, total, error):  # type: ignore[no-untyped-def]
     if is_kind(A, CSRArrays):
 
-        def csr(A, x, start, i):  # type: ignore[no-untyped-def]
-            total, error = wide(start), wide(start * 0)
-            for k in range(A.indptr[i], A.indptr[i + 1]):
-                total, error = subtract_product(total, error, A.data[k], x[A.indices[k]])
-            return total + error
+        def csr(A, x, low, high, total, error):  # type: ignore[no-untyped-def]
+            for i in range(low, high):
+                t, e = total[i - low], error[i - low]
+                for k in range(A.indptr[i], A.indptr[i + 1]):
+                    t, e = subtract_product(t, e, A.data[k], x[A.indices[k]])
+                total[i - low], error[i - low] = t, e
 
         return csr
     if is_kind(A, DenseArrays):
 
-        def dense(A, x, start, i):  # type: ignore[no-untyped-def]
-            total, error = wide(start), wide(start * 0)
-            for j in range(x.size):
-                total, error = subtract_product(total, error, A.matrix[i, j], x[j])
-            return total + error
+        def dense(A, x, low, high, total, error):  # type: ignore[no-untyped-def]
+            for i in range(low, high):
+                t, e = total[i - low], error[i - low]
+                for j in range(x.size):
+                    t, e = subtract_product(t, e, A.matrix[i, j], x[j])
+                total[i - low], error[i - low] = t, e
 
         return dense
     if is_kind(A, BandArrays):
 
-        def band(A, x, start, i):  # type: ignore[no-untyped-def]
-            total, error = wide(start), wide(start * 0)
+        def band(A, x, low, high, total, error):  # type: ignore[no-untyped-def]
             for d in range(A.offsets.size):
-                j = i + A.offsets[d]
-                if 0 <= j < x.size:
-                    total, error = subtract_product(total, error, A.data[d, i], x[j])
-            return total + error
+                _subtract_band(A.data[d], A.offsets[d], 0, x, low, high, total, error)
 
         return band
     if is_kind(A, SymmetricBandArrays):
 
-        def symmetric(A, x, start, i):  # type: ignore[no-untyped-def]
-            total, error = wide(start), wide(start * 0)
-            total, error = subtract_product(total, error, A.data[0, i], x[i])
+        def symmetric(A, x, low, high, total, error):  # type: ignore[no-untyped-def]
+            _subtract_band(A.data[0], 0, 0, x, low, high, total, error)
             for d in range(1, A.offsets.size):
                 offset = A.offsets[d]
-                if i + offset < x.size:
-                    total, error = subtract_product(total, error, A.data[d, i], x[i + offset])
-                if i >= offset:
-                    total, error = subtract_product(total, error, A.data[d, i - offset], x[i - offset])
-            return total + error
+                _subtract_band(A.data[d], offset, 0, x, low, high, total, error)
+                _subtract_band(A.data[d], -offset, -offset, x, low, high, total, error)
 
         return symmetric
     if is_kind(A, StencilArrays):
 
-        def stencil(A, x, start, i):  # type: ignore[no-untyped-def]
+        def stencil(A, x, low, high, total, error):  # type: ignore[no-untyped-def]
             planes, lines, points, center, plane_lower, plane_upper, line_lower, line_upper, lower, upper = A
-            total, error = wide(start), wide(start * 0)
-            total, error = subtract_product(total, error, center, x[i])
-            point, line = i % points, i // points
-            row, plane = line % lines, line // lines
-            if point > 0:
-                total, error = subtract_product(total, error, lower, x[i - 1])
-            if point < points - 1:
-                total, error = subtract_product(total, error, upper, x[i + 1])
-            if row > 0:
-                total, error = subtract_product(total, error, line_lower, x[i - points])
-            if row < lines - 1:
-                total, error = subtract_product(total, error, line_upper, x[i + points])
-            if plane > 0:
-                total, error = subtract_product(total, error, plane_lower, x[i - lines * points])
-            if plane < planes - 1:
-                total, error = subtract_product(total, error, plane_upper, x[i + lines * points])
-            return total + error
+            for i in range(low, high):
+                t, e = subtract_product(total[i - low], error[i - low], center, x[i])
+                point, line = i % points, i // points
+                row, plane = line % lines, line // lines
+                if point > 0:
+                    t, e = subtract_product(t, e, lower, x[i - 1])
+                if point < points - 1:
+                    t, e = subtract_product(t, e, upper, x[i + 1])
+                if row > 0:
+                    t, e = subtract_product(t, e, line_lower, x[i - points])
+                if row < lines - 1:
+                    t, e = subtract_product(t, e, line_upper, x[i + points])
+                if plane > 0:
+                    t, e = subtract_product(t, e, plane_lower, x[i - lines * points])
+                if plane < planes - 1:
+                    t, e = subtract_product(t, e, plane_upper, x[i + lines * points])
+                total[i - low], error[i - low] = t, e
 
         return stencil
     return None
 
 
+@numba.njit(cache=True, error_model="numpy")
+def _subtract_band(band, offset, shift, x, low, high, total, error):  # type: ignore[no-untyped-def]
+    """The same for one diagonal, band[i + shift] being what multiplies x[i + offset] in row i."""
+    begin, end = max(low, -offset), min(high, x.size - offset)
+    if begin < end:
+        values, there = band[begin + shift : end + shift], x[begin + offset : end + offset]
+        totals, errors = total[begin - low : end - low], error[begin - low : end - low]
+        for i in range(values.size):
+            totals[i], errors[i] = subtract_product(totals[i], errors[i], values[i], there[i])
+
+
+@numba.njit(cache=True, fastmath=set(FAST), error_model="numpy")
+def _square(x):  # type: ignore[no-untyped-def]
+    """||x||^2, where the order of summation may be any."""
+    total = 0.0
+    for i in range(x.size):
+        total += real_product(x[i], x[i])
+    return total
+
+
 def _accurate_residual(A, x, b, out):  # type: ignore[no-untyped-def]
     """b - A x into out; returns its norm."""
     n = x.size
-    blocks = (n + BLOCK - 1) // BLOCK
+    blocks = (n + ROWS - 1) // ROWS
     partial = np.zeros(blocks)
     for block in prange(blocks):
-        total = 0.0
-        for i in range(block * BLOCK, min(n, (block + 1) * BLOCK)):
-            value = row_residual(A, x, b[i], i)
-            out[i] = value
-            total += real_product(value, value)
-        partial[block] = total
+        low = block * ROWS
+        high = min(n, low + ROWS)
+        total, error = wide_buffer(x, high - low), wide_buffer(x, high - low)
+        for i in range(high - low):
+            total[i] = b[low + i]
+            error[i] = 0
+        subtract_rows(A, x, low, high, total, error)
+        for i in range(high - low):
+            total[i] += error[i]
+            out[low + i] = total[i]
+        partial[block] = _square(total)
     return np.sqrt(ordered_sum(partial))
 
 

@@ -1,11 +1,15 @@
-"""One look at the entries of a CSR or dense matrix, without transposing it."""
+"""One look at the entries of a CSR matrix, its diagonals or a dense matrix, without transposing it."""
 
 from __future__ import annotations
 
 import numba
 import numpy as np
 
-__all__ = ["canonical", "csr_facts", "csr_offsets", "csr_to_bands", "dense_facts"]
+from .vectors import largest_modulus
+
+__all__ = ["band_facts", "canonical", "csr_facts", "csr_offsets", "csr_to_bands", "csr_to_upper_bands", "dense_facts"]
+
+ROWS = 512  # a block of rows, whose sums stay in the first-level cache
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True)
@@ -16,12 +20,9 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
     in the order in which row j holds them: one pointer a row replaces the transposition.
     """
     n = indptr.size - 1
-    max_abs = 0.0
-    for k in range(data.size):
-        size = np.float64(abs(data[k]))
-        if not size < np.inf:
-            return size, 0.0, 0.0, np.nan, False, False, False, False, -1, -1, -np.inf
-        max_abs = max(max_abs, size)
+    max_abs = largest_modulus(data)
+    if not max_abs < np.inf:
+        return max_abs, 0.0, 0.0, np.nan, False, False, False, False, -1, -1, -np.inf
     # Squares are taken of entries divided by a power of two, so that they neither overflow nor vanish.
     unit = 2.0 ** -np.floor(np.log2(max_abs)) if 1e-300 < max_abs < 1e300 else 1.0
     scale = 1.0 if unit == 1.0 else 1.0 / unit
@@ -90,14 +91,136 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
     )
 
 
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def band_facts(bands, offsets, symmetric):  # type: ignore[no-untyped-def]
+    """The same for diagonals, bands[d, i] being the entry (i, i + offsets[d]), or the upper half of a symmetric matrix.
+
+    Offsets increase, and 0 is among them. Sums over rows are those of ``csr_facts`` to the last bit.
+    """
+    count, n = bands.shape
+    middle = np.searchsorted(offsets, 0)
+    max_abs, above, below = 0.0, 0.0, 0.0
+    for d in range(count):
+        size = largest_modulus(bands[d])
+        if not size < np.inf:
+            return size, 0.0, 0.0, np.nan, False, False, False, False, -1, -1, -np.inf
+        max_abs = max(max_abs, size)
+        if d < middle:
+            below = max(below, size)
+        elif d > middle:
+            above = max(above, size)
+    unit = 2.0 ** -np.floor(np.log2(max_abs)) if 1e-300 < max_abs < 1e300 else 1.0
+    scale = 1.0 if unit == 1.0 else 1.0 / unit
+    asymmetry = 0.0
+    if symmetric:
+        below = above
+    for d in range(count if not symmetric else 0):
+        mirror = np.searchsorted(offsets, -offsets[d])
+        if mirror == count or offsets[mirror] != -offsets[d]:
+            asymmetry = max(asymmetry, largest_modulus(bands[d]))
+        elif d >= middle:
+            asymmetry = max(asymmetry, _largest_difference(bands[d, : n - offsets[d]], bands[mirror, offsets[d] :]))
+    positive = dominant = True
+    empty_row, zero_diagonal = -1, -1
+    row_square, row_sum_largest, margin = 0.0, 0.0, np.inf
+    squares, totals = np.empty(ROWS), np.empty(ROWS)
+    for low in range(0, n, ROWS):
+        rows = min(n - low, ROWS)
+        squares[:rows] = 0.0
+        totals[:rows] = 0.0
+        if symmetric:
+            for d in range(count - 1, 0, -1):
+                first = max(offsets[d] - low, 0)
+                if first < rows:
+                    band = bands[d, low + first - offsets[d] : low + rows - offsets[d]]
+                    _add_sizes(band, unit, squares[first:rows], totals[first:rows])
+        for d in range(count):
+            _add_sizes(bands[d, low : low + rows], unit, squares[:rows], totals[:rows])
+        row_square = max(row_square, largest_modulus(squares[:rows]))
+        row_sum_largest = max(row_sum_largest, largest_modulus(totals[:rows]))
+        band = bands[middle, low : low + rows]
+        zeros, negative, outweighed = 0, 0, 0
+        for i in range(rows):
+            size = np.float64(abs(band[i])) * unit
+            zeros += band[i] == 0
+            negative += not (band[i].real > 0 and band[i].imag == 0)
+            outweighed += not 2 * size > totals[i]
+            squares[i] = np.float64(band[i].real) * unit + size - totals[i]
+        margin = min(margin, _smallest(squares[:rows]))
+        positive &= negative == 0
+        dominant &= outweighed == 0
+        if zeros > 0 and empty_row < 0:
+            for i in range(low, low + rows):
+                if bands[middle, i] == 0:
+                    if zero_diagonal < 0:
+                        zero_diagonal = i
+                    filled = np.any(bands[:, i] != 0)
+                    for d in range(1, count if symmetric else 0):
+                        filled |= i >= offsets[d] and bands[d, i - offsets[d]] != 0
+                    if empty_row < 0 and not filled:
+                        empty_row = i
+    return (
+        max_abs,
+        np.sqrt(row_square) * scale,
+        row_sum_largest * scale,
+        asymmetry,
+        above == 0,
+        below == 0,
+        positive,
+        dominant,
+        empty_row,
+        zero_diagonal,
+        margin * scale,
+    )
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def _add_sizes(band, unit, squares, totals):  # type: ignore[no-untyped-def]
+    """Add the moduli of entries of some rows to their sums, and the squares of them."""
+    for i in range(band.size):
+        size = np.float64(abs(band[i])) * unit
+        squares[i] += size * size
+        totals[i] += size
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def _largest_difference(x, y):  # type: ignore[no-untyped-def]
+    """The largest modulus of x_i - conj(y_i), all of them finite; what is equal, as most are, costs a comparison."""
+    largest = 0.0
+    for low in range(0, x.size, ROWS):
+        xs, ys = x[low : low + ROWS], y[low : low + ROWS]
+        unequal = 0
+        for i in range(xs.size):
+            unequal += xs[i] != np.conj(ys[i])
+        if unequal:
+            for i in range(xs.size):
+                largest = max(largest, np.float64(abs(xs[i] - np.conj(ys[i]))))
+    return largest
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def _smallest(x):  # type: ignore[no-untyped-def]
+    """The least entry; four at a time, since each comparison waits for the one before."""
+    a = b = c = d = np.inf
+    end = x.size // 4 * 4
+    for i in range(0, end, 4):
+        a, b, c, d = min(a, x[i]), min(b, x[i + 1]), min(c, x[i + 2]), min(d, x[i + 3])
+    for i in range(end, x.size):
+        a = min(a, x[i])
+    return min(min(a, b), min(c, d))
+
+
 @numba.njit(cache=True, nogil=True)
 def canonical(indptr, indices):  # type: ignore[no-untyped-def]
-    """Whether the columns of each row increase strictly."""
+    """Whether the columns of each row increase strictly: wherever they do not, a row begins."""
+    falls = 0
+    for k in range(1, np.int64(indptr[-1])):
+        falls += indices[k] <= indices[k - 1]
     for i in range(indptr.size - 1):
-        for k in range(indptr[i] + 1, indptr[i + 1]):
-            if indices[k] <= indices[k - 1]:
-                return False
-    return True
+        k = indptr[i]
+        if 0 < k < indptr[i + 1] and indices[k] <= indices[k - 1]:
+            falls -= 1
+    return falls == 0
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True)
@@ -163,12 +286,13 @@ def dense_facts(matrix):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def csr_offsets(indptr, indices, limit):  # type: ignore[no-untyped-def]
-    """The distinct values of column - row, or more than ``limit`` values when there are too many to matter."""
+def csr_offsets(indptr, indices, limit, stride):  # type: ignore[no-untyped-def]
+    """0 and the values of column - row in every stride-th row, increasing; more than ``limit`` where there are more."""
     n = indptr.size - 1
     found = np.empty(limit + 1, np.int64)
-    count = 0
-    for i in range(n):
+    found[0] = 0
+    count = 1
+    for i in range(0, n, stride):
         last = 0
         for k in range(indptr[i], indptr[i + 1]):
             offset = np.int64(indices[k]) - i
@@ -186,20 +310,47 @@ def csr_offsets(indptr, indices, limit):  # type: ignore[no-untyped-def]
                 found[count] = offset
                 count += 1
                 if count > limit:
-                    return found
-    return found[:count]
+                    return np.sort(found)
+    return np.sort(found[:count])
 
 
 @numba.njit(cache=True, nogil=True)
 def csr_to_bands(indptr, indices, data, offsets, bands):  # type: ignore[no-untyped-def]
-    """Fill bands[d, i] with the entry (i, i + offsets[d]) of a CSR matrix; offsets not listed are skipped."""
-    n = indptr.size - 1
+    """bands[d, i] <- the entry (i, i + offsets[d]) of a canonical CSR matrix; False where an offset is not listed."""
     count = offsets.size
-    for i in range(n):
-        d = 0
-        for k in range(indptr[i], indptr[i + 1]):
-            offset = np.int64(indices[k]) - i
-            while d < count and offsets[d] < offset:
-                d += 1
-            if d < count and offsets[d] == offset:
+    for i in range(indptr.size - 1):
+        k, end = np.int64(indptr[i]), np.int64(indptr[i + 1])
+        for d in range(count):
+            if k < end and np.int64(indices[k]) - i == offsets[d]:
                 bands[d, i] = data[k]
+                k += 1
+            else:
+                bands[d, i] = 0
+        if k < end:
+            return False
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def csr_to_upper_bands(indptr, indices, data, offsets, bands):  # type: ignore[no-untyped-def]
+    """The same for the upper half, 0 being the first offset; False as well where a matrix is not exactly symmetric."""
+    count = offsets.size
+    for i in range(indptr.size - 1):
+        k, end = np.int64(indptr[i]), np.int64(indptr[i + 1])
+        for d in range(count - 1, 0, -1):
+            j = i - offsets[d]
+            if k < end and np.int64(indices[k]) == j:
+                if bands[d, j] != data[k]:
+                    return False
+                k += 1
+            elif j >= 0 and bands[d, j] != 0:
+                return False
+        for d in range(count):
+            if k < end and np.int64(indices[k]) - i == offsets[d]:
+                bands[d, i] = data[k]
+                k += 1
+            else:
+                bands[d, i] = 0
+        if k < end:
+            return False
+    return True

@@ -51,6 +51,8 @@ class Tiles(NamedTuple):
 
     def sequential(self) -> Tiles:
         """The same runs for one thread, first row to last, their sums where they were: the same bits."""
+        if len(self.runs) == 1:
+            return self
         order = np.argsort(self.runs[:, 0])
         return Tiles(1, np.array([0, order.size]), self.runs[order], self.owners[order])
 

@@ -31,7 +31,7 @@ from .triangles import (
 )
 from .vectors import ordered_sum, real_product
 
-__all__ = ["ssor_cg_enter", "ssor_cg_leave", "ssor_cg_loop"]
+__all__ = ["ssor_cg_begin", "ssor_cg_enter", "ssor_cg_leave", "ssor_cg_loop"]
 
 AHEAD = 256  # rows before the end of a run at which the next one begins to be loaded: within a run, hardware does it
 PADDED = 8  # numbers a line of the cache, so that threads do not write to the same one
@@ -80,6 +80,16 @@ def _times_diagonal(factor, f, r, low, high, out):  # type: ignore[no-untyped-de
     rs = r[low:high]
     for i in range(rs.size):
         out[i] = (factor * f[i]) * rs[i]
+
+
+@_summing
+def _weighted_square(f, r, low, high):  # type: ignore[no-untyped-def]
+    """r^H f r."""
+    rs = r[low:high]
+    total = 0.0
+    for i in range(rs.size):
+        total += np.float64(f[i]) * real_product(rs[i], rs[i])
+    return total
 
 
 @_summing
@@ -182,12 +192,28 @@ def _backward(A, runs, owners, omega, s, beta, r, h, p, partial):  # type: ignor
 
 
 @_ordered
-def _enter(A, runs, owners, omega, s, fresh, r, h, p, partial):  # type: ignore[no-untyped-def]
-    """r <- T^-1 r; h <- s D T^-1 r where p is M r, otherwise h - (D - D / omega + L) p; the parts of p^H A p."""
+def _begin(A, runs, owners, omega, s, r, h, partial):  # type: ignore[no-untyped-def]
+    """r <- T^-1 r, h <- 0; the parts of r^H M r."""
     rows = span(A)
     c, f = np.empty(rows, r.real.dtype), np.empty(rows, r.real.dtype)
     e = np.empty(rows, r.dtype)
-    one = r.real.dtype.type(1)
+    for run in range(runs.shape[0]):
+        total = 0.0
+        for low in range(runs[run, 0], runs[run, 1], rows):
+            high = min(low + rows, runs[run, 1])
+            block_factors(A, low, high, omega, s, c, f, False)
+            solve_lower(A, r, low, high, c, e)
+            h[low:high] = 0
+            total += _weighted_square(f, r, low, high)
+        partial[owners[run], 0] += total
+
+
+@_ordered
+def _enter(A, runs, owners, omega, s, r, h, p, partial):  # type: ignore[no-untyped-def]
+    """r <- T^-1 r, h <- h - (D - D / omega + L) p; the parts of p^H A p."""
+    rows = span(A)
+    c, f = np.empty(rows, r.real.dtype), np.empty(rows, r.real.dtype)
+    e = np.empty(rows, r.dtype)
     scale = r.real.dtype.type((omega - 1) / (s * omega))
     for run in range(runs.shape[0]):
         total = 0.0
@@ -195,12 +221,9 @@ def _enter(A, runs, owners, omega, s, fresh, r, h, p, partial):  # type: ignore[
             high = min(low + rows, runs[run, 1])
             block_factors(A, low, high, omega, s, c, f, False)
             solve_lower(A, r, low, high, c, e)
-            if fresh:
-                _times_diagonal(one, f, r, low, high, h[low:high])
-            else:
-                _product_with(A, scale, f, p, low, high, e)
-                for i in range(low, high):
-                    h[i] -= e[i - low]
+            _product_with(A, scale, f, p, low, high, e)
+            for i in range(low, high):
+                h[i] -= e[i - low]
             total += _curvature(f, h, p, low, high)
         partial[owners[run], 0] += total
 
@@ -226,9 +249,9 @@ def _leave(A, runs, omega, r):  # type: ignore[no-untyped-def]
 def _ssor_cg_loop(A, tiles, omega, x, r, h, p, scalars, target, gap, norms, alphas, betas):  # type: ignore[no-untyped-def]
     """Iterate until the residual norm is at most target, the buffers are full, or p^H A p is not positive.
 
-    r holds T^-1 r and h holds T^H p, which ``ssor_cg_enter`` sees to; ``scalars`` are r^H M r and p^H A p. ``gap``
-    follows how far the residual may have parted from the true one, as in ``cg_loop``. Returns iterations done, the two
-    scalars, the bound of the gap, and 0, BROKE or REPLACE.
+    r holds T^-1 r and h holds T^H p, which ``ssor_cg_begin`` or ``ssor_cg_enter`` sees to; ``scalars`` are r^H M r and
+    p^H A p. ``gap`` follows how far the residual may have parted from the true one, as in ``cg_loop``. Returns
+    iterations done, the two scalars, the bound of the gap, and 0, BROKE or REPLACE.
     """
     parts, starts, runs, owners = tiles
     stages = (starts.size - 1) // parts
@@ -271,11 +294,31 @@ def _ssor_cg_loop(A, tiles, omega, x, r, h, p, scalars, target, gap, norms, alph
     return norms.size, (rho, curvature), bound, 0
 
 
-def _ssor_cg_enter(A, tiles, omega, fresh, r, h, p):  # type: ignore[no-untyped-def]
-    """From the textbook's state to the loop's: r becomes T^-1 r, and h becomes T^H p.
+def _ssor_cg_begin(A, tiles, omega, r, h, p):  # type: ignore[no-untyped-def]
+    """The first direction, p = M r, on the way into the loop: half an iteration. Returns r^H M r and p^H A p.
 
-    Where p is the preconditioned residual (``fresh``), h is made of r; otherwise it comes as A p. Returns p^H A p.
+    r becomes T^-1 r; h and p are written, whatever h holds and whatever numbers p, some of which are read times zero.
     """
+    parts, starts, runs, owners = tiles
+    stages = (starts.size - 1) // parts
+    partial = np.zeros((owners.max() + 1, PADDED))
+    real = r.real.dtype.type
+    factor, s = real(omega), real((2.0 - omega) / omega)
+    for stage in range(stages):
+        for tile in prange(stage * parts, (stage + 1) * parts):
+            here = slice(starts[tile], starts[tile + 1])
+            _begin(A, runs[here], owners[here], factor, s, r, h, partial)
+    rho = ordered_sum(partial[:, 0])
+    partial[:] = 0.0
+    for stage in range(stages - 1, -1, -1):
+        for tile in prange(stage * parts, (stage + 1) * parts):
+            here = slice(starts[tile], starts[tile + 1])
+            _backward(A, runs[here], owners[here], factor, s, real(0), r, h, p, partial)
+    return rho, ordered_sum(partial[:, 0])
+
+
+def _ssor_cg_enter(A, tiles, omega, r, h, p):  # type: ignore[no-untyped-def]
+    """From the textbook's state to the loop's: r becomes T^-1 r, and h, which comes as A p, T^H p. Returns p^H A p."""
     parts, starts, runs, owners = tiles
     partial = np.zeros((owners.max() + 1, PADDED))
     real = r.real.dtype.type
@@ -283,7 +326,7 @@ def _ssor_cg_enter(A, tiles, omega, fresh, r, h, p):  # type: ignore[no-untyped-
     for stage in range((starts.size - 1) // parts):
         for tile in prange(stage * parts, (stage + 1) * parts):
             here = slice(starts[tile], starts[tile + 1])
-            _enter(A, runs[here], owners[here], factor, s, fresh, r, h, p, partial)
+            _enter(A, runs[here], owners[here], factor, s, r, h, p, partial)
     return ordered_sum(partial[:, 0])
 
 
@@ -297,5 +340,6 @@ def _ssor_cg_leave(A, tiles, omega, r):  # type: ignore[no-untyped-def]
 
 
 ssor_cg_loop = Variants(_ssor_cg_loop, fastmath=ORDERED)
+ssor_cg_begin = Variants(_ssor_cg_begin, fastmath=ORDERED)
 ssor_cg_enter = Variants(_ssor_cg_enter, fastmath=ORDERED)
 ssor_cg_leave = Variants(_ssor_cg_leave, fastmath=ORDERED)

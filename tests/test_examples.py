@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 def run(name, folder, *more):
     """An example in a process of its own; warnings are errors, so that none of them prints one."""
     command = [sys.executable, "-W", "error::UserWarning", str(FOLDER / f"{name}.py"), *ARGUMENTS.get(name, []), *more]
-    # One thread for torch: it shares the cores with the suite's other workers, and threads that wait for each other stall.
+    # One thread for torch: the suite's workers share the cores, and threads that wait for each other stall.
     alone = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=alone, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr

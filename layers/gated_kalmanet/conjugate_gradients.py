@@ -56,6 +56,6 @@ def conjugate_gradients(
         r.addcmul_(alpha, Ap, value=-1)
         iterations += going
         before, rho = rho, torch.linalg.vector_norm(r, dim=-1, keepdim=True).square_()
-        p.mul_(torch.where(going, rho / before, 0.0)).add_(r)
+        torch.addcmul(r, torch.where(going, rho / before, 0.0), p, out=p)
         going &= rho > target
     return Solved(x.mul_(size), iterations.squeeze(-1))

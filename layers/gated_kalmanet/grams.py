@@ -49,9 +49,10 @@ class Grams:
         diagonal = self.before.diagonal(dim1=-2, dim2=-1)
         size = torch.maximum(lengths.amax(-1, keepdim=True), diagonal.amax(-1, keepdim=True)).unsqueeze(-1)
         size = size + (size == 0)
-        quadratic = torch.linalg.vecdot(self.keys_times_before() / size, self.keys).unsqueeze(-1) / size
+        quadratic = torch.linalg.vecdot(self.keys_times_before().div_(size), self.keys).unsqueeze(-1) / size
         squares = torch.matmul(self.keys, self.keys.transpose(-1, -2)).div_(size).square_()
-        first = zeta.square() * (self.before / size).square_().sum((-2, -1))[..., None]
+        before = torch.linalg.vector_norm(self.before, dim=(-2, -1), dtype=torch.float64)  # whose range is wide enough
+        first = (zeta * (before[..., None] / size[..., 0]).to(zeta.dtype)).square_()
         cross = 2 * zeta * (M @ quadratic).squeeze(-1)
         inner = torch.linalg.vecdot(M @ squares, M)
         trace = zeta * diagonal.sum(-1, keepdim=True) + (M @ lengths.unsqueeze(-1)).squeeze(-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -131,9 +132,7 @@ class CG(Method):
         if not curvature > 0:
             raise _no_curvature(system, s, curvature)
         if not s.rho > 0:
-            raise Breakdown(
-                f"r^H M r underflowed at iteration {s.done + len(s.alphas)}: {system.precision_name} can do no better."
-            )
+            raise _underflow(system, s)
         alpha = s.rho / curvature
         s.x, s.r, solution, s.residual_norm = backend.descend(alpha, s.p, s.work, s.x, s.r)
         s.z = system.precondition(s.r, s.z)
@@ -180,6 +179,8 @@ class CG(Method):
         if not math.isfinite(rho):
             raise system.not_finite("M returned NaN or infinity; check the preconditioner.")
         if not rho > 0 and state.residual_norm:
+            if rho == 0 and state.residual_norm**2 < sys.float_info.min:
+                raise _underflow(system, state)
             raise Breakdown(
                 f"M is not positive definite: r^H M r = {rho:.2e} at iteration {state.done + len(state.alphas)}, but "
                 "conjugate gradients need a Hermitian positive definite preconditioner. Use another M, or none."
@@ -191,6 +192,11 @@ class CG(Method):
         if self.flexible:
             return None
         return SpectralEvidence(alphas, betas, slack=state.slack, largest=state.largest)
+
+
+def _underflow(system: LinearSystem, state: CGState) -> Breakdown:
+    iteration = state.done + len(state.alphas)
+    return Breakdown(f"r^H M r underflowed at iteration {iteration}: {system.precision_name} can do no better.")
 
 
 def _no_curvature(system: LinearSystem, state: CGState, curvature: float) -> Breakdown:

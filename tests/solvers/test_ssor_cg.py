@@ -612,3 +612,11 @@ def test_definite_systems_are_solved_and_the_error_falls(n, seed, omega, storage
     solution = rv.ssor_cg(form, b, omega=omega, rtol=rtol)
     assert solution.converged
     assert residual_by_hand(A, solution.x, b) <= rtol * np.linalg.norm(b) * (1 + 4 * np.finfo(dtype).eps)
+
+
+def test_an_underflow_is_called_one():
+    problem = rv.gallery.poisson((20, 20))  # its solution has exact zeros, so that the residual falls without end
+    with pytest.warns(rv.ConvergenceWarning):
+        solution = rv.ssor_cg(problem.A, problem.b, omega=1.0, rtol=0.0)
+    assert "positive definite" not in solution.reason
+    assert solution.relative_residual < 1e-15

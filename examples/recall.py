@@ -5,7 +5,7 @@ heart: the pairs are new in every sequence, so they have to be kept in the layer
 
     python examples/recall.py [--steps 400] [--pairs 24] [--seed 0]
 
-About two minutes on two cores.
+A minute or two on two cores.
 """
 
 import argparse

@@ -33,8 +33,8 @@ def chunk_wise(
     Notes
     -----
     A step of a solver takes 2 D (D + 2 C) multiplications and additions a token and head, all else about 2 D^2 + 2 D V
-    + 2 C (2 D + V + C). Beside arguments and result, D + V numbers a token and head are kept in the forward, 4 D in the
-    backward pass for C = D = 64; nothing grows with the square of the number of tokens.
+    + 2 C (2 D + V + C). States before chunks take D (D + V) / C numbers a token and head while they are needed, and are
+    not kept for the backward pass.
     """
     longest = max(inputs.lengths, default=0)
     size = chunk or min(CHUNK, max(LEAST_CHUNK, -(-longest // LEAST_CHUNK) * LEAST_CHUNK))

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 
-__all__ = ["Decay"]
+__all__ = ["Decay", "gate_gradient"]
 
 LOWEST = -800.0  # exp of it is zero in every format
 
@@ -44,3 +44,13 @@ class Decay:
     def whole(self) -> torch.Tensor:
         """Over the whole chunk, (chunks, H)."""
         return self.since_start[..., -1, 0]
+
+
+def gate_gradient(terms: torch.Tensor, boundary: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+    """Gradient of the gates, (chunks, H, C), from dgate_t = terms_t + dgate_{t+1} within a chunk.
+
+    ``boundary``, (chunks, H), is <P, S> of the state S after the chunk and its adjoint P, where the recurrence begins.
+    Zero where a gate is minus infinity: nothing passes through it.
+    """
+    total = terms.double().flip(-1).cumsum(-1).flip(-1) + boundary.unsqueeze(-1)
+    return torch.where(torch.isneginf(gates), 0.0, total).to(gates.dtype)

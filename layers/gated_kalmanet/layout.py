@@ -31,7 +31,7 @@ class Layout:
     """
 
     def __init__(self, lengths: Sequence[int], size: int, device: torch.device) -> None:
-        self.size, self.device, self.sequences = size, device, len(lengths)
+        self.size, self.device = size, device
         counts = [-(-length // size) for length in lengths]
         self.chunks, self.tokens = sum(counts), sum(lengths)
         starts = [sum(counts[:i]) for i in range(len(counts))] if len(set(counts)) > 1 else None

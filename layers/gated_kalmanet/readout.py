@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch.autograd.function import once_differentiable
 
-from .decay import Decay
+from .decay import Decay, gate_gradient
 from .layout import Layout, inner
 from .regression import states_before
 
@@ -82,7 +82,7 @@ class _Readout(torch.autograd.Function):
             written = torch.matmul(K, R).mul_(here.to_end)
             boundary[part] += torch.linalg.vecdot(written, V).sum(-1)
             dv[part] = written.add_((M @ K.transpose(-1, -2)).mul_(here.within).transpose(-1, -2) @ dO)
-        terms = torch.linalg.vecdot(do, o).double() - torch.linalg.vecdot(v, dv).double()
-        d_gates = terms.flip(-1).cumsum(-1).flip(-1) + boundary.unsqueeze(-1)
-        d_gates = torch.where(torch.isneginf(gates), 0.0, d_gates).to(gates.dtype)
+        d_gates = gate_gradient(
+            torch.linalg.vecdot(do, o).double() - torch.linalg.vecdot(v, dv).double(), boundary, gates
+        )
         return dm, dk, dv, d_gates, d_initial, None, None

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.autograd.function import once_differentiable
 
-from .decay import Decay
+from .decay import Decay, gate_gradient
 from .exact import exact
 from .grams import Grams
 from .interval import condition_number, upper_end
@@ -141,7 +141,7 @@ class _Regression(torch.autograd.Function):
         for part in layout.groups(heads, solver.width(dimension)):
             grams = Grams(k[part], gates[part], before[part])
             shift = ridge_ratio[:, None] * norms[part]
-            X, K = x[part], k[part]
+            X = x[part]
             Z = solve(grams, dx[part], shift, uppers[part], solver).x
             dq[part] = Z
             Ax = grams.product(X, torch.empty_like(X)).addcmul_(shift.unsqueeze(-1), X)
@@ -149,26 +149,22 @@ class _Regression(torch.autograd.Function):
             overlap = torch.linalg.vecdot(Z, X)
             dF[part] = -overlap * norms[part]
             weight = torch.where(norms[part] > 0, ridge_ratio[:, None] * overlap / norms[part], 0.0)
-            dk[part], local[part] = _local(grams, X, Z, K, weight)
+            dk[part], local[part] = _local(grams, X, Z, weight)
         symmetric = (d_final + d_final.transpose(-1, -2)) / 2  # H is, so the rest of its adjoint changes nothing
         d_initial = layout.scan(local, decay.whole, symmetric, reverse=True)
         later = torch.matmul(k, local).mul_(decay.to_end)  # of the states after a chunk, at its tokens
         dk.add_(later, alpha=2)
         boundary = decay.whole * inner(local, before) + torch.linalg.vecdot(later, k).sum(-1)
-        terms = -curvature.double() - torch.linalg.vecdot(k, dk).double() / 2
-        d_gates = terms.flip(-1).cumsum(-1).flip(-1) + boundary.unsqueeze(-1)
-        d_gates = torch.where(torch.isneginf(gates), 0.0, d_gates).to(gates.dtype)
+        d_gates = gate_gradient(-curvature.double() - torch.linalg.vecdot(k, dk).double() / 2, boundary, gates)
         return dq, dk, d_gates, dF.sum((0, 2)), d_initial, None, None, None
 
 
-def _local(
-    grams: Grams, X: torch.Tensor, Z: torch.Tensor, K: torch.Tensor, weight: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _local(grams: Grams, X: torch.Tensor, Z: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """What the tokens of each chunk add to dk, and to the adjoint of the state before it.
 
     That is 2 sum_{t>=i} M_ti L_t k_i, and sum_t zeta_t L_t, with L_t = -(z_t x_t^T + x_t z_t^T) / 2 - weight_t H_t.
     """
-    M, zeta, H0 = grams.decay.within, grams.decay.since_start, grams.before
+    K, M, zeta, H0 = grams.keys, grams.decay.within, grams.decay.since_start, grams.before
     Mt, Xt, Kt = M.transpose(-1, -2), X.transpose(-1, -2), K.transpose(-1, -2)
     dk = torch.matmul((K @ Xt).mul_(Mt), Z).add_(torch.matmul((K @ Z.transpose(-1, -2)).mul_(Mt), X))
     weighted = weight.unsqueeze(-1) * M

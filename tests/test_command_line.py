@@ -413,7 +413,7 @@ def test_messages_name_what_is_wrong(folder, capsys):
         "solve wide.mtx": "(2, 3)",
         "solve emptyrow.mtx": "row 2",
         "solve A.mtx three.mtx": "(3,)",
-        "solve garbage.npz": "not a .npz file",
+        "solve garbage.npz": "begins with b'not zip'",
         "solve A.mtx --method sor --omega 2.5": "(0, 2)",
         "solve A.mtx --precision bf17": "--precision: found 'bf17'",
         "solve A.mtx --policy op": "name a format with --precision",

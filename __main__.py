@@ -524,6 +524,7 @@ def _gallery(arguments: argparse.Namespace) -> int:
     from .gallery import GALLERY, by_name, finite_element_names, load_finite_elements
     from .solvers.errors import InputError
     from .solvers.matrix_files import write_matrix, write_vector, written_kind
+    from .solvers.safe_writing import is_standard_output
 
     def shipped() -> tuple[str, ...]:
         try:
@@ -539,7 +540,7 @@ def _gallery(arguments: argparse.Namespace) -> int:
         raise InputError("gallery: name a problem, or --list them")
     rhs = arguments.rhs
     if rhs == "":
-        if arguments.output is None:
+        if arguments.output is None or is_standard_output(arguments.output):
             raise InputError("--rhs: name a file, or the one for A with --output")
         rhs = _beside(arguments.output)
     for path, what in ((arguments.output, "matrix"), (rhs, "vector")):

@@ -212,7 +212,7 @@ def _unconvertible(A: Any) -> str | None:
         high, wide = A.data.shape[1:]
         if not (high and wide) or rows % high or columns % wide:
             return f"blocks of {high} x {wide} do not divide a matrix of {rows} x {columns}"
-        words = ("indptr", "row of blocks", "column of blocks")
+        words = ("indptr", "block row", "block column")
         return rows_fault(A.indptr, A.indices, len(A.data), (rows // high, columns // wide), words)
     if A.format == "coo":
         return coordinates_fault(A.coords, len(A.data), A.shape)

@@ -37,14 +37,17 @@ class Header:
     columns: int
     entries: int
 
-    def text(self) -> bytes:
-        """For the parser: as general and real where what these change is done here."""
+    def text(self, lines: int) -> bytes:
+        """For the parser, in so many lines: as general and real where what these change is done here."""
         coordinate = self.layout == "coordinate"
         symmetry = "general" if coordinate else self.symmetry
         # An integer field is read as real, or whatever follows the first non-digit would be dropped.
         field = "real" if NUMBERS[self.field] == 1 else self.field
         sizes = (self.rows, self.columns, self.entries) if coordinate else (self.rows, self.columns)
-        return f"%%MatrixMarket matrix {self.layout} {field} {symmetry}\n{' '.join(map(str, sizes))}\n".encode()
+        comments = "%\n" * (lines - 2)
+        return (
+            f"%%MatrixMarket matrix {self.layout} {field} {symmetry}\n{comments}{' '.join(map(str, sizes))}\n".encode()
+        )
 
 
 def read_market(stream: BinaryIO, rows: int = 0) -> Any:
@@ -70,8 +73,9 @@ def read_market(stream: BinaryIO, rows: int = 0) -> Any:
     header = _header(stream)
     start = stream.tell()
     _check_first_entry(stream, header)
-    stream.seek(start)
-    size, lines = _looked_through(stream)
+    stream.seek(0)
+    above = stream.read(start).count(b"\n")  # lines
+    size, lines = _looked_through(stream, above)
     size += start
     if header.entries > lines:
         raise InputError(f"announces {header.entries} entries, and {lines} lines follow")
@@ -85,7 +89,7 @@ def read_market(stream: BinaryIO, rows: int = 0) -> Any:
     from scipy.io import mmread
 
     stream.seek(start)
-    found = mmread(_Joined(header.text(), stream), spmatrix=False)
+    found = mmread(_Joined(header.text(above), stream), spmatrix=False)
     return _mirrored(found, header.symmetry) if header.layout == "coordinate" else found
 
 
@@ -117,6 +121,8 @@ def _next_line(stream: BinaryIO) -> list[str]:
     """The words of the next line that is neither empty nor a comment; none at the end."""
     while line := stream.readline(LONGEST):
         words = line.decode("ascii", "replace").split()
+        while words and words[0].startswith("%") and line and not line.endswith(b"\n"):
+            line = stream.readline(LONGEST)  # the rest of a long comment
         if words and not words[0].startswith("%"):
             return words
     return []
@@ -134,14 +140,14 @@ def _check_first_entry(stream: BinaryIO, header: Header) -> None:
         )
 
 
-def _looked_through(stream: BinaryIO) -> tuple[int, int]:
-    """Bytes and lines that are left, none of which holds a character that stands in no number."""
+def _looked_through(stream: BinaryIO, above: int) -> tuple[int, int]:
+    """Bytes and lines that are left below some, none of which holds a character that stands in no number."""
     size, lines, last = 0, 0, b"\n"
     while chunk := stream.read(CHUNK):
         strange = chunk.translate(None, KNOWN)
         if strange:
-            line = lines + chunk[: chunk.index(strange[:1])].count(b"\n") + 1
-            raise InputError(f"holds {strange[:1].decode('latin-1')!r} among its numbers, in line {line} of them")
+            line = above + lines + chunk[: chunk.index(strange[:1])].count(b"\n") + 1
+            raise InputError(f"line {line} holds {strange[:1].decode('latin-1')!r}, which stands in no number")
         size, lines, last = size + len(chunk), lines + chunk.count(b"\n"), chunk[-1:]
     return size, lines + (last != b"\n")
 

@@ -186,7 +186,7 @@ def _read(path: str | os.PathLike[str], rows: int = 0) -> Any:
         raise
     except Exception as error:  # broken files make parsers and decompressors raise nearly anything
         if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's
+            raise OSError(error.errno, error.strerror, name) from error
         raise InputError(f"{name}: cannot be read ({error or type(error).__name__})") from error
     if not sparse.issparse(found) and found.dtype.kind not in "biufc":
         raise InputError(f"{name}: holds {found.dtype}, which are not numbers")

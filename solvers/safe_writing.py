@@ -71,7 +71,7 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     if target.is_dir():
         raise IsADirectoryError(f"{path}: is a directory; wanted a file to write")
     if not target.parent.is_dir():
-        raise FileNotFoundError(f"{path}: the directory {target.parent} does not exist")
+        raise FileNotFoundError(f"{path}: the directory {Path(path).parent} does not exist")
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(f"{path}: cannot be written to")
     if not _is_special(target):

@@ -36,8 +36,8 @@ _WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
 _COMPRESSED = {
     torch.sparse_csr: (True, False, ("crow_indices", "row", "column")),
     torch.sparse_csc: (False, False, ("ccol_indices", "column", "row")),
-    torch.sparse_bsr: (True, True, ("crow_indices", "row of blocks", "column of blocks")),
-    torch.sparse_bsc: (False, True, ("ccol_indices", "column of blocks", "row of blocks")),
+    torch.sparse_bsr: (True, True, ("crow_indices", "block row", "block column")),
+    torch.sparse_bsc: (False, True, ("ccol_indices", "block column", "block row")),
 }
 
 

@@ -56,7 +56,7 @@ FAULTS = {
     "csc: a row too large": ("csc", lambda A: put(A.indices, 3, 77), "column 1 holds row 77; wanted rows 0 to 5"),
     "csc: columns that run backwards": ("csc", lambda A: put(A.indptr, 2, 1), "column 1 begins at entry 2"),
     "csc: columns behind the data": ("csc", lambda A: put(A.indptr, -1, 99), "column 5 ends at entry 99"),
-    "bsr: a block too far": ("bsr", lambda A: put(A.indices, 0, 10**6), "row of blocks 0 holds column of blocks"),
+    "bsr: a block too far": ("bsr", lambda A: put(A.indices, 0, 10**6), "block row 0 holds block column"),
     "bsr: rows behind the data": ("bsr", lambda A: put(A.indptr, -1, 99), "ends at entry 99"),
     "bsr: blocks that do not divide": ("bsr", lambda A: replace(data=np.ones((16, 4, 4)))(A), "do not divide"),
     "bsr: no blocks": ("bsr", lambda A: replace(data=np.ones(16))(A), "wanted blocks"),

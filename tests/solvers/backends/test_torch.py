@@ -244,7 +244,7 @@ FAULTS = {
     "a row too large": (lambda: unchecked("csc", [0, 1, 2], [0, 9]), "column 1 holds row 9; wanted rows 0 to 1"),
     "a block too far": (
         lambda: unchecked("bsr", [0, 1], [4], torch.ones(1, 2, 2).double()),
-        "row of blocks 0 holds column of blocks 4",
+        "block row 0 holds block column 4",
     ),
     "an entry outside": (
         lambda: torch.sparse_coo_tensor([[0, 1], [0, 5]], [1.0, 1.0], (2, 2), check_invariants=False),

@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     -------
     int
         0 when the command succeeded (of ``solve``: converged), 1 when a solve did not converge, 2 for input that
-        cannot be used, 130 after Ctrl-C outside a solve.
+        cannot be used and output that cannot be written, 130 after Ctrl-C outside a solve.
 
     Examples
     --------
@@ -214,7 +214,7 @@ def _add_outcome(parser: argparse.ArgumentParser) -> None:
     add("--time-limit", type=float, metavar="SECONDS")
     add("--backend", choices=list(BACKENDS), metavar="NAME", help=f"{', '.join(BACKENDS)}; numba by default")
     add("--plot", metavar="FILE.png", help="draw the residual by iteration; the data lie beside it as .csv")
-    add("--output", metavar="FILE", help="write x: .mtx, .mtx.gz, .mtx.bz2 or .npy; - for standard output, as .mtx")
+    add("--output", metavar="FILE", help="write x: .mtx, .mtx.gz or .npy; - for standard output, as .mtx")
     add("--json", metavar="FILE", help="write everything but x as JSON; - for standard output")
     add("--quiet", action="store_true", help="no report, which goes to standard error where - takes standard output")
 

@@ -29,7 +29,7 @@ from .safe_writing import is_standard_output, writing
 
 __all__ = ["is_standard_input", "read_matrix", "read_vector", "write_matrix", "write_vector"]
 
-MARKET = (".mtx", ".mtx.gz", ".mtx.bz2")
+MARKET = (".mtx", ".mtx.gz")
 READ = "Matrix Market (plain, .gz or .bz2), .npz or .npy"
 DEFLATED = 1032  # bytes out of one, at most; RFC 1951
 
@@ -102,7 +102,7 @@ def write_matrix(path: str | os.PathLike[str], A: Any, comment: str = "") -> Non
     Parameters
     ----------
     path : path
-        .mtx, .mtx.gz, .mtx.bz2, .npz (sparse) or .npy (dense); ``-`` for the standard output, as Matrix Market.
+        .mtx, .mtx.gz, .npz (sparse) or .npy (dense); ``-`` for the standard output, as Matrix Market.
     A : sparse or dense matrix, (m, n)
     comment : str
         Stands in the header of a Matrix Market file.
@@ -125,7 +125,7 @@ def write_matrix(path: str | os.PathLike[str], A: Any, comment: str = "") -> Non
 
 
 def write_vector(path: str | os.PathLike[str], x: Any, comment: str = "") -> None:
-    """Write a vector, (n,), or columns, (n, k), densely: .mtx, .mtx.gz, .mtx.bz2 or .npy; ``-`` as in ``write_matrix``.
+    """Write a vector, (n,), or columns, (n, k), densely: .mtx, .mtx.gz or .npy; ``-`` as in ``write_matrix``.
 
     Parameters
     ----------
@@ -292,6 +292,4 @@ def _write_market(stream: BinaryIO, kind: str, matrix: Any, comment: str) -> Non
         packed: Any = stream
         if kind == ".mtx.gz":
             packed = stack.enter_context(gzip.GzipFile("", "wb", fileobj=stream, mtime=0))
-        elif kind == ".mtx.bz2":
-            packed = stack.enter_context(bz2.BZ2File(stream, "wb"))
         mmwrite(packed, matrix, comment=comment)

@@ -17,7 +17,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 import scipy.sparse as sparse
@@ -245,7 +245,7 @@ def _length(stream: BinaryIO) -> int:
     return length
 
 
-def _check_array(stream: BinaryIO, length: int) -> None:
+def _check_array(stream: IO[bytes], length: int) -> None:
     """Hold the header of an array against the bytes there are for it."""
     version = np.lib.format.read_magic(stream)
     if version not in ((1, 0), (2, 0)):

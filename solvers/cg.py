@@ -191,7 +191,9 @@ class CG(Method):
         alphas, betas = max(state.longest, (state.alphas, state.betas), key=lambda pair: len(pair[0]))
         if self.flexible:
             return None
-        return SpectralEvidence(alphas, betas, slack=state.slack, largest=state.largest)
+        return SpectralEvidence(
+            alphas, betas, slack=state.slack, largest=state.largest, complete=state.done == 0 and len(alphas) > 0
+        )
 
 
 def _underflow(system: LinearSystem, state: CGState) -> Breakdown:

@@ -192,10 +192,8 @@ class Solution:
         Right when no eigenvalue hides below the smallest Ritz value, which the coefficients alone cannot rule out.
         None before that value has settled (an error bar of a tenth), and with a preconditioner.
         """
-        ritz = self.ritz
-        if self.preconditioned or ritz is None or ritz.smallest_error > 0.1 * ritz.smallest:
-            return None
-        return self._error(times_power_of_two(ritz.smallest - ritz.smallest_error, -self.spectral_exponent))
+        settled = None if self.ritz is None or self.preconditioned else self.ritz.settled
+        return None if settled is None else self._error(times_power_of_two(settled, -self.spectral_exponent))
 
     def _error(self, smallest: float) -> float | None:
         residual, solution, _ = self.norms

@@ -1,6 +1,7 @@
 """Chebyshev iteration against its closed form: with exact ends the whole residual history is known."""
 
 import math
+import re
 import warnings
 
 import numpy as np
@@ -218,6 +219,29 @@ def test_a_wrong_interval_is_repaired_and_the_end_named(name, backend, watched):
     if name.startswith("upper"):
         moved = float(solution.reason.split("it was moved to ")[-1].split(" ")[0])
         assert 0.98 * high <= moved <= 1.3 * high
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("factor", [10, 30, 100])
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_lower_end_is_moved_as_far_as_the_measured_decay_says(factor, watched, backend):
+    """The residual outside the interval falls by a known factor a step, which names the eigenvalue that is there."""
+    problem = poisson((32, 32))
+    low, high = problem.spectrum
+    b = np.random.default_rng(0).standard_normal(1024)
+    watch = (lambda at: None) if watched else None
+    solution = quietly(
+        rv.chebyshev, problem.A, b, interval=(low * factor, high), rtol=1e-8, backend=backend, callback=watch
+    )
+    said = re.findall(r"The lower end (\S+) .*? changed by (\S+) .*? moved to (\S+) after", solution.reason)
+    assert said
+    moves = [tuple(map(float, move)) for move in said]
+    for was, changed, moved in moves:
+        center, half_width = (high + was) / 2, (high - was) / 2
+        decay = math.acosh(center / half_width)
+        seen = center - half_width * math.cosh(math.log(changed) + decay)  # the end that would fall like this
+        assert moved <= 0.9 * seen * (1 + 0.1)
+    assert 0.8 * low <= moves[-1][2] <= 1.1 * low
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -14,6 +14,7 @@ import resolvent as rv
 from resolvent.solvers.backends import choose_backend, numba_backend
 from resolvent.solvers.backends.kernels.facts import canonical
 from resolvent.solvers.operators.facts import facts_of_csr
+from resolvent.solvers.system import LinearSystem
 
 numbers = st.sampled_from([0.0, -1.0, 1.0, 0.5, -2.25, 3.0])
 
@@ -133,3 +134,22 @@ def test_canonical_means_increasing_within_rows(rows):
     indptr = np.append(0, np.cumsum([len(row) for row in rows])).astype(np.int32)
     indices = np.array([column for row in rows for column in row], np.int32)
     assert canonical(indptr, indices) == all(a < b for row in rows for a, b in pairwise(row))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array, sparse.dia_array])
+def test_what_assembly_may_leave_of_symmetry(storage, dtype):
+    """A thousand roundoffs of the largest entry, not more: of this one, and not of the entry itself."""
+    u = np.finfo(dtype).eps / 2
+    for roundoffs, passes in ((990, True), (1010, False)):
+        A = np.diag(np.ones(4)) + np.diag(np.full(3, 0.125), 1) + np.diag(np.full(3, 0.125), -1)
+        A[0, 1] += roundoffs * u
+        A = storage(A.astype(dtype))
+        system = LinearSystem(A, np.ones(4, dtype))
+        assert system.facts.asymmetry == roundoffs * u
+        assert system.hermitian is passes
+        if passes:
+            assert rv.cg(A, np.ones(4, dtype)).converged
+        else:
+            with pytest.raises(rv.NotHermitianError):
+                rv.cg(A, np.ones(4, dtype))

@@ -9,6 +9,10 @@ from scipy.sparse.linalg import LinearOperator
 
 import resolvent as rv
 from resolvent.gallery import poisson
+from resolvent.solvers.cg import CG
+from resolvent.solvers.method import Breakdown
+from resolvent.solvers.run import solve_with
+from resolvent.solvers.stopping import Options
 
 ITERATIVE = ("cg", "chebyshev", "richardson", "jacobi", "gauss_seidel", "sor", "ssor")
 RELAXATIONS = ("jacobi", "gauss_seidel", "sor", "ssor")
@@ -190,6 +194,64 @@ def test_a_guess_far_too_large_is_survived(method, exponent, backend):
         assert solution.relative_residual == pytest.approx(truth, rel=1e-6)
         assert truth <= np.linalg.norm(b / 2.0**exponent - A @ (x0 / 2.0**exponent)) / np.linalg.norm(b) * 2.0**exponent
         assert "x0" in solution.reason or exponent < 60
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("method", ["cg", "chebyshev", "richardson"])
+@pytest.mark.parametrize("exponent", [60, 120, 600])
+def test_a_guess_far_too_large_for_an_operator_is_set_aside(method, exponent, backend):
+    """The size of A shows with A x0 only; rounding that would leave more than b, so zero is the better guess."""
+    A = poisson((4, 4)).A
+    b = A @ np.linspace(1, 2, 16)
+    x0 = np.ldexp(np.random.default_rng(3).standard_normal(16), exponent)
+    solution = rv.solve(Counting(A), b, method=method, x0=x0, rtol=1e-6, maxiter=20000, backend=backend)
+    assert solution.converged
+    assert true_relative_residual(A, solution.x, b) <= 1e-6 * (1 + 1e-10)
+    without = rv.solve(Counting(A), b, method=method, rtol=1e-6, maxiter=20000, backend=backend)
+    np.testing.assert_array_equal(solution.x, without.x)
+
+
+# What comes back without convergence ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("ending", ["callback", "maxiter"])
+def test_after_a_peak_the_better_iterate_before_it_is_returned(ending, backend):
+    bar = rv.gallery.load_finite_elements("bar")  # its residuals rise ninefold from iteration 122 to 137
+    last = 137
+    options = {
+        "callback": {"callback": lambda at: at.iteration == last},
+        "maxiter": {"callback": lambda at: None, "maxiter": last},
+    }[ending]
+    solution = quietly(rv.cg, bar.A, bar.b, rtol=1e-12, backend=backend, **options)
+    assert solution.iterations == last
+    seen = solution.residual_norms
+    assert seen[-1] > 8 * seen.min()
+    truth = np.linalg.norm(bar.b - bar.A @ solution.x)
+    assert truth == pytest.approx(solution.residual_norm, rel=1e-6)
+    assert truth <= 2 * seen.min()
+
+
+class Overstating(CG):
+    """Conjugate gradients that break down after three steps, with a residual norm carried far too large."""
+
+    factor = 1.0
+
+    def step(self, system, state):
+        if len(state.alphas) == 3:
+            raise Breakdown("no further")
+        super().step(system, state)
+        if len(state.alphas) == 3:
+            state.residual_norm = type(self).factor * state.target
+
+
+@pytest.mark.parametrize(("factor", "status"), [(50.0, "CONVERGED"), (1000.0, "BREAKDOWN")])
+def test_at_a_breakdown_the_iterate_is_judged_first_where_it_may_be_good_enough(factor, status, monkeypatch):
+    monkeypatch.setattr(Overstating, "factor", factor)
+    A, b = np.diag([1.0, 2.0, 3.0]), np.ones(3)
+    solution = quietly(solve_with, Overstating(), A, b, options=Options(rtol=1e-8), backend="numpy")
+    assert solution.status.name == status
+    assert true_relative_residual(A, solution.x, b) <= 1e-8
 
 
 # Matrices that have no solution, or that the method is not made for --------------------------------------------------

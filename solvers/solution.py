@@ -45,7 +45,8 @@ class Solution:
     predicted_iterations : int or None
         What theory promised, where the method has an a-priori bound.
     tolerance : float
-        What ``relative_residual`` had to reach.
+        What ``relative_residual`` had to reach: ``max(rtol, atol / ||b||)``, or the backward error asked for where that
+        is more.
     rhs_norm : float
         ``||b||``.
     systems : tuple of Solution
@@ -78,7 +79,7 @@ class Solution:
 
     @property
     def converged(self) -> bool:
-        """Whether ``||b - A x|| <= max(rtol ||b||, atol)`` was verified, for every system of a batch."""
+        """Whether ``||b - A x|| <= tolerance ||b||`` was verified of the true residual, for every system of a batch."""
         return self.status is Status.CONVERGED
 
     def raise_for_status(self) -> Solution:

@@ -1,6 +1,7 @@
 """Conjugate gradients: the theory, the iterates of another implementation, and what finite precision does to both."""
 
 import math
+import re
 import warnings
 
 import numpy as np
@@ -261,6 +262,18 @@ def test_the_carried_residual_is_not_what_is_reported(backend):
     assert solution.residual_norms.min() < 0.1 * solution.residual_norm
     truth = np.linalg.norm(b.astype(float) - problem.A @ solution.x.astype(float))
     assert solution.residual_norm == pytest.approx(truth, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["bar", "grid"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_residual_is_replaced_seldom(name, backend):
+    """Not before the bound of the gap has grown tenfold: each replacement costs a product, and some of the digits."""
+    problem = rv.gallery.load_finite_elements("bar") if name == "bar" else poisson((20, 20))
+    far = 1e8 * np.random.default_rng(0).standard_normal(problem.b.size)
+    solution = rv.cg(problem.A, problem.b, x0=far, rtol=1e-14, backend=backend)
+    assert solution.converged
+    times = re.search(r"true one (once|\d+ times)", solution.reason).group(1)
+    assert times in ("once", "2 times")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -310,8 +310,8 @@ def test_omega_is_one_where_a_is_singular(method, backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_ssor_takes_one_where_its_formula_does_not_hold(backend):
     A = 0.1 * np.eye(20) + 0.9  # eigenvalues of D^-1 A: 0.1, and 18.1, far above 2
-    assert "omega = 1.0000 was chosen" in rv.ssor(A, np.arange(20.0), backend=backend).reason
-    assert "omega = 1.0000 was chosen" not in rv.sor(A, np.arange(20.0), backend=backend).reason
+    assert "omega = 1.0000 was chosen" in quietly(rv.ssor, A, np.arange(20.0), backend=backend).reason
+    assert "omega = 1.0000 was chosen" not in quietly(rv.sor, A, np.arange(20.0), backend=backend).reason
 
 
 def test_iterations_at_the_best_omega_are_those_of_another_implementation():

@@ -277,6 +277,24 @@ def test_the_residual_is_replaced_seldom(name, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("noise", [1e-10, 1e-8])
+def test_a_replacement_that_changes_the_residual_begins_the_recurrence_anew(noise, backend):
+    """Products less accurate than the precision: coefficients before and after belong to no single Lanczos process."""
+    problem, count = poisson((20, 20)), iter(range(10**6))
+
+    def product(x):
+        return (problem.A @ x) * (1 + noise * np.random.default_rng(next(count)).uniform(-1, 1, 400))
+
+    far = 1e3 * np.random.default_rng(0).standard_normal(400)
+    A = LinearOperator((400, 400), product, dtype=np.float64)
+    solution = quietly(rv.cg, A, problem.b, x0=far, rtol=1e-12, maxiter=3000, backend=backend)
+    assert "The residual was replaced" in solution.reason
+    assert len(solution.evidence.alphas) < 0.8 * solution.iterations
+    assert solution.condition_sense == "at least"
+    assert solution.condition <= problem.condition * 1.001
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     ("n", "largest", "rho", "rtol", "exact", "measured"),
     [(24, 100.0, 0.65, 1e-8, 21, 33), (48, 1000.0, 0.8, 1e-8, 43, 120), (48, 1000.0, 0.9, 1e-8, 48, 93)],

@@ -1,6 +1,9 @@
 """Never a false CONVERGED, and a reason of its own for everything that can be wrong with a system."""
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator
 import resolvent as rv
 from resolvent.gallery import poisson
 from resolvent.solvers.cg import CG
-from resolvent.solvers.method import Breakdown
+from resolvent.solvers.method import Breakdown, Method, State, Traffic
 from resolvent.solvers.run import solve_with
 from resolvent.solvers.stopping import Options
 
@@ -252,6 +255,57 @@ def test_at_a_breakdown_the_iterate_is_judged_first_where_it_may_be_good_enough(
     solution = quietly(solve_with, Overstating(), A, b, options=Options(rtol=1e-8), backend="numpy")
     assert solution.status.name == status
     assert true_relative_residual(A, solution.x, b) <= 1e-8
+
+
+@dataclass(frozen=True)
+class Told(Method):
+    """Richardson iteration for A = I, whose residuals are multiplied by 1 - factor, and told as ``told`` says."""
+
+    factor: float
+    told: Callable[[int], float] = lambda iteration: 1.0
+
+    name: ClassVar[str] = "told"
+    title: ClassVar[str] = "A method that misstates its residuals"
+    traffic: ClassVar[Traffic] = Traffic(vectors=2, passes=6, reductions=1, matvecs=2, compiled_passes=6)
+
+    def start(self, system):
+        x, r, norm = system.initial()
+        state = State(x=x, work=r, residual_norm=norm)
+        state.taken = 0
+        return state
+
+    def step(self, system, state):
+        state.work = system.residual(state.x, state.work)
+        state.x = system.backend.axpy(self.factor, state.work, state.x)
+        state.work, norm = system.residual_norm(state.x, state.work)
+        state.taken += 1
+        state.residual_norm = norm * self.told(state.taken)
+
+
+def told(factor, says=lambda iteration: 1.0, x0=None, **options):
+    """Of b = ones."""
+    watched = Options(callback=lambda at: None, **options)
+    return quietly(solve_with, Told(factor, says), np.eye(4), np.ones(4), x0=x0, options=watched, backend="numpy")
+
+
+def test_a_residual_told_too_small_is_asked_to_be_half_as_large_once_that_is_known():
+    solution = told(0.1, lambda iteration: 1 / 1.5, rtol=1e-3)
+    assert solution.converged
+    assert 0.9 * 0.75e-3 < solution.relative_residual <= 0.75e-3 * (1 + 1e-9)
+
+
+def test_an_iterate_remembered_for_a_residual_told_too_small_is_not_preferred():
+    solution = told(0.1, lambda iteration: 1e-3 if iteration == 1 else 1.0, rtol=1e-8, maxiter=3)
+    assert solution.status is rv.Status.MAX_ITERATIONS
+    assert solution.relative_residual == pytest.approx(0.9**3)
+
+
+@pytest.mark.parametrize("x0", [None, np.full(4, 0.5)])
+def test_nothing_worse_than_the_guess_is_returned(x0):
+    solution = told(3.0, x0=x0, rtol=1e-8, maxiter=3)
+    assert solution.residual_norms[-1] == pytest.approx(8 * solution.residual_norms[0])
+    np.testing.assert_array_equal(solution.x, np.zeros(4) if x0 is None else x0)
+    assert solution.relative_residual == (1.0 if x0 is None else 0.5)
 
 
 # Matrices that have no solution, or that the method is not made for --------------------------------------------------

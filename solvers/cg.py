@@ -65,7 +65,22 @@ class Gap:
 
 @dataclass
 class CGState(State):
-    """Iterate x, residual r, preconditioned residual z, direction p, q = A p, and rho = r^H z."""
+    """Iterate x, residual r, preconditioned residual z, direction p, and rho = r^H z; a step puts A p into ``work``.
+
+    Attributes
+    ----------
+    gap : Gap
+    replacements : int
+        How often the carried residual was replaced by the true one.
+    alphas, betas : list of float
+        Step lengths and ratios since the recurrence was begun anew.
+    longest : (list of float, list of float)
+        The most of them that there were at a time before.
+    done : int
+        Steps before those.
+    slack, largest : float
+        As in ``SpectralEvidence``.
+    """
 
     r: Any = None
     z: Any = None
@@ -191,7 +206,9 @@ class CG(Method):
         alphas, betas = max(state.longest, (state.alphas, state.betas), key=lambda pair: len(pair[0]))
         if self.flexible:
             return None
-        return SpectralEvidence(alphas, betas, slack=state.slack, largest=state.largest)
+        return SpectralEvidence(
+            alphas, betas, slack=state.slack, largest=state.largest, complete=state.done == 0 and len(alphas) > 0
+        )
 
 
 def _underflow(system: LinearSystem, state: CGState) -> Breakdown:

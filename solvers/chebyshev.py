@@ -28,7 +28,8 @@ class ChebyshevState(MomentumState):
     """With the interval in use and how far the present phase has come.
 
     ``rho`` is the ratio T_{k-1}(sigma) / T_k(sigma); ``first`` and ``first_norm`` belong to the start of the phase, a
-    new one beginning whenever the interval is repaired; ``seen`` is the last measured (iteration, norm).
+    new one beginning whenever the interval is repaired; ``seen`` is the last measured (iteration, norm); ``bounded``
+    says that the bound is one of the Euclidean norm, for all that is known of A.
     """
 
     low: float = 0.0
@@ -41,6 +42,7 @@ class ChebyshevState(MomentumState):
     seen: tuple[int, float] | None = None
     held: bool = True
     given: bool = False
+    bounded: bool = False
 
     @property
     def center(self) -> float:
@@ -86,6 +88,8 @@ class Chebyshev(MomentumMethod):
             state.given = True
         else:
             self._find_interval(system, state)
+        plain = system.preconditioner is None and system.emulated is None
+        state.bounded = plain and system.hermitian is not False
         state.first_norm = state.initial_norm = self._norm(system, state, state.residual_norm or 0.0)
         return state
 
@@ -215,7 +219,8 @@ class Chebyshev(MomentumMethod):
     def evidence(self, state: ChebyshevState) -> SpectralEvidence | None:
         if not state.held:
             return None
-        return SpectralEvidence(interval=(state.low, state.high), given=state.given)
+        decay = state.decay if state.bounded and state.first == 0 else 0.0
+        return SpectralEvidence(interval=(state.low, state.high), given=state.given, decay=decay)
 
 
 def bound(decay: float, steps: int) -> float:

@@ -13,7 +13,14 @@ from .status import Breakdown
 if TYPE_CHECKING:
     from .system import LinearSystem
 
-__all__ = ["RitzValues", "SpectralEvidence", "estimate_spectrum", "positive_spectrum", "ritz_values"]
+__all__ = [
+    "RitzValues",
+    "SpectralEvidence",
+    "energy_errors",
+    "estimate_spectrum",
+    "positive_spectrum",
+    "ritz_values",
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,11 @@ class RitzValues:
     smallest_error: float
     largest_error: float
 
+    @property
+    def settled(self) -> float | None:
+        """The smallest less its error bar; None while that is more than a tenth of it."""
+        return None if self.smallest_error > 0.1 * self.smallest else self.smallest - self.smallest_error
+
 
 @dataclass(frozen=True)
 class SpectralEvidence:
@@ -51,6 +63,11 @@ class SpectralEvidence:
         spectrum by no more.
     largest : float
         What no eigenvalue can exceed, in the units of the coefficients.
+    complete : bool
+        The coefficients are those of the iteration itself, of every step from the first on.
+    decay : float
+        Where every eigenvalue lies in the interval, ||r_k|| <= ||r_0|| / cosh(decay k) for each iteration; 0 where that
+        is not known.
     """
 
     alphas: Any = ()
@@ -59,6 +76,8 @@ class SpectralEvidence:
     given: bool = False
     slack: float = 0.0
     largest: float = math.inf
+    complete: bool = False
+    decay: float = 0.0
 
 
 def ritz_values(alphas: Any, betas: Any, limit: float = math.inf) -> RitzValues | None:
@@ -110,6 +129,38 @@ def ritz_values(alphas: Any, betas: Any, limit: float = math.inf) -> RitzValues 
         low_error, high_error = (abs(off[-1] * vector) for vector in vectors)
     scaled = np.ldexp([low, high, low_error, high_error], -unit)
     return RitzValues(*(float(value) for value in scaled))
+
+
+def energy_errors(alphas: Any, betas: Any, smallest: float, gap: float = 1.0) -> np.ndarray:
+    r"""The errors of conjugate gradients in the A-norm, as shares of the first one, from above.
+
+    With :math:`\rho_j = r_j^H M r_j` and step lengths :math:`\alpha_j`,
+    :math:`\|x - x_j\|_A^2 = \sum_{i=j}^{k-1} \alpha_i \rho_i + \|x - x_k\|_A^2` (Hestenes & Stiefel 1952, theorem 6:1),
+    which rounding leaves alone (Strakos & Tichy 2002, section 10). The last term is at most
+    :math:`\rho_k / \lambda_{\min}`; left out, the sum is below the first error.
+
+    Parameters
+    ----------
+    alphas, betas : array_like of shape (k,)
+    smallest : float
+        A lower bound of the spectrum of A (of M A), in the units of the coefficients.
+    gap : float
+        How many times as long as the last carried residual the true one is.
+
+    Returns
+    -------
+    ndarray of shape (k + 1,)
+
+    Examples
+    --------
+    >>> from resolvent.solvers.spectrum import energy_errors
+    >>> energy_errors([0.5], [0.0], 2.0)  # A = 2, solved by one step
+    array([1., 0.])
+    """
+    alphas, betas = np.asarray(alphas, dtype=np.float64), np.asarray(betas, dtype=np.float64)
+    rho = np.cumprod(np.append(1.0, betas))
+    ahead = np.append(np.cumsum((alphas * rho[:-1])[::-1])[::-1], 0.0)
+    return np.sqrt((ahead + gap**2 * rho[-1] / smallest) / ahead[0])
 
 
 def estimate_spectrum(system: LinearSystem, steps: int, seed: int = 0) -> tuple[RitzValues | None, str]:

@@ -1,8 +1,9 @@
-"""The dozen operations a backend provides, and the compositions every backend inherits.
+"""The operations a backend provides, and the compositions every backend inherits.
 
-A method is written on these alone. Each returns its result, and may do so in place of the vector it names last: the
+A method is written on both alone. Each returns its result, and may do so in place of the vector it names last: the
 caller always rebinds (``y = backend.axpy(a, x, y)``), so that a library without in-place operations fits too.
-Reductions are ``dot`` and ``norm`` and nothing else, which is all that a distributed backend would have to communicate.
+The reductions are ``dot``, ``norm`` and ``max_abs``, and what is composed of them: ``residual_norm``, ``certify``,
+``matvec_dot`` and ``descend``.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from ..operators.ordering import Ordering
 __all__ = ["Backend", "Loop", "powers_of_two"]
 
 # A compiled loop: up to `steps` iterations on the method's state, stopping at the first residual norm <= target.
-# Returns the norms seen (one an iteration, or the last one alone) and whether the method broke down.
+# Returns the norms seen (one an iteration, or the last one alone), the iterations taken, and whether the method broke
+# down, which none of these iterations is.
 Loop = Callable[[int, float], tuple[Any, int, bool]]
 
 

@@ -18,7 +18,9 @@ from scipy.sparse.linalg import aslinearoperator
 import resolvent as rv
 from resolvent.gallery import poisson, randsvd, strakos
 from resolvent.precision import FixedPoint, Precision, formats
+from resolvent.precision.policy import as_precision
 from resolvent.solvers.backends.numba_backend import NumbaBackend
+from resolvent.solvers.system import LinearSystem
 
 FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16")
 EMULATED = ("tf32", "bf16", "fp16")
@@ -894,3 +896,27 @@ def test_every_method_takes_a_precision():
     assert auto.converged
     assert auto.precision == "bf16"
     assert "conjugate" in auto.reason or "cg was chosen" in auto.reason
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp8_e5m2", "fp8_e4m3", "fp6_e2m3"])
+def test_units_leave_room_for_the_product_with_a_large_guess(precision):
+    """b and A x0, whichever is larger, has its largest entry where the format wants that of b."""
+    asked = as_precision(precision)
+    A, b = np.diag([1.0, 0.5, 0.25, 0.125]), np.ones(4)
+    for exponent in range(-3, round(-math.log2(asked.unit_roundoff))):
+        x0 = np.full(4, 2.0**exponent)
+        system = LinearSystem(A, b, x0=x0, precision=precision)
+        largest = max(1.0, 2.0**exponent)
+        assert math.ldexp(largest, -system.rhs_exponent) == 2.0**asked.rhs_level
+        assert system.guess is not None
+        x, _, norm = system.initial()
+        assert np.isfinite(norm)
+        np.testing.assert_array_equal(np.ldexp(x, system.rhs_exponent - system.matrix_exponent), x0)
+
+
+def test_a_guess_larger_than_the_format_is_used():
+    A, x = np.diag([1.0, 0.125]), np.array([1.0, 8.0])  # the largest number of the format is 7.5
+    solution = rv.cg(A, A @ x, x0=x, precision="fp6_e2m3", rtol=1e-2)
+    assert solution.converged
+    assert solution.iterations == 0
+    np.testing.assert_array_equal(solution.x, x)

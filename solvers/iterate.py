@@ -254,7 +254,9 @@ def _told_to_stop(run: _Run, norm: float) -> tuple[Status, str] | None:
         absolute = times_power_of_two(norm, system.rhs_exponent)
         tolerance = run.target / system.rhs_norm
         told = Progress(run.iterations, absolute, relative, tolerance, seconds, lambda: system.unscaled(run.state.x))
-        if options.callback(told):
+        stop = options.callback(told)
+        told.close()
+        if stop:
             return Status.STOPPED, "The callback asked to stop; x is the best iterate so far."
     if options.time_limit is not None and seconds > options.time_limit:
         return Status.TIME_LIMIT, f"The time limit of {options.time_limit:g} s was reached."

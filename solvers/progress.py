@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from .errors import InputError
+
 __all__ = ["LiveLine", "Progress"]
 
 
@@ -38,12 +40,25 @@ class Progress:
         solution: Callable[[], Any],
     ) -> None:
         self.iteration, self.residual_norm, self.relative_residual = iteration, residual_norm, relative_residual
-        self.tolerance, self.seconds, self._solution = tolerance, seconds, solution
+        self.tolerance, self.seconds = tolerance, seconds
+        self._solution: Callable[[], Any] | None = solution
 
     @property
     def x(self) -> Any:
-        """A copy of the iterate, in the caller's units."""
+        """A copy of the iterate, in the caller's units; at hand while the callback runs, since the next step writes on.
+
+        Raises
+        ------
+        InputError
+            When it is asked for later.
+        """
+        if self._solution is None:
+            raise InputError("Progress.x: found a solve that has gone on; keep x while the callback runs")
         return self._solution()
+
+    def close(self) -> None:
+        """The iterate is about to change."""
+        self._solution = None
 
     def __repr__(self) -> str:
         return (

@@ -22,7 +22,7 @@ from .backends import Backend, choose_backend
 from .backends.rounded import Rounded
 from .errors import InputError
 from .operators import Facts, Operator
-from .precondition.base import BoundPreconditioner, Preconditioner, as_preconditioner
+from .precondition.base import BoundPreconditioner, Preconditioner, as_preconditioner, guarded
 from .status import Breakdown, Status
 
 __all__ = ["LinearSystem"]
@@ -333,7 +333,8 @@ class LinearSystem:
 
     def use_preconditioner(self, bound: BoundPreconditioner | None, exponent: int = 0) -> None:
         """Precondition with ``bound``, which is 2**exponent times what the caller would call M."""
-        self.preconditioner, self.preconditioner_units = bound, exponent
+        self.preconditioner = None if bound is None else guarded(bound, self.backend, self.rhs)
+        self.preconditioner_units = exponent
         self.preconditioner_exponent = None
 
     @property

@@ -7,7 +7,7 @@ Reductions are ``dot`` and ``norm`` and nothing else, which is all that a distri
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ from ...precision import precision_facts
 from ...precision import round as round_to
 from ...precision.policy import Precision
 from ..operators import Facts, Operator
+from ..operators.exchange import Exchange
 from ..operators.ordering import Ordering
 
 __all__ = ["Backend", "Loop", "powers_of_two"]
@@ -27,7 +28,7 @@ __all__ = ["Backend", "Loop", "powers_of_two"]
 Loop = Callable[[int, float], tuple[Any, int, bool]]
 
 
-class Backend(ABC):
+class Backend(Exchange):
     """Vector operations of one array library; vectors have shape (n,), scalars are Python numbers."""
 
     name: ClassVar[str]
@@ -40,10 +41,6 @@ class Backend(ABC):
     @abstractmethod
     def vector(self, b: Any, name: str) -> Any:
         """b as an array of this library, not copied; its dtype is ``numpy_dtype(b)``."""
-
-    @abstractmethod
-    def numpy_dtype(self, x: Any) -> Any:
-        """The NumPy dtype that corresponds to x's."""
 
     @abstractmethod
     def zeros(self, n: int, dtype: Any) -> Any:

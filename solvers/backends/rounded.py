@@ -239,6 +239,12 @@ class Rounded(Backend):
     def operator(self, A: Any, name: str = "A") -> Operator:
         return self.inner.operator(A, name)
 
+    def lend(self, x: Any, dtype: np.dtype) -> Any:
+        return self.inner.lend(x, dtype)
+
+    def received(self, result: Any, name: str) -> Any:
+        return self.inner.received(result, name)
+
     def vector(self, b: Any, name: str) -> Any:
         return self.inner.vector(b, name)
 

@@ -15,7 +15,7 @@ from ...precision import round as round_to
 from ...precision import working_dtype
 from ...precision.policy import Precision
 from ..errors import BackendError
-from ..operators import BlackBox, Facts, Operator, check_square
+from ..operators import BlackBox, Facts, Operator, check_square, guarded
 from ..operators.ordering import Ordering
 from .array_api_backend import csr_facts, dense_facts
 from .protocol import Backend, powers_of_two
@@ -68,7 +68,7 @@ class TorchBackend(Backend):
                 raise BackendError(f"{name}: found an operator on {A.library} arrays; wanted torch tensors")
             if isinstance(A, TorchMatrix):
                 self._check_device(A.matrix, name)
-            return A
+            return guarded(A, self, name)
         if isinstance(A, torch.Tensor):
             check_square(A.shape, name)
             self._check_device(A, name)
@@ -83,13 +83,7 @@ class TorchBackend(Backend):
         if shape is None or dtype is None:
             raise TypeError(f"{name}: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
         check_square(shape, name)
-        return BlackBox(
-            torch.no_grad()(multiply),
-            shape,
-            _working(dtype, name),
-            "torch",
-            convert=lambda product: self._product(product, name),
-        )
+        return BlackBox(torch.no_grad()(multiply), shape, _working(dtype, name), "torch", self, name)
 
     def vector(self, b: Any, name: str) -> Any:
         if not isinstance(b, torch.Tensor):
@@ -213,13 +207,16 @@ class TorchBackend(Backend):
             raise BackendError(
                 f"{name}: lies on {x.device}, but the system on {self.device}; move one of them with .to() first"
             )
+        if x.is_meta:
+            raise BackendError(f"{name}: is a meta tensor, which has a shape but no numbers; wanted one with entries")
 
-    def _product(self, product: Any, name: str) -> Any:
-        """What a callable returned, as a vector."""
-        if not isinstance(product, torch.Tensor):
-            raise BackendError(f"{name}: its product is a {type(product).__name__}; wanted a torch tensor")
-        self._check_device(product, name)
-        return _plain(product).reshape(-1)
+    def lend(self, x: Any, dtype: np.dtype) -> Any:
+        return self.copy(x, dtype)  # tensors have no views that are read-only
+
+    def received(self, result: Any, name: str) -> Any:
+        if not isinstance(result, torch.Tensor):
+            raise BackendError(f"{name}: its product is a {type(result).__name__}; wanted a torch tensor")
+        return self.vector(result, f"the product with {name}").reshape(-1)
 
 
 class TorchMatrix(Operator):

@@ -92,6 +92,7 @@ class Refinement(Method):
         state.inner = LinearSystem(
             system.truth, state.work, M=system.M, backend=system.backend.exact, precision=state.precisions[0]
         )
+        state.inner.deadline = system.deadline
         state.used.append(state.inner.precision_name)
         method = method_named(self.inner, dict(self.parameters))
         check_fits(method, state.inner)

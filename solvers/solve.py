@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import time
+from dataclasses import fields, replace
 from typing import Any
 
 from .cg import CG
@@ -18,7 +19,7 @@ from .solution import Solution
 from .sor import SOR, SSOR, GaussSeidel
 from .ssor_cg import SSORCG
 from .status import NOT_FINITE, Status
-from .stopping import Options
+from .stopping import Deadline, Options
 from .system import LinearSystem
 
 __all__ = ["METHODS", "solve"]
@@ -115,11 +116,14 @@ def _auto(system: LinearSystem, options: Options) -> Solution:
     """Try what fits, best first, until one converges or nothing is left."""
     said: list[str] = []
     solution = None
+    deadline = None if options.time_limit is None else Deadline(time.perf_counter() + options.time_limit)
     for method, why in _candidates(system):
         diagonal = why.startswith("Jacobi-preconditioned")
         if diagonal:
             bound = JacobiPreconditioner(system.operator).bind(system.backend, system.dtype)
             system.use_preconditioner(bound, system.matrix_exponent)
+        if deadline is not None:
+            options = replace(options, time_limit=max(deadline.left, 1e-9))
         solution = iterate(system, method, options)
         said.append(f"{method.name} was chosen: {why}.")
         narrow = system.emulated is not None and solution.status is Status.OVERFLOW

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -10,7 +11,7 @@ from typing import Any
 
 from .errors import InputError
 
-__all__ = ["Options", "Watch"]
+__all__ = ["Deadline", "Options", "Watch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,29 @@ class Options:
 
 def _is_real(value: Any) -> bool:
     return type(value) is float or isinstance(value, Real)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When a solve has to end.
+
+    Attributes
+    ----------
+    at : float
+        On the clock of ``time.perf_counter``, seconds.
+    """
+
+    at: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is over."""
+        return self.left < 0
+
+    @property
+    def left(self) -> float:
+        """Seconds until then."""
+        return self.at - time.perf_counter()
 
 
 class Watch:

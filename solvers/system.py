@@ -24,6 +24,7 @@ from .errors import InputError
 from .operators import Facts, Operator
 from .precondition.base import BoundPreconditioner, Preconditioner, as_preconditioner, guarded
 from .status import Breakdown, Status
+from .stopping import Deadline
 
 __all__ = ["LinearSystem"]
 
@@ -64,6 +65,8 @@ class LinearSystem:
         ||A|| from below, 0 where nothing is known of it.
     matvecs : int
         Products with A so far.
+    deadline : Deadline or None
+        Of the solve under way: set by the driver, which looks at it after every step.
 
     Raises
     ------
@@ -94,6 +97,7 @@ class LinearSystem:
         self._set_precision(working_dtype(*dtypes), precision)
         self.column = getattr(b, "ndim", 1) == 2
         self.n, self.matvecs, self.prepared = n, 0, False
+        self.deadline: Deadline | None = None
 
         operator = given.astype(self.true_dtype)
         known = self.backend.facts(operator) if n else None
@@ -259,6 +263,11 @@ class LinearSystem:
     def vector(self) -> Any:
         """A new vector."""
         return self.backend.zeros(self.n, self.dtype)
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the time limit of the solve under way has passed."""
+        return self.deadline is not None and self.deadline.passed
 
     def matvec(self, x: Any, out: Any) -> Any:
         """A x."""

@@ -271,7 +271,7 @@ def test_a_product_in_the_precision_of_a_single_system():
         rv.cg(A, b)
 
 
-# Operators and preconditioners of the user's own classes ---------------------------------------------------------------
+# Operators and preconditioners of the user's own classes ----------------------------------------------------------
 
 
 class Own(rv.Operator):
@@ -394,7 +394,7 @@ def test_an_inverse_diagonal_of_another_shape_is_refused(backend):
         solve("cg", matrix(), b, backend, M=OwnPreconditioner(bound))
 
 
-# Callbacks -------------------------------------------------------------------------------------------------------------
+# Callbacks ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS[:-1])
@@ -413,7 +413,7 @@ def test_a_callback_cannot_change_the_iterate(backend, method):
         host(solution.x), host(solve(method, A, right, backend, callback=lambda told: None).x)
     )
     with pytest.raises(rv.InputError, match="while the callback runs"):
-        seen[0].x
+        _ = seen[0].x
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -129,11 +129,11 @@ class CG(Method):
     def step(self, system: LinearSystem, state: CGState) -> None:
         backend, s = system.backend, state
         s.work, curvature = system.matvec_dot(s.p, s.work)
-        if not curvature > 0:
+        if not 0 < curvature < math.inf:
             raise _no_curvature(system, s, curvature)
-        if not s.rho > 0:
-            raise _underflow(system, s)
         alpha = s.rho / curvature
+        if not alpha > 0:
+            raise _underflow(system, s)
         s.x, s.r, solution, s.residual_norm = backend.descend(alpha, s.p, s.work, s.x, s.r)
         s.z = system.precondition(s.r, s.z)
         before, s.rho = s.rho, self._rho(system, s)

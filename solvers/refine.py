@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+from ..precision import times_power_of_two
 from ..precision.formats import format_named
 from ..precision.policy import Precision, as_precision
 from .errors import InputError
@@ -159,9 +160,12 @@ class Refinement(Method):
             system.matrix_norm = max(system.matrix_norm, (1 - seen.slack) * ritz.largest)
         kept = state.evidence
         if kept is None or (-seen.slack, len(seen.alphas)) > (-kept.slack, len(kept.alphas)):
-            unit = 2.0**-correction.spectral_exponent
+            unit = correction.spectral_exponent
             state.evidence = SpectralEvidence(
-                [alpha * unit for alpha in seen.alphas], seen.betas, slack=seen.slack, largest=seen.largest / unit
+                [times_power_of_two(alpha, -unit) for alpha in seen.alphas],
+                seen.betas,
+                slack=seen.slack,
+                largest=times_power_of_two(seen.largest, unit),
             )
 
     def describe(self, state: RefinementState) -> str:

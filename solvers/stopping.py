@@ -138,4 +138,4 @@ class Watch:
         """Further iterations to the target at the observed rate; infinite where there is none."""
         if not 0 < self.rate < 1 or target <= 0:
             return math.inf
-        return max(0.0, math.log(target / self.last_norm) / math.log(self.rate))
+        return max(0.0, (math.log(target) - math.log(self.last_norm)) / math.log(self.rate))

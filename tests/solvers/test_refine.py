@@ -485,3 +485,11 @@ def test_the_solution_says_what_it_says_of_any_solve():
     assert solution.unit_roundoff == 2.0**-53
     assert solution.residual_norms[0] == pytest.approx(np.linalg.norm(b))
     assert solution.attainable_residual > solution.relative_residual / 10
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e300])
+def test_what_is_learnt_of_the_spectrum_keeps_its_units(scale):
+    A = scale * np.array([[2.0, 1], [1, 3]])
+    solution = quietly(rv.refine, A, scale * np.array([1.0, -0.5]), inner_precision="fp32", rtol=1e-10)
+    assert solution.converged
+    np.testing.assert_allclose(solution.x, [0.7, -0.4], rtol=1e-9)

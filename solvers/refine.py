@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from ..precision import times_power_of_two
 from ..precision.formats import format_named
 from ..precision.policy import Precision, as_precision
-from .errors import InputError
+from .errors import InputError, SingularError
 from .iterate import iterate
 from .method import Breakdown, Method, State, Traffic
 from .run import check_fits, solve_with
@@ -90,16 +90,25 @@ class Refinement(Method):
 
     def _build(self, system: LinearSystem, state: RefinementState) -> None:
         """A in the inner precision, and the parameters of the inner method, once for all corrections."""
+        try:
+            self._build_in(system, state)
+        except SingularError as error:
+            if len(state.precisions) == 1:
+                raise
+            state.notes.append(f"{state.precisions.pop(0).format} was given up: {error}.")
+            self._build(system, state)
+
+    def _build_in(self, system: LinearSystem, state: RefinementState) -> None:
         state.inner = LinearSystem(
             system.truth, state.work, M=system.M, backend=system.backend.exact, precision=state.precisions[0]
         )
         state.inner.deadline = system.deadline
-        state.used.append(state.inner.precision_name)
         method = method_named(self.inner, dict(self.parameters))
         check_fits(method, state.inner)
         state.inner.prepare()
         state.method = method.tuned(state.inner, method.start(state.inner))
         system.matvecs += state.inner.matvecs
+        state.used.append(state.inner.precision_name)
 
     def step(self, system: LinearSystem, state: RefinementState) -> None:
         s = state

@@ -174,7 +174,9 @@ class LinearSystem:
         if self.n == 0 or self.prepared:
             return
         self.prepared = True
+        rounded_from = self.operator.rounded_from
         self.operator = self.backend.prepare(self.operator, self.facts)
+        self.operator.rounded_from = rounded_from
         if not self.two_precisions:
             self.truth = self.operator
         if self.facts is None and self.scaled:

@@ -187,7 +187,10 @@ class Backend(Exchange):
 
     def store(self, A: Operator, dtype: Any) -> Operator:
         """A in this precision, as this backend keeps it."""
-        return A.astype(np.dtype(dtype))
+        stored = A.astype(np.dtype(dtype))
+        if stored is not A:
+            stored.rounded_from = A.rounded_from or (A, np.dtype(dtype).name)
+        return stored
 
     def rounded(self, x: Any, precision: Precision, step: int) -> Any:
         """x rounded to a format, in place of x; ``step`` counts the roundings, for the stochastic ones."""

@@ -78,8 +78,9 @@ class Rounded(Backend):
         wide = np.result_type(A.dtype, dtype)
         if not A.explicit:
             return A.astype(dtype)
-        copied = A.astype(wide).mapped(lambda values: self._round(self.inner.copy(values)))
-        return copied.astype(np.dtype(dtype))
+        stored = A.astype(wide).mapped(lambda values: self._round(self.inner.copy(values))).astype(np.dtype(dtype))
+        stored.rounded_from = A.rounded_from or (A, str(self.precision.format))
+        return stored
 
     def copy(self, x: Any, dtype: Any = None) -> Any:
         """A copy; rounded where it changes its type, since only then can it be in another format."""

@@ -368,27 +368,33 @@ def _working(dtype: Any, name: str) -> np.dtype:
 
 
 def _sparse_csr(starts: Any, columns: Any, values: Any, size: Any) -> Any:
-    """A sparse CSR tensor of arrays that are known to fit; torch warns at the first of them that they are young."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse (CSR tensor support|invariant checks)", category=UserWarning)
-        parts = (starts, columns, values, tuple(size))
-        # The device is named, since a default one set by the caller would move the parts there.
-        return torch.sparse_csr_tensor(*parts, device=values.device, check_invariants=False)
+    """A sparse CSR tensor of arrays that are known to fit."""
+    parts = (starts, columns, values, tuple(size))
+    # The device is named, since a default one set by the caller would move the parts there.
+    return torch.sparse_csr_tensor(*parts, device=values.device, check_invariants=False)
 
 
 def _canonical(A: Any) -> Any:
     """Any sparse layout as CSR, with increasing columns in each row."""
+    if A.layout != torch.sparse_csr:
+        return A.to_sparse_coo().coalesce().to_sparse_csr()
+    columns, starts = A.col_indices(), A.crow_indices()
+    falls = torch.nonzero(columns[1:] <= columns[:-1])[:, 0] + 1
+    if bool(torch.isin(falls, starts).all()):
+        return A
+    where = torch.stack(_coordinates(A))
+    coordinates = torch.sparse_coo_tensor(where, A.values(), tuple(A.shape), device=A.device)
+    return coordinates.coalesce().to_sparse_csr()
+
+
+def _have_it_said() -> None:
+    """Have torch say unheard, once a process as it does, that sparse tensors are young.
+
+    Here rather than around each of them: filters of warnings are one list for all threads.
+    """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)
-        if A.layout != torch.sparse_csr:
-            return A.to_sparse_coo().coalesce().to_sparse_csr()
-        columns, starts = A.col_indices(), A.crow_indices()
-        falls = torch.nonzero(columns[1:] <= columns[:-1])[:, 0] + 1
-        if bool(torch.isin(falls, starts).all()):
-            return A
-        where = torch.stack(_coordinates(A))
-        coordinates = torch.sparse_coo_tensor(where, A.values(), tuple(A.shape), device=A.device)
-        return coordinates.coalesce().to_sparse_csr()
+        warnings.simplefilter("ignore", UserWarning)
+        torch.ones(1, 1, device="cpu").to_sparse_csr()
 
 
 def _coordinates(A: Any) -> tuple[Any, Any]:
@@ -396,3 +402,6 @@ def _coordinates(A: Any) -> tuple[Any, Any]:
     starts, columns = A.crow_indices().to(torch.int64), A.col_indices().to(torch.int64)
     rows = torch.arange(A.shape[0], device=columns.device)
     return torch.repeat_interleave(rows, starts.diff()), columns
+
+
+_have_it_said()

@@ -426,3 +426,31 @@ def test_a_callback_cannot_change_the_right_hand_side(backend):
     solution = solve("cg", give(backend, matrix()), right, backend, callback=callback)
     assert solution.converged
     assert is_true(solution, b)
+
+
+# Masked arrays ---------------------------------------------------------------------------------
+
+MASKED = np.ma.array(b, mask=np.arange(N) == 2)
+
+
+@pytest.mark.parametrize(
+    ("call", "found"),
+    [
+        (lambda: rv.cg(np.ma.array(matrix(), mask=np.eye(N, k=1) > 0), b), r"A: entry \(0, 1\) is masked"),
+        (lambda: rv.cg(matrix(), MASKED), "b: entry 2 is masked"),
+        (lambda: rv.cg(matrix(), b, x0=MASKED), "x0: entry 2 is masked"),
+        (lambda: rv.cg(matrix(), b, M=np.ma.array(np.eye(N), mask=np.eye(N) > 0)), r"M: entry \(0, 0\) is masked"),
+        (lambda: rv.cg(matrix(), np.ma.array(np.ones((N, 2)), mask=np.eye(N, 2) > 0)), "b: entry 0 is masked"),
+        (lambda: rv.refine(matrix(), MASKED), "b: entry 2 is masked"),
+        (lambda: rv.precondition.jacobi(matrix()) @ MASKED, "r: entry 2 is masked"),
+    ],
+)
+def test_masked_entries_are_refused(call, found):
+    with pytest.raises(rv.InputError, match=found):
+        call()
+
+
+def test_masks_that_hide_nothing_are_taken():
+    solution = rv.cg(np.ma.array(matrix(), mask=False), np.ma.array(b), rtol=RTOL)
+    assert type(solution.x) is np.ndarray
+    assert is_true(solution, b)

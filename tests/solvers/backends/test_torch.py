@@ -223,3 +223,40 @@ def test_cuda_gives_the_iterates_of_the_cpu():
         torch.testing.assert_close(there.x.cpu(), here.x, rtol=1e-8, atol=1e-10)
     with pytest.raises(rv.BackendError, match="cpu and cuda"):
         rv.cg(A, b.cuda())
+
+
+def test_meta_tensors_are_refused():
+    A, b = (x.to("meta") for x in system())
+    calls = [
+        lambda: rv.cg(A, b),
+        lambda: rv.refine(A, b),
+        lambda: rv.precondition.jacobi(A),
+        lambda: rv.condition_number(A),
+    ]
+    for call in calls:
+        with pytest.raises(rv.BackendError, match="A: is a meta tensor"):
+            call()
+
+
+def test_filters_of_warnings_are_left_alone():
+    # They are one list for all threads: changed in one and put back in another, they would stay changed.
+    script = """
+import warnings
+import scipy.sparse, torch
+before = list(warnings.filters)
+import resolvent as rv
+assert warnings.filters == before
+b = torch.ones(3, dtype=torch.float64)
+rv.cg(torch.eye(3, dtype=torch.float64), b)
+assert warnings.filters == before
+A = torch.eye(3, dtype=torch.float64).to_sparse_csr()
+def never(*args, **options):
+    raise AssertionError("filters were changed")
+warnings.catch_warnings = never
+assert rv.cg(A, b).converged
+assert rv.cg(A.to_sparse_coo(), b).converged
+assert rv.sor(A, b, backend="torch", order="multicolor").converged
+assert warnings.filters == before
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

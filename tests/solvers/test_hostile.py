@@ -5,6 +5,8 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import resolvent as rv
 
@@ -155,9 +157,9 @@ def solve(method, A, b, backend, **options):
         return rv.solve(A, b, method=method, **options)
 
 
-def relative_residual(solution, b):
-    """With the honest matrix."""
-    x = host(solution.x)
+def relative_residual(solution, b, scale=1.0):
+    """With the honest matrix, of a solution for ``scale * b``."""
+    x = host(solution.x) / scale
     return np.linalg.norm(b - matrix() @ x) / np.linalg.norm(b)
 
 
@@ -271,7 +273,7 @@ def test_a_product_in_the_precision_of_a_single_system():
         rv.cg(A, b)
 
 
-# Operators and preconditioners of the user's own classes ----------------------------------------------------------
+# Operators and preconditioners of the user's own classes ------------------------------------------------------------
 
 
 class Own(rv.Operator):
@@ -394,7 +396,7 @@ def test_an_inverse_diagonal_of_another_shape_is_refused(backend):
         solve("cg", matrix(), b, backend, M=OwnPreconditioner(bound))
 
 
-# Callbacks ------------------------------------------------------------------------------
+# Callbacks ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", METHODS[:-1])
@@ -428,7 +430,7 @@ def test_a_callback_cannot_change_the_right_hand_side(backend):
     assert is_true(solution, b)
 
 
-# Masked arrays ---------------------------------------------------------------------------------
+# Masked arrays ------------------------------------------------------------------------------------------------------
 
 MASKED = np.ma.array(b, mask=np.arange(N) == 2)
 
@@ -454,3 +456,93 @@ def test_masks_that_hide_nothing_are_taken():
     solution = rv.cg(np.ma.array(matrix(), mask=False), np.ma.array(b), rtol=RTOL)
     assert type(solution.x) is np.ndarray
     assert is_true(solution, b)
+
+
+# Products that vary -------------------------------------------------------------------------------------------------
+
+
+class Varying(Code):
+    """Each product is one of the matrix or, with some probability, something else."""
+
+    def __init__(self, backend, lie, share, seed):
+        super().__init__(backend, matrix())
+        self.lie, self.share, self.rng = lie, share, np.random.default_rng(seed)
+        self.right, self.after = give(backend, b), None
+
+    def __call__(self, v):
+        self.calls += 1
+        honest = self.matrix @ v
+        lying = self.calls == self.after if self.after is not None else self.rng.random() < self.share
+        if not lying or honest.dtype != self.right.dtype:
+            return honest
+        lies = {"zero": 0 * honest, "b": 1 * self.right, "double": 2 * honest, "sign": -honest, "noise": 1.001 * honest}
+        return lies[self.lie]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_lucky_product_certifies_nothing(backend):
+    A = Varying(backend, "b", 0, 0)
+
+    def callback(progress):
+        A.after = A.calls + 1  # the product by which the iterate is judged: b - A x comes out as zero
+        return progress.iteration == 3
+
+    solution = solve("cg", A, give(backend, b), backend, callback=callback)
+    assert solution.status is rv.Status.STOPPED
+    assert solution.relative_residual == pytest.approx(relative_residual(solution, b), rel=1e-8)
+
+
+# Any of this with any method and backend ----------------------------------------------------------------------------
+
+
+WAYS = [way for way in vars(Code) if not way.startswith("_")]
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    backend=st.sampled_from(BACKENDS),
+    method=st.sampled_from([*METHODS, "jacobi", "ssor_cg"]),
+    way=st.sampled_from(WAYS),
+    as_what=st.sampled_from(["callable", "Operator"]),
+    M_way=st.sampled_from([None, *WAYS]),
+    precision=st.sampled_from([None, None, "fp32", "bf16"]),
+    scale=st.sampled_from([1.0, 2.0**-660, 2.0**660]),
+    rtol=st.sampled_from([1e-3, 1e-8]),
+    maxiter=st.sampled_from([3, 60]),
+    stops=st.booleans(),
+)
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_converged_is_the_truth(backend, method, way, as_what, M_way, precision, scale, rtol, maxiter, stops):
+    code = Code(backend, matrix(), way)
+    A = Own(code) if as_what == "Operator" else code
+    held = give(backend, matrix()) if method in ("jacobi", "ssor_cg") else A
+    options = {"rtol": rtol, "maxiter": maxiter}
+    if M_way is not None and method not in ("jacobi", "ssor_cg"):
+        options["M"] = Code(backend, np.linalg.inv(matrix() + 0.1 * np.eye(N)), M_way)
+    if precision is not None and method != "refine":
+        options["precision"] = precision
+    if stops:
+        options["callback"] = lambda progress: progress.iteration >= 2
+    right = give(backend, scale * b)
+    try:
+        solution = solve(method, held, right, backend, **options)
+    except (ValueError, TypeError):
+        return  # refused; in which words, the tests above look at
+    if solution.converged:
+        assert relative_residual(solution, b, scale) <= rtol * (1 + 1e-6)
+    elif way in HONEST:
+        assert solution.relative_residual == pytest.approx(relative_residual(solution, b, scale), rel=1e-4, abs=1e-12)
+
+
+@settings(max_examples=60)
+@given(
+    backend=st.sampled_from(BACKENDS),
+    method=st.sampled_from(METHODS),
+    lie=st.sampled_from(["zero", "b", "double", "sign", "noise"]),
+    share=st.sampled_from([0.02, 0.05, 0.1]),
+    seed=st.integers(0, 1000),
+)
+def test_converged_is_the_truth_where_few_products_vary(backend, method, lie, share, seed):
+    solution = solve(method, Varying(backend, lie, share, seed), give(backend, b), backend)
+    if solution.converged:
+        assert is_true(solution, b)

@@ -202,7 +202,13 @@ class Chebyshev(MomentumMethod):
         backend = system.backend
         z = self.preconditioned(system, state)
         state.previous, inner = system.matvec_dot(z, state.previous)
-        return inner / backend.dot(z, state.work).real
+        square = backend.dot(z, state.work).real
+        if system.preconditioner is not None and not square > 0:
+            raise Breakdown(
+                f"M is not positive definite: r^H M r = {square:.2e} for a residual r, but Chebyshev iteration needs a "
+                "Hermitian positive definite preconditioner. Use another M, or none."
+            )
+        return inner / square if square else math.nan
 
     def predicted_iterations(self, state: ChebyshevState, reduction: float) -> int | None:
         """arccosh(1 / reduction) / arccosh(sigma), rounded up, from the start of the present phase."""

@@ -355,3 +355,20 @@ def test_no_interval_raises(ends):
     for A in (np.array([[2.0, 1], [1, 3]]), np.array([[1.0, 0.999999], [0.999999, 1]])):
         solution = quietly(rv.chebyshev, A, [1.0, -0.5], interval=ends, rtol=0, atol=5e-324, maxiter=50)
         assert not solution.converged
+
+
+def test_a_preconditioner_that_returns_zero_ends_in_words():
+    A = np.array([[2.0, 1], [1, 3]])
+
+    class Vanishing:
+        shape, dtype, calls = (2, 2), np.dtype(np.float64), 0
+
+        def __call__(self, r):
+            self.calls += 1
+            return r / 2 if self.calls < 8 else 0 * r
+
+    solution = quietly(
+        rv.chebyshev, A, [1.0, -0.5], M=Vanishing(), interval=(0.6, 2), rtol=1e-12, callback=lambda at: False
+    )
+    assert not solution.converged
+    assert solution.relative_residual <= 1

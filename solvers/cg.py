@@ -252,7 +252,8 @@ def cg(
     Parameters
     ----------
     A : array_like, sparse matrix, LinearOperator, Operator or callable, (n, n) or a batch (..., n, n)
-        Hermitian positive definite. A callable has ``shape`` and ``dtype``.
+        Hermitian positive definite. A callable has ``shape`` and ``dtype``; the vectors it is handed are read-only
+        views where the library has such (NumPy), otherwise copies, and so are those of M.
     b : array_like, (n,), (n, 1), or for several systems (..., n) or (..., n, k) as in ``torch.linalg.solve``
         In any units.
     x0 : array_like like b, optional

@@ -110,6 +110,9 @@ class Refinement(Method):
         system.matvecs += state.inner.matvecs
         state.used.append(state.inner.precision_name)
 
+    def restart(self, system: LinearSystem, state: RefinementState) -> None:
+        state.residual_norm = system.backend.norm(state.work)
+
     def step(self, system: LinearSystem, state: RefinementState) -> None:
         s = state
         u = s.inner.unit_roundoff

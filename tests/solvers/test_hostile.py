@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import resolvent as rv
@@ -538,6 +538,7 @@ def test_converged_is_the_truth(backend, method, way, as_what, M_way, precision,
 
 
 @settings(max_examples=100)
+@example(backend="numpy", method="refine", lie="b", at=14)
 @given(
     backend=st.sampled_from(BACKENDS),
     method=st.sampled_from(METHODS),

@@ -253,6 +253,10 @@ def _linear_map(
 ) -> tuple[LinearMap, list[Any], tuple[int, ...], int]:
     """A as a map, its tensors, its leading dimensions and its size."""
     _check_tensor(b, "b")
+    if isinstance(A, torch.Tensor):
+        _check_place(A, "A", b)
+    if b.is_meta:
+        raise BackendError("b: is a meta tensor, which has a shape but no numbers; wanted one with entries")
     if not isinstance(A, torch.Tensor):
         return _matrix_free(A, b, params, hermitian, rmatvec)
     if rmatvec is not None:
@@ -260,7 +264,6 @@ def _linear_map(
     shape = tuple(A.shape)
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise InputError(f"A: found shape {shape}; wanted a square matrix (..., n, n)")
-    _check_place(A, "A", b)
     if A.layout == torch.strided:
         if len(params):
             raise InputError("params: are for a callable or a sparse A; a full A is itself what is differentiated")

@@ -144,11 +144,11 @@ class CG(Method):
     def step(self, system: LinearSystem, state: CGState) -> None:
         backend, s = system.backend, state
         s.work, curvature = system.matvec_dot(s.p, s.work)
-        if not curvature > 0:
+        if not 0 < curvature < math.inf:
             raise _no_curvature(system, s, curvature)
-        if not s.rho > 0:
-            raise _underflow(system, s)
         alpha = s.rho / curvature
+        if not alpha > 0:
+            raise _underflow(system, s)
         s.x, s.r, solution, s.residual_norm = backend.descend(alpha, s.p, s.work, s.x, s.r)
         s.z = system.precondition(s.r, s.z)
         before, s.rho = s.rho, self._rho(system, s)
@@ -269,7 +269,8 @@ def cg(
     Parameters
     ----------
     A : array_like, sparse matrix, LinearOperator, Operator or callable, (n, n) or a batch (..., n, n)
-        Hermitian positive definite. A callable has ``shape`` and ``dtype``.
+        Hermitian positive definite. A callable has ``shape`` and ``dtype``; the vectors it is handed are read-only
+        views where the library has such (NumPy), otherwise copies, and so are those of M.
     b : array_like, (n,), (n, 1), or for several systems (..., n) or (..., n, k) as in ``torch.linalg.solve``
         In any units.
     x0 : array_like like b, optional

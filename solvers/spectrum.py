@@ -172,7 +172,7 @@ def estimate_spectrum(system: LinearSystem, steps: int, seed: int = 0) -> tuple[
     ----------
     system : LinearSystem
     steps : int
-        At most this many; stops when the recurrence breaks down or ends.
+        At most this many; stops when the recurrence breaks down or ends, or the time limit passes.
     seed : int
         Of the start vector, so that the same system gives the same bits.
 
@@ -206,7 +206,7 @@ def estimate_spectrum(system: LinearSystem, steps: int, seed: int = 0) -> tuple[
         rho, before = backend.dot(r, z).real, rho
         alphas.append(alpha)
         betas.append(max(rho / before, 0.0))
-        if rho <= first * (4 * system.precision.unit_roundoff) ** 2:
+        if rho <= first * (4 * system.precision.unit_roundoff) ** 2 or system.out_of_time:
             break
         p = backend.axpby(1.0, z, betas[-1], p)
     return ritz_values(alphas, betas), ""

@@ -8,7 +8,7 @@ The reductions are ``dot``, ``norm`` and ``max_abs``, and what is composed of th
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar
@@ -19,6 +19,7 @@ from ...precision import precision_facts
 from ...precision import round as round_to
 from ...precision.policy import Precision
 from ..operators import Facts, Operator
+from ..operators.exchange import Exchange
 from ..operators.ordering import Ordering
 
 __all__ = ["Backend", "Loop", "powers_of_two"]
@@ -29,7 +30,7 @@ __all__ = ["Backend", "Loop", "powers_of_two"]
 Loop = Callable[[int, float], tuple[Any, int, bool]]
 
 
-class Backend(ABC):
+class Backend(Exchange):
     """Vector operations of one array library; vectors have shape (n,), scalars are Python numbers."""
 
     name: ClassVar[str]
@@ -42,10 +43,6 @@ class Backend(ABC):
     @abstractmethod
     def vector(self, b: Any, name: str) -> Any:
         """b as an array of this library, not copied; its dtype is ``numpy_dtype(b)``."""
-
-    @abstractmethod
-    def numpy_dtype(self, x: Any) -> Any:
-        """The NumPy dtype that corresponds to x's."""
 
     @abstractmethod
     def zeros(self, n: int, dtype: Any) -> Any:
@@ -192,7 +189,10 @@ class Backend(ABC):
 
     def store(self, A: Operator, dtype: Any) -> Operator:
         """A in this precision, as this backend keeps it."""
-        return A.astype(np.dtype(dtype))
+        stored = A.astype(np.dtype(dtype))
+        if stored is not A:
+            stored.rounded_from = A.rounded_from or (A, np.dtype(dtype).name)
+        return stored
 
     def rounded(self, x: Any, precision: Precision, step: int) -> Any:
         """x rounded to a format, in place of x; ``step`` counts the roundings, for the stochastic ones."""

@@ -355,3 +355,18 @@ def test_a_slightly_asymmetric_matrix_passes_and_a_clearly_asymmetric_one_does_n
     noisy[0, 1] += 1e-6
     with pytest.raises(rv.NotHermitianError, match=r"e-0[67]"):
         rv.cg(noisy, np.ones(10), backend=backend)
+
+
+def test_a_step_length_that_underflows_ends_in_words():
+    class Growing:
+        """Not linear: v ||v||."""
+
+        shape, dtype = (5, 5), np.dtype(np.float64)
+
+        def __call__(self, v):
+            return v * np.linalg.norm(v)
+
+    for flexible in (False, True):
+        with pytest.warns(rv.ConvergenceWarning):
+            solution = rv.cg(Growing(), np.array([1.0, 2, 3, 4, 5]), flexible=flexible, rtol=0)
+        assert not solution.converged

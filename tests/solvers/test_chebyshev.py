@@ -401,3 +401,49 @@ def test_attainable_accuracy(points, dtype, backend):
     residual = float(np.linalg.norm((rhs - problem.A.toarray().astype(np.longdouble) @ x).astype(float)))
     eta = residual / (problem.spectrum[1] * np.linalg.norm(solution.x.astype(float)))
     assert eta <= 10 * np.finfo(dtype).eps / 2
+
+
+# The ends of the range ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("atol", [0.0, 5e-324, 1e-310])
+@pytest.mark.parametrize("scale", [1e300, 1.0, 1e-300])
+def test_a_tolerance_that_no_number_holds(scale, atol, backend):
+    solution = quietly(
+        rv.chebyshev, scale * np.array([[2.0, 1], [1, 3]]), [1.0, -0.5], rtol=0, atol=atol, backend=backend
+    )
+    assert solution.status in (rv.Status.CONVERGED, rv.Status.STAGNATED)
+    np.testing.assert_allclose(scale * solution.x, [0.7, -0.4], rtol=1e-14)
+
+
+@pytest.mark.parametrize("interval", [(5e-324, 1e-310), (1e-320, 1e-300), (1e-300, 1e-300)])
+def test_an_interval_far_out_of_the_units_of_A(interval):
+    A = 1e300 * np.array([[2.0, 1], [1, 3]])
+    solution = quietly(rv.chebyshev, A, [1.0, -0.5], interval=interval)
+    assert solution.status is rv.Status.BREAKDOWN
+    assert "cannot hold the spectrum" in solution.reason
+
+
+@pytest.mark.parametrize("ends", [(1.0, 1.0 + 1e-15), (1e-300, 1e300), (5e-324, 1.79e308)])
+def test_no_interval_raises(ends):
+    for A in (np.array([[2.0, 1], [1, 3]]), np.array([[1.0, 0.999999], [0.999999, 1]])):
+        solution = quietly(rv.chebyshev, A, [1.0, -0.5], interval=ends, rtol=0, atol=5e-324, maxiter=50)
+        assert not solution.converged
+
+
+def test_a_preconditioner_that_returns_zero_ends_in_words():
+    A = np.array([[2.0, 1], [1, 3]])
+
+    class Vanishing:
+        shape, dtype, calls = (2, 2), np.dtype(np.float64), 0
+
+        def __call__(self, r):
+            self.calls += 1
+            return r / 2 if self.calls < 8 else 0 * r
+
+    solution = quietly(
+        rv.chebyshev, A, [1.0, -0.5], M=Vanishing(), interval=(0.6, 2), rtol=1e-12, callback=lambda at: False
+    )
+    assert not solution.converged
+    assert solution.relative_residual <= 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from .arguments import Inputs
 from .info import Info
@@ -119,10 +118,9 @@ class _ImplicitSolve(torch.autograd.Function):
         return x, iterations
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, dx, _):  # type: ignore[no-untyped-def]
         A, x, shift, upper = ctx.saved_tensors
-        z = _iterate(A, dx, shift, upper, ctx.solver).x
+        z, _ = _ImplicitSolve.apply(A, dx, shift, upper, ctx.solver)
         return -z.unsqueeze(-1) * x.unsqueeze(-2), z, None, None, None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ...solvers.errors import InputError
-from .arguments import as_inputs, as_solver, mark_as_own
+from .arguments import as_inputs, as_solver, mark_as_own, refuse_all_but_reverse_mode
 from .forms import FORMS, choose_form
 
 __all__ = ["gated_kalmanet"]
@@ -110,7 +110,8 @@ def gated_kalmanet(
     InputError
         Shapes, dtypes or devices that do not fit, NaN, infinities, gates above 0, alpha outside [0, 1], beta below 0,
         ``cu_seqlens`` that do not cover T, a state that is not symmetric positive semidefinite, an unknown name, both
-        ``num_iter`` and ``rtol``, or a form that cannot do what is asked.
+        ``num_iter`` and ``rtol``, a form that cannot do what is asked, or forward mode or a transform of
+        ``torch.func``.
 
     Notes
     -----
@@ -118,7 +119,9 @@ def gated_kalmanet(
     of C tokens; besides about D^2 + 2 D V. The states take D (D + V) numbers a sequence and head, whatever T.
 
     The gradient is the implicit one of the exact solution: another solve of the same kind, for all arguments and both
-    initial states. A truncated solve makes it inexact in proportion to the residual.
+    initial states. A truncated solve makes it inexact in proportion to the residual. With ``create_graph`` it is
+    differentiated again in the same way, to any order; then it keeps all states. There is no forward mode and no
+    ``torch.func``, but for ``form="recurrent", solver="exact"``.
 
     Computations are in float32, or float64 if q, k or v is; 16-bit inputs are converted first. Keys so small that the
     trace of H is below the smallest normal number count as zero in the compiled form.
@@ -155,6 +158,8 @@ def gated_kalmanet(
     chosen = as_solver(solver, interval, num_iter, rtol)
     if form != "auto" and form not in FORMS:
         raise InputError(f"form: found {form!r}; wanted auto or one of {', '.join(FORMS)}")
+    if (form, solver) != ("recurrent", "exact"):  # which torch differentiates itself
+        refuse_all_but_reverse_mode(q, k, v, g, gk, alpha, beta, ridge_ratio, *(initial_state or ()))
     inputs = as_inputs(q, k, v, g, gk, alpha, beta, ridge_ratio, scale, initial_state, cu_seqlens, validate)
     name = choose_form(inputs, chosen) if form == "auto" else form
     with _own_precision(inputs.q.device.type):

@@ -83,8 +83,10 @@ def _decayed(state: torch.Tensor, gates: torch.Tensor | None, t: int) -> torch.T
 def _norm(H: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """||H||_F and tr H; squares are of entries over the trace, and can neither underflow nor overflow."""
     trace = H.detach().diagonal(dim1=-2, dim2=-1).sum(-1)
-    unit = torch.where(trace > 0, trace, 1)
-    return unit * torch.linalg.matrix_norm(H / unit[..., None, None]), trace
+    empty = trace <= 0  # where torch's second derivative of the norm is NaN
+    unit = torch.where(empty, 1, trace)
+    scaled = torch.where(empty[..., None, None], 1, H / unit[..., None, None])
+    return (unit * torch.linalg.matrix_norm(scaled)).masked_fill(empty, 0), trace
 
 
 def _solve(A: torch.Tensor, q: torch.Tensor, shift: torch.Tensor, upper: torch.Tensor, solver: Solver) -> Solved:

@@ -76,7 +76,7 @@ class Layout:
     def groups(self, heads: int, dimension: int) -> Iterator[slice]:
         """Slices of chunks to be worked on together."""
         budget = ELEMENTS.get(self.device.type, ELEMENTS["cuda"])
-        step = max(budget // (heads * self.size * dimension), 1)
+        step = max(budget // max(heads * self.size * dimension, 1), 1)
         for start in range(0, self.chunks, step):
             yield slice(start, min(start + step, self.chunks))
 
@@ -148,5 +148,5 @@ class _Scan(torch.autograd.Function):
 
 def inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Inner products of states, (..., n, m), without an array of their products."""
-    rows, columns = a.reshape(-1, 1, a[0, 0].numel()), b.reshape(-1, b[0, 0].numel(), 1)
-    return torch.bmm(rows, columns).view(a.shape[:2])
+    rows, columns = (state.flatten(0, 1).flatten(1) for state in (a, b))
+    return torch.bmm(rows.unsqueeze(1), columns.unsqueeze(2)).view(a.shape[:2])

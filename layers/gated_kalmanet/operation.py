@@ -88,13 +88,15 @@ def gated_kalmanet(
     form : {"auto", "chunk", "compiled", "recurrent"}
         How it is computed. Chunk-wise parallel in PyTorch on any device; by compiled kernels token by token, on a CPU,
         without gradients; token by token in PyTorch, the definition. By default compiled for few tokens on a CPU
-        where no gradient is needed, chunk-wise otherwise.
+        where no argument requires a gradient, chunk-wise otherwise. Forms agree to ``rtol``: name one where the
+        arguments are computed with and without a graph and the results have to be the same.
     return_info : bool
         Return an ``Info``, too, which says how well each regression was solved. One more product a token.
     validate : bool
         Check values, too: that they are finite, gates and alpha in their ranges, the initial state symmetric and
         positive semidefinite. A state returned by this function is not checked again unless it was written to. False
-        spares a GPU the wait for the results; shapes, dtypes and devices are checked always.
+        spares a GPU the wait for the results; shapes, dtypes and devices are checked always. What is not finite then
+        makes its own token NaN and, where it is written, those that follow.
 
     Returns
     -------
@@ -158,10 +160,14 @@ def gated_kalmanet(
     chosen = as_solver(solver, interval, num_iter, rtol)
     if form != "auto" and form not in FORMS:
         raise InputError(f"form: found {form!r}; wanted auto or one of {', '.join(FORMS)}")
+    states = initial_state if isinstance(initial_state, tuple | list) else ()
+    given = (q, k, v, g, gk, alpha, beta, ridge_ratio, *states)
     if (form, solver) != ("recurrent", "exact"):  # which torch differentiates itself
-        refuse_all_but_reverse_mode(q, k, v, g, gk, alpha, beta, ridge_ratio, *(initial_state or ()))
+        refuse_all_but_reverse_mode(*given)
     inputs = as_inputs(q, k, v, g, gk, alpha, beta, ridge_ratio, scale, initial_state, cu_seqlens, validate)
-    name = choose_form(inputs, chosen) if form == "auto" else form
+    name = form
+    if form == "auto":
+        name = choose_form(inputs, chosen, any(isinstance(part, torch.Tensor) and part.requires_grad for part in given))
     with _own_precision(inputs.q.device.type):
         o, (H, U), info = FORMS[name](inputs, chosen, return_info)
     final_state = (mark_as_own(H), mark_as_own(U)) if output_final_state else None

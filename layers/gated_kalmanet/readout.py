@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from .adjoint import adjoint
@@ -66,11 +68,8 @@ class _Readout(torch.autograd.Function):
         m, k, v, gates, initial, o = ctx.saved_tensors
         layout, scale = ctx.layout, ctx.scale
         if torch.is_grad_enabled():  # what follows is to be differentiated again
-            return (
-                *adjoint(lambda *given: _readout(*given, layout, scale), (m, k, v, gates, initial), (do, d_final)),
-                None,
-                None,
-            )
+            again = partial(_readout, layout=layout, scale=scale)
+            return *adjoint(again, (m, k, v, gates, initial), (do, d_final)), None, None
         decay = Decay(gates)
         before, _final = states_before(k, v, decay, initial, layout)
         dm, dk, dv = torch.empty_like(m), torch.empty_like(k), torch.empty_like(v)

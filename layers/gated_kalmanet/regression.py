@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -130,7 +131,7 @@ class _Regression(torch.autograd.Function):
         if torch.is_grad_enabled():  # what follows is to be differentiated again
             given = (k, gates, ridge_ratio, initial)
             Z, *_ = _Regression.apply(dx, *given, layout, solver, False)
-            found = adjoint(lambda *given: _applied(x, *given, layout), given, (-Z, d_final))
+            found = adjoint(partial(_applied, x, layout=layout), given, (-Z, d_final))
             return Z, *found, None, None, None
         decay = Decay(gates)
         before, _final = states_before(k, k, decay, initial, layout)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
@@ -58,7 +59,7 @@ def spared(inputs: Inputs) -> tuple[Inputs, Reach | None]:
         name: none if part is None else part.isnan() if name in ("g", "gk") else ~part.isfinite()
         for name, part in ((name, getattr(inputs, name)) for name in PARTS)
     }
-    kept = {
+    kept: dict[str, Any] = {
         name: None if (part := getattr(inputs, name)) is None else part.masked_fill(bad[name], 0.0) for name in PARTS
     }
     if inputs.g is inputs.gk:

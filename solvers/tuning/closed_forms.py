@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from ..errors import InputError
 from ..ssor_cg import ssor_omega
 
-__all__ = ["CLOSED_FORMS", "ClosedForm", "SORForm", "SSORForm", "closed_form"]
+__all__ = ["CLOSED_FORMS", "ClosedForm", "SORForm", "SSORCGForm", "SSORForm", "closed_form"]
+
+DIGITS = math.log(1e6)  # the reduction that iterations are predicted for; only their ratios matter
 
 
 class ClosedForm:
@@ -44,6 +46,15 @@ class ClosedForm:
         """The radius of a system that showed this at omega; None where it tells nothing."""
         raise NotImplementedError
 
+    def iterations(self, radius: float, omega: float, lower: float | None) -> float:
+        """Iterations predicted for a reduction of the residual by a million, at least one; radius and lower below 1."""
+        rate = self.rate(radius, omega, lower)
+        return max(1.0, DIGITS / -math.log(rate)) if rate > 0 else 1.0
+
+    def rate(self, radius: float, omega: float, lower: float | None) -> float:
+        """The factor by which an iteration reduces the residual in the long run."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
 class SORForm(ClosedForm):
@@ -69,7 +80,7 @@ class SORForm(ClosedForm):
     def radius_of_best(self, omega: float, lower: float | None = None) -> float:
         return math.sqrt(max(1 - (2 / omega - 1) ** 2, 0.0))
 
-    def rate(self, radius: float, omega: float) -> float:
+    def rate(self, radius: float, omega: float, lower: float | None = None) -> float:
         """The spectral radius of SOR: (w m + sqrt(w^2 m^2 - 4 (w - 1)))^2 / 4 below the best omega, then w - 1."""
         discriminant = (omega * radius) ** 2 - 4 * (omega - 1)
         if discriminant <= 0:
@@ -123,8 +134,25 @@ class SSORForm(ClosedForm):
             found = 1 - ((1 - omega) / omega + omega * min(lower, 0.25)) / excess
         return found if 0 < found < 1 else None
 
+    def shown(self, radius: float, omega: float, lower: float | None = None) -> float:
+        """The least eigenvalue of M A for a radius: the inverse of ``radius``; at most 1."""
+        lower = radius * radius / 4 if lower is None else min(lower, 0.25)
+        return (2 - omega) / max(1 + ((1 - omega) / omega + omega * lower) / (1 - radius), 2 - omega)
 
-CLOSED_FORMS: dict[str, ClosedForm] = {"sor": SORForm(), "ssor": SSORForm(), "ssor_cg": SSORForm()}
+    def rate(self, radius: float, omega: float, lower: float | None = None) -> float:
+        """1 less the least eigenvalue."""
+        return 1 - self.shown(radius, omega, lower)
+
+
+class SSORCGForm(SSORForm):
+    """Conjugate gradients preconditioned by SSOR: the rate is (1 - sqrt s) / (1 + sqrt s), s the least eigenvalue."""
+
+    def rate(self, radius: float, omega: float, lower: float | None = None) -> float:
+        root = math.sqrt(self.shown(radius, omega, lower))
+        return (1 - root) / (1 + root)
+
+
+CLOSED_FORMS: dict[str, ClosedForm] = {"sor": SORForm(), "ssor": SSORForm(), "ssor_cg": SSORCGForm()}
 
 
 def closed_form(method: str) -> ClosedForm:

@@ -36,10 +36,10 @@ class Auto(Tuner):
     about sqrt(t) / 2 times in t rounds, and its costs are compared with those of the leader around the same time, so
     that easy and hard stretches of a sequence do not matter. Every other trial of the bandit is there to explore; what
     is compared is the value that it believes in. It takes over when it was cheaper by more than the comparison is
-    uncertain. While the closed form foretells what the leader's solves cost, a trial is not held against these but
-    against what the leader would have cost on the very system of the trial; and a trial that takes more iterations than
-    the closed form's omega would goes on with that. The bandit takes over at once where a quarter of the solves show something else than the
-    closed form assumed. The closed form goes on learning from what the bandit's solves show.
+    uncertain. While the closed form foretells what the leader's solves cost, a trial is not held against these, but
+    against what the leader would have cost on the very system of the trial; a trial that would take longer than the
+    closed form's omega goes on with that. The bandit takes over at once where a quarter of the solves show something
+    else than the closed form assumed. The closed form goes on learning from what the bandit's solves show.
 
     Parameters
     ----------
@@ -167,13 +167,11 @@ class Auto(Tuner):
             self._next = self._next_trial()
 
     def _predicted(self, omega: float | None, context: float | None) -> float | None:
-        """Iterations with this omega on the system of this round, up to a factor; None until some solve has shown them."""
+        """Iterations with this omega on the system of this round, up to a factor; None until a solve has shown any."""
         spectral = self.spectral
-        return (
-            None
-            if spectral is None or spectral.fitted is None or omega is None
-            else spectral.iterations(omega, context)
-        )
+        if spectral is None or spectral.fitted is None or omega is None:
+            return None
+        return spectral.iterations(omega, context)
 
     def _follow(self, cost: float, predicted: float | None, evidence: Evidence | None) -> None:
         """Take note of what a solve of the leader cost, and of how well that was foretold."""
@@ -195,7 +193,7 @@ class Auto(Tuner):
         return self._told >= ENOUGH and self._error < min(FORETOLD, BETTER * self._plain_error)
 
     def fallback(self) -> Fallback | None:
-        """The closed form's omega while it leads: for trials, and for its own solves while it foretells what they cost."""
+        """The closed form's omega while it leads: for trials, and for its own probes while it foretells costs."""
         if self.spectral is None or self.leads != "spectral" or self._best is None:
             return None
         trial = self._played != "spectral"

@@ -263,7 +263,7 @@ class Sequence:
         evidence = Evidence(solution=solution)
         left = None if options.maxiter is None else options.maxiter - solution.iterations  # to this value
         cut = budget is not None and solution.status is Status.MAX_ITERATIONS
-        if cut and _remaining(solution) <= budget:
+        if cut and budget is not None and _remaining(solution) <= budget:
             solution, extra = self._again(system, A, solution, options, value, left)
             cut, cost = False, cost + extra
         given_up = solution.status in UNSOLVED and solution.iterations > 0 and good is not None
@@ -380,6 +380,7 @@ class Sequence:
             self._save(path)
 
     def _save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file."""
         warm, solutions = self._warm.state()
         state = {
             "method": self.method,
@@ -420,6 +421,7 @@ class Sequence:
             self._load(state, solutions)
 
     def _load(self, state: dict[str, Any], solutions: list[np.ndarray]) -> None:
+        """Take over what was saved."""
         for name in ("method", "cost"):
             if state[name] != getattr(self, name):
                 raise InputError(

@@ -27,6 +27,7 @@ FORETOLD = 0.5  # mean error of the logarithms of predicted costs from which the
 BETTER = 0.75  # and part of the running mean's error, as a prediction, from which that is as good
 ENOUGH = 3  # predictions from which their error is known
 PATIENCE = 0.5  # of the iterations predicted for the closed form's omega, after which a trial is looked at
+LENIENCE = 5.0  # the same for what the leader chose
 
 
 class Auto(Tuner):
@@ -38,7 +39,7 @@ class Auto(Tuner):
     is compared is the value that it believes in. It takes over when it was cheaper by more than the comparison is
     uncertain. While the closed form foretells what the leader's solves cost, a trial is not held against these, but
     against what the leader would have cost on the very system of the trial; a trial that would take longer than the
-    closed form's omega goes on with that. The bandit takes over at once where a quarter of the solves show something
+    closed form's omega goes on with that. Where it foretells nothing, the bandit takes over at once when a quarter of the solves show something
     else than the closed form assumed. The closed form goes on learning from what the bandit's solves show.
 
     Parameters
@@ -132,7 +133,8 @@ class Auto(Tuner):
         spectral = self.spectral
         self._played, self._exploring = "bandit", True
         if spectral is not None:
-            trial = self._since > self._next
+            # Nothing can be compared before it is known whether the closed form foretells costs.
+            trial = self._since > self._next and (spectral.fitted is None or self._told >= ENOUGH)
             self._played = self.leads if not trial else "bandit" if self.leads == "spectral" else "spectral"
             # What the bandit tries to find out is dear: only its best value can be held against the closed form.
             self._exploring = not trial or self._trials % 2 == 1
@@ -158,7 +160,7 @@ class Auto(Tuner):
         self._since += 1
         if played == self.leads:
             self._follow(cost, self._predicted(value, context), evidence)
-            if played == "spectral" and spectral.surprise > UNEXPLAINED:
+            if played == "spectral" and spectral.surprise > UNEXPLAINED and not self._holds:
                 self._hand_over()
         else:
             self._trials += 1
@@ -193,13 +195,13 @@ class Auto(Tuner):
         return self._told >= ENOUGH and self._error < min(FORETOLD, BETTER * self._plain_error)
 
     def fallback(self) -> Fallback | None:
-        """The closed form's omega while it leads: for trials, and for its own probes while it foretells costs."""
-        if self.spectral is None or self.leads != "spectral" or self._best is None:
+        """The closed form's omega: for trials while it leads, and for all that is chosen while it foretells costs."""
+        trial = self.leads == "spectral" and self._played != "spectral"
+        if self._best is None or not (trial or self._holds):
             return None
-        trial = self._played != "spectral"
-        if self._holds:
-            return Fallback(self._best, PATIENCE * self._awaited if trial and self._awaited else None)
-        return Fallback(self._best, None) if trial else None
+        if not (self._holds and self._awaited > 0):
+            return Fallback(self._best, None)
+        return Fallback(self._best, (PATIENCE if trial else LENIENCE) * self._awaited)
 
     def _next_trial(self) -> float:
         """Rounds after which the other is tried again: there are sqrt(t) / 2 trials in t rounds, fewer if dear."""

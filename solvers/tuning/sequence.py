@@ -300,17 +300,19 @@ class Sequence:
     def _instead(self, name: str, value: Any, options: Options) -> tuple[Any, int | None]:
         """What to go on with instead of a hopeless value, and iterations after which that is looked into; or None."""
         fallback = self.tuner.fallback() if hasattr(self.tuner, "fallback") else None
-        good, patience = (self._good, None) if fallback is None else fallback
+        trusted = fallback is not None and fallback.value == value
+        good, patience = (self._good, None) if fallback is None or trusted else fallback
         if value is None or good is None or good == value:
             return None, None
-        if self.give_up is None:
-            return good, None
-        solves, usual = self._usual.get(name, (0, 0.0))
-        looks = [self.give_up * usual] if solves >= KNOWN_AFTER else []
-        if patience is not None:
-            looks.append(patience)
-        budget = FEWEST * math.ceil(min(looks) / FEWEST) if looks else None
-        return good, budget if budget is None or options.maxiter is None or budget < options.maxiter else None
+        if self.give_up is None or trusted:
+            return good, None  # where it fails
+        if patience is None:
+            solves, usual = self._usual.get(name, (0, 0.0))
+            if solves < KNOWN_AFTER:
+                return good, None
+            patience = self.give_up * usual
+        budget = FEWEST * math.ceil(patience / FEWEST)
+        return good, budget if options.maxiter is None or budget < options.maxiter else None
 
     def _again(
         self, system: LinearSystem, A: Any, before: Solution, options: Options, value: Any, maxiter: int | None

@@ -211,10 +211,12 @@ class Spectral(Tuner):
             self._add(Point(1 / min(found, CLOSEST), self._size, context, True), alike)
         elif probe:
             # Not even below what was believed to be best: the radius is at most that for which omega is.
-            # One solve that went well by chance does not refute what others showed; two in a row do.
+            # One solve that went well by chance does not refute what harder systems showed; two in a row do.
             limit = form.radius_of_best(value, lower)
             self._settle(False, False)
-            refuted, self._refuted = self._refuted or not any(point.shown for point in self.points), True
+            hardest = believed is None or 1 - believed <= self._nearest
+            refuted = self._refuted or hardest or not any(point.shown for point in self.points)
+            self._refuted = True
             if refuted and 0 < limit < 1:
                 self._add(Point(1 / limit, self._size, context, False), False)
         elif self._due:
@@ -275,7 +277,7 @@ class Spectral(Tuner):
                     break
         self.fitted = min(found, key=lambda one: max(one[0], 0.1 * MISFIT))[1] if found else None
         self._nearest = min(point.gap for point in self.points)
-        self._farthest = 1 - self._nearest / (2 * BEYOND)
+        self._farthest = 1 - (self._nearest / (2 * BEYOND) if self.points[-1].shown else self._nearest)
 
     def _families(self) -> tuple[str, ...]:
         """Those that may be tried, the simpler ones first."""

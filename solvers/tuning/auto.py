@@ -39,7 +39,7 @@ class Auto(Tuner):
     is compared is the value that it believes in. It takes over when it was cheaper by more than the comparison is
     uncertain. While the closed form foretells what the leader's solves cost, a trial is not held against these, but
     against what the leader would have cost on the very system of the trial; a trial that would take longer than the
-    closed form's omega goes on with that. Where it foretells nothing, the bandit takes over at once when a quarter of the solves show something
+    closed form's omega goes on with that. The bandit takes over at once where a quarter of the solves show something
     else than the closed form assumed. The closed form goes on learning from what the bandit's solves show.
 
     Parameters
@@ -154,13 +154,13 @@ class Auto(Tuner):
             return
         if played == "spectral":
             spectral._learn(value, cost, context, evidence)
-        elif (self.leads == "spectral" or self._since % WATCHED == 0) and not (evidence and evidence.cut_short):
+        elif self._tells(evidence):
             spectral.watch(value, cost, context, evidence)
             self._watch_surprise(spectral.surprise)
         self._since += 1
         if played == self.leads:
             self._follow(cost, self._predicted(value, context), evidence)
-            if played == "spectral" and spectral.surprise > UNEXPLAINED and not self._holds:
+            if played == "spectral" and spectral.surprise > UNEXPLAINED and not self._borne_out:
                 self._hand_over()
         else:
             self._trials += 1
@@ -174,6 +174,15 @@ class Auto(Tuner):
         if spectral is None or spectral.fitted is None or omega is None:
             return None
         return spectral.iterations(omega, context)
+
+    def _tells(self, evidence: Evidence | None) -> bool:
+        """Whether the closed form can learn from what the bandit's omega showed: no rate has settled in a solve cut."""
+        if evidence is not None and evidence.cut_short:
+            return False
+        spectral = self.spectral
+        if self.leads == "spectral":
+            return spectral is not None and spectral.form is not None and spectral.form.exact
+        return self._since % WATCHED == 0
 
     def _follow(self, cost: float, predicted: float | None, evidence: Evidence | None) -> None:
         """Take note of what a solve of the leader cost, and of how well that was foretold."""
@@ -194,14 +203,21 @@ class Auto(Tuner):
         """Whether the closed form foretells what the leader's solves cost, and better than their running mean does."""
         return self._told >= ENOUGH and self._error < min(FORETOLD, BETTER * self._plain_error)
 
+    @property
+    def _borne_out(self) -> bool:
+        """Whether costs bear out a relation that is exact: then it is the radii that vary, or are not settled yet."""
+        form = None if self.spectral is None else self.spectral.form
+        return form is not None and form.exact and self._holds
+
     def fallback(self) -> Fallback | None:
-        """The closed form's omega: for trials while it leads, and for all that is chosen while it foretells costs."""
-        trial = self.leads == "spectral" and self._played != "spectral"
-        if self._best is None or not (trial or self._holds):
-            return None
-        if not (self._holds and self._awaited > 0):
-            return Fallback(self._best, None)
-        return Fallback(self._best, (PATIENCE if trial else LENIENCE) * self._awaited)
+        """For trials of the bandit's, the closed form's omega; for what that chose, more time on hard systems."""
+        foretold = self._holds and self._awaited > 0
+        if self.leads == "spectral" and self._best is not None:
+            if self._played != "spectral":
+                return Fallback(self._best, PATIENCE * self._awaited if foretold else None)
+            if foretold:
+                return Fallback(None, LENIENCE * self._awaited)
+        return None
 
     def _next_trial(self) -> float:
         """Rounds after which the other is tried again: there are sqrt(t) / 2 trials in t rounds, fewer if dear."""

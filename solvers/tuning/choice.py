@@ -103,7 +103,7 @@ class Choice(Tuner):
         known = None if tuner is None else tuner.fallback()
         if tuner is None or known is None:
             return None
-        return known._replace(value=self._with_method(tuner, known.value))
+        return known if known.value is None else known._replace(value=self._with_method(tuner, known.value))
 
     def _learn(self, value: Any, cost: float, context: float | None, evidence: Evidence | None) -> None:
         self.among.observe(cost)

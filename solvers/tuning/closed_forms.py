@@ -26,10 +26,13 @@ class ClosedForm:
         How far above the best omega to go, relative to its distance from 2: too low costs more than too high.
     probe : float
         How far below the best omega, likewise, a solve shows the radius: at and above it all radii look alike.
+    exact : bool
+        Whether the relation holds for every omega below the best one, or is a bound that is close only near it.
     """
 
     margin: float
     probe: float
+    exact: bool
 
     def best(self, radius: float, lower: float | None) -> float:
         """The omega for a radius.
@@ -72,6 +75,7 @@ class SORForm(ClosedForm):
 
     margin: float = 0.01
     probe: float = 0.07
+    exact: bool = True
 
     def best(self, radius: float, lower: float | None = None) -> float:
         """2 / (1 + sqrt(1 - m^2))."""
@@ -109,6 +113,7 @@ class SSORForm(ClosedForm):
 
     margin: float = 0.0
     probe: float = 0.2
+    exact: bool = False
 
     def best(self, radius: float, lower: float | None = None) -> float:
         """2 / (1 + sqrt(1 - 2 m + 4 lower)) for m < 4 lower, else 2 / (1 + sqrt(1 - 4 lower)); ``ssor_omega``."""

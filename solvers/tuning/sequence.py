@@ -255,13 +255,13 @@ class Sequence:
         value was given up.
         """
         method, M = self._prepare(system, A, value)
-        good, budget = self._instead(method.name, value, options)
+        good, budget = self._instead(method.name, value, options, system.n)
         if budget is not None and budget != self._limited[0]:
             self._limited = budget, replace(options, maxiter=budget)
         solution = iterate(system, method, options if budget is None else self._limited[1])
         cost = cost_of(solution, system, method, M, self.cost)
         evidence = Evidence(solution=solution)
-        left = None if options.maxiter is None else options.maxiter - solution.iterations  # to this value
+        left = _most_iterations(options, system.n) - solution.iterations  # to this value
         cut = budget is not None and solution.status is Status.MAX_ITERATIONS
         if cut and budget is not None and _remaining(solution) <= budget:
             solution, extra = self._again(system, A, solution, options, value, left)
@@ -278,8 +278,7 @@ class Sequence:
             solution.reason = f"{said}. {solution.reason}"
         elif solution.status in FAILED:
             # It would have gone on to the limit, had it not been stopped.
-            limit = options.maxiter if options.maxiter is not None else max(10 * system.n, 1000)
-            cost *= limit / max(solution.iterations, 1)
+            cost *= _most_iterations(options, system.n) / max(solution.iterations, 1)
         return solution, method.name, cost, evidence, given_up
 
     def _prepare(self, system: LinearSystem, A: Any, value: Any) -> tuple[Method, Any]:
@@ -297,14 +296,14 @@ class Sequence:
         check_fits(method, system)
         return method, M
 
-    def _instead(self, name: str, value: Any, options: Options) -> tuple[Any, int | None]:
+    def _instead(self, name: str, value: Any, options: Options, n: int) -> tuple[Any, int | None]:
         """What to go on with instead of a hopeless value, and iterations after which that is looked into; or None."""
         fallback = self.tuner.fallback() if hasattr(self.tuner, "fallback") else None
-        trusted = fallback is not None and fallback.value == value
-        good, patience = (self._good, None) if fallback is None or trusted else fallback
+        good, patience = (None, None) if fallback is None else fallback
+        good = self._good if good is None else good
         if value is None or good is None or good == value:
             return None, None
-        if self.give_up is None or trusted:
+        if self.give_up is None:
             return good, None  # where it fails
         if patience is None:
             solves, usual = self._usual.get(name, (0, 0.0))
@@ -312,7 +311,7 @@ class Sequence:
                 return good, None
             patience = self.give_up * usual
         budget = FEWEST * math.ceil(patience / FEWEST)
-        return good, budget if options.maxiter is None or budget < options.maxiter else None
+        return good, budget if budget < _most_iterations(options, n) else None
 
     def _again(
         self, system: LinearSystem, A: Any, before: Solution, options: Options, value: Any, maxiter: int | None
@@ -468,6 +467,11 @@ def _made(method: type[Method], parameters: dict[str, Any]) -> Method:
             has = ", ".join(known) or "none"
             raise InputError(f"{name}: {method.name} has no such parameter; it has {has}")
     return method(**parameters)
+
+
+def _most_iterations(options: Options, n: int) -> int:
+    """The limit asked for, or the default one."""
+    return options.maxiter if options.maxiter is not None else max(10 * n, 1000)
 
 
 def _remaining(solution: Solution) -> float:

@@ -28,8 +28,8 @@ class Fallback(NamedTuple):
 
     Attributes
     ----------
-    value : object
-        Expected to serve this very system well.
+    value : object or None
+        Expected to serve this very system well; None where what served well lately is as good.
     iterations : float or None
         Of the suggested value, after which one should look whether it is worth going on; None where nothing is known.
     """

@@ -133,13 +133,14 @@ class Auto(Tuner):
         spectral = self.spectral
         self._played, self._exploring = "bandit", True
         if spectral is not None:
+            self._best = spectral.best(context)
+            ahead = None if self._best is None else spectral.iterations(self._best, context)
+            self._awaited = self._pace * (ahead or 0.0)
             # Nothing can be compared before it is known whether the closed form foretells costs.
-            trial = self._since > self._next and (spectral.fitted is None or self._told >= ENOUGH)
+            trial = self._since > self._next and (ahead is None or self._told >= ENOUGH)
             self._played = self.leads if not trial else "bandit" if self.leads == "spectral" else "spectral"
             # What the bandit tries to find out is dear: only its best value can be held against the closed form.
             self._exploring = not trial or self._trials % 2 == 1
-            self._best = spectral.best(context)
-            self._awaited = self._pace * (self._predicted(self._best, context) or 0.0)
             if self._played == "spectral":
                 if spectral.fitted is not None or self.rounds < 3 or spectral.radius(context) is not None:
                     return spectral._choose(context)
@@ -154,35 +155,20 @@ class Auto(Tuner):
             return
         if played == "spectral":
             spectral._learn(value, cost, context, evidence)
-        elif self._tells(evidence):
+        elif (self.leads == "spectral" or self._since % WATCHED == 0) and not (evidence and evidence.cut_short):
+            # No rate has settled in a solve that was cut short.
             spectral.watch(value, cost, context, evidence)
             self._watch_surprise(spectral.surprise)
         self._since += 1
         if played == self.leads:
-            self._follow(cost, self._predicted(value, context), evidence)
-            if played == "spectral" and spectral.surprise > UNEXPLAINED and not self._borne_out:
+            self._follow(cost, spectral.iterations(value, context), evidence)
+            if played == "spectral" and spectral.surprise > UNEXPLAINED and not self._holds:
                 self._hand_over()
         else:
             self._trials += 1
             if self._around > 0 and (played == "spectral" or not self._exploring):
                 self._compare(cost, context)
             self._next = self._next_trial()
-
-    def _predicted(self, omega: float | None, context: float | None) -> float | None:
-        """Iterations with this omega on the system of this round, up to a factor; None until a solve has shown any."""
-        spectral = self.spectral
-        if spectral is None or spectral.fitted is None or omega is None:
-            return None
-        return spectral.iterations(omega, context)
-
-    def _tells(self, evidence: Evidence | None) -> bool:
-        """Whether the closed form can learn from what the bandit's omega showed: no rate has settled in a solve cut."""
-        if evidence is not None and evidence.cut_short:
-            return False
-        spectral = self.spectral
-        if self.leads == "spectral":
-            return spectral is not None and spectral.form is not None and spectral.form.exact
-        return self._since % WATCHED == 0
 
     def _follow(self, cost: float, predicted: float | None, evidence: Evidence | None) -> None:
         """Take note of what a solve of the leader cost, and of how well that was foretold."""
@@ -202,12 +188,6 @@ class Auto(Tuner):
     def _holds(self) -> bool:
         """Whether the closed form foretells what the leader's solves cost, and better than their running mean does."""
         return self._told >= ENOUGH and self._error < min(FORETOLD, BETTER * self._plain_error)
-
-    @property
-    def _borne_out(self) -> bool:
-        """Whether costs bear out a relation that is exact: then it is the radii that vary, or are not settled yet."""
-        form = None if self.spectral is None else self.spectral.form
-        return form is not None and form.exact and self._holds
 
     def fallback(self) -> Fallback | None:
         """For trials of the bandit's, the closed form's omega; for what that chose, more time on hard systems."""
@@ -236,7 +216,8 @@ class Auto(Tuner):
         """Weigh a trial; let the other lead when it was cheaper by more than a standard error."""
         doubt, reference = DOUBT, self._around
         # Of the leader's omega on the very system of the trial.
-        predicted = self._predicted(self._best if self.leads == "spectral" else self.bandit.best, context)
+        leading = self._best if self.leads == "spectral" else self.bandit.best
+        predicted = None if self.spectral is None or leading is None else self.spectral.iterations(leading, context)
         if self._holds and predicted is not None:
             doubt, reference = DOUBT + 2 * self._error, self._unit * predicted
         ratio = cost / reference

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..errors import InputError
 from ..ssor_cg import ssor_omega
 
-__all__ = ["CLOSED_FORMS", "ClosedForm", "SORForm", "SSORCGForm", "SSORForm", "closed_form"]
+__all__ = ["CLOSED_FORMS", "ClosedForm", "SORForm", "SSORForm", "closed_form"]
 
 DIGITS = math.log(1e6)  # the reduction that iterations are predicted for; only their ratios matter
 
@@ -26,13 +26,14 @@ class ClosedForm:
         How far above the best omega to go, relative to its distance from 2: too low costs more than too high.
     probe : float
         How far below the best omega, likewise, a solve shows the radius: at and above it all radii look alike.
-    exact : bool
-        Whether the relation holds for every omega below the best one, or is a bound that is close only near it.
     """
 
     margin: float
     probe: float
-    exact: bool
+
+    def iterations(self, radius: float, omega: float) -> float | None:
+        """Iterations predicted for a reduction by a million; None where the relation is but a bound of the rate."""
+        return None
 
     def best(self, radius: float, lower: float | None) -> float:
         """The omega for a radius.
@@ -47,15 +48,6 @@ class ClosedForm:
 
     def radius(self, shown: float, omega: float, lower: float | None) -> float | None:
         """The radius of a system that showed this at omega; None where it tells nothing."""
-        raise NotImplementedError
-
-    def iterations(self, radius: float, omega: float, lower: float | None) -> float:
-        """Iterations predicted for a reduction of the residual by a million, at least one; radius and lower below 1."""
-        rate = self.rate(radius, omega, lower)
-        return max(1.0, DIGITS / -math.log(rate)) if rate > 0 else 1.0
-
-    def rate(self, radius: float, omega: float, lower: float | None) -> float:
-        """The factor by which an iteration reduces the residual in the long run."""
         raise NotImplementedError
 
 
@@ -75,7 +67,6 @@ class SORForm(ClosedForm):
 
     margin: float = 0.01
     probe: float = 0.07
-    exact: bool = True
 
     def best(self, radius: float, lower: float | None = None) -> float:
         """2 / (1 + sqrt(1 - m^2))."""
@@ -84,12 +75,17 @@ class SORForm(ClosedForm):
     def radius_of_best(self, omega: float, lower: float | None = None) -> float:
         return math.sqrt(max(1 - (2 / omega - 1) ** 2, 0.0))
 
-    def rate(self, radius: float, omega: float, lower: float | None = None) -> float:
+    def rate(self, radius: float, omega: float) -> float:
         """The spectral radius of SOR: (w m + sqrt(w^2 m^2 - 4 (w - 1)))^2 / 4 below the best omega, then w - 1."""
         discriminant = (omega * radius) ** 2 - 4 * (omega - 1)
         if discriminant <= 0:
             return omega - 1
         return (omega * radius + math.sqrt(discriminant)) ** 2 / 4
+
+    def iterations(self, radius: float, omega: float) -> float:
+        """Of the spectral radius, for a radius below 1; at least one."""
+        rate = self.rate(radius, omega)
+        return max(1.0, DIGITS / -math.log(rate)) if rate > 0 else 1.0
 
     def radius(self, shown: float, omega: float, lower: float | None = None) -> float | None:
         """(R + w - 1) / (w sqrt R), which holds below the best omega (Hageman & Young 1981, chapter 9)."""
@@ -113,7 +109,6 @@ class SSORForm(ClosedForm):
 
     margin: float = 0.0
     probe: float = 0.2
-    exact: bool = False
 
     def best(self, radius: float, lower: float | None = None) -> float:
         """2 / (1 + sqrt(1 - 2 m + 4 lower)) for m < 4 lower, else 2 / (1 + sqrt(1 - 4 lower)); ``ssor_omega``."""
@@ -139,25 +134,8 @@ class SSORForm(ClosedForm):
             found = 1 - ((1 - omega) / omega + omega * min(lower, 0.25)) / excess
         return found if 0 < found < 1 else None
 
-    def shown(self, radius: float, omega: float, lower: float | None = None) -> float:
-        """The least eigenvalue of M A for a radius: the inverse of ``radius``; at most 1."""
-        lower = radius * radius / 4 if lower is None else min(lower, 0.25)
-        return (2 - omega) / max(1 + ((1 - omega) / omega + omega * lower) / (1 - radius), 2 - omega)
 
-    def rate(self, radius: float, omega: float, lower: float | None = None) -> float:
-        """1 less the least eigenvalue."""
-        return 1 - self.shown(radius, omega, lower)
-
-
-class SSORCGForm(SSORForm):
-    """Conjugate gradients preconditioned by SSOR: the rate is (1 - sqrt s) / (1 + sqrt s), s the least eigenvalue."""
-
-    def rate(self, radius: float, omega: float, lower: float | None = None) -> float:
-        root = math.sqrt(self.shown(radius, omega, lower))
-        return (1 - root) / (1 + root)
-
-
-CLOSED_FORMS: dict[str, ClosedForm] = {"sor": SORForm(), "ssor": SSORForm(), "ssor_cg": SSORCGForm()}
+CLOSED_FORMS: dict[str, ClosedForm] = {"sor": SORForm(), "ssor": SSORForm(), "ssor_cg": SSORForm()}
 
 
 def closed_form(method: str) -> ClosedForm:

@@ -151,11 +151,14 @@ class Spectral(Tuner):
         return best + self.form.margin * (2 - best)
 
     def iterations(self, omega: float, context: float | None = None) -> float | None:
-        """Iterations predicted with this omega, up to a factor that is the same for all systems; None if unknown."""
-        radius = self.radius(context)
+        """Iterations predicted with this omega, up to a factor that is the same for all systems.
+
+        None until a solve has shown a radius, and where there is no exact relation.
+        """
+        radius = None if self.fitted is None else self.radius(context)
         if self.form is None or radius is None:
             return None
-        return self.form.iterations(min(radius, CLOSEST), omega, self._lower)
+        return self.form.iterations(min(radius, CLOSEST), omega)
 
     @property
     def _size(self) -> float | None:

@@ -155,7 +155,7 @@ class Spectral(Tuner):
 
         None until a solve has shown a radius, and where there is no exact relation.
         """
-        radius = None if self.fitted is None else self.radius(context)
+        radius = self.radius(context) if any(point.shown for point in self.points) else None
         if self.form is None or radius is None:
             return None
         return self.form.iterations(min(radius, CLOSEST), omega)
@@ -280,7 +280,7 @@ class Spectral(Tuner):
                     break
         self.fitted = min(found, key=lambda one: max(one[0], 0.1 * MISFIT))[1] if found else None
         self._nearest = min(point.gap for point in self.points)
-        self._farthest = 1 - (self._nearest / (2 * BEYOND) if self.points[-1].shown else self._nearest)
+        self._farthest = 1 - self._nearest / (2 * BEYOND)
 
     def _families(self) -> tuple[str, ...]:
         """Those that may be tried, the simpler ones first."""

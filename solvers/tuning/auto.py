@@ -40,7 +40,8 @@ class Auto(Tuner):
     uncertain. While the closed form foretells what the leader's solves cost, a trial is not held against these, but
     against what the leader would have cost on the very system of the trial; a trial that would take longer than the
     closed form's omega goes on with that. The bandit takes over at once where a quarter of the solves show something
-    else than the closed form assumed. The closed form goes on learning from what the bandit's solves show.
+    else than the closed form assumed and it does not foretell costs. The closed form goes on learning from what the
+    bandit's solves show.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ DOUBT = 0.3  # spread that a single comparison is taken to have besides its own
 LATELY = 0.2  # weight of the latest cost in running means
 FORETOLD = 0.5  # mean error of the logarithms of predicted costs from which the closed form foretells nothing
 BETTER = 0.75  # and part of the running mean's error, as a prediction, from which that is as good
-ENOUGH = 3  # predictions from which their error is known
+ENOUGH, CERTAIN = 3, 10  # predictions from which their error is known, roughly and well
 PATIENCE = 0.5  # of the iterations predicted for the closed form's omega, after which a trial is looked at
 LENIENCE = 5.0  # the same for what the leader chose
 
@@ -219,8 +219,10 @@ class Auto(Tuner):
         # Of the leader's omega on the very system of the trial.
         leading = self._best if self.leads == "spectral" else self.bandit.best
         predicted = None if self.spectral is None or leading is None else self.spectral.iterations(leading, context)
-        if self._holds and predicted is not None:
+        if predicted is not None and self._holds:
             doubt, reference = DOUBT + 2 * self._error, self._unit * predicted
+        elif predicted is not None and 0 < self._told < CERTAIN:
+            reference = min(reference, self._unit * predicted)
         ratio = cost / reference
         self._count = RECENT * self._count + 1
         self._costs = RECENT * self._costs + cost

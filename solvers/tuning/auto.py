@@ -37,11 +37,10 @@ class Auto(Tuner):
     about sqrt(t) / 2 times in t rounds, and its costs are compared with those of the leader around the same time, so
     that easy and hard stretches of a sequence do not matter. Every other trial of the bandit is there to explore; what
     is compared is the value that it believes in. It takes over when it was cheaper by more than the comparison is
-    uncertain. While the closed form foretells what the leader's solves cost, a trial is not held against these, but
-    against what the leader would have cost on the very system of the trial; a trial that would take longer than the
-    closed form's omega goes on with that. The bandit takes over at once where a quarter of the solves show something
-    else than the closed form assumed and it does not foretell costs. The closed form goes on learning from what the
-    bandit's solves show.
+    uncertain. While the closed form leads and foretells what its solves cost, a trial is not held against these, but
+    against what its omega would have cost on the very system of the trial; a trial that would take longer than that
+    omega goes on with it. The bandit takes over at once where a quarter of the solves show something
+    else than the closed form assumed. The closed form goes on learning from what the bandit's solves show.
 
     Parameters
     ----------
@@ -96,8 +95,8 @@ class Auto(Tuner):
         self._played, self._exploring = "bandit", True
         self._doubted = False  # the evidence did not hold while the bandit led
         self._around = 0.0  # what the leader's solves cost lately
-        # What they cost and took for each iteration predicted, and mean errors of these predictions, and of the running
-        # mean as one; how many.
+        # What the closed form's cost and took for each iteration predicted while it leads, and mean errors of these
+        # predictions, and of the running mean as one; how many.
         self._unit = self._pace = self._error = self._plain_error = 0.0
         self._told = 0
         self._since, self._trials = 0, 0  # rounds since the leader leads, and trials of the other in them
@@ -137,8 +136,9 @@ class Auto(Tuner):
             self._best = spectral.best(context)
             ahead = None if self._best is None else spectral.iterations(self._best, context)
             self._awaited = self._pace * (ahead or 0.0)
-            # Nothing can be compared before it is known whether the closed form foretells costs.
-            trial = self._since > self._next and (ahead is None or self._told >= ENOUGH)
+            # The bandit cannot be compared before it is known whether the closed form foretells costs.
+            early = self.leads == "spectral" and ahead is not None and self._told < ENOUGH
+            trial = self._since > self._next and not early
             self._played = self.leads if not trial else "bandit" if self.leads == "spectral" else "spectral"
             # What the bandit tries to find out is dear: only its best value can be held against the closed form.
             self._exploring = not trial or self._trials % 2 == 1
@@ -162,8 +162,8 @@ class Auto(Tuner):
             self._watch_surprise(spectral.surprise)
         self._since += 1
         if played == self.leads:
-            self._follow(cost, spectral.iterations(value, context), evidence)
-            if played == "spectral" and spectral.surprise > UNEXPLAINED and not self._holds:
+            self._follow(cost, spectral.iterations(value, context) if played == "spectral" else None, evidence)
+            if played == "spectral" and spectral.surprise > UNEXPLAINED:
                 self._hand_over()
         else:
             self._trials += 1
@@ -172,7 +172,7 @@ class Auto(Tuner):
             self._next = self._next_trial()
 
     def _follow(self, cost: float, predicted: float | None, evidence: Evidence | None) -> None:
-        """Take note of what a solve of the leader cost, and of how well that was foretold."""
+        """Take note of what a solve of the leader cost, and of how well that was foretold, if it was."""
         if predicted is not None and cost > 0:
             if self._unit > 0 and self._around > 0:
                 self._told += 1
@@ -187,7 +187,7 @@ class Auto(Tuner):
 
     @property
     def _holds(self) -> bool:
-        """Whether the closed form foretells what the leader's solves cost, and better than their running mean does."""
+        """Whether the closed form foretells what its solves cost, and better than their running mean does."""
         return self._told >= ENOUGH and self._error < min(FORETOLD, BETTER * self._plain_error)
 
     def fallback(self) -> Fallback | None:
@@ -216,9 +216,9 @@ class Auto(Tuner):
     def _compare(self, cost: float, context: float | None) -> None:
         """Weigh a trial; let the other lead when it was cheaper by more than a standard error."""
         doubt, reference = DOUBT, self._around
-        # Of the leader's omega on the very system of the trial.
-        leading = self._best if self.leads == "spectral" else self.bandit.best
-        predicted = None if self.spectral is None or leading is None else self.spectral.iterations(leading, context)
+        predicted = None
+        if self.leads == "spectral" and self.spectral is not None and self._best is not None:
+            predicted = self.spectral.iterations(self._best, context)  # on the very system of the trial
         if predicted is not None and self._holds:
             doubt, reference = DOUBT + 2 * self._error, self._unit * predicted
         elif predicted is not None and 0 < self._told < CERTAIN:

@@ -250,7 +250,9 @@ class Spectral(Tuner):
 
     def _settle(self, shown: bool, alike: bool) -> None:
         """When to probe again: soon after a surprise, at once where only a limit showed, later each time otherwise."""
-        self.surprise = 0.95 * self.surprise + (0.0 if alike or self.fitted is None else 0.05)
+        # As long as only limits are known, one below another is but half a surprise.
+        weight = 0.05 if any(point.shown for point in self.points) else 0.025
+        self.surprise = 0.95 * self.surprise + (0.0 if alike or self.fitted is None else weight)
         known = bool(self.points) and self.points[-1].shown
         if self._due or not alike:
             self._wait = min(2 * self._wait, LONGEST) if alike and known else SHORTEST

@@ -293,13 +293,3 @@ def test_choice_among_methods():
         tuner.observe(cost * rng.uniform(0.8, 1.2))
     assert tuner.best == "sor"
     assert tuner.methods["sor"].method == "sor"
-
-
-def test_few_predictions_weigh_for_the_leader():
-    # Systems in an order such that their running mean foretold the first costs about as well as the closed form.
-    shifts = [0.1472, -0.1483, -0.1066, 0.3544, -0.0658, 0.1446]
-    tuner = Auto(method="sor", seed=0)
-    for seed in range(20):
-        tuner = Auto(method="sor", seed=seed)
-        total(tuner, [*shifts, *([0.15] * 4)], seed=seed, **HONEST["both"])
-        assert tuner.leads == "spectral"

@@ -122,12 +122,18 @@ def test_smallest_ritz_value_against_eigenvalues(pairs):
     assert before >= value * (1 - 1e-3)
 
 
+@pytest.mark.filterwarnings("ignore::resolvent.ConvergenceWarning")
 def test_evidence_of_solves():
     problem = poisson((10, 10))
     rate = math.cos(math.pi / 11) ** 2
     assert Evidence(solution=rv.gauss_seidel(problem.A, problem.b, rtol=1e-8)).rate == pytest.approx(rate, rel=1e-3)
     plain = Evidence(solution=rv.cg(1000 * problem.A, problem.b, rtol=1e-10))
     assert plain.smallest == pytest.approx(1000 * problem.spectrum[0], rel=1e-3)
+    # A Ritz value that still falls is far above the eigenvalue.
+    early = rv.cg(problem.A, problem.b, rtol=1e-10, maxiter=5)
+    value, before = smallest_ritz(np.array(early.evidence.alphas), np.array(early.evidence.betas))
+    assert before > 1.1 * value > 1.1 * problem.spectrum[0]
+    assert Evidence(solution=early).smallest is None
     assert Evidence().rate is None
     assert Evidence().smallest is None
     assert Evidence(solution=rv.sor(np.eye(3), np.ones(3))).rate is None

@@ -129,7 +129,7 @@ class Young:
 
 
 @pytest.mark.parametrize("arguments", [{}, {"warm_start": None, "cost": "work"}], ids=["iterations", "work"])
-@pytest.mark.parametrize("seed", [5, 12, 29, 198])
+@pytest.mark.parametrize("seed", [5, 65, 80, 128, 176])
 def test_auto_is_at_youngs_omega_soon(seed, arguments):
     first, all_of_them = over_young(seed, **arguments)
     assert first <= 1.15

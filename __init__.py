@@ -30,6 +30,7 @@ from .solvers.backends import BACKENDS
 from .solvers.condition import ConditionNumber, condition_number
 from .solvers.errors import (
     BackendError,
+    BusyError,
     ConvergenceError,
     ConvergenceWarning,
     InputError,
@@ -62,6 +63,7 @@ __all__ = [
     "BACKENDS",
     "METHODS",
     "BackendError",
+    "BusyError",
     "ConditionNumber",
     "ConvergenceError",
     "ConvergenceWarning",

@@ -483,23 +483,19 @@ def test_what_was_given_up_goes_on_where_the_other_fails():
 @pytest.mark.parametrize("maxiter", [150, 200, None])
 def test_no_trial_fails_that_the_safe_omega_solves(maxiter):
     # Omegas that are hopeless within the limit; the closed form's needs at most 140 iterations.
-    problems = list(shifted_laplacians(10, 150, shifts="high", seed=3))
-    sequence = rv.Sequence("sor", tuner=Auto([0.1, 0.2, 1.999], seed=0), rtol=1e-8, warm_start=None, maxiter=maxiter)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rv.ConvergenceWarning)  # the closed form itself, before it has seen a radius
-        solutions = solved(sequence, problems)
-    trials = [value in (0.1, 0.2, 1.999) for value in sequence.history.parameters]
-    assert all(solution.converged for solution, trial in zip(solutions, trials, strict=True) if trial)
-    assert sum(trials) >= 2
-
-
-def test_a_solve_that_fails_warns():
-    problem = poisson((20, 20))
-    sequence = rv.Sequence("sor", omega=1.0, rtol=1e-8, maxiter=3)
-    with pytest.warns(rv.ConvergenceWarning, match="iteration limit"):
-        sequence.solve(problem.A, problem.b)
-    assert sequence.history.statuses == ["MAX_ITERATIONS"]
-    assert "not converged" in sequence.report()
+    hopeless, trials = [0.1, 0.2, 1.999], 0
+    for seed in range(4):
+        tuner = Auto(hopeless, seed=seed)
+        sequence = rv.Sequence("sor", tuner=tuner, rtol=1e-8, warm_start=None, maxiter=maxiter)
+        problems = list(shifted_laplacians(10, 60, shifts="high", seed=seed))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rv.ConvergenceWarning)  # the closed form, before it has seen a radius
+            solutions = solved(sequence, problems)
+        for value, solution in zip(sequence.history.parameters, solutions, strict=True):
+            if value in hopeless:
+                trials += 1
+                assert solution.converged
+    assert trials >= 4
 
 
 # One at a time.

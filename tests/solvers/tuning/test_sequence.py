@@ -5,6 +5,7 @@ import copy
 import json
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -463,6 +464,18 @@ def test_a_safe_value_has_the_whole_limit_to_itself(maxiter, give_up):
     assert solution.converged
     assert solution.iterations <= 2 * maxiter
     assert sequence.history.given_up == [False] * 8 + [True]
+
+
+@pytest.mark.filterwarnings("ignore::resolvent.ConvergenceWarning")
+def test_the_limit_of_accuracy_is_not_blamed_on_the_value():
+    # Another value gets no further in this precision.
+    problem, tuner = poisson((10, 10)), Scripted([1.5, 1.5, 1.4])
+    sequence = rv.Sequence("sor", tuner=tuner, rtol=1e-2, warm_start=None, precision="bf16")
+    easy = np.eye(100)
+    assert all(sequence.solve(easy, problem.b).converged for _ in range(2))
+    sequence.options = replace(sequence.options, rtol=1e-8)
+    assert sequence.solve(problem.A, problem.b).status is rv.Status.STAGNATED
+    assert sequence.history.given_up == [False] * 3
 
 
 def test_what_was_given_up_goes_on_where_the_other_fails():

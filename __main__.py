@@ -251,9 +251,9 @@ def _refine(arguments: argparse.Namespace) -> int:
 
 def _precision(arguments: argparse.Namespace) -> Any:
     """What --precision and its kin ask for; None where they are absent."""
+    from .errors import InputError
     from .precision import Precision
     from .precision.formats import FORMATS
-    from .solvers.errors import InputError
 
     asked = {name: getattr(arguments, name) for name in ("policy", "rounding", "seed")}
     asked = {name: value for name, value in asked.items() if value is not None}
@@ -272,9 +272,9 @@ def _solved(arguments: argparse.Namespace, run: Callable[[Any, Any, dict[str, An
     """Read A and b, solve, report and write: what the commands that solve have in common."""
     from importlib.util import find_spec
 
-    from .solvers.errors import ConvergenceWarning, InputError
-    from .solvers.matrix_files import check_writable, read_matrix, read_vector, write_vector
-    from .solvers.solution import Status
+    from .errors import ConvergenceWarning, InputError
+    from .io.matrix_files import check_writable, read_matrix, read_vector, write_vector
+    from .solvers.driver.solution import Status
 
     targets = [path for path in (arguments.plot, arguments.output, arguments.json) if path is not None]
     for path in targets:
@@ -324,8 +324,8 @@ def _ones(A: Any) -> Any:
 def _preconditioner_and_parameters(arguments: argparse.Namespace, A: Any) -> tuple[Any, dict[str, Any]]:
     """M, and the parameters of the method; omega and interval go to whichever of the two takes them."""
     from . import precondition
-    from .solvers.errors import InputError
-    from .solvers.operators import check_square
+    from .errors import InputError
+    from .operators import check_square
 
     check_square(A.shape)
     name, backend = arguments.preconditioner, arguments.backend
@@ -397,9 +397,9 @@ def _condition(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from . import condition_number
-    from .solvers.errors import InputError
-    from .solvers.matrix_files import read_matrix
-    from .solvers.system import LinearSystem
+    from .errors import InputError
+    from .io.matrix_files import read_matrix
+    from .solvers.linear.system import LinearSystem
 
     if arguments.steps < 1:
         raise InputError(f"--steps: found {arguments.steps}; wanted at least 1")
@@ -436,7 +436,7 @@ def _between(low: float, high: float, exact: bool) -> str:
 
 def _advise(arguments: argparse.Namespace) -> int:
     from . import precision_for
-    from .solvers.matrix_files import read_matrix
+    from .io.matrix_files import read_matrix
 
     print(precision_for(read_matrix(arguments.A), arguments.accuracy, condition=arguments.condition))
     return CONVERGED
@@ -502,9 +502,9 @@ def _table(rows: Iterable[tuple[Any, ...]]) -> str:
 
 
 def _gallery(arguments: argparse.Namespace) -> int:
+    from .errors import InputError
     from .gallery import GALLERY, by_name, finite_element_names, load_finite_elements
-    from .solvers.errors import InputError
-    from .solvers.matrix_files import check_writable, write_matrix, write_vector
+    from .io.matrix_files import check_writable, write_matrix, write_vector
 
     def shipped() -> tuple[str, ...]:
         try:

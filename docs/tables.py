@@ -22,7 +22,7 @@ from resolvent.precision import BlockFormat, supported_dtypes
 from resolvent.precision.formats import FORMATS
 from resolvent.precision.policy import POLICIES
 from resolvent.precision.tensor_core import TENSOR_CORES
-from resolvent.solvers.backends.loops import BUILDERS
+from resolvent.solvers.compiled_loops import BUILDERS
 
 MARKERS = re.compile(r"(<!-- methods:begin[^>]*-->\n)(.*?)(<!-- methods:end -->)", re.DOTALL)
 

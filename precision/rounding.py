@@ -146,9 +146,9 @@ def _loaded(backend: str) -> Any:
     elif backend == "torch":
         from . import rounding_torch as engine
     elif backend == "triton":
-        from ..gpu import rounding_triton as engine
+        from ..gpu.triton import rounding as engine
     else:
-        from ..gpu import rounding as engine
+        from ..gpu.cupy import rounding as engine
     return engine
 
 

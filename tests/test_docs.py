@@ -13,7 +13,7 @@ from resolvent.__main__ import main
 from resolvent.precision import supported_dtypes
 from resolvent.precision.policy import POLICIES
 from resolvent.precision.recipe import ROUNDINGS
-from resolvent.solvers.backends.loops import BUILDERS
+from resolvent.solvers.compiled_loops import BUILDERS
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 PAGES = sorted(path for path in (*DOCS.glob("*.md"), *DOCS.glob("methods/*.md")))

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ...solvers.errors import InputError
+from ...errors import InputError
 from .interval import INTERVALS
 from .settings import SOLVERS, Solver
 

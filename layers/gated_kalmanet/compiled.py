@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import torch
 
-from ...solvers.errors import InputError
+from ...errors import InputError
 from . import kernels
 from .arguments import Inputs
 from .info import Info

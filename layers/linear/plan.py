@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-from ...solvers.errors import InputError
-from ...solvers.solution import Solution
-from ...solvers.solve import METHODS, method_named
-from ...solvers.stopping import Options
+from ...errors import InputError
+from ...solvers.driver.solution import Solution
+from ...solvers.driver.stopping import Options
+from ...solvers.linear.solve import METHODS, method_named
 
 __all__ = ["BACKWARD", "FORWARD", "TANGENT", "Plan", "Solver", "Solves", "checked_tolerance"]
 

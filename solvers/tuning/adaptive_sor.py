@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, ClassVar
 
-from ..errors import InputError
-from ..method import Traffic
-from ..sor import SOR, SORState
-from ..system import LinearSystem
+from ...errors import InputError
+from ..driver.method import Traffic
+from ..linear.system import LinearSystem
+from ..relaxation.sor import SOR, SORState
 from .closed_forms import SORForm
 from .evidence import Evidence
 from .tuner import Tuner, check_omega

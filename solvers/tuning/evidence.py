@@ -10,8 +10,8 @@ import numba
 import numpy as np
 
 from ...precision import times_power_of_two
-from ..solution import Solution
-from ..system import LinearSystem
+from ..driver.solution import Solution
+from ..linear.system import LinearSystem
 
 __all__ = ["Evidence", "Look", "look_at"]
 

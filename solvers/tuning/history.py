@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..report import BLUE, GREY, INK, VERMILLION
+from ..report.report import BLUE, GREY, INK, VERMILLION
 from .tuner import Tuner
 
 __all__ = ["History"]

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from ..iterate import iterate
-from ..method import Method
-from ..precondition.base import as_preconditioner
-from ..run import check_fits, solve_each
-from ..solution import Solution
-from ..solve import METHODS
-from ..status import Status
-from ..stopping import Options
-from ..system import LinearSystem
+from ...errors import InputError
+from ..driver.batch import check_fits, solve_each
+from ..driver.iterate import iterate
+from ..driver.method import Method
+from ..driver.solution import Solution
+from ..driver.status import Status
+from ..driver.stopping import Options
+from ..linear.solve import METHODS
+from ..linear.system import LinearSystem
+from ..preconditioners.base import as_preconditioner
 from .adaptive_sor import AdaptiveSORMethod
 from .auto import Auto
 from .choice import Choice
@@ -353,7 +353,7 @@ class Sequence:
         backend = None
         arrays: dict[str, np.ndarray] = {}
         for k, x in enumerate(solutions):
-            from ..backends import choose_backend
+            from ...backends import choose_backend
 
             backend = backend or choose_backend(None, x)
             arrays[f"x{k}"] = backend.to_numpy(x)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import InputError
+from ...errors import InputError
 from .evidence import Evidence, Look
 
 __all__ = ["GridTuner", "Tuner", "default_values"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from ..system import LinearSystem
+from ...errors import InputError
+from ..linear.system import LinearSystem
 
 __all__ = ["WARM_STARTS", "WarmStart"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import InputError
-from ..method import Method
-from ..precondition import PolynomialPreconditioner, SSORPreconditioner
-from ..solution import Solution
-from ..system import LinearSystem
+from ...errors import InputError
+from ..driver.method import Method
+from ..driver.solution import Solution
+from ..linear.system import LinearSystem
+from ..preconditioners import PolynomialPreconditioner, SSORPreconditioner
 
 __all__ = ["COSTS", "cost_of"]
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import resolvent as rv
-from resolvent.solvers.backends.numpy_backend import NumpyBackend
-from resolvent.solvers.solve import method_named
-from resolvent.solvers.system import LinearSystem
+from resolvent.backends.numpy_backend import NumpyBackend
+from resolvent.solvers.linear.solve import method_named
+from resolvent.solvers.linear.system import LinearSystem
 
 # primitive: vectors read plus vectors written, reductions, products with A
 COSTS = {

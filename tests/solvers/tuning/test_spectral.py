@@ -10,7 +10,7 @@ from scipy.linalg import eigh
 
 import resolvent as rv
 from resolvent.gallery import heat_sequence, poisson, shifted_laplacians
-from resolvent.solvers.system import LinearSystem
+from resolvent.solvers.linear.system import LinearSystem
 from resolvent.solvers.tuning import Evidence, Look, Spectral, look_at
 from resolvent.solvers.tuning.closed_forms import SORForm, SSORForm
 from resolvent.solvers.tuning.evidence import smallest_ritz

@@ -1,0 +1,231 @@
+"""The one result type: the solution, how it was reached, and everything one may ask about it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ...errors import ConvergenceError
+from ...precision import times_power_of_two
+from ..spectra.spectrum import RitzValues, SpectralEvidence, ritz_values
+from .status import Status
+
+__all__ = ["Solution", "Status"]
+
+# Of Lanczos coefficients that may still serve as a lower bound of ||A||: that of replacements in single precision.
+LARGEST_SLACK = 1e-3
+
+
+@dataclass(eq=False)
+class Solution:
+    """What a solve returns.
+
+    Attributes
+    ----------
+    x : array
+        The solution, in b's shape; without convergence the best iterate met.
+    status : Status
+    reason : str
+        Sentences: what was done, why it ended so, and what to do about it.
+    iterations, matvecs : int
+        Iterations, and products with A in all of them, checks included.
+    seconds : float
+    relative_residual : float
+        ``||b - A x|| / ||b||``, recomputed from x, accumulated in more than working precision where possible.
+    residual_norm : float
+        ``||b - A x||`` in the units of b.
+    method, backend, precision : str
+        Precision: the name of the dtype or of the format that was iterated in.
+    unit_roundoff : float
+        u of that precision.
+    predicted_iterations : int or None
+        What theory promised, where the method has an a-priori bound.
+    tolerance : float
+        What ``relative_residual`` had to reach.
+    rhs_norm : float
+        ``||b||``.
+    systems : tuple of Solution
+        One for each system of a batch; empty for a single system.
+    """
+
+    x: Any
+    status: Status
+    reason: str
+    iterations: Any
+    matvecs: Any
+    seconds: float
+    relative_residual: Any
+    residual_norm: Any
+    method: str
+    backend: str
+    precision: str
+    unit_roundoff: float = math.nan
+    history: tuple[Any, Any] = ((), ())
+    rhs_exponent: int = 0
+    spectral_exponent: int = 0
+    evidence: SpectralEvidence | None = None
+    norms: tuple[float, float, float] = (math.nan, math.nan, math.nan)
+    predicted_iterations: int | None = None
+    tolerance: float = math.nan
+    rhs_norm: float = math.nan
+    smallest_eigenvalue: float = -math.inf
+    preconditioned: bool = False
+    systems: tuple[Solution, ...] = field(default=(), repr=False)
+
+    @property
+    def converged(self) -> bool:
+        """Whether ``||b - A x|| <= max(rtol ||b||, atol)`` was verified, for every system of a batch."""
+        return self.status is Status.CONVERGED
+
+    def raise_for_status(self) -> Solution:
+        """Itself when converged, otherwise a ``ConvergenceError`` with the reason."""
+        if not self.converged:
+            raise ConvergenceError(f"{self.status.value}: {self.reason}")
+        return self
+
+    @property
+    def residual_norms(self) -> np.ndarray:
+        """Residual norms at ``residual_iterations``, in the units of b, as the method carried them."""
+        return np.ldexp(np.asarray(self.history[1], dtype=np.float64), self.rhs_exponent)
+
+    @property
+    def residual_iterations(self) -> np.ndarray:
+        """The iterations at which the residual norm was known."""
+        return np.asarray(self.history[0], dtype=np.int64)
+
+    @cached_property
+    def ritz(self) -> RitzValues | None:
+        """Extreme Ritz values of A (of M A with a preconditioner), or None where no coefficients tell."""
+        if self.evidence is None:
+            return None
+        scale = self.spectral_exponent
+        found = ritz_values(self.evidence.alphas, self.evidence.betas, self.evidence.largest)
+        if found is None:
+            return None
+        values = (found.smallest, found.largest, found.smallest_error, found.largest_error)
+        return RitzValues(*(times_power_of_two(value, scale) for value in values))
+
+    @cached_property
+    def spectrum(self) -> tuple[float, float] | None:
+        """Smallest and largest eigenvalue as far as they showed: estimates from inside, or the Chebyshev interval."""
+        if self.ritz is not None:
+            return self.ritz.smallest, self.ritz.largest
+        if self.evidence is not None and self.evidence.interval is not None:
+            low, high = np.ldexp(self.evidence.interval, self.spectral_exponent)
+            return float(low), float(high)
+        return None
+
+    @property
+    def condition(self) -> float | None:
+        """Estimate of the condition number in the 2-norm of A (of M A with a preconditioner).
+
+        A lower bound where Ritz values tell it, unless rounding may have moved the smallest of them: see
+        ``condition_sense``. The ratio of the interval after Chebyshev iteration.
+        """
+        if self.spectrum is None:
+            return None
+        low, high = self.spectrum
+        return high / low if low > 0 else math.inf
+
+    @property
+    def condition_sense(self) -> str:
+        """ "at least" or "about": whether ``condition`` is a lower bound, up to a tenth."""
+        if self.ritz is None or self.evidence is None:
+            return "about"
+        return "at least" if self.evidence.slack * self.ritz.largest <= 0.1 * self.ritz.smallest else "about"
+
+    @cached_property
+    def backward_error(self) -> Any:
+        """Normwise backward error ``||b - A x|| / (||A|| ||x|| + ||b||)`` (Rigal & Gaches 1967).
+
+        ||A|| is estimated from below, by the largest row norm or Ritz value, so that the error is never understated.
+        Without an estimate the term is left out.
+        """
+        if self.systems:
+            return np.array([system.backward_error for system in self.systems])
+        return self.norms[0] / self._data_norm if self.norms[0] else 0.0
+
+    @property
+    def attainable_residual(self) -> Any:
+        """Prediction of the relative residual that this precision can reach: u (||A|| ||x|| + ||b||) / ||b||.
+
+        That much rounding x alone may leave (Higham 2002, section 7.1). Conjugate gradients, Chebyshev iteration and
+        relaxation come within a factor of ten of it, which the tests hold them to.
+        """
+        if self.systems:
+            return np.array([system.attainable_residual for system in self.systems])
+        rhs = times_power_of_two(self.rhs_norm, -self.rhs_exponent)
+        return self.unit_roundoff * self._data_norm / rhs if rhs else 0.0
+
+    @property
+    def attainable_error(self) -> float | None:
+        """Prediction of the relative error of x that this precision can reach: condition times u, if it is known."""
+        return None if self.condition is None else min(1.0, self.condition * self.unit_roundoff)
+
+    @property
+    def _data_norm(self) -> float:
+        """||A|| ||x|| + ||b|| in internal units, ||A|| estimated from below."""
+        _, solution, matrix = self.norms
+        if not self.preconditioned and self.ritz is not None:
+            slack = self.evidence.slack if self.evidence is not None else 0.0
+            if slack < LARGEST_SLACK:
+                matrix = max(matrix, (1 - slack) * times_power_of_two(self.ritz.largest, -self.spectral_exponent))
+        return matrix * solution + times_power_of_two(self.rhs_norm, -self.rhs_exponent)
+
+    @property
+    def error_bound(self) -> float | None:
+        """Bound of ``||x - A^{-1} b|| / ||x||`` for Hermitian A: the residual over a lower bound of the spectrum.
+
+        That bound is Gershgorin's, or the lower end of the interval that the caller gave to Chebyshev; None where
+        neither is positive. See ``error_estimate`` for what the Ritz values suggest.
+        """
+        return self._error(self.smallest_eigenvalue)
+
+    @cached_property
+    def error_estimate(self) -> float | None:
+        """Estimate of ``||x - A^{-1} b|| / ||x||``: the residual over the smallest Ritz value less its error bar.
+
+        Right when no eigenvalue hides below the smallest Ritz value, which the coefficients alone cannot rule out.
+        None before that value has settled (an error bar of a tenth), and with a preconditioner.
+        """
+        ritz = self.ritz
+        if self.preconditioned or ritz is None or ritz.smallest_error > 0.1 * ritz.smallest:
+            return None
+        return self._error(times_power_of_two(ritz.smallest - ritz.smallest_error, -self.spectral_exponent))
+
+    def _error(self, smallest: float) -> float | None:
+        residual, solution, _ = self.norms
+        return residual / (smallest * solution) if smallest > 0 and solution > 0 else None
+
+    def __str__(self) -> str:
+        from ..report.report import report
+
+        return report(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Solution {self.status.name} by {self.method} in {self.iterations} iterations, relative residual "
+            f"{np.max(self.relative_residual, initial=0.0):.2e}>"
+        )
+
+    def plot(self, axes: Any = None, *, file: Any = None) -> Any:
+        """Residual history as a figure (needs matplotlib); saved when ``file`` is given.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes, optional
+            Where to draw; a new figure when absent.
+        file : path, optional
+            PNG, PDF or SVG to write; the data are saved beside it as CSV.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        from ..report.report import plot
+
+        return plot(self, axes, file)

@@ -1,0 +1,323 @@
+"""Conjugate gradients."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ..driver.batch import solve_with
+from ..driver.method import Breakdown, Method, State, Traffic
+from ..driver.solution import Solution
+from ..driver.stopping import Options
+from ..linear.system import LinearSystem
+from ..spectra.spectrum import SpectralEvidence
+
+__all__ = ["CG", "cg"]
+
+
+class Gap:
+    """How far the residual carried by recurrence may have parted from b - A x (van der Vorst & Ye 2000, section 3).
+
+    Every step may add u (|| |A| || ||x|| + ||r||). The carried residual is to be replaced by the true one as the bound
+    of the sum passes sqrt(u) ||r||: later the recurrence would have lost its digits, earlier nothing is gained. Not
+    before the sum has grown tenfold since the last time, and not where the tolerance is far above it anyway.
+
+    Attributes
+    ----------
+    bound, renewed : float
+        The bound, and what it was after the last replacement.
+    per_solution, unit_roundoff : float
+        u || |A| || and u.
+    norm : float
+        The last residual norm.
+    """
+
+    __slots__ = ("bound", "learns", "norm", "per_solution", "renewed", "unit_roundoff")
+
+    def __init__(self, system: LinearSystem, norm: float) -> None:
+        self.bound = self.renewed = 0.0
+        self.unit_roundoff = system.unit_roundoff
+        self.per_solution = self.unit_roundoff * (system.facts.row_sum if system.facts is not None else 0.0)
+        self.learns = system.facts is None and system.preconditioner is None
+        self.norm = norm
+
+    def grow(self, solution: float, norm: float, step_length: float, target: float) -> bool:
+        """Take note of ||x|| and ||r|| after a step; whether the residual is to be replaced.
+
+        The compiled loop does the same.
+        """
+        u = self.unit_roundoff
+        tolerance = math.sqrt(u)
+        below = self.bound <= tolerance * self.norm
+        if self.learns:  # no norm of A is known, but 1 / alpha is below it
+            self.per_solution = max(self.per_solution, u / step_length)
+        self.bound += self.per_solution * solution + u * norm
+        self.norm = norm
+        return below and self.bound > max(tolerance * norm, 10 * self.renewed, 0.1 * target)
+
+    def replaced(self, solution: float, norm: float) -> None:
+        """Begin anew: what is left is the rounding of the replacement itself."""
+        self.bound = self.renewed = self.per_solution * solution + self.unit_roundoff * norm
+        self.norm = norm
+
+
+@dataclass
+class CGState(State):
+    """Iterate x, residual r, preconditioned residual z, direction p, q = A p, and rho = r^H z."""
+
+    r: Any = None
+    z: Any = None
+    p: Any = None
+    rho: float = 0.0
+    gap: Any = None
+    replacements: int = 0
+    done: int = 0
+    slack: float = 0.0
+    largest: float = math.inf
+    alphas: list[float] = field(default_factory=list)
+    betas: list[float] = field(default_factory=list)
+    longest: tuple[list[float], list[float]] = field(default_factory=lambda: ([], []))
+
+
+@dataclass(frozen=True)
+class CG(Method):
+    """The method of conjugate gradients.
+
+    ``flexible`` allows a preconditioner that changes between steps; ``residual_replacement`` keeps the carried residual
+    near the true one.
+    """
+
+    flexible: bool = False
+    residual_replacement: bool = True
+
+    name: ClassVar[str] = "cg"
+    title: ClassVar[str] = "Conjugate gradients"
+    traffic: ClassVar[Traffic] = Traffic(vectors=4, passes=11, reductions=2, matvecs=1, compiled_passes=11)
+    needs_hermitian: ClassVar[bool] = True
+
+    def start(self, system: LinearSystem) -> CGState:
+        x, r, norm = system.initial()
+        state = CGState(x=x, work=system.vector(), residual_norm=norm, r=r, gap=Gap(system, norm))
+        if system.preconditioner is None and system.facts is not None:
+            state.largest = 1.01 * system.facts.row_sum
+        if system.emulated is not None:
+            state.slack = system.emulated.ritz_slack
+        self._begin(system, state)
+        return state
+
+    def restart(self, system: LinearSystem, state: CGState) -> None:
+        state.r = system.backend.assign(state.work, state.r)
+        state.residual_norm = system.backend.norm(state.r)
+        state.longest = max(state.longest, (state.alphas, state.betas), key=lambda pair: len(pair[0]))
+        state.done += len(state.alphas)
+        state.alphas, state.betas = [], []
+        state.gap.replaced(system.backend.norm(state.x), state.residual_norm)
+        state.replace = False
+        self._begin(system, state)
+
+    def _begin(self, system: LinearSystem, state: CGState) -> None:
+        """The first direction is the (preconditioned) residual."""
+        backend = system.backend
+        if system.preconditioner is not None and state.z is None:
+            state.z = system.vector()
+        state.z = system.precondition(state.r, state.z)
+        state.p = backend.copy(state.z) if state.p is None else backend.assign(state.z, state.p)
+        state.rho = self._rho(system, state)
+
+    def step(self, system: LinearSystem, state: CGState) -> None:
+        backend, s = system.backend, state
+        s.work, curvature = system.matvec_dot(s.p, s.work)
+        if not curvature > 0:
+            raise _no_curvature(system, s, curvature)
+        if not s.rho > 0:
+            raise _underflow(system, s)
+        alpha = s.rho / curvature
+        s.x, s.r, solution, s.residual_norm = backend.descend(alpha, s.p, s.work, s.x, s.r)
+        s.z = system.precondition(s.r, s.z)
+        before, s.rho = s.rho, self._rho(system, s)
+        # Polak-Ribiere: (z, r - r_before) = -alpha (z, q), which spares keeping the residual before.
+        beta = -alpha * backend.dot(s.z, s.work).real / before if self.flexible else s.rho / before
+        s.p = backend.axpby(1.0, s.z, beta, s.p)
+        s.alphas.append(alpha)
+        s.betas.append(beta)
+        s.replace = s.gap.grow(solution, s.residual_norm, alpha, s.target) or s.replace
+
+    def review(self, system: LinearSystem, state: CGState, iteration: int, norm: float, best: Any) -> None:
+        """Replace the carried residual by the true one when the bound of the gap asks for it.
+
+        The direction is kept, and the Lanczos matrix of the coefficients goes on, perturbed by as much as the two
+        residuals differ; if that is more than sqrt(u), both begin anew.
+        """
+        asked, state.replace = state.replace, False
+        if not (asked and self.residual_replacement):
+            return
+        backend = system.backend
+        state.work, norm = system.certify(state.x, state.work)
+        state.replacements += 1
+        difference = backend.norm(backend.axpy(-1.0, state.work, state.r))
+        if not difference <= math.sqrt(system.unit_roundoff) * norm:
+            self.restart(system, state)
+            return
+        state.slack = max(state.slack, difference / norm if norm else 0.0)
+        state.r, state.residual_norm = backend.assign(state.work, state.r), norm
+        state.z = system.precondition(state.r, state.z)
+        state.rho = self._rho(system, state)
+        state.gap.replaced(backend.norm(state.x), norm)
+
+    def describe(self, state: CGState) -> str:
+        if state.replacements == 0:
+            return ""
+        times = "once" if state.replacements == 1 else f"{state.replacements} times"
+        return f"The residual was replaced by the true one {times}."
+
+    def _rho(self, system: LinearSystem, state: CGState) -> float:
+        if system.preconditioner is None:
+            return float(state.residual_norm or 0.0) ** 2
+        rho = system.backend.dot(state.r, state.z).real
+        if not math.isfinite(rho):
+            raise system.not_finite("M returned NaN or infinity; check the preconditioner.")
+        if not rho > 0 and state.residual_norm:
+            if rho == 0 and state.residual_norm**2 < sys.float_info.min:
+                raise _underflow(system, state)
+            raise Breakdown(
+                f"M is not positive definite: r^H M r = {rho:.2e} at iteration {state.done + len(state.alphas)}, but "
+                "conjugate gradients need a Hermitian positive definite preconditioner. Use another M, or none."
+            )
+        return rho
+
+    def evidence(self, state: CGState) -> SpectralEvidence | None:
+        alphas, betas = max(state.longest, (state.alphas, state.betas), key=lambda pair: len(pair[0]))
+        if self.flexible:
+            return None
+        return SpectralEvidence(alphas, betas, slack=state.slack, largest=state.largest)
+
+
+def _underflow(system: LinearSystem, state: CGState) -> Breakdown:
+    iteration = state.done + len(state.alphas)
+    return Breakdown(f"r^H M r underflowed at iteration {iteration}: {system.precision_name} can do no better.")
+
+
+def _no_curvature(system: LinearSystem, state: CGState, curvature: float) -> Breakdown:
+    """Why p^H A p is not positive: NaN, a singular A (up to rounding), or an indefinite one."""
+    if not math.isfinite(curvature):
+        return system.not_finite("A product with A was not finite: the operator returned NaN or infinity.")
+    iteration = state.done + len(state.alphas)
+    norm = system.facts.row_norm if system.facts is not None else 1 / min(state.alphas, default=math.inf)
+    # Where A is semidefinite, p^H A p = 0 means A p = 0: ||A p||^2 <= ||A|| p^H A p.
+    rounding = 4 * math.sqrt(system.n * system.unit_roundoff)
+    if system.backend.norm(state.work) <= rounding * norm * system.backend.norm(state.p):
+        if system.emulated is not None:
+            return Breakdown(
+                f"p^H A p = {curvature:.2e} at iteration {iteration} is lost in the rounding of "
+                f"{system.precision_name}: A is singular, or its condition is not far below "
+                f"1/u = {1 / system.unit_roundoff:.0f}. Take a wider format, or rv.refine."
+            )
+        return Breakdown(
+            f"A is singular as far as rounding lets see: p^H A p vanishes at iteration {iteration}, so b has a part "
+            "that A cannot reach. Regularise, remove that part from b, or solve the least-squares problem."
+        )
+    found = f"{system.matrix_name} is not positive definite: p^H A p = {curvature:.2e} at iteration {iteration}"
+    if system.facts is not None and float(system.operator.diagonal().real.max()) < 0:
+        return Breakdown(f"{found}, and its diagonal is negative. If A is negative definite, solve (-A) x = -b.")
+    return Breakdown(
+        f"{found}, though A p is not zero: A is indefinite. Conjugate gradients need a positive definite matrix; use a "
+        "method made for indefinite ones, such as MINRES."
+    )
+
+
+def cg(
+    A: Any,
+    b: Any,
+    *,
+    x0: Any = None,
+    M: Any = None,
+    rtol: float = 1e-5,
+    atol: float = 0.0,
+    maxiter: int | None = None,
+    flexible: bool = False,
+    residual_replacement: bool = True,
+    callback: Any = None,
+    progress: bool = False,
+    time_limit: float | None = None,
+    backend: Any = None,
+    precision: Any = None,
+) -> Solution:
+    r"""Solve A x = b, A Hermitian positive definite, by conjugate gradients.
+
+    The error in the A-norm is smallest over the Krylov space; it falls at least like
+    :math:`2((\sqrt\kappa-1)/(\sqrt\kappa+1))^k`.
+
+    Parameters
+    ----------
+    A : array_like, sparse matrix, LinearOperator, Operator or callable, (n, n) or a batch (..., n, n)
+        Hermitian positive definite. A callable has ``shape`` and ``dtype``.
+    b : array_like, (n,), (n, 1), or for several systems (..., n) or (..., n, k) as in ``torch.linalg.solve``
+        In any units.
+    x0 : array_like like b, optional
+        First guess.
+    M : preconditioner, optional
+        Approximates the inverse of A; Hermitian positive definite. See ``rv.precondition``.
+    rtol, atol : float
+        Stop when the true residual satisfies ||b - A x|| <= max(rtol ||b||, atol); atol in the units of b.
+    maxiter : int, optional
+        By default 10 n, and at least 1000.
+    flexible : bool
+        M may change from one application to the next (Polak-Ribiere beta; one more reduction).
+    residual_replacement : bool
+        Replace the carried residual by b - A x when rounding may have set them sqrt(u) apart: one more product each
+        time, and an answer as accurate as the precision allows.
+    callback : callable, optional
+        Called with a ``Progress`` after every iteration; a true result stops the solve.
+    progress : bool
+        Show a live line in the terminal.
+    time_limit : float, optional
+        Seconds.
+    backend : str, optional
+        "numpy", "numba" (the default for NumPy arrays), "torch" or "cupy".
+    precision : str, Format or Precision, optional
+        To iterate in: a format such as "bf16", emulated, or "fp32"; by default that of the data. Whatever it is, the
+        certificate refers to A and b as given. See ``resolvent.precision.Precision``.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    InputError
+        For shapes that do not fit, NaN or infinite entries, a tolerance out of range.
+    NotHermitianError
+        Where the entries show that A is not Hermitian.
+    BackendError
+        For arrays of different libraries.
+
+    Warns
+    -----
+    ConvergenceWarning
+        When the tolerance is not met; the message says why and what to do.
+
+    Notes
+    -----
+    Per iteration: 1 matvec, 2 reductions, 11 vector passes; 4 vectors kept, and one more with a preconditioner.
+
+    References
+    ----------
+    Hestenes & Stiefel (1952), "Methods of conjugate gradients for solving linear systems", section 3; Notay (2000),
+    "Flexible conjugate gradients", for ``flexible``; van der Vorst & Ye (2000), "Residual replacement strategies for
+    Krylov subspace iterative methods for the convergence of true residuals", section 3.
+
+    Examples
+    --------
+    >>> import numpy as np, resolvent as rv
+    >>> solution = rv.cg(np.array([[4.0, 1.0], [1.0, 3.0]]), np.array([1.0, 2.0]), rtol=1e-12)
+    >>> solution.converged, solution.iterations
+    (True, 2)
+    >>> np.allclose(solution.x, [1 / 11, 7 / 11])
+    True
+    """
+    options = Options(rtol, atol, maxiter, callback, progress, time_limit)
+    return solve_with(
+        CG(flexible, residual_replacement), A, b, x0=x0, M=M, options=options, backend=backend, precision=precision
+    )

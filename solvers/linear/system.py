@@ -1,0 +1,428 @@
+"""A linear system, checked once, in units in which nothing can overflow.
+
+Internally the right-hand side is divided by a power of two so that its largest entry lies in [1, 2), and A likewise
+where its entries are so large or small that products with it could leave the range. Powers of two change no digit, so
+the iterates are the same bits in any units; the solution is multiplied back at the end.
+
+Two copies of the system are kept where it is iterated on in another precision than it was given in: that of the
+iteration, and the truth, to which every certificate refers.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+
+from ...backends import Backend, choose_backend
+from ...backends.rounded import Rounded
+from ...errors import InputError
+from ...operators import Facts, Operator
+from ...precision import precision_facts, working_dtype
+from ...precision.policy import as_precision
+from ..driver.status import Breakdown, Status
+from ..preconditioners.base import BoundPreconditioner, Preconditioner, as_preconditioner
+
+__all__ = ["LinearSystem"]
+
+
+class LinearSystem:
+    """A x = b on one backend.
+
+    Parameters
+    ----------
+    A : anything that ``as_operator`` or its sister in another backend takes, (n, n)
+    b : array_like of shape (n,) or (n, 1)
+    x0 : array_like like b, optional
+        First guess; zero when absent, or when A x0 is so large that rounding it leaves more than b. Never written to.
+    M : preconditioner, optional
+        Approximates the inverse of A: a ``Preconditioner``, a matrix, a LinearOperator or a callable. Kept as given.
+    backend : str or Backend, optional
+        By default "numba" for NumPy arrays, otherwise the library of the arrays.
+    precision : str, Format or Precision, optional
+        To iterate in; by default that of the data.
+
+    Attributes
+    ----------
+    operator : Operator
+        2**-matrix_exponent A, in the precision of the iteration.
+    rhs : vector
+        2**-rhs_exponent b, a copy, likewise.
+    truth, true_rhs : Operator, vector
+        The same in the precision of the data, or that of the iteration if it is the wider one.
+    rhs_norm : float
+        Norm of ``true_rhs``.
+    dtype, true_dtype : dtype
+        Of the iterates, of the truth.
+    unit_roundoff : float
+        Of the iteration: that of the format, where one is emulated.
+    facts : Facts or None
+        What the entries of ``operator`` tell.
+    matrix_norm : float
+        ||A|| from below, 0 where nothing is known of it.
+    matvecs : int
+        Products with A so far.
+
+    Raises
+    ------
+    InputError
+        For shapes that do not fit, NaN or infinite entries, an empty right-hand side for a nonempty matrix.
+    BackendError
+        For arrays of different libraries.
+    """
+
+    def __init__(
+        self,
+        A: Any,
+        b: Any,
+        *,
+        x0: Any = None,
+        M: Any = None,
+        backend: str | Backend | None = None,
+        precision: Any = None,
+    ) -> None:
+        self.backend = choose_backend(backend, A, b, x0)
+        given = self.backend.operator(A)
+        n = given.shape[0]
+        vector = self._vector(b, "b", n)
+        guess = None if x0 is None else self._vector(x0, "x0", n)
+        dtypes = [given.dtype, self.backend.numpy_dtype(vector)]
+        if guess is not None:
+            dtypes.append(self.backend.numpy_dtype(guess))
+        self._set_precision(working_dtype(*dtypes), precision)
+        self.column = getattr(b, "ndim", 1) == 2
+        self.n, self.matvecs, self.prepared = n, 0, False
+
+        operator = given.astype(self.true_dtype)
+        known = self.backend.facts(operator) if n else None
+        self.matrix_exponent = 0
+        if known is not None:
+            self._check_entries(operator, known)
+            exponent = _exponent(known.max_abs)
+            if self.scaled and abs(exponent) > self.comfortable_exponent:
+                self.matrix_exponent = self._lossless(operator, exponent)
+                operator = operator.rescaled(-self.matrix_exponent)
+                known = self.backend.facts(operator)
+        if known is not None:
+            self._check_range("A", known.max_abs)
+        self.facts: Facts | None = known
+        self.matrix_norm = known.row_norm if known is not None else 0.0
+        self.truth: Operator = operator
+        self.operator: Operator = self.backend.store(operator, self.dtype) if self.two_precisions else operator
+
+        self._set_rhs(vector, guess)
+        self.M = M
+        self.preconditioner: BoundPreconditioner | None
+        self.preconditioner_exponent: int | None
+        if M is None:
+            self.use_preconditioner(None)
+        else:
+            self._bind(as_preconditioner(M, self.backend, n))
+
+    def _bind(self, M: Preconditioner) -> None:
+        """Precondition with M; in another precision than its own, in units in which its entries are of size one."""
+        exponent = 0
+        if self.two_precisions and self.scaled and self.n:
+            operator = getattr(M, "operator", None)
+            known = None if operator is None else self.backend.facts(operator)
+            if known is not None and known.max_abs:
+                M, exponent = M.rescaled(_exponent(known.max_abs))
+        self.use_preconditioner(M.bind(self.backend, self.dtype), exponent)
+
+    def with_rhs(self, b: Any) -> LinearSystem:
+        """The system with another right-hand side, (n,), and zero as first guess; all that was done to A is shared."""
+        other = copy.copy(self)
+        other.matvecs = 0
+        other._set_rhs(b, None)
+        return other
+
+    def _set_rhs(self, vector: Any, guess: Any) -> None:
+        """Both copies of the right-hand side, in units in which its entries, or those of A x0, are of size one."""
+        exact = self.backend.exact
+        self.true_rhs = exact.copy(vector, self.true_dtype)
+        largest = exact.max_abs(self.true_rhs)
+        if not math.isfinite(largest):
+            raise InputError(f"b: entry {self._first_bad(vector)} is not finite")
+        self.zero_rhs = largest == 0
+        exponent = _exponent(largest)
+        if guess is not None:
+            size = exact.max_abs(exact.copy(guess, self.true_dtype))
+            if not math.isfinite(size):
+                raise InputError(f"x0: entry {self._first_bad(guess)} is not finite")
+            # Of an A that only multiplies, the size shows with its first products: see prepare and initial.
+            scale = None if self.facts is None else _exponent(self.facts.max_abs) + self.matrix_exponent
+            excess = _exponent(size) + scale - exponent if size and scale is not None else 0
+            if excess > -math.log2(self.unit_roundoff):
+                guess = None  # rounding A x0 alone leaves more than b: zero is the better guess
+            elif excess > 0:
+                exponent += excess
+        self.rhs_exponent = exponent - self.rhs_level if self.scaled else 0
+        self._check_range("b", largest)
+        self.true_rhs = exact.ldexp(self.true_rhs, -self.rhs_exponent)
+        self.rhs_norm = exact.norm(self.true_rhs)
+        self.rhs = self.backend.copy(self.true_rhs, self.dtype) if self.two_precisions else self.true_rhs
+        self.guess = guess
+
+    def prepare(self) -> None:
+        """Put A into the storage that this backend multiplies fastest, and into units found by a product if it must."""
+        if self.n == 0 or self.prepared:
+            return
+        self.prepared = True
+        self.operator = self.backend.prepare(self.operator, self.facts)
+        if not self.two_precisions:
+            self.truth = self.operator
+        if self.facts is None and self.scaled:
+            size = self.backend.max_abs(self.matvec(self.rhs, self.vector()))
+            if not math.isfinite(size):
+                raise Breakdown("A product with A was not finite: the operator returned NaN or infinity.")
+            exponent = _exponent(size)
+            if abs(exponent) > self.comfortable_exponent:
+                self.operator, self.matrix_exponent = self.operator.rescaled(-exponent), exponent
+                self.truth = self.truth.rescaled(-exponent) if self.two_precisions else self.operator
+
+    def negate(self) -> None:
+        """Solve -A x = -b instead, which has the same solution."""
+        exact = self.backend.exact
+        self.operator, self.truth = self.operator.negated(), self.truth.negated()
+        self.facts = self.backend.facts(self.truth)
+        self.true_rhs = exact.axpby(0.0, self.true_rhs, -1.0, self.true_rhs)
+        self.rhs = self.backend.copy(self.true_rhs, self.dtype) if self.two_precisions else self.true_rhs
+
+    # What the methods use.
+
+    @property
+    def hermitian(self) -> bool | None:
+        """A equals its conjugate transpose; None where the entries are not to be had."""
+        return None if self.facts is None else self.facts.hermitian(precision_facts(self.data_dtype).unit_roundoff)
+
+    def not_finite(self, blame: str) -> Breakdown:
+        """NaN or infinity was met: a narrower range was left, or else ``blame`` says whose fault it is."""
+        if not self.two_precisions:
+            return Breakdown(blame)
+        what, name, largest = "An iterate", self.precision_name, float(np.finfo(self.dtype).max)
+        if self.emulated is not None:
+            largest = self.emulated.largest
+            if self.emulated.scalars is not None and self.emulated.scalars.largest < largest:
+                what, name, largest = "An inner product", str(self.emulated.scalars), self.emulated.scalars.largest
+        advice = " It was asked not to be scaled; leave scale at auto." if not self.scaled else ""
+        return Breakdown(
+            f"{what} left the range of {name}, whose largest number is {largest:.6g}."
+            f"{advice} bf16, tf32 and fp32 end at 3.4e38, fp64 at 1.8e308.",
+            Status.OVERFLOW,
+        )
+
+    @property
+    def scaling(self) -> str:
+        """How the system was fitted into a narrow range, in words; empty for a wide one."""
+        if self.emulated is None or not self.emulated.narrow or not self.scaled:
+            return ""
+        return (
+            f"To fit the range of {self.precision_name}, b was multiplied by 2^{-self.rhs_exponent} and A by "
+            f"2^{-self.matrix_exponent}, which changes no digit."
+        )
+
+    @property
+    def negligible(self) -> float:
+        """Carried residual norms below this say nothing: far below rounding, or where a format runs out of digits."""
+        rounding = self.precision.unit_roundoff**2 * self.rhs_norm
+        return rounding if self.emulated is None else max(rounding, self.emulated.smallest * math.sqrt(self.n))
+
+    @property
+    def matrix_name(self) -> str:
+        """What the iteration works with, in words."""
+        return "A" if self.emulated is None else f"A, rounded to {self.precision_name},"
+
+    def rounding_floor(self, x: Any) -> float:
+        """u (||A|| ||x|| + ||b||): what rounding x alone leaves as a residual."""
+        return self.unit_roundoff * self.data_norm(x)
+
+    def data_norm(self, x: Any) -> float:
+        """||A|| ||x|| + ||b||, which backward errors are relative to; ||A|| from below, nothing where it is unknown."""
+        return self.matrix_norm * self.backend.exact.norm(x) + self.rhs_norm
+
+    def initial(self) -> tuple[Any, Any, float]:
+        """The first guess, its residual and the norm of that; new vectors."""
+        if self.guess is None:
+            norm = self.backend.norm(self.rhs) if self.two_precisions else self.rhs_norm
+            return self.backend.zeros(self.n, self.dtype), self.backend.copy(self.rhs), norm
+        exact = self.backend.exact
+        x = exact.ldexp(exact.copy(self.guess, self.true_dtype), self.matrix_exponent - self.rhs_exponent)
+        x = self.backend.copy(x, self.dtype) if self.two_precisions else x
+        r, norm = self.certify(x, self.vector())
+        if not norm <= self.rhs_norm / self.unit_roundoff:
+            self.guess = None  # rounding A x0 alone leaves more than b: zero is the better guess
+            return self.initial()
+        return x, r, norm
+
+    def vector(self) -> Any:
+        """A new vector."""
+        return self.backend.zeros(self.n, self.dtype)
+
+    def matvec(self, x: Any, out: Any) -> Any:
+        """A x."""
+        self.matvecs += 1
+        return self.backend.matvec(self.operator, x, out)
+
+    def matvec_dot(self, p: Any, q: Any) -> tuple[Any, float]:
+        """A p and the real part of p^H A p."""
+        self.matvecs += 1
+        return self.backend.matvec_dot(self.operator, p, q)
+
+    def residual(self, x: Any, out: Any) -> Any:
+        """b - A x in working precision."""
+        self.matvecs += 1
+        return self.backend.residual(self.operator, x, self.rhs, out)
+
+    def residual_norm(self, x: Any, out: Any) -> tuple[Any, float]:
+        """``residual`` and its norm."""
+        self.matvecs += 1
+        return self.backend.residual_norm(self.operator, x, self.rhs, out)
+
+    def certify(self, x: Any, out: Any) -> tuple[Any, float]:
+        """b - A x of the truth, accumulated in more than its precision where the backend can, and its norm."""
+        self.matvecs += 1
+        if not self.two_precisions:
+            return self.backend.certify(self.truth, x, self.true_rhs, out)
+        exact = self.backend.exact
+        residual = exact.zeros(self.n, self.true_dtype)
+        residual, norm = exact.certify(self.truth, exact.copy(x, self.true_dtype), self.true_rhs, residual)
+        return self.backend.assign(self.backend.copy(residual, self.dtype), out), norm
+
+    def precondition(self, r: Any, out: Any) -> Any:
+        """M r, or r itself without a preconditioner.
+
+        The result is scaled by the power of two that makes the first one of size one: no method depends on the scale
+        of M, and inner products with it could otherwise leave the range. Half of that power is put on r beforehand,
+        so that M r does not leave it either.
+        """
+        if self.preconditioner is None:
+            return r
+        exponent = self.preconditioner_exponent
+        if exponent is None:
+            out = self.preconditioner.apply(r, out)
+            largest = self.backend.max_abs(out)
+            if not math.isfinite(largest):
+                raise self.not_finite("M returned NaN or infinity for a finite residual; check the preconditioner.")
+            if largest == 0 and self.two_precisions and self.backend.max_abs(r) > 0:
+                raise Breakdown(
+                    f"M r lies below the range of {self.precision_name}: pass M as a matrix or by rv.precondition, "
+                    "which are scaled, or in other units.",
+                    Status.OVERFLOW,
+                )
+            exponent = 0 if self.comfortable(largest) else _exponent(largest)
+            self.preconditioner_exponent = exponent
+            if not exponent:
+                return out
+            scaled = self.preconditioner.rescaled(-exponent)
+            if scaled is not None:
+                self.use_preconditioner(scaled, self.preconditioner_units - exponent)
+                self.preconditioner_exponent = exponent = 0
+        if not exponent:
+            return self.preconditioner.apply(r, out)
+        half = exponent // 2
+        r = self.backend.ldexp(r, -half)
+        out = self.preconditioner.apply(r, out)
+        self.backend.ldexp(r, half)
+        return self.backend.ldexp(out, half - exponent)
+
+    def comfortable(self, largest: float) -> bool:
+        """Whether products of numbers of this size, and inner products, stay within the range without scaling."""
+        return math.isfinite(largest) and abs(_exponent(largest)) <= self.comfortable_exponent
+
+    def use_preconditioner(self, bound: BoundPreconditioner | None, exponent: int = 0) -> None:
+        """Precondition with ``bound``, which is 2**exponent times what the caller would call M."""
+        self.preconditioner, self.preconditioner_units = bound, exponent
+        self.preconditioner_exponent = None
+
+    @property
+    def spectral_exponent(self) -> int:
+        """The spectrum of the caller's A (or M A) is 2**this times that of the system as it is iterated on."""
+        own = 0 if self.preconditioner is None else (self.preconditioner_exponent or 0) - self.preconditioner_units
+        return self.matrix_exponent + own
+
+    # Back to the caller's units.
+
+    def unscaled(self, x: Any, fresh: bool = True) -> Any:
+        """x in the caller's units and shape."""
+        exact = self.backend.exact
+        x = exact.copy(x, self.true_dtype) if fresh or self.two_precisions else x
+        x = exact.ldexp(x, self.rhs_exponent - self.matrix_exponent)
+        return self.backend.reshape(x, (-1, 1)) if self.column else x
+
+    def rescaled(self, x: Any) -> Any:
+        """The inverse of ``unscaled``."""
+        exact = self.backend.exact
+        return exact.ldexp(exact.copy(exact.reshape(x, (-1,))), self.matrix_exponent - self.rhs_exponent)
+
+    def _check_range(self, name: str, largest: float) -> None:
+        """Data that must not be scaled have to lie well within the range that is worked in."""
+        if self.scaled or largest == 0:
+            return
+        p = self.precision
+        low, high = -p.comfortable_exponent, p.comfortable_exponent
+        if self.emulated is not None:
+            low = max(low, _exponent(self.emulated.smallest)) if self.emulated.smallest else low
+            high = min(high, _exponent(self.emulated.largest))
+        if not low <= _exponent(largest) <= high:
+            raise InputError(
+                f"{name}: its largest entry, {largest:.3g}, cannot be worked with in {self.precision_name} unscaled; "
+                f'wanted one between 2^{low} and 2^{high + 1}, or scale="auto"'
+            )
+
+    def _set_precision(self, data_dtype: np.dtype, asked: Any) -> None:
+        """The types of iterates and truth, the unit roundoff, and the range that is worked in."""
+        given = None if asked is None else as_precision(asked)
+        self.emulated = None if given is None or given.native else given
+        self.data_dtype = self.dtype = self.true_dtype = data_dtype
+        if given is not None:
+            self.dtype = given.carrier
+            if data_dtype.kind == "c":
+                self.dtype = np.dtype(np.complex64 if self.dtype == np.float32 else np.complex128)
+            self.true_dtype = np.result_type(data_dtype, self.dtype)
+        self.two_precisions = self.emulated is not None or self.true_dtype != self.dtype
+        self.scaled = given is None or given.scale == "auto"
+        self.precision = precision_facts(self.dtype)
+        self.precision_name, self.unit_roundoff = self.precision.name, self.precision.unit_roundoff
+        self.comfortable_exponent, self.rhs_level = self.precision.comfortable_exponent, 0
+        if self.emulated is not None:
+            p = self.emulated
+            self.backend = Rounded(self.backend, p)
+            self.precision_name, self.unit_roundoff = str(p.format), p.unit_roundoff
+            self.comfortable_exponent, self.rhs_level = p.comfortable_exponent, p.rhs_level
+
+    def _vector(self, b: Any, name: str, n: int) -> Any:
+        vector = self.backend.vector(b, name)
+        shape = tuple(vector.shape)
+        if shape not in ((n,), (n, 1)):
+            raise InputError(f"{name}: found shape {shape}; wanted ({n},), the size of A")
+        try:
+            working_dtype(self.backend.numpy_dtype(vector))
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from None
+        return self.backend.reshape(vector, (-1,)) if len(shape) == 2 else vector
+
+    def _check_entries(self, operator: Operator, known: Facts) -> None:
+        if not math.isfinite(known.max_abs):
+            matrix = operator.tocsr()
+            at = int(np.flatnonzero(~np.isfinite(matrix.data))[0])
+            row = int(np.searchsorted(matrix.indptr, at, side="right")) - 1
+            value = matrix.data[at]
+            raise InputError(f"A: entry ({row}, {int(matrix.indices[at])}) is {value}; wanted finite entries")
+
+    def _lossless(self, operator: Operator, exponent: int) -> int:
+        """The exponent, or as much of it as leaves every nonzero entry of A a normal number."""
+        sizes = np.abs(operator.tocsr().data)
+        smallest = float(sizes[sizes > 0].min())
+        return (
+            max(0, min(exponent, _exponent(smallest) - self.precision.smallest_exponent)) if exponent > 0 else exponent
+        )
+
+    def _first_bad(self, vector: Any) -> int:
+        return int(np.flatnonzero(~np.isfinite(self.backend.to_numpy(vector)))[0])
+
+
+def _exponent(size: float) -> int:
+    """The e with 2**e <= size < 2**(e + 1); 0 for 0."""
+    return math.frexp(size)[1] - 1 if size else 0

@@ -1,0 +1,103 @@
+"""The seam for preconditioners: an approximation of the inverse, bound to a backend when a solve begins."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from ...errors import BackendError, InputError
+from ...operators import Operator
+
+__all__ = ["BoundPreconditioner", "Preconditioner", "as_preconditioner"]
+
+
+class BoundPreconditioner(ABC):
+    """A preconditioner on one backend in one precision.
+
+    Attributes
+    ----------
+    inverse_diagonal : vector or None
+        Set where M is diagonal, so that compiled loops can apply it themselves.
+    """
+
+    inverse_diagonal: Any = None
+
+    def rescaled(self, exponent: int) -> BoundPreconditioner | None:
+        """2**exponent M, where that is as cheap to apply as M; otherwise None."""
+        return None
+
+    @abstractmethod
+    def apply(self, r: Any, out: Any) -> Any:
+        """M r, in place of out, which is not r."""
+
+
+class Preconditioner(ABC):
+    """M, an approximation of the inverse of A, of shape (n, n).
+
+    Besides serving as ``M=``, it multiplies: ``M @ r`` and ``M.matvec(r)``, so that SciPy's solvers take it too.
+    """
+
+    shape: tuple[int, int]
+    dtype: np.dtype
+
+    @abstractmethod
+    def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
+        """Ready for use on a backend."""
+
+    def rescaled(self, exponent: int) -> tuple[Preconditioner, int]:
+        """The same made of 2**-exponent times its matrix, and the e of 2**e M, which that is."""
+        return self, 0
+
+    def matvec(self, r: Any) -> Any:
+        """M r, on the backend that r's library suggests."""
+        from ...backends import choose_backend
+
+        backend = choose_backend(None, r)
+        r = backend.vector(r, "r")
+        if tuple(r.shape) != self.shape[:1]:
+            raise InputError(f"r: found shape {tuple(r.shape)}; wanted {self.shape[:1]}")
+        dtype = np.result_type(self.dtype, backend.numpy_dtype(r))
+        vector = backend.copy(r, dtype)
+        return self.bind(backend, dtype).apply(vector, backend.zeros(self.shape[0], dtype))
+
+    def __matmul__(self, r: Any) -> Any:
+        return self.matvec(r)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} preconditioner {self.shape[0]}x{self.shape[1]}>"
+
+
+class GivenPreconditioner(Preconditioner):
+    """What the caller passed: a matrix or operator that is multiplied with."""
+
+    def __init__(self, operator: Operator) -> None:
+        self.operator, self.shape, self.dtype = operator, operator.shape, operator.dtype
+
+    def rescaled(self, exponent: int) -> tuple[Preconditioner, int]:
+        return GivenPreconditioner(self.operator.rescaled(-exponent)), -exponent
+
+    def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
+        if self.dtype.kind == "c" and dtype.kind != "c":
+            raise InputError(f"M: found {self.dtype} for a {dtype} system; pass A or b as complex to solve in complex")
+        return _Product(backend, backend.store(self.operator, dtype))
+
+
+class _Product(BoundPreconditioner):
+    def __init__(self, backend: Any, operator: Operator) -> None:
+        self.backend, self.operator = backend, operator
+
+    def apply(self, r: Any, out: Any) -> Any:
+        return self.backend.matvec(self.operator, r, out)
+
+
+def as_preconditioner(M: Any, backend: Any, n: int) -> Preconditioner:
+    """M as a Preconditioner of size n."""
+    result = M if isinstance(M, Preconditioner) else GivenPreconditioner(backend.operator(M, "M"))
+    library = getattr(getattr(result, "operator", None), "library", backend.library)
+    if library != backend.library:
+        raise BackendError(f"M: was made for {library} arrays, but the system is given in {backend.library} arrays")
+    if result.shape != (n, n):
+        raise InputError(f"M: found shape {result.shape}; wanted {(n, n)}, the shape of A")
+    return result

@@ -9,12 +9,10 @@ import numpy as np
 
 from ..operators import CSR, Dense, Diagonals, Facts, Operator, as_operator
 from ..operators.ordering import Ordering
-from ..precision.policy import Precision
-from ..precision.recipe import Unrounded, how_to_round
-from ..solvers import compiled_loops as loops
+from ..precision.recipe import Unrounded
 from .compiled import accurate, facts, products, sweeps, vectors
 from .numpy_backend import NumpyBackend
-from .protocol import Loop, powers_of_two
+from .protocol import powers_of_two
 
 __all__ = ["NumbaBackend"]
 
@@ -152,13 +150,8 @@ class NumbaBackend(NumpyBackend):
                 return bands, offsets, False
         return None
 
-    def loop(self, method: Any, system: Any, state: Any, precision: Precision | None = None) -> Loop | None:
-        arrays = self.arrays(system.operator)
-        build = loops.BUILDERS.get(method.name)
-        if arrays is None or build is None:
-            return None
-        how = UNROUNDED if precision is None else how_to_round(precision.format, system.dtype)
-        return build(arrays, how, method, system, state)
+    def loop_rounding(self, dtype: Any) -> Any:
+        return UNROUNDED
 
     def arrays(self, A: Operator) -> Any:
         """The arrays of A that kernels take, or None; kept on our own operator so that it is done once."""

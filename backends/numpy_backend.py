@@ -53,13 +53,16 @@ class NumpyBackend(Backend):
     def max_abs(self, x: Any) -> float:
         if x.dtype.kind in "biu":
             x = x.astype(np.float64)  # the smallest integer has no modulus of its own type
-        return float(self.xp.abs(x).max()) if x.size else 0.0
+        return self.greatest(float(self.xp.abs(x).max()) if x.size else 0.0)
 
     def dot(self, x: Any, y: Any) -> complex:
-        return self.xp.vdot(x, y).item()
+        return self.total(self.xp.vdot(x, y).item())
+
+    def dots(self, V: Any, w: Any) -> np.ndarray:
+        return self.total(np.array([self.xp.vdot(v, w).item() for v in V]))
 
     def norm(self, x: Any) -> float:
-        return float(np.sqrt(self.xp.vdot(x, x).real.item()))
+        return float(np.sqrt(self.total(self.xp.vdot(x, x).real.item())))
 
     def axpy(self, a: complex, x: Any, y: Any) -> Any:
         y += x.dtype.type(a) * x

@@ -7,8 +7,9 @@ Reductions are ``dot`` and ``norm`` and nothing else, which is all that a distri
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar
 
@@ -20,11 +21,7 @@ from ..precision import precision_facts
 from ..precision import round as round_to
 from ..precision.policy import Precision
 
-__all__ = ["Backend", "Loop", "powers_of_two"]
-
-# A compiled loop: up to `steps` iterations on the method's state, stopping at the first residual norm <= target.
-# Returns the norms seen (one an iteration, or the last one alone) and whether the method broke down.
-Loop = Callable[[int, float], tuple[Any, int, bool]]
+__all__ = ["Backend", "powers_of_two"]
 
 
 class Backend(ABC):
@@ -121,7 +118,43 @@ class Backend(ABC):
         """x in another shape, a view where possible; one length may be -1."""
         return x.reshape(shape)
 
+    # What a backend whose vectors are spread over processes has to provide besides: nothing else communicates.
+
+    def total(self, value: Any) -> Any:
+        """The sum over all processes of a number, or of each entry of a small NumPy array."""
+        return value
+
+    def greatest(self, value: float) -> float:
+        """The largest of the numbers that the processes have; NaN where one of them is."""
+        return value
+
+    def local_length(self, n: int) -> int:
+        """How many of the n entries of a vector lie in this process."""
+        return n
+
+    @property
+    def rank(self) -> int:
+        """The number of this process."""
+        return 0
+
+    def clock(self) -> float:
+        """Seconds on a clock that all processes agree on, so that time limits end a solve in all of them."""
+        return time.perf_counter()
+
     # Compositions: a backend overrides those that it can fuse into fewer passes over memory.
+
+    def dots(self, V: Sequence[Any], w: Any) -> np.ndarray:
+        """V^H w, (k,), for a block V of k vectors; one reduction where a backend can take them together."""
+        return np.array([self.dot(v, w) for v in V])
+
+    def combine(self, V: Sequence[Any], y: Any, out: Any) -> Any:
+        """V y for a block V of k vectors and k numbers, in place of out, which is none of the vectors."""
+        first, *others = np.asarray(y).tolist()
+        out = self.assign(V[0], out)
+        out = self.axpby(0.0, V[0], first, out)
+        for v, coefficient in zip(V[1:], others, strict=True):
+            out = self.axpy(coefficient, v, out)
+        return out
 
     def residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
         """b - A x in working precision, in place of out."""
@@ -174,11 +207,12 @@ class Backend(ABC):
         """A in the storage that this backend multiplies fastest; A itself where it has nothing better."""
         return A
 
-    def loop(self, method: Any, system: Any, state: Any, precision: Precision | None = None) -> Loop | None:
-        """The compiled loop for this method on this kind of operator, or None: then the textbook step is taken.
+    def arrays(self, A: Operator) -> Any:
+        """The arrays of A that compiled loops take; None where this backend has no such loops for it."""
+        return None
 
-        With a precision, every vector is rounded to its format when it is written.
-        """
+    def loop_rounding(self, dtype: Any) -> Any:
+        """How compiled loops round each vector that they write."""
         return None
 
     # Where numbers are rounded to a format, for ``Rounded``, which overrides the first two.

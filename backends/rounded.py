@@ -20,7 +20,7 @@ from ..precision import round as rounded_to
 from ..precision.formats import Format
 from ..precision.policy import Precision
 from ..precision.recipe import how_to_round
-from .protocol import Backend, Loop
+from .protocol import Backend
 
 __all__ = ["Rounded"]
 
@@ -176,11 +176,14 @@ class Rounded(Backend):
     def put(self, x: Any, rows: Any, values: Any) -> Any:
         return self.inner.put(x, rows, self._written(values))
 
-    def loop(self, method: Any, system: Any, state: Any, precision: Precision | None = None) -> Loop | None:
+    def arrays(self, A: Operator) -> Any:
+        """Those of ``inner``, whose loops know one kind of rounding: that of storage, to nearest, to one format."""
         p = self.precision
         plain = p.policy == "storage" and p.scalars is None and p.rounding == "nearest-even"
-        plain = plain and isinstance(p.format, Format)
-        return self.inner.loop(method, system, state, p) if plain else None
+        return self.inner.arrays(A) if plain and isinstance(p.format, Format) else None
+
+    def loop_rounding(self, dtype: Any) -> Any:
+        return how_to_round(self.precision.format, dtype)
 
     # One operation after the other, on the host.
 

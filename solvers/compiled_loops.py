@@ -1,6 +1,7 @@
-"""The compiled loops of the Numba backend: which (method, operator, preconditioner) have one, and how it is fed.
+"""The compiled loops of the Numba backend: rows of the table of loops, and how each is fed.
 
-Each takes and leaves the state that the textbook step works on, so the two may follow each other.
+Each takes and leaves the state that the textbook step works on, so the two may follow each other. Kernels are imported
+where a loop is made, since that imports Numba.
 """
 
 from __future__ import annotations
@@ -10,33 +11,35 @@ from typing import Any
 
 import numpy as np
 
-from ..backends.compiled.cg import BROKE, REPLACE, cg_loop
-from ..backends.compiled.momentum import momentum_loop
-from ..backends.compiled.pipeline import tiles_of
-from ..backends.compiled.ssor_cg import ssor_cg_begin, ssor_cg_enter, ssor_cg_leave, ssor_cg_loop
-from ..backends.compiled.sweeps import natural_sweeps, staged_sweep
-from ..backends.protocol import Loop
 from ..precision.recipe import Unrounded
+from .chebyshev.momentum import MomentumMethod
+from .driver.loops import LOOPS, CompiledLoop, Stretch
+from .driver.method import Method
+from .krylov.cg import CG
+from .linear.system import LinearSystem
+from .relaxation.sor import SOR, SWEEPS
 
-__all__ = ["BUILDERS"]
+STORAGES = ("csr", "diagonals", "stencil", "dense")
 
 
-def _diagonal(system: Any) -> Any:
-    """The inverse diagonal that the loop applies itself: empty for none; None where M is not diagonal."""
-    if system.preconditioner is None:
-        return np.empty(0, system.dtype)
-    if system.preconditioner_exponent:
+def _diagonal(system: LinearSystem) -> Any:
+    """The inverse diagonal that the loop applies itself: empty for none."""
+    return np.empty(0, system.dtype) if system.preconditioner is None else system.preconditioner.inverse_diagonal
+
+
+def _cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state: Any) -> CompiledLoop | None:
+    from ..backends.compiled.cg import BROKE, REPLACE, cg_loop
+
+    if method.flexible:
         return None
-    return system.preconditioner.inverse_diagonal
-
-
-def _cg(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loop | None:
+    if not state.begun:
+        method.begin(system, state)
+        if system.preconditioner_exponent:
+            return None  # the first product with M has shown that M is to be scaled
     diagonal = _diagonal(system)
-    if method.flexible or diagonal is None:
-        return None
     kernel = cg_loop.for_size(system.n)
 
-    def loop(steps: int, target: float) -> tuple[Any, int, bool]:
+    def loop(steps: int, target: float) -> Stretch:
         norms, alphas, betas = np.empty((3, steps))
         gap = state.gap
         taken, state.rho, gap.bound, why = kernel(
@@ -49,7 +52,7 @@ def _cg(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loop | N
             state.rho,
             target,
             (gap.bound, gap.renewed, gap.per_solution, gap.unit_roundoff, gap.norm),
-            how,
+            rounding,
             norms,
             alphas,
             betas,
@@ -60,16 +63,23 @@ def _cg(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loop | N
         seen = norms[:taken].tolist()
         if seen:
             state.residual_norm = gap.norm = seen[-1]
-        return seen, taken, why == BROKE
+        return Stretch(seen, taken, why == BROKE, taken)
 
     return loop
 
 
-def _ssor_cg(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loop | None:
+def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state: Any) -> CompiledLoop | None:
     """Eisenstat's trick: between calls, r holds T^-1 r and z holds T^H p, until somebody is to look at them."""
-    if not isinstance(how, Unrounded) or method.order != "natural" or system.preconditioner_exponent:
+    from ..backends.compiled.cg import BROKE, REPLACE
+    from ..backends.compiled.pipeline import tiles_of
+    from ..backends.compiled.ssor_cg import ssor_cg_begin, ssor_cg_enter, ssor_cg_leave, ssor_cg_loop
+
+    sweeps: Any = system.preconditioner
+    if method.flexible or not isinstance(rounding, Unrounded) or sweeps.order != "natural":
         return None
-    n, omega = system.n, float(state.omega)
+    if system.preconditioner_exponent:
+        return None
+    n, omega = system.n, float(sweeps.omega)
     held = system.operator.__dict__
     if "_numba_tiles" not in held:
         held["_numba_tiles"] = tiles_of(arrays, n)
@@ -89,18 +99,18 @@ def _ssor_cg(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loo
             return None
         system.preconditioner_exponent = 0
         system.matvecs += 2
-        state.p, state.rho = p, rho
+        state.p, state.rho, state.begun = p, rho, True
         return curvature
 
-    def loop(steps: int, target: float) -> tuple[Any, int, bool]:
+    def loop(steps: int, target: float) -> Stretch:
         nonlocal transformed, curvature
-        if state.p is None:
+        if not state.begun:
             begun = begin()
             if begun is None:
-                return [], 0, True
+                return Stretch([], 0, True, 0)
             curvature = begun
         elif system.preconditioner_exponent:
-            return [], 0, True
+            return Stretch([], 0, True, 0)
         elif not transformed:
             state.z = system.matvec(state.p, state.z)
             curvature = ssor_cg_enter.for_size(n)(arrays, tiles, omega, state.r, state.z, state.p)
@@ -121,7 +131,6 @@ def _ssor_cg(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loo
             alphas,
             betas,
         )
-        system.matvecs += (1 - method.traffic.matvecs) * taken
         state.replace = why == REPLACE
         transformed = why == 0
         if why:
@@ -131,69 +140,70 @@ def _ssor_cg(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loo
         seen = norms[:taken].tolist()
         if seen:
             state.residual_norm = gap.norm = seen[-1]
-        return seen, taken, why == BROKE
+        return Stretch(seen, taken, why == BROKE, taken)
 
     return loop
 
 
-def _momentum(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loop | None:
+def _momentum(
+    arrays: Any, rounding: Any, method: MomentumMethod, system: LinearSystem, state: Any
+) -> CompiledLoop | None:
+    from ..backends.compiled.momentum import momentum_loop
+
     diagonal = state.inverse_diagonal if state.inverse_diagonal is not None else _diagonal(system)
-    if diagonal is None:
-        return None
     kernel = momentum_loop.for_size(system.n)
 
-    def loop(steps: int, target: float) -> tuple[Any, int, bool]:
+    def loop(steps: int, target: float) -> Stretch:
         betas, gammas = np.array([method.coefficients(state) for _ in range(steps)]).T
-        kernel(arrays, diagonal, state.x, state.previous, system.rhs, how, betas, gammas)
+        kernel(arrays, diagonal, state.x, state.previous, system.rhs, rounding, betas, gammas)
         if steps % 2:
             state.x, state.previous = state.previous, state.x
         state.residual_norm = None
         state.work, norm = system.residual_norm(state.x, state.work)
-        return [norm], steps, False
+        return Stretch([norm], steps, False, steps)
 
     return loop
 
 
-def _sweeps(arrays: Any, how: Any, method: Any, system: Any, state: Any) -> Loop | None:
-    from .relaxation.sor import SWEEPS
+def _sweeps(arrays: Any, rounding: Any, method: SOR, system: LinearSystem, state: Any) -> CompiledLoop | None:
+    from ..backends.compiled.sweeps import natural_sweeps, staged_sweep
 
     ordering = state.ordering
     reverses = SWEEPS[method.sweep]
     inverse = ordering.inverse_diagonal
-    factor = float(state.omega)
+    forward, backward = False in reverses, True in reverses
 
     if ordering.order == "natural":
 
         def sweeps(steps: int) -> None:
-            natural_sweeps(
-                arrays, inverse, state.x, system.rhs, factor, how, False in reverses, True in reverses, steps
-            )
+            omega = float(state.omega)
+            natural_sweeps(arrays, inverse, state.x, system.rhs, omega, rounding, forward, backward, steps)
     else:
         rows, starts = ordering.rows
         staged: Callable[..., None] = staged_sweep.for_size(system.n)
 
         def sweeps(steps: int) -> None:
+            omega = float(state.omega)
             for _ in range(steps):
                 for reverse in reverses:
-                    staged(arrays, inverse, rows, starts, state.x, system.rhs, factor, how, reverse)
+                    staged(arrays, inverse, rows, starts, state.x, system.rhs, omega, rounding, reverse)
 
-    def loop(steps: int, target: float) -> tuple[Any, int, bool]:
+    def loop(steps: int, target: float) -> Stretch:
         sweeps(steps)
         state.residual_norm = None
-        system.matvecs += (len(reverses) - method.traffic.matvecs) * steps
         state.work, norm = system.residual_norm(state.x, state.work)
-        return [norm], steps, False
+        return Stretch([norm], steps, False, len(reverses) * steps)
 
     return loop
 
 
-BUILDERS: dict[str, Callable[..., Loop | None]] = {
-    "cg": _cg,
-    "ssor_cg": _ssor_cg,
-    "chebyshev": _momentum,
-    "richardson": _momentum,
-    "jacobi": _momentum,
-    "sor": _sweeps,
-    "gauss_seidel": _sweeps,
-    "ssor": _sweeps,
-}
+def _register(method: type[Method[Any]], preconditioners: tuple[str, ...], build: Any) -> None:
+    for storage in STORAGES:
+        for preconditioner in preconditioners:
+            LOOPS[method, storage, preconditioner] = build
+
+
+_register(CG, ("none", "diagonal"), _cg)
+_register(CG, ("ssor",), _ssor_cg)
+_register(MomentumMethod, ("none", "diagonal"), _momentum)
+_register(SOR, ("none",), _sweeps)

@@ -21,8 +21,8 @@ def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, gap, how, norms, alpha
     """Iterate until the residual norm is at most target, the buffers are full, or p^H A p is not positive.
 
     ``inverse_diagonal`` is the Jacobi preconditioner, or empty. ``gap`` follows how far the carried residual may have
-    parted from the true one: the attributes of ``resolvent.solvers.krylov.cg.Gap``. Vectors are rounded as ``how`` says when
-    they are written. Returns iterations done, rho, the bound of the gap, and 0, BROKE or REPLACE.
+    parted from the true one: the attributes of ``Gap`` in ``solvers.krylov.cg``. Vectors are rounded as ``how``
+    says when they are written. Returns iterations done, rho, the bound of the gap, and 0, BROKE or REPLACE.
     """
     n = x.size
     blocks = (n + BLOCK - 1) // BLOCK

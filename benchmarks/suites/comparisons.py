@@ -13,8 +13,8 @@ import resolvent as rv
 from resolvent.operators.ordering import Ordering
 from resolvent.solvers.driver.iterate import iterate
 from resolvent.solvers.driver.stopping import Options
-from resolvent.solvers.linear.solve import method_named
 from resolvent.solvers.linear.system import LinearSystem
+from resolvent.solvers.methods import method_named
 
 from .measure import Loop, Times, call_times, copy_call, iteration_times, peak_vectors, ratio
 from .problems import System, in_single, poisson, stretched

@@ -10,12 +10,13 @@ import numpy as np
 
 from ...errors import InputError
 from ...precision import times_power_of_two
-from ..driver.batch import solve_with
-from ..driver.method import Breakdown
 from ..driver.solution import Solution
+from ..driver.status import Breakdown, Cause
 from ..driver.stopping import Options
+from ..linear.run import solve_with
 from ..linear.system import LinearSystem
-from ..spectra.spectrum import SpectralEvidence, positive_spectrum
+from ..spectra.lanczos import positive_spectrum
+from ..spectra.ritz import SpectralEvidence
 from .momentum import MomentumMethod, MomentumState
 
 __all__ = ["Chebyshev", "chebyshev"]
@@ -68,6 +69,7 @@ class Chebyshev(MomentumMethod):
 
     name: ClassVar[str] = "chebyshev"
     title: ClassVar[str] = "Chebyshev iteration"
+    purpose: ClassVar[str] = "the same, where reductions are dear or the count must be known"
     when_diverging: ClassVar[str] = "The interval does not hold the spectrum, or A is not Hermitian positive definite."
 
     def __post_init__(self) -> None:
@@ -155,7 +157,8 @@ class Chebyshev(MomentumMethod):
         if not quotient > 0:
             raise Breakdown(
                 f"A is not positive definite: the residual of iteration {iteration} has the Rayleigh quotient "
-                f"{quotient:.2e}. Chebyshev iteration needs the spectrum on one side of zero; let rv.solve choose."
+                f"{quotient:.2e}. Chebyshev iteration needs the spectrum on one side of zero; let rv.solve choose.",
+                Cause.INDEFINITE,
             )
         reach = s.half_width * math.cosh(min(max(fall + s.decay, 0.0), 300.0))
         rate, promised = math.exp(min(fall, 300.0)), math.exp(-s.decay)

@@ -10,7 +10,8 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..driver.method import Method, State, Traffic
+from ..driver.method import Norm, State, Traffic
+from ..linear.method import LinearMethod
 from ..linear.system import LinearSystem
 
 __all__ = ["MomentumMethod", "MomentumState"]
@@ -28,10 +29,11 @@ class MomentumState(State):
     inverse_diagonal: Any = None
 
 
-class MomentumMethod(Method):
+class MomentumMethod(LinearMethod[Any]):
     """A method that is nothing but a choice of beta_k and gamma_k."""
 
     traffic: ClassVar[Traffic] = Traffic(vectors=3, passes=7, reductions=0, matvecs=1, compiled_passes=4)
+    carries: ClassVar[Norm] = Norm.COMPUTED
     check_every: ClassVar[int] = 16
     patience: ClassVar[int] = 32
 

@@ -1,4 +1,4 @@
-"""From a call to a Solution: one system, or each system of a batch, through the driver; then the warning."""
+"""The batch axis: one system, or each system of a batch, and the warning of what did not converge."""
 
 from __future__ import annotations
 
@@ -13,56 +13,18 @@ from typing import Any
 import numpy as np
 
 from ...backends import choose_backend
-from ...errors import ConvergenceWarning, InputError, NotHermitianError
-from ..linear.system import LinearSystem
-from .iterate import iterate
-from .method import Method
+from ...errors import ConvergenceWarning, InputError
 from .solution import Solution
 from .status import Status
 from .stopping import Options
 
-__all__ = ["TELL", "check_fits", "solve_with", "stacked", "warn_of"]
+__all__ = ["TELL", "solve_each", "stacked", "warn_of"]
+
+# The folders of the package, whose root also holds what is not part of it, such as examples.
+PARTS = ("solvers", "backends", "operators", "precision", "gallery", "layers", "gpu", "cli")
 
 # Who is told of a solve that did not converge, by default ``warn_of``: what solves as a part of more says which it was.
 TELL: ContextVar[Callable[[Solution], None]] = ContextVar("TELL")
-
-
-def solve_with(
-    method: Method,
-    A: Any,
-    b: Any,
-    *,
-    x0: Any = None,
-    M: Any = None,
-    options: Options,
-    backend: Any = None,
-    precision: Any = None,
-) -> Solution:
-    """Solve with one method, and warn when it did not converge.
-
-    Parameters
-    ----------
-    method : Method
-    A, b, x0, M, backend, precision :
-        As in ``LinearSystem``; A may be a batch (..., n, n), and b may hold several right-hand sides.
-    options : Options
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from resolvent.solvers.krylov.cg import CG
-    >>> from resolvent.solvers.driver.batch import solve_with
-    >>> from resolvent.solvers.driver.stopping import Options
-    >>> solve_with(CG(), np.eye(3), np.ones(3), options=Options()).x
-    array([1., 1., 1.])
-    """
-
-    def one(matrix: Any, rhs: Any, guess: Any, options: Options) -> Solution:
-        system = LinearSystem(matrix, rhs, x0=guess, M=M, backend=backend, precision=precision)
-        check_fits(method, system)
-        return iterate(system, method, options)
-
-    return solve_each(one, A, b, x0, options)
 
 
 def solve_each(one: Any, A: Any, b: Any, x0: Any, options: Options) -> Solution:
@@ -92,18 +54,6 @@ def _as_array(value: Any, name: str) -> Any:
     if array.dtype.kind not in "biufc":
         raise TypeError(f"{name}: found {type(value).__name__}; wanted an array of numbers")
     return array
-
-
-def check_fits(method: Method, system: LinearSystem) -> None:
-    """Refuse a matrix whose entries show that the method's theory does not hold for it."""
-    if method.needs_hermitian and system.hermitian is False and system.facts is not None:
-        ratio = system.facts.asymmetry / system.facts.max_abs
-        raise NotHermitianError(
-            f"A: {method.name} needs a symmetric (complex: Hermitian) matrix, but A and its transpose differ by "
-            f"{ratio:.1e} of the largest entry; rv.solve chooses a method that fits"
-        )
-    if system.preconditioner is not None and not method.takes_preconditioner:
-        raise InputError(f"M: {method.name} is itself a relaxation and takes no preconditioner")
 
 
 def _batch(one: Any, A: Any, b: Any, x0: Any, shape: tuple[int, ...], options: Options) -> Solution:
@@ -191,9 +141,9 @@ def stacked(systems: tuple[Solution, ...], lead: tuple[int, ...], columns: tuple
 
 def warn_of(solution: Solution, which: str = "") -> None:
     """Warn at the line outside this package (and torch, which calls it back) that asked for the solve."""
-    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    here = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
     frame, level = sys._getframe(1), 1
-    inside = tuple(os.path.join(here, part) for part in ("solvers", "gpu", "gallery", "layers"))
+    inside = tuple(os.path.join(here, part) for part in PARTS)
     if "torch" in sys.modules:
         inside = (*inside, os.path.dirname(str(sys.modules["torch"].__file__)))
     while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):

@@ -7,55 +7,84 @@ step otherwise, follows the residual norms, and says CONVERGED only of a residua
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ...precision import precision_facts, times_power_of_two
-from ..linear.system import LinearSystem
-from .method import Breakdown, Method
+from ...precision import times_power_of_two
+from .loops import CompiledLoop, compiled_loop
+from .method import Method, Norm
+from .problem import Problem, Vector
 from .progress import LiveLine, Progress
-from .reasons import explain, nearly_singular
+from .reasons import explain
 from .solution import Solution
-from .status import Status
+from .status import Breakdown, Cause, Ending, Status
 from .stopping import Options, Watch
 
-__all__ = ["iterate"]
+__all__ = ["Run", "iterate"]
 
 WORK_A_LOOK = 1 << 24  # entries and vector elements touched between two looks at the clock: about ten milliseconds
 MOST_STEPS = 4096
-_FAILED = (Status.BREAKDOWN, Status.DIVERGED, Status.OVERFLOW)
+FAILED = (Status.BREAKDOWN, Status.DIVERGED, Status.OVERFLOW)
 
 
 @dataclass
-class _Run:
-    """What the driver keeps of one solve."""
+class Run:
+    """What the driver keeps of one solve.
 
-    system: LinearSystem
-    method: Method
+    Attributes
+    ----------
+    target : float
+        The true residual norm at which it is solved.
+    certified, last_certified : float
+        The last true residual norm, and the one after which the method last began anew.
+    per_carried : float
+        The true residual norm over the one that the method carries: 1 unless that is another norm.
+    best, best_norm : vector, float
+        A copy of the best iterate so far, and its carried norm.
+    """
+
+    problem: Problem
+    method: Method[Any]
     options: Options
     target: float
     state: Any = None
-    watch: Any = None
+    watch: Watch | None = None
+    loop: CompiledLoop | None = None
     iterations: int = 0
     at: list[int] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
-    best: Any = None
+    best: Vector | None = None
     best_norm: float = math.inf
     certified: float = math.nan
     last_certified: float = math.inf
+    per_carried: float = 1.0
     line: LiveLine | None = None
     began: float = 0.0
 
+    @property
+    def x(self) -> Vector:
+        """The current iterate."""
+        return self.method.iterate(self.problem, self.state)
 
-def iterate(system: LinearSystem, method: Method, options: Options) -> Solution:
-    """Solve one system.
+    def certify(self) -> float:
+        """The true residual norm, recomputed from the iterate; the residual is left in state.work."""
+        self.state.work, self.certified = self.problem.certify(self.x, self.state.work)
+        return self.certified
+
+    def seconds(self) -> float:
+        """Since the start, on the clock that all processes agree on."""
+        return self.problem.backend.clock() - self.began
+
+
+def iterate(problem: Problem, method: Method[Any], options: Options) -> Solution:
+    """Solve one problem.
 
     Parameters
     ----------
-    system : LinearSystem
+    problem : Problem
     method : Method
     options : Options
 
@@ -64,154 +93,135 @@ def iterate(system: LinearSystem, method: Method, options: Options) -> Solution:
     Solution
         In the caller's units. Nothing is warned of here.
     """
-    began = time.perf_counter()
-    run = _Run(system, method, options, _target(system, options), began=began)
-    status, reason = _settle_at_once(system)
-    if status is None:
+    run = Run(problem, method, options, problem.target(options), began=problem.backend.clock())
+    ending = problem.settled()
+    if ending is None:
         try:
-            system.prepare()
-            run.state = method.start(system)
-            norm = run.state.residual_norm
-            run.at.append(0)
-            run.norms.append(norm)
-            # Emulated residuals do stand still, where a step is lost to rounding or underflow.
-            window = method.patience if system.emulated is None else min(method.patience, max(100, 2 * system.n))
-            floor = system.rounding_floor
-            run.watch = Watch(norm, system.precision.unit_roundoff, lambda: floor(run.state.x), window)
-            if options.progress:
-                tolerance = run.target / system.rhs_norm
-                run.line = LiveLine(method.name, norm / system.rhs_norm, tolerance)
-            status, reason = _loop(run)
+            problem.prepare()
+            run.state = method.start(problem)
+            _begin(run)
+            ending = _loop(run)
         except Breakdown as stop:
-            status, reason = stop.status, stop.reason
+            ending = stop.ending
         except KeyboardInterrupt:
-            status, reason = Status.INTERRUPTED, "Interrupted from the keyboard; x is the best iterate so far."
+            ending = Ending(Status.INTERRUPTED, "Interrupted from the keyboard; x is the best iterate so far.")
         finally:
             if run.line is not None:
                 run.line.close()
     with np.errstate(all="ignore"):  # here too: the solution may leave the range in the caller's units
-        return _finish(run, status, reason)
+        return _finish(run, ending)
 
 
-def _target(system: LinearSystem, options: Options) -> float:
-    """The tolerance in internal units."""
-    absolute = times_power_of_two(options.atol, -system.rhs_exponent) if options.atol else 0.0
-    return max(options.rtol * system.rhs_norm, absolute)
+def _begin(run: Run) -> None:
+    """The first norm, and who watches the ones to come."""
+    problem, method, state = run.problem, run.method, run.state
+    norm = state.residual_norm
+    run.at.append(0)
+    run.norms.append(norm)
+    window = min(method.patience, max(100, 2 * problem.n)) if problem.coarse else method.patience
+    run.watch = Watch(norm, problem.unit_roundoff, lambda: problem.rounding_floor(run.x), window)
+    if method.carries is Norm.OTHER and norm > 0:
+        run.per_carried = run.certify() / norm
+    if run.options.progress:
+        run.line = LiveLine(method.name, norm / problem.reference, run.target / problem.reference)
 
 
-def _settle_at_once(system: LinearSystem) -> tuple[Status | None, str]:
-    """Systems that need no iteration, or have no solution on the face of it."""
-    if system.n == 0:
-        return Status.CONVERGED, "The system is empty."
-    if system.zero_rhs:
-        return Status.CONVERGED, "b is zero, so x = 0 is exact."
-    facts = system.facts
-    if facts is not None and facts.empty_row >= 0:
-        row = facts.empty_row
-        if complex(system.true_rhs[row]) != 0:
-            return Status.INFEASIBLE, (
-                f"A is singular: row {row} has no nonzero, but b[{row}] is not zero, so no solution exists. Remove the "
-                "row, or solve the least-squares problem."
-            )
-    return None, ""
-
-
-def _loop(run: _Run) -> tuple[Status, str]:
+def _loop(run: Run) -> Ending:
     """Look, judge, take steps; until something ends it."""
-    system, method, options, state = run.system, run.method, run.options, run.state
-    limit = options.maxiter if options.maxiter is not None else max(10 * system.n, 1000)
-    loop = system.backend.loop(method, system, state)
+    problem, method, options, state = run.problem, run.method, run.options, run.state
+    assert run.watch is not None
+    limit = options.maxiter if options.maxiter is not None else max(10 * problem.n, 1000)
+    run.loop = compiled_loop(method, problem, state)
     norm = run.norms[0]
     share = 1.0
     asked = run.target
     while True:
         if options.backward_error:
-            run.target = max(asked, options.backward_error * system.data_norm(state.x))
+            run.target = problem.target_at(run.x, asked, options)
         # Carried residuals fall without limit, true ones do not: far below rounding they are looked into, whatever was
         # asked for, before they underflow and take the coefficients along.
-        wanted = max(share * run.target, system.negligible)
+        wanted = max(share * run.target, problem.negligible) / run.per_carried
         if not math.isfinite(norm):
-            return _not_finite(run)
+            return problem.not_finite(first=run.iterations == 0)
         if norm <= wanted:
-            if _certify(run) <= run.target:
-                return Status.CONVERGED, ""
+            if run.certify() <= run.target:
+                return Ending(Status.CONVERGED)
+            if method.carries is Norm.OTHER:
+                run.per_carried = run.certified / norm if norm > 0 else math.inf
             # The carried residual has parted from the true one: begin anew from the true one, unless that was done
             # before and did not help.
-            if not run.certified <= 0.5 * run.last_certified:
-                return Status.STAGNATED, ""
-            run.last_certified = run.certified
-            method.restart(system, state)
-            loop = system.backend.loop(method, system, state)
-            norm = run.certified
-            share = 0.5
-            wanted = max(share * run.target, system.negligible)
+            elif not run.certified <= 0.5 * run.last_certified:
+                return Ending(Status.STAGNATED)
+            else:
+                run.last_certified = run.certified
+                method.restart(problem, state)
+                run.loop = compiled_loop(method, problem, state)
+                norm = run.certified
+                share = 0.5
+            wanted = max(share * run.target, problem.negligible) / run.per_carried
         elif verdict := run.watch.observe(run.iterations, norm):
-            if verdict == "diverged":
-                return Status.DIVERGED, ""
-            if _certify(run) <= run.target:
-                return Status.CONVERGED, ""
-            return Status.STAGNATED, ""
+            if verdict is not Status.DIVERGED and run.certify() <= run.target:
+                return Ending(Status.CONVERGED)
+            return Ending(verdict)
         if run.iterations >= limit:
-            return Status.MAX_ITERATIONS, ""
+            return Ending(Status.MAX_ITERATIONS)
         _remember(run, norm)
         if run.iterations:
-            method.review(system, state, run.iterations, norm, run.best)
+            method.review(problem, state, run.iterations, norm, run.best)
 
-        steps = _plan(run, limit, wanted)
-        seen, taken, broken = _advance(run, loop, steps, wanted)
+        steps = _steps_to_next_look(run, limit, wanted)
+        seen, taken, broken = _advance(run, steps, wanted)
         run.at.extend(range(run.iterations + taken - len(seen) + 1, run.iterations + taken + 1))
         run.norms.extend(seen)
         run.iterations += taken
         norm = float(run.norms[-1])
         if broken is not None:
             # Past the best accuracy the last direction may have no curvature left: the iterate is judged first.
-            if norm <= 100 * run.target and _certify(run) <= run.target:
-                return Status.CONVERGED, ""
-            return broken.status, broken.reason
+            if norm * run.per_carried <= 100 * run.target and run.certify() <= run.target:
+                return Ending(Status.CONVERGED)
+            return broken.ending
         if stopped := _told_to_stop(run, norm):
-            if _certify(run) <= run.target:
-                return Status.CONVERGED, ""
-            return stopped
+            return Ending(Status.CONVERGED) if run.certify() <= run.target else stopped
 
 
-def _plan(run: _Run, limit: int, wanted: float) -> int:
+def _steps_to_next_look(run: Run, limit: int, wanted: float) -> int:
     """Steps until the next look: deterministic, so that the result never depends on the clock."""
-    method, left = run.method, limit - run.iterations
+    problem, method, watch, left = run.problem, run.method, run.watch, limit - run.iterations
+    assert watch is not None
     if run.options.callback is not None or run.options.backward_error:
         return 1
-    size = run.system.operator.entries + 10 * run.system.n
-    most = min(left, MOST_STEPS, run.watch.window if run.system.emulated else MOST_STEPS, max(1, WORK_A_LOOK // size))
     if method.check_every == 1:
-        return most
+        most = min(left, MOST_STEPS, max(1, WORK_A_LOOK // problem.work))
+        return min(most, watch.window) if problem.coarse else most
     steps = min(method.check_every, left, max(1, run.iterations))
-    expected = run.watch.iterations_to(wanted)
+    expected = watch.iterations_to(wanted)
     if expected < steps:
         steps = max(1, int(expected))
-    initial = run.watch.initial
+    initial = watch.initial
     predicted = method.predicted_iterations(run.state, wanted / initial) if initial > 0 else None
     if predicted is not None and run.iterations < predicted:
         steps = min(steps, predicted - run.iterations)
     return steps
 
 
-def _advance(run: _Run, loop: Any, steps: int, wanted: float) -> tuple[Any, int, Breakdown | None]:
+def _advance(run: Run, steps: int, wanted: float) -> tuple[Sequence[float], int, Breakdown | None]:
     """Take steps; returns the norms seen (of the last so many iterations), the steps taken, and what broke if any."""
-    system, state = run.system, run.state
+    problem, method, state = run.problem, run.method, run.state
     seen: list[float] = []
     taken = 0
-    broke = False
     state.target = wanted
     try:
-        if loop is not None:
-            seen, taken, broke = loop(steps, wanted)
-            system.matvecs += taken * run.method.traffic.matvecs
-            if broke:
+        if run.loop is not None:
+            stretch = run.loop(steps, wanted)
+            seen, taken = list(stretch.norms), stretch.taken
+            problem.matvecs += stretch.matvecs
+            if stretch.broke:
                 # The textbook step says in words what broke the compiled one, or gets past it by another rounding.
-                run.method.step(system, state)
+                method.step(problem, state)
                 seen, taken = [*seen, state.residual_norm], taken + 1
             return seen, taken, None
         for _ in range(steps):
-            run.method.step(system, state)
+            method.step(problem, state)
             taken += 1
             if state.residual_norm is not None:
                 seen.append(state.residual_norm)
@@ -220,187 +230,134 @@ def _advance(run: _Run, loop: Any, steps: int, wanted: float) -> tuple[Any, int,
     except Breakdown as broken:
         return seen, taken, broken
     if state.residual_norm is None:
-        if not state.work_is_residual:
-            state.work = system.residual(state.x, state.work)
-        seen = [system.backend.norm(state.work)]
+        seen = [_computed_norm(run)]
     return seen, taken, None
 
 
-def _remember(run: _Run, norm: float) -> None:
+def _computed_norm(run: Run) -> float:
+    """The residual norm of the iterate, where the method does not carry it."""
+    problem, state = run.problem, run.state
+    if state.work_is_residual:
+        return problem.backend.norm(state.work)
+    state.work, norm = problem.residual_norm(run.x, state.work)
+    return norm
+
+
+def _remember(run: Run, norm: float) -> None:
     """Keep a copy of an iterate that halves the best residual so far, so that the best can be returned."""
+    assert run.watch is not None
     if run.iterations and norm <= 0.5 * min(run.best_norm, run.watch.initial):
-        backend = run.system.backend
-        run.best = backend.copy(run.state.x) if run.best is None else backend.assign(run.state.x, run.best)
+        backend = run.problem.backend
+        run.best = backend.copy(run.x) if run.best is None else backend.assign(run.x, run.best)
         run.best_norm = norm
 
 
-def _certify(run: _Run) -> float:
-    """The norm of b - A x, recomputed from x and left in state.work."""
-    state = run.state
-    state.work, run.certified = run.system.certify(state.x, state.work)
-    return run.certified
-
-
-def _told_to_stop(run: _Run, norm: float) -> tuple[Status, str] | None:
+def _told_to_stop(run: Run, norm: float) -> Ending | None:
     """Clock, callback and the live line."""
-    options, system = run.options, run.system
+    options, problem = run.options, run.problem
     if options.time_limit is None and options.callback is None and run.line is None:
         return None
-    seconds = time.perf_counter() - run.began
-    relative = norm / system.rhs_norm
+    assert run.watch is not None
+    seconds = run.seconds()
+    relative = norm / problem.reference
     if run.line is not None:
         run.line.update(run.iterations, relative, run.watch.rate, seconds)
     if options.callback is not None:
-        absolute = times_power_of_two(norm, system.rhs_exponent)
-        tolerance = run.target / system.rhs_norm
-        told = Progress(run.iterations, absolute, relative, tolerance, seconds, lambda: system.unscaled(run.state.x))
+        absolute = times_power_of_two(norm, problem.exponent)
+        tolerance = run.target / problem.reference
+        told = Progress(run.iterations, absolute, relative, tolerance, seconds, lambda: problem.unscaled(run.x))
         if options.callback(told):
-            return Status.STOPPED, "The callback asked to stop; x is the best iterate so far."
+            return Ending(Status.STOPPED, "The callback asked to stop; x is the best iterate so far.")
     if options.time_limit is not None and seconds > options.time_limit:
-        return Status.TIME_LIMIT, f"The time limit of {options.time_limit:g} s was reached."
+        return Ending(Status.TIME_LIMIT, f"The time limit of {options.time_limit:g} s was reached.")
     return None
 
 
-def _not_finite(run: _Run) -> tuple[Status, str]:
-    """NaN or infinity where a norm should be: whose fault is it?"""
-    if run.iterations == 0:
-        stop = run.system.not_finite(
-            "The first residual is not finite: A, or x0 multiplied with it, gave NaN or infinity."
-        )
-        return stop.status, stop.reason
-    if run.system.facts is None or run.system.emulated is not None:
-        stop = run.system.not_finite("A product with A (or M) was not finite: the operator returned NaN or infinity.")
-        return stop.status, stop.reason
-    return Status.DIVERGED, ""
-
-
-def _finish(run: _Run, status: Status, reason: str) -> Solution:
+def _finish(run: Run, ending: Ending) -> Solution:
     """Choose the best iterate, certify it, put it back into the caller's units, and say what happened."""
-    system, state, method = run.system, run.state, run.method
-    backend = system.backend
+    problem, state, method = run.problem, run.state, run.method
     if state is None:
-        # Nothing was begun: the first guess is all there is, if its residual can be had.
-        x, work, residual = system.vector(), backend.copy(system.rhs), system.rhs_norm
-        if system.guess is not None and status is not Status.CONVERGED:
-            x, work, residual = system.initial()
+        # Nothing was begun: the first guess is all there is.
+        x, work, residual = problem.initial()
+    elif ending.status is Status.CONVERGED:
+        x, work, residual = run.x, state.work, run.certified
     else:
-        x, work, residual = state.x, state.work, run.certified
-        if status is not Status.CONVERGED:
-            x, work, residual = _best_of(run, status)
-    if system.emulated is not None and status in _FAILED and residual <= 10 * system.rounding_floor(x):
-        status, reason = Status.STAGNATED, ""  # what broke it is that there are no more digits to be had
-    solution = backend.exact.norm(x)
-    shift = system.rhs_exponent - system.matrix_exponent
-    residual = residual if residual == residual else math.inf
-    lossy = shift != 0 and _leaves_range(run, x, solution, shift)
-    result = system.unscaled(x, fresh=False)
-    if lossy and status is not Status.OVERFLOW:
-        _, residual = system.certify(system.rescaled(result), work)
-        residual = residual if residual == residual else math.inf
-        if not residual <= run.target:
-            overflow = not math.isfinite(backend.max_abs(result))
-            if status is Status.CONVERGED or overflow:
-                status, reason = Status.OVERFLOW, ""
-    rhs_norm = system.rhs_norm
-    relative = residual / rhs_norm if rhs_norm else 0.0
+        x, work, residual = _best_of(run, ending.status)
+    if problem.coarse and ending.status in FAILED and residual <= 10 * problem.rounding_floor(x):
+        ending = Ending(Status.STAGNATED, cause=Cause.DIGITS)  # what broke it is that there are no more digits
     evidence = method.evidence(state) if state is not None else None
-    answer = Solution(
-        x=result,
-        status=status,
+    delivered = problem.deliver(x, work, residual, ending, run.target, evidence)
+    ending, reference = delivered.ending, problem.reference
+    solution = Solution(
+        x=delivered.x,
+        status=ending.status,
         reason="",
+        cause=ending.cause,
         iterations=run.iterations,
-        matvecs=system.matvecs,
-        seconds=time.perf_counter() - run.began,
-        relative_residual=relative,
-        residual_norm=times_power_of_two(residual, system.rhs_exponent),
+        matvecs=problem.matvecs,
+        seconds=run.seconds(),
+        relative_residual=delivered.residual / reference if reference else 0.0,
+        residual_norm=times_power_of_two(delivered.residual, problem.exponent),
         method=method.name,
-        backend=backend.name,
-        precision=system.precision_name,
-        unit_roundoff=system.unit_roundoff,
+        backend=problem.backend.name,
+        precision=problem.precision_name,
+        unit_roundoff=problem.unit_roundoff,
         history=(run.at, run.norms),
-        rhs_exponent=system.rhs_exponent,
-        spectral_exponent=system.spectral_exponent,
+        exponent=problem.exponent,
         evidence=evidence,
-        norms=(residual, solution, system.matrix_norm),
         predicted_iterations=_predicted(run),
-        tolerance=run.target / rhs_norm if rhs_norm else run.options.rtol,
-        rhs_norm=times_power_of_two(rhs_norm, system.rhs_exponent),
-        smallest_eigenvalue=_smallest_eigenvalue(system, evidence),
-        preconditioned=system.preconditioner is not None,
+        tolerance=run.target / reference if reference else run.options.rtol,
+        reference=times_power_of_two(reference, problem.exponent),
+        carries=method.carries,
+        bound=method.bound(problem, state) if state is not None else None,
+        words=problem.words,
+        **delivered.fields,
     )
-    if system.emulated is None and _looks_singular(answer):
-        answer.status = Status.BREAKDOWN
-        reason = nearly_singular(answer)
-    answer.reason = explain(answer, run, reason)
-    return answer
+    ending = problem.verdict(solution, ending)
+    solution.status, solution.cause = ending.status, ending.cause
+    solution.reason = explain(solution, run, ending.reason)
+    return solution
 
 
-def _smallest_eigenvalue(system: LinearSystem, evidence: Any) -> float:
-    """A lower bound of the spectrum of a Hermitian A that does not rest on estimates."""
-    if system.preconditioner is not None:
-        return -math.inf
-    given = evidence.interval[0] if evidence is not None and evidence.given else -math.inf
-    return max(given, system.facts.margin) if system.hermitian and system.facts is not None else given
-
-
-def _looks_singular(answer: Solution) -> bool:
-    """It stood still, but not for want of digits; or it diverged, and the spectrum seen touches zero."""
-    if answer.status is Status.STAGNATED:
-        return bool(answer.backward_error > 1e6 * answer.unit_roundoff)
-    if answer.status is Status.DIVERGED:
-        return answer.condition is not None and answer.condition > 1e-2 / answer.unit_roundoff
-    return False
-
-
-def _predicted(run: _Run) -> int | None:
+def _predicted(run: Run) -> int | None:
     """The number of iterations that theory promised, where the method has one."""
     if not run.norms or not run.norms[0] > 0:
         return None
     return run.method.predicted_iterations(run.state, run.target / run.norms[0])
 
 
-def _best_of(run: _Run, status: Status) -> tuple[Any, Any, float]:
+def _best_of(run: Run, status: Status) -> tuple[Vector, Vector, float]:
     """The last iterate, the best remembered one or the first guess: whichever has the smallest true residual."""
-    system, state = run.system, run.state
-    norm = _certify(run)
-    x = state.x
-    ended_badly = status in _FAILED and math.isinf(run.last_certified)
+    problem, state = run.problem, run.state
+    norm = run.certify()
+    x = latest = run.x
+    ended_badly = status in FAILED and math.isinf(run.last_certified)
     at = int(np.argmin([seen if seen == seen else math.inf for seen in run.norms])) if ended_badly and run.norms else 0
     if at and run.norms[at] < 0.5 * min(norm if norm == norm else math.inf, run.best_norm):
         # A batch of steps went past a better iterate: the same steps again, up to that one.
         run.best, run.best_norm = _replayed(run, run.at[at]), 0.0
     if run.best is not None and not norm <= run.best_norm:
-        _, remembered = system.certify(run.best, state.work)
+        _, remembered = problem.certify(run.best, state.work)
         if not norm <= remembered:
             x, norm = run.best, remembered
     initial = run.watch.initial if run.watch is not None else math.inf
     if not norm <= initial:
-        x, *_ = system.initial()
-    elif x is state.x:
+        x, *_ = problem.initial()
+    elif x is latest:
         return x, state.work, norm
-    return x, *system.certify(x, state.work)
+    return x, *problem.certify(x, state.work)
 
 
-def _replayed(run: _Run, steps: int) -> Any:
+def _replayed(run: Run, steps: int) -> Vector:
     """The iterate after so many steps from the start."""
-    system, method = run.system, run.method
-    again = _Run(system, method, run.options, run.target, state=method.start(system))
-    loop = system.backend.loop(method, system, again.state)
+    problem, method = run.problem, run.method
+    again = Run(problem, method, run.options, run.target, state=method.start(problem))
+    again.loop = compiled_loop(method, problem, again.state)
     while again.iterations < steps:
-        seen, taken, broken = _advance(again, loop, steps - again.iterations, 0.0)
+        seen, taken, broken = _advance(again, steps - again.iterations, 0.0)
         again.iterations += taken
         if again.state.replace:
-            method.review(system, again.state, again.iterations, seen[-1], None)
+            method.review(problem, again.state, again.iterations, seen[-1], None)
         if broken is not None or taken == 0:
             break
-    return again.state.x
-
-
-def _leaves_range(run: _Run, x: Any, solution: float, shift: int) -> bool:
-    """Whether multiplying x by 2**shift may overflow, or lose digits that matter to underflow."""
-    if solution == 0 or not math.isfinite(solution):
-        return False
-    facts = precision_facts(run.system.true_dtype)
-    exponent = math.frexp(solution)[1] + shift
-    digits = 2 * round(-math.log2(facts.unit_roundoff))
-    return exponent > facts.largest_exponent - 1 or exponent - digits < facts.smallest_exponent
+    return again.x

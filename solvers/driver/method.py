@@ -1,16 +1,20 @@
-"""What a method is: how it starts, one step of the textbook, and what a step costs."""
+"""What a method is: how it starts, one step of the textbook, and what it says about itself."""
 
 from __future__ import annotations
 
+import enum
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from ..linear.system import LinearSystem
-from ..spectra.spectrum import SpectralEvidence
+from .problem import Vector
 from .status import Breakdown
 
-__all__ = ["Breakdown", "Method", "State", "Traffic"]
+if TYPE_CHECKING:
+    from ..spectra.ritz import SpectralEvidence
+    from .solution import Bound
+
+__all__ = ["Breakdown", "Cost", "Method", "Norm", "State", "Traffic", "named_parameters"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,24 @@ class Traffic:
     compiled_passes: int
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What some iterations cost, without preconditioner; the fields are those of ``Traffic``, summed."""
+
+    passes: int
+    reductions: int
+    matvecs: int
+    compiled_passes: int
+
+
+class Norm(enum.Enum):
+    """Which norm of the residual a method carries from step to step."""
+
+    RECURRENCE = "the 2-norm of a residual updated by recurrence, known after every step"
+    COMPUTED = "the 2-norm of a residual computed from the iterate, known when it is looked at"
+    OTHER = "another norm, such as that of the preconditioned residual"
+
+
 @dataclass
 class State:
     """Where an iteration stands.
@@ -47,9 +69,9 @@ class State:
     x : vector
         The iterate.
     work : vector
-        May be overwritten by the driver between steps, which puts b - A x there before it calls ``restart``.
+        May be overwritten by the driver between steps, which puts the true residual there before it calls ``restart``.
     residual_norm : float or None
-        Norm of the residual of x as the method carries it; None where knowing it would cost a reduction or a product.
+        The norm that the method carries; None where knowing it would cost a reduction or a product.
     work_is_residual : bool
         ``work`` holds the residual of x after every step, so that its norm is one reduction away.
     target : float
@@ -60,8 +82,8 @@ class State:
         Sentences that end up in ``Solution.reason``.
     """
 
-    x: Any
-    work: Any
+    x: Vector
+    work: Vector
     residual_norm: float | None
     work_is_residual: bool = False
     target: float = 0.0
@@ -69,49 +91,71 @@ class State:
     notes: list[str] = field(default_factory=list)
 
 
-class Method(ABC):
-    """One iterative method with its parameters. Subclasses are frozen dataclasses, one a file."""
+S = TypeVar("S", bound=State)
+
+
+class Method(ABC, Generic[S]):
+    """One iterative method with its parameters. Subclasses are frozen dataclasses, one a file.
+
+    ``start`` and ``step`` are the textbook. What follows them is what the method says about itself: the driver, tables,
+    the command line and the tuners' work units read it, and ask nothing else.
+    """
 
     name: ClassVar[str]
     title: ClassVar[str]
+    purpose: ClassVar[str] = ""  # what it is for, in a few words
     traffic: ClassVar[Traffic]
-    needs_hermitian: ClassVar[bool] = False
-    needs_entries: ClassVar[bool] = False
-    takes_preconditioner: ClassVar[bool] = True
-    check_every: ClassVar[int] = 1
+    carries: ClassVar[Norm] = Norm.RECURRENCE
+    check_every: ClassVar[int] = 1  # iterations between two looks at the residual
     # Iterations without progress that it is given: a residual carried by recurrence is not monotone, and falls below
     # the true one rather than standing still.
     patience: ClassVar[int] = 1000
     when_diverging: ClassVar[str] = "Try rv.solve, which chooses a method by what A is."
 
     @abstractmethod
-    def start(self, system: LinearSystem) -> Any:
+    def start(self, problem: Any) -> S:
         """The state before the first iteration, residual norm included."""
 
     @abstractmethod
-    def step(self, system: LinearSystem, state: Any) -> None:
+    def step(self, problem: Any, state: S) -> None:
         """One iteration; raises ``Breakdown`` where the textbook divides by nothing."""
 
-    def tuned(self, system: LinearSystem, state: Any) -> Method:
+    def iterate(self, problem: Any, state: S) -> Vector:
+        """The current iterate; a method that keeps a basis forms it here, when it is asked for."""
+        return state.x
+
+    def restart(self, problem: Any, state: S) -> None:
+        """Begin anew from the current iterate, whose accurate residual is in state.work."""
+
+    def review(self, problem: Any, state: S, iteration: int, norm: float, best: Vector | None) -> None:
+        """Look at a measured residual norm, and mend what it shows to be wrong; ``best`` is a kept iterate or None."""
+
+    def tuned(self, problem: Any, state: S) -> Method[S]:
         """This method with the parameters that ``start`` found, for further right-hand sides."""
         return self
 
-    def restart(self, system: LinearSystem, state: Any) -> None:  # noqa: B027 - most methods carry nothing to renew
-        """Begin anew from state.x, whose accurate residual is in state.work."""
+    def cost(self, iterations: int) -> Cost:
+        """What the first so many iterations cost."""
+        t, k = self.traffic, iterations
+        return Cost(k * t.passes, k * t.reductions, k * t.matvecs, k * t.compiled_passes)
 
-    def review(  # noqa: B027 - most methods have nothing to mend
-        self, system: LinearSystem, state: Any, iteration: int, norm: float, best: Any
-    ) -> None:
-        """Look at a measured residual norm, and mend what it shows to be wrong; ``best`` is a kept iterate or None."""
-
-    def predicted_iterations(self, state: Any, reduction: float) -> int | None:
+    def predicted_iterations(self, state: S, reduction: float) -> int | None:
         """Iterations that theory promises for this reduction of the initial residual, counted from the start."""
         return None
 
-    def describe(self, state: Any) -> str:
+    def bound(self, problem: Any, state: S) -> Bound | None:
+        """What theory promises of the residual norms, for the figure of the report."""
+        return None
+
+    def describe(self, state: S) -> str:
         """The parameters in use, in words, for ``Solution.reason``."""
         return ""
 
-    def evidence(self, state: Any) -> SpectralEvidence | None:
-        """What the coefficients tell of the spectrum of A, or of M A."""
+    def evidence(self, state: S) -> SpectralEvidence | None:
+        """What the iteration tells of the spectrum of A, or of M A."""
         return None
+
+
+def named_parameters(method: type[Method[Any]]) -> list[str]:
+    """The names of a method's parameters."""
+    return [one.name for one in fields(method)]  # type: ignore[arg-type]

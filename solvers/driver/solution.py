@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,13 +12,32 @@ import numpy as np
 
 from ...errors import ConvergenceError
 from ...precision import times_power_of_two
-from ..spectra.spectrum import RitzValues, SpectralEvidence, ritz_values
-from .status import Status
+from ..spectra.ritz import RitzValues, SpectralEvidence
+from .method import Norm
+from .problem import Words
+from .status import Cause, Status
 
-__all__ = ["Solution", "Status"]
+__all__ = ["Bound", "Solution", "Status"]
+
+LINEAR = Words(residual="||b - A x||", reference="||b||", products="products with A")
 
 # Of Lanczos coefficients that may still serve as a lower bound of ||A||: that of replacements in single precision.
 LARGEST_SLACK = 1e-3
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What theory promises of the residual norms, for a figure.
+
+    Attributes
+    ----------
+    label : str
+    values : callable
+        From iterations, an integer array, to what the residual norm over that of the first one cannot exceed there.
+    """
+
+    label: str
+    values: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(eq=False)
@@ -46,8 +66,16 @@ class Solution:
         What theory promised, where the method has an a-priori bound.
     tolerance : float
         What ``relative_residual`` had to reach.
-    rhs_norm : float
-        ``||b||``.
+    reference : float
+        What ``relative_residual`` is relative to, in the caller's units: of a linear system ``||b||``.
+    cause : Cause or None
+        What ended a solve that did not converge, where more is known than the status.
+    carries : Norm
+        What the residual norms of the history are.
+    bound : Bound or None
+        What theory promises of them.
+    words : Words
+        What reports call the parts of the problem.
     systems : tuple of Solution
         One for each system of a batch; empty for a single system.
     """
@@ -65,15 +93,19 @@ class Solution:
     precision: str
     unit_roundoff: float = math.nan
     history: tuple[Any, Any] = ((), ())
-    rhs_exponent: int = 0
+    exponent: int = 0
     spectral_exponent: int = 0
     evidence: SpectralEvidence | None = None
     norms: tuple[float, float, float] = (math.nan, math.nan, math.nan)
     predicted_iterations: int | None = None
     tolerance: float = math.nan
-    rhs_norm: float = math.nan
+    reference: float = math.nan
     smallest_eigenvalue: float = -math.inf
     preconditioned: bool = False
+    cause: Cause | None = None
+    carries: Norm = Norm.RECURRENCE
+    bound: Bound | None = None
+    words: Words = LINEAR
     systems: tuple[Solution, ...] = field(default=(), repr=False)
 
     @property
@@ -88,9 +120,14 @@ class Solution:
         return self
 
     @property
+    def rhs_norm(self) -> float:
+        """``||b||`` of a linear system: the same as ``reference``."""
+        return self.reference
+
+    @property
     def residual_norms(self) -> np.ndarray:
         """Residual norms at ``residual_iterations``, in the units of b, as the method carried them."""
-        return np.ldexp(np.asarray(self.history[1], dtype=np.float64), self.rhs_exponent)
+        return np.ldexp(np.asarray(self.history[1], dtype=np.float64), self.exponent)
 
     @property
     def residual_iterations(self) -> np.ndarray:
@@ -100,12 +137,10 @@ class Solution:
     @cached_property
     def ritz(self) -> RitzValues | None:
         """Extreme Ritz values of A (of M A with a preconditioner), or None where no coefficients tell."""
-        if self.evidence is None:
-            return None
-        scale = self.spectral_exponent
-        found = ritz_values(self.evidence.alphas, self.evidence.betas, self.evidence.largest)
+        found = None if self.evidence is None else self.evidence.ritz
         if found is None:
             return None
+        scale = self.spectral_exponent
         values = (found.smallest, found.largest, found.smallest_error, found.largest_error)
         return RitzValues(*(times_power_of_two(value, scale) for value in values))
 
@@ -158,7 +193,7 @@ class Solution:
         """
         if self.systems:
             return np.array([system.attainable_residual for system in self.systems])
-        rhs = times_power_of_two(self.rhs_norm, -self.rhs_exponent)
+        rhs = times_power_of_two(self.reference, -self.exponent)
         return self.unit_roundoff * self._data_norm / rhs if rhs else 0.0
 
     @property
@@ -174,7 +209,7 @@ class Solution:
             slack = self.evidence.slack if self.evidence is not None else 0.0
             if slack < LARGEST_SLACK:
                 matrix = max(matrix, (1 - slack) * times_power_of_two(self.ritz.largest, -self.spectral_exponent))
-        return matrix * solution + times_power_of_two(self.rhs_norm, -self.rhs_exponent)
+        return matrix * solution + times_power_of_two(self.reference, -self.exponent)
 
     @property
     def error_bound(self) -> float | None:

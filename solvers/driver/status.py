@@ -1,12 +1,11 @@
-"""How a solve may end, and the exception by which a method says that it cannot go on."""
+"""How a solve may end and why, and the exception by which a method says that it cannot go on."""
 
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 
-__all__ = ["NOT_FINITE", "Breakdown", "Status"]
-
-NOT_FINITE = "NaN or infinity"  # in every reason that says so, for code that has to tell
+__all__ = ["Breakdown", "Cause", "Ending", "Status"]
 
 
 class Status(enum.Enum):
@@ -24,9 +23,44 @@ class Status(enum.Enum):
     STOPPED = "stopped by the callback"
 
 
-class Breakdown(ArithmeticError):
-    """A step cannot be taken; the message is a sentence that says why and what to do."""
+class Cause(enum.Enum):
+    """What ended a solve, for code that has to tell; the sentence about it is for people."""
 
-    def __init__(self, reason: str, status: Status = Status.BREAKDOWN) -> None:
+    NOT_FINITE = "a product was NaN or infinite"
+    INDEFINITE = "A is not positive definite"
+    SINGULAR = "A is singular to rounding"
+    INCONSISTENT = "no solution exists"
+    PRECONDITIONER = "M is not positive definite"
+    RANGE = "the range of the precision was left"
+    DIGITS = "the precision has no more digits"
+    RECURRENCE = "the recurrence of the method ended"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a solve ended, what caused it, and a sentence where the one for the status does not say it."""
+
+    status: Status
+    reason: str = ""
+    cause: Cause | None = None
+
+
+class Breakdown(ArithmeticError):
+    """A step cannot be taken; the message is a sentence that says why and what to do.
+
+    Parameters
+    ----------
+    reason : str
+    cause : Cause
+    status : Status
+        How the solve is said to have ended.
+    """
+
+    def __init__(self, reason: str, cause: Cause = Cause.RECURRENCE, status: Status = Status.BREAKDOWN) -> None:
         super().__init__(reason)
-        self.reason, self.status = reason, status
+        self.reason, self.cause, self.status = reason, cause, status
+
+    @property
+    def ending(self) -> Ending:
+        """That of the solve that it ends."""
+        return Ending(self.status, self.reason, self.cause)

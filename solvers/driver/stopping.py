@@ -9,6 +9,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from ...errors import InputError
+from .status import Status
 
 __all__ = ["Options", "Watch"]
 
@@ -87,23 +88,23 @@ class Watch:
         self.last_norm, self.last_iteration, self.rate = norm, 0, math.nan
         self.best_at = 0
 
-    def observe(self, iteration: int, norm: float) -> str | None:
-        """Take note of a norm; says "diverged" or "stagnated" when it is so."""
+    def observe(self, iteration: int, norm: float) -> Status | None:
+        """Take note of a norm; DIVERGED or STAGNATED when it is so."""
         if iteration > self.last_iteration and self.last_norm > 0 and norm > 0:
             self.rate = (norm / self.last_norm) ** (1 / (iteration - self.last_iteration))
         self.last_norm, self.last_iteration = norm, iteration
         if norm < self.best:
             self.best, self.best_at = norm, iteration
         if not norm <= self.limit:
-            return "diverged"
+            return Status.DIVERGED
         if norm <= 0.9 * self.window_norm:
             self.window_norm, self.window_start = norm, iteration
         elif iteration - self.window_start >= self.window:
             floor = self.floor()
             if norm <= 10 * floor:
-                return "stagnated"
+                return Status.STAGNATED
             if norm <= 1e6 * floor and iteration - self.best_at >= 10 * self.window:
-                return "stagnated"
+                return Status.STAGNATED
             if norm > 0.999 * self.window_norm:
                 self.window_start = iteration - self.window // 2
             else:

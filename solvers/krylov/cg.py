@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..driver.batch import solve_with
-from ..driver.method import Breakdown, Method, State, Traffic
+from ..driver.method import Breakdown, State, Traffic
 from ..driver.solution import Solution
+from ..driver.status import Cause
 from ..driver.stopping import Options
+from ..linear.method import Candidate, LinearMethod
+from ..linear.run import solve_with
 from ..linear.system import LinearSystem
-from ..spectra.spectrum import SpectralEvidence
+from ..spectra.ritz import SpectralEvidence
 
 __all__ = ["CG", "cg"]
 
@@ -72,6 +75,7 @@ class CGState(State):
     p: Any = None
     rho: float = 0.0
     gap: Any = None
+    begun: bool = False
     replacements: int = 0
     done: int = 0
     slack: float = 0.0
@@ -82,7 +86,7 @@ class CGState(State):
 
 
 @dataclass(frozen=True)
-class CG(Method):
+class CG(LinearMethod[CGState]):
     """The method of conjugate gradients.
 
     ``flexible`` allows a preconditioner that changes between steps; ``residual_replacement`` keeps the carried residual
@@ -94,6 +98,7 @@ class CG(Method):
 
     name: ClassVar[str] = "cg"
     title: ClassVar[str] = "Conjugate gradients"
+    purpose: ClassVar[str] = "positive definite A: the first choice, best with a preconditioner"
     traffic: ClassVar[Traffic] = Traffic(vectors=4, passes=11, reductions=2, matvecs=1, compiled_passes=11)
     needs_hermitian: ClassVar[bool] = True
 
@@ -104,7 +109,6 @@ class CG(Method):
             state.largest = 1.01 * system.facts.row_sum
         if system.emulated is not None:
             state.slack = system.emulated.ritz_slack
-        self._begin(system, state)
         return state
 
     def restart(self, system: LinearSystem, state: CGState) -> None:
@@ -114,11 +118,11 @@ class CG(Method):
         state.done += len(state.alphas)
         state.alphas, state.betas = [], []
         state.gap.replaced(system.backend.norm(state.x), state.residual_norm)
-        state.replace = False
-        self._begin(system, state)
+        state.replace = state.begun = False
 
-    def _begin(self, system: LinearSystem, state: CGState) -> None:
-        """The first direction is the (preconditioned) residual."""
+    def begin(self, system: LinearSystem, state: CGState) -> None:
+        """The first direction is the (preconditioned) residual. Left to the first step: a compiled loop may do it."""
+        state.begun = True
         backend = system.backend
         if system.preconditioner is not None and state.z is None:
             state.z = system.vector()
@@ -128,6 +132,8 @@ class CG(Method):
 
     def step(self, system: LinearSystem, state: CGState) -> None:
         backend, s = system.backend, state
+        if not s.begun:
+            self.begin(system, s)
         s.work, curvature = system.matvec_dot(s.p, s.work)
         if not curvature > 0:
             raise _no_curvature(system, s, curvature)
@@ -172,18 +178,36 @@ class CG(Method):
         times = "once" if state.replacements == 1 else f"{state.replacements} times"
         return f"The residual was replaced by the true one {times}."
 
+    @classmethod
+    def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
+        if system.facts is None:
+            yield Candidate(
+                1, cls(), "A only multiplies, and conjugate gradients need no more, if it is positive definite"
+            )
+        elif system.hermitian:
+            if system.negative_diagonal:
+                why = "A is Hermitian with a negative diagonal, so (-A) x = -b is solved, the sign changed"
+                yield Candidate(1, cls(), why, sign=-1)
+                return
+            positive = system.facts.diagonal_positive
+            if positive and system.preconditioner is None and system.diagonal_varies:
+                why = "Jacobi-preconditioned, since A is Hermitian with a positive diagonal that varies"
+                yield Candidate(1, cls(), why, preconditioner="jacobi")
+            yield Candidate(1, cls(), "A is Hermitian" + (" with a positive diagonal" if positive else ""))
+
     def _rho(self, system: LinearSystem, state: CGState) -> float:
         if system.preconditioner is None:
             return float(state.residual_norm or 0.0) ** 2
         rho = system.backend.dot(state.r, state.z).real
         if not math.isfinite(rho):
-            raise system.not_finite("M returned NaN or infinity; check the preconditioner.")
+            raise system.range_left("M returned NaN or infinity; check the preconditioner.")
         if not rho > 0 and state.residual_norm:
             if rho == 0 and state.residual_norm**2 < sys.float_info.min:
                 raise _underflow(system, state)
             raise Breakdown(
                 f"M is not positive definite: r^H M r = {rho:.2e} at iteration {state.done + len(state.alphas)}, but "
-                "conjugate gradients need a Hermitian positive definite preconditioner. Use another M, or none."
+                "conjugate gradients need a Hermitian positive definite preconditioner. Use another M, or none.",
+                Cause.PRECONDITIONER,
             )
         return rho
 
@@ -196,13 +220,15 @@ class CG(Method):
 
 def _underflow(system: LinearSystem, state: CGState) -> Breakdown:
     iteration = state.done + len(state.alphas)
-    return Breakdown(f"r^H M r underflowed at iteration {iteration}: {system.precision_name} can do no better.")
+    return Breakdown(
+        f"r^H M r underflowed at iteration {iteration}: {system.precision_name} can do no better.", Cause.DIGITS
+    )
 
 
 def _no_curvature(system: LinearSystem, state: CGState, curvature: float) -> Breakdown:
     """Why p^H A p is not positive: NaN, a singular A (up to rounding), or an indefinite one."""
     if not math.isfinite(curvature):
-        return system.not_finite("A product with A was not finite: the operator returned NaN or infinity.")
+        return system.range_left("A product with A was not finite: the operator returned NaN or infinity.")
     iteration = state.done + len(state.alphas)
     norm = system.facts.row_norm if system.facts is not None else 1 / min(state.alphas, default=math.inf)
     # Where A is semidefinite, p^H A p = 0 means A p = 0: ||A p||^2 <= ||A|| p^H A p.
@@ -212,18 +238,23 @@ def _no_curvature(system: LinearSystem, state: CGState, curvature: float) -> Bre
             return Breakdown(
                 f"p^H A p = {curvature:.2e} at iteration {iteration} is lost in the rounding of "
                 f"{system.precision_name}: A is singular, or its condition is not far below "
-                f"1/u = {1 / system.unit_roundoff:.0f}. Take a wider format, or rv.refine."
+                f"1/u = {1 / system.unit_roundoff:.0f}. Take a wider format, or rv.refine.",
+                Cause.DIGITS,
             )
         return Breakdown(
             f"A is singular as far as rounding lets see: p^H A p vanishes at iteration {iteration}, so b has a part "
-            "that A cannot reach. Regularise, remove that part from b, or solve the least-squares problem."
+            "that A cannot reach. Regularise, remove that part from b, or solve the least-squares problem.",
+            Cause.SINGULAR,
         )
     found = f"{system.matrix_name} is not positive definite: p^H A p = {curvature:.2e} at iteration {iteration}"
-    if system.facts is not None and float(system.operator.diagonal().real.max()) < 0:
-        return Breakdown(f"{found}, and its diagonal is negative. If A is negative definite, solve (-A) x = -b.")
+    if system.negative_diagonal:
+        return Breakdown(
+            f"{found}, and its diagonal is negative. If A is negative definite, solve (-A) x = -b.", Cause.INDEFINITE
+        )
     return Breakdown(
         f"{found}, though A p is not zero: A is indefinite. Conjugate gradients need a positive definite matrix; use a "
-        "method made for indefinite ones, such as MINRES."
+        "method made for indefinite ones, such as MINRES.",
+        Cause.INDEFINITE,
     )
 
 

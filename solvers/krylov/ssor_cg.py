@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -10,10 +11,12 @@ import numpy as np
 
 from ...errors import InputError
 from ...operators import Diagonals, Operator, Stencil
-from ..driver.batch import solve_with
 from ..driver.method import Breakdown, Traffic
 from ..driver.solution import Solution
+from ..driver.status import Cause
 from ..driver.stopping import Options
+from ..linear.method import Candidate
+from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 from ..preconditioners.base import BoundPreconditioner
 from ..preconditioners.ssor import SSORPreconditioner
@@ -40,6 +43,7 @@ class SSORCG(CG):
 
     name: ClassVar[str] = "ssor_cg"
     title: ClassVar[str] = "Conjugate gradients with SSOR"
+    purpose: ClassVar[str] = "positive definite A: few iterations, once omega is known"
     traffic: ClassVar[Traffic] = Traffic(vectors=5, passes=22, reductions=3, matvecs=3, compiled_passes=11)
     needs_entries: ClassVar[bool] = True
     takes_preconditioner: ClassVar[bool] = False
@@ -60,7 +64,8 @@ class SSORCG(CG):
             if not diagonal[row] > 0:
                 raise Breakdown(
                     f"A is not positive definite: the diagonal entry of row {row} is not positive. Conjugate gradients "
-                    "need a positive definite matrix; rv.solve chooses a method that fits."
+                    "need a positive definite matrix; rv.solve chooses a method that fits.",
+                    Cause.INDEFINITE,
                 )
         omega, note = (self.omega, "") if self.omega is not None else chosen_omega(system)
         sweeps = SSORPreconditioner(system.operator, omega, self.order).bind(system.backend, system.dtype)
@@ -70,14 +75,10 @@ class SSORCG(CG):
             state.notes.append(note)
         return state
 
-    def _begin(self, system: LinearSystem, state: CGState) -> None:
-        """Nothing yet: sweeps make the first direction as a step needs it, and the compiled loop has its own way."""
-        state.p = None
-
-    def step(self, system: LinearSystem, state: CGState) -> None:
-        if state.p is None:
-            super()._begin(system, state)
-        super().step(system, state)
+    @classmethod
+    def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
+        """None: of the omega that makes it pay, the entries of A tell nothing."""
+        return iter(())
 
     def tuned(self, system: LinearSystem, state: SSORCGState) -> SSORCG:
         return replace(self, omega=state.omega)
@@ -95,8 +96,11 @@ class SSORCG(CG):
 class _Counted(BoundPreconditioner):
     """Sweeps that count as products with A."""
 
+    kind = "ssor"
+
     def __init__(self, sweeps: BoundPreconditioner, system: LinearSystem) -> None:
-        self.sweeps, self.system = sweeps, system
+        self.sweeps, self.system, self.matrix = sweeps, system, system.operator
+        self.order, self.omega = sweeps.order, sweeps.omega
 
     def apply(self, r: Any, out: Any) -> Any:
         self.system.matvecs += 2

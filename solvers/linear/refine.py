@@ -10,14 +10,15 @@ from typing import Any, ClassVar
 from ...errors import InputError
 from ...precision.formats import format_named
 from ...precision.policy import Precision, as_precision
-from ..driver.batch import check_fits, solve_with
 from ..driver.iterate import iterate
-from ..driver.method import Breakdown, Method, State, Traffic
+from ..driver.method import Breakdown, Norm, State, Traffic
 from ..driver.solution import LARGEST_SLACK, Solution
-from ..driver.status import Status
+from ..driver.status import Cause, Status
 from ..driver.stopping import Options
-from ..spectra.spectrum import SpectralEvidence
-from .solve import method_named
+from ..methods import method_named
+from ..spectra.ritz import SpectralEvidence
+from .method import LinearMethod
+from .run import check_fits, solve_with
 from .system import LinearSystem
 
 __all__ = ["Refinement", "refine"]
@@ -42,7 +43,7 @@ class RefinementState(State):
 
 
 @dataclass(frozen=True)
-class Refinement(Method):
+class Refinement(LinearMethod[RefinementState]):
     """x <- x + d, where A d = b - A x is solved in a low precision; ``residual`` is the precision of b - A x."""
 
     inner: str = "cg"
@@ -54,6 +55,7 @@ class Refinement(Method):
     name: ClassVar[str] = "refine"
     title: ClassVar[str] = "Iterative refinement"
     traffic: ClassVar[Traffic] = Traffic(vectors=3, passes=6, reductions=1, matvecs=1, compiled_passes=6)
+    carries: ClassVar[Norm] = Norm.COMPUTED
     patience: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
@@ -146,10 +148,12 @@ class Refinement(Method):
             state.notes.append(f"{name} was given up for {state.inner.precision_name}: {found}.")
         elif failed:
             advice = "Allow it to escalate, or take a wider inner precision." if not self.escalate else "Solve in fp64."
-            raise Breakdown(f"Refinement does not converge with {self.inner} in {name}: {found}. {advice}")
+            raise Breakdown(
+                f"Refinement does not converge with {self.inner} in {name}: {found}. {advice}", Cause.DIGITS
+            )
 
     def _learn(self, system: LinearSystem, state: RefinementState, correction: Solution) -> None:
-        """Keep the Lanczos coefficients of the best and longest correction, in the units of the outer system."""
+        """Keep the Lanczos matrix of the best and longest correction, in the units of the outer system."""
         seen, ritz = correction.evidence, correction.ritz
         if seen is None or ritz is None or correction.preconditioned:
             return
@@ -157,11 +161,8 @@ class Refinement(Method):
             # No norm of A is known; Ritz values are below it, since this correction did not run into rounding.
             system.matrix_norm = max(system.matrix_norm, (1 - seen.slack) * ritz.largest)
         kept = state.evidence
-        if kept is None or (-seen.slack, len(seen.alphas)) > (-kept.slack, len(kept.alphas)):
-            unit = 2.0**-correction.spectral_exponent
-            state.evidence = SpectralEvidence(
-                [alpha * unit for alpha in seen.alphas], seen.betas, slack=seen.slack, largest=seen.largest / unit
-            )
+        if kept is None or (-seen.slack, len(seen)) > (-kept.slack, len(kept)):
+            state.evidence = seen.in_units(2.0**correction.spectral_exponent)
 
     def describe(self, state: RefinementState) -> str:
         return f"Corrections by {self.inner} in {' and '.join(state.used)} took {state.iterations} iterations in all."

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from ...errors import InputError
-from ..chebyshev.chebyshev import Chebyshev
-from ..driver.batch import check_fits, solve_each
+from ..driver.batch import solve_each
 from ..driver.iterate import iterate
-from ..driver.method import Method
 from ..driver.solution import Solution
-from ..driver.status import NOT_FINITE, Status
 from ..driver.stopping import Options
-from ..krylov.cg import CG
-from ..krylov.ssor_cg import SSORCG
-from ..preconditioners.jacobi import JacobiPreconditioner
-from ..relaxation.jacobi import Jacobi
-from ..relaxation.richardson import Richardson
-from ..relaxation.sor import SOR, SSOR, GaussSeidel
+from ..methods import METHODS, method_named
+from .choose import solve_by_choice
+from .run import check_fits
 from .system import LinearSystem
 
-__all__ = ["METHODS", "solve"]
-
-# The method table: everything that lists methods (solve, the command line, the docs, the conformance tests) reads it.
-METHODS: dict[str, type[Method]] = {
-    cls.name: cls for cls in (CG, SSORCG, Chebyshev, Richardson, Jacobi, GaussSeidel, SOR, SSOR)
-}
+__all__ = ["solve"]
 
 
 def solve(
@@ -93,105 +81,8 @@ def solve(
     def one(matrix: Any, rhs: Any, guess: Any, options: Options) -> Solution:
         system = LinearSystem(matrix, rhs, x0=guess, M=M, backend=backend, precision=precision)
         if method == "auto":
-            return _auto(system, options)
+            return solve_by_choice(system, METHODS.values(), options)
         check_fits(chosen, system)
         return iterate(system, chosen, options)
 
     return solve_each(one, A, b, x0, options)
-
-
-def method_named(name: str, parameters: dict[str, Any]) -> Method:
-    """A method of the table with its parameters; errors name what is unknown."""
-    if name not in METHODS:
-        raise InputError(f"method: found {name!r}; wanted auto, {', '.join(METHODS)}")
-    known = [field.name for field in fields(METHODS[name])]  # type: ignore[arg-type]
-    for given in parameters:
-        if given not in known:
-            raise InputError(f"{given}: {name} has no such parameter; it has {', '.join(known) or 'none'}")
-    return METHODS[name](**parameters)
-
-
-def _auto(system: LinearSystem, options: Options) -> Solution:
-    """Try what fits, best first, until one converges or nothing is left."""
-    said: list[str] = []
-    solution = None
-    for method, why in _candidates(system):
-        diagonal = why.startswith("Jacobi-preconditioned")
-        if diagonal:
-            bound = JacobiPreconditioner(system.operator).bind(system.backend, system.dtype)
-            system.use_preconditioner(bound, system.matrix_exponent)
-        solution = iterate(system, method, options)
-        said.append(f"{method.name} was chosen: {why}.")
-        narrow = system.emulated is not None and solution.status is Status.OVERFLOW
-        if solution.status not in (Status.BREAKDOWN, Status.DIVERGED, Status.INFEASIBLE) and not narrow:
-            solution.reason = " ".join([*said, solution.reason])
-            return solution
-        if NOT_FINITE in solution.reason:
-            return solution  # whatever A is, its products are not numbers
-        said.append(solution.reason)
-        if diagonal:
-            system.use_preconditioner(None)
-    if solution is None:
-        solution = iterate(system, CG(), Options(maxiter=0))
-        said.append(solution.reason if solution.converged else "")
-    if not solution.converged:
-        said.append(_nothing_fits(system))
-        solution.status = Status.INFEASIBLE
-    solution.reason = " ".join(filter(None, said))
-    return solution
-
-
-def _candidates(system: LinearSystem) -> Any:
-    """Methods whose theory covers what the entries show, with the reason, best first."""
-    facts = system.facts
-    if system.n == 0 or system.zero_rhs:
-        yield CG(), "there is nothing to iterate on"
-        return
-    if facts is None:
-        yield CG(), "A only multiplies, and conjugate gradients need no more, if it is positive definite"
-        return
-    unused = "; M was not needed" if system.preconditioner is not None else ""
-    own = system.preconditioner is not None
-    solvable = facts.zero_diagonal < 0
-    if facts.lower and facts.upper and solvable:
-        yield Jacobi(), "A is diagonal, so one step is exact" + unused
-        return
-    if (facts.lower or facts.upper) and solvable:
-        sweep, side = ("forward", "lower") if facts.lower else ("backward", "upper")
-        yield GaussSeidel(sweep=sweep), f"A is {side} triangular, so one {sweep} sweep is a substitution{unused}"
-        return
-    if system.hermitian:
-        diagonal = system.backend.to_numpy(system.operator.diagonal())
-        if facts.empty_row < 0 and facts.zero_diagonal < 0 and diagonal.real.max() < 0:
-            system.negate()
-            yield CG(), "A is Hermitian with a negative diagonal, so (-A) x = -b is solved, the sign changed"
-            return
-        if facts.diagonal_positive and not own and _varies(system):
-            yield CG(), "Jacobi-preconditioned, since A is Hermitian with a positive diagonal that varies"
-        yield CG(), "A is Hermitian" + (" with a positive diagonal" if facts.diagonal_positive else "")
-    if facts.dominant and solvable:
-        yield GaussSeidel(), "A is strictly diagonally dominant, for which Gauss-Seidel converges" + unused
-
-
-def _varies(system: LinearSystem) -> bool:
-    """Whether the diagonal has more than one value, without which Jacobi changes nothing."""
-    diagonal = system.operator.diagonal()
-    low, high = 1 / system.backend.max_abs(1 / diagonal), system.backend.max_abs(diagonal)
-    return high > 1.01 * low
-
-
-def _nothing_fits(system: LinearSystem) -> str:
-    if system.emulated is not None:
-        return (
-            f"No method here solves it in {system.precision_name}, which may be too coarse for its condition: take a "
-            "wider format, or rv.refine."
-        )
-    if system.hermitian is False:
-        return (
-            "No method here fits: A is not symmetric and not diagonally dominant. Use a nonsymmetric Krylov method "
-            "(scipy.sparse.linalg.gmres) or a factorisation (scipy.sparse.linalg.spsolve)."
-        )
-    return (
-        "No method here fits: A is symmetric but not positive definite. Use scipy.sparse.linalg.minres or a "
-        "factorisation (scipy.sparse.linalg.spsolve); for a singular A, a least-squares solver."
-    )

@@ -22,13 +22,16 @@ from ...errors import InputError
 from ...operators import Facts, Operator
 from ...precision import precision_facts, working_dtype
 from ...precision.policy import as_precision
-from ..driver.status import Breakdown, Status
+from ..driver.problem import Delivered, Problem, Vector
+from ..driver.solution import LINEAR, Solution
+from ..driver.status import Breakdown, Cause, Ending, Status
+from ..driver.stopping import Options
 from ..preconditioners.base import BoundPreconditioner, Preconditioner, as_preconditioner
 
 __all__ = ["LinearSystem"]
 
 
-class LinearSystem:
+class LinearSystem(Problem):
     """A x = b on one backend.
 
     Parameters
@@ -49,11 +52,11 @@ class LinearSystem:
     operator : Operator
         2**-matrix_exponent A, in the precision of the iteration.
     rhs : vector
-        2**-rhs_exponent b, a copy, likewise.
+        2**-exponent b, a copy, likewise.
     truth, true_rhs : Operator, vector
         The same in the precision of the data, or that of the iteration if it is the wider one.
-    rhs_norm : float
-        Norm of ``true_rhs``.
+    reference : float
+        Norm of ``true_rhs``, which relative residuals refer to.
     dtype, true_dtype : dtype
         Of the iterates, of the truth.
     unit_roundoff : float
@@ -72,6 +75,8 @@ class LinearSystem:
     BackendError
         For arrays of different libraries.
     """
+
+    words = LINEAR
 
     def __init__(
         self,
@@ -158,12 +163,60 @@ class LinearSystem:
                 guess = None  # rounding A x0 alone leaves more than b: zero is the better guess
             elif excess > 0:
                 exponent += excess
-        self.rhs_exponent = exponent - self.rhs_level if self.scaled else 0
+        self.exponent = exponent - self.rhs_level if self.scaled else 0
         self._check_range("b", largest)
-        self.true_rhs = exact.ldexp(self.true_rhs, -self.rhs_exponent)
-        self.rhs_norm = exact.norm(self.true_rhs)
+        self.true_rhs = exact.ldexp(self.true_rhs, -self.exponent)
+        self.reference = exact.norm(self.true_rhs)
         self.rhs = self.backend.copy(self.true_rhs, self.dtype) if self.two_precisions else self.true_rhs
         self.guess = guess
+
+    # What the driver asks for.
+
+    def settled(self) -> Ending | None:
+        if self.n == 0:
+            return Ending(Status.CONVERGED, "The system is empty.")
+        if self.zero_rhs:
+            self.guess = None
+            return Ending(Status.CONVERGED, "b is zero, so x = 0 is exact.")
+        facts = self.facts
+        if facts is not None and facts.empty_row >= 0:
+            row = facts.empty_row
+            if complex(self.true_rhs[row]) != 0:
+                return Ending(
+                    Status.INFEASIBLE,
+                    f"A is singular: row {row} has no nonzero, but b[{row}] is not zero, so no solution exists. Remove "
+                    "the row, or solve the least-squares problem.",
+                    Cause.INCONSISTENT,
+                )
+        return None
+
+    def target_at(self, x: Vector, target: float, options: Options) -> float:
+        return max(target, options.backward_error * self.data_norm(x))
+
+    @property
+    def work(self) -> int:
+        return self.operator.entries + 10 * self.n
+
+    @property
+    def coarse(self) -> bool:  # type: ignore[override]
+        return self.emulated is not None
+
+    @property
+    def storage(self) -> str:  # type: ignore[override]
+        return self.operator.kind
+
+    @property
+    def preconditioner_kind(self) -> str:  # type: ignore[override]
+        """ "none", "diagonal", "ssor" where it sweeps over this very A, or "other"."""
+        if self.preconditioner is None:
+            return "none"
+        if self.preconditioner_exponent and self.preconditioner.kind == "diagonal":
+            return "other"  # which the loop would have to scale
+        return self.preconditioner.kind if self.preconditioner.matrix in (None, self.operator) else "other"
+
+    @property
+    def compiled(self) -> tuple[Any, Any]:
+        return self.backend.arrays(self.operator), self.backend.loop_rounding(self.dtype)
 
     def prepare(self) -> None:
         """Put A into the storage that this backend multiplies fastest, and into units found by a product if it must."""
@@ -176,7 +229,9 @@ class LinearSystem:
         if self.facts is None and self.scaled:
             size = self.backend.max_abs(self.matvec(self.rhs, self.vector()))
             if not math.isfinite(size):
-                raise Breakdown("A product with A was not finite: the operator returned NaN or infinity.")
+                raise Breakdown(
+                    "A product with A was not finite: the operator returned NaN or infinity.", Cause.NOT_FINITE
+                )
             exponent = _exponent(size)
             if abs(exponent) > self.comfortable_exponent:
                 self.operator, self.matrix_exponent = self.operator.rescaled(-exponent), exponent
@@ -197,10 +252,25 @@ class LinearSystem:
         """A equals its conjugate transpose; None where the entries are not to be had."""
         return None if self.facts is None else self.facts.hermitian(precision_facts(self.data_dtype).unit_roundoff)
 
-    def not_finite(self, blame: str) -> Breakdown:
+    @property
+    def negative_diagonal(self) -> bool:
+        """Every diagonal entry has a negative real part."""
+        facts = self.facts
+        if facts is None or facts.diagonal_positive or facts.empty_row >= 0 or facts.zero_diagonal >= 0:
+            return False
+        return bool(self.backend.to_numpy(self.operator.diagonal()).real.max() < 0)
+
+    @property
+    def diagonal_varies(self) -> bool:
+        """The diagonal has more than one value, without which its inverse preconditions nothing."""
+        diagonal = self.operator.diagonal()
+        low, high = 1 / self.backend.max_abs(1 / diagonal), self.backend.max_abs(diagonal)
+        return high > 1.01 * low
+
+    def range_left(self, blame: str) -> Breakdown:
         """NaN or infinity was met: a narrower range was left, or else ``blame`` says whose fault it is."""
         if not self.two_precisions:
-            return Breakdown(blame)
+            return Breakdown(blame, Cause.NOT_FINITE)
         what, name, largest = "An iterate", self.precision_name, float(np.finfo(self.dtype).max)
         if self.emulated is not None:
             largest = self.emulated.largest
@@ -210,23 +280,35 @@ class LinearSystem:
         return Breakdown(
             f"{what} left the range of {name}, whose largest number is {largest:.6g}."
             f"{advice} bf16, tf32 and fp32 end at 3.4e38, fp64 at 1.8e308.",
+            Cause.RANGE,
             Status.OVERFLOW,
         )
 
+    def not_finite(self, first: bool) -> Ending:
+        if first:
+            return self.range_left(
+                "The first residual is not finite: A, or x0 multiplied with it, gave NaN or infinity."
+            ).ending
+        if self.facts is None or self.emulated is not None:
+            return self.range_left(
+                "A product with A (or M) was not finite: the operator returned NaN or infinity."
+            ).ending
+        return Ending(Status.DIVERGED)
+
     @property
-    def scaling(self) -> str:
+    def remarks(self) -> str:
         """How the system was fitted into a narrow range, in words; empty for a wide one."""
         if self.emulated is None or not self.emulated.narrow or not self.scaled:
             return ""
         return (
-            f"To fit the range of {self.precision_name}, b was multiplied by 2^{-self.rhs_exponent} and A by "
+            f"To fit the range of {self.precision_name}, b was multiplied by 2^{-self.exponent} and A by "
             f"2^{-self.matrix_exponent}, which changes no digit."
         )
 
     @property
     def negligible(self) -> float:
         """Carried residual norms below this say nothing: far below rounding, or where a format runs out of digits."""
-        rounding = self.precision.unit_roundoff**2 * self.rhs_norm
+        rounding = self.precision.unit_roundoff**2 * self.reference
         return rounding if self.emulated is None else max(rounding, self.emulated.smallest * math.sqrt(self.n))
 
     @property
@@ -240,18 +322,18 @@ class LinearSystem:
 
     def data_norm(self, x: Any) -> float:
         """||A|| ||x|| + ||b||, which backward errors are relative to; ||A|| from below, nothing where it is unknown."""
-        return self.matrix_norm * self.backend.exact.norm(x) + self.rhs_norm
+        return self.matrix_norm * self.backend.exact.norm(x) + self.reference
 
     def initial(self) -> tuple[Any, Any, float]:
         """The first guess, its residual and the norm of that; new vectors."""
         if self.guess is None:
-            norm = self.backend.norm(self.rhs) if self.two_precisions else self.rhs_norm
+            norm = self.backend.norm(self.rhs) if self.two_precisions else self.reference
             return self.backend.zeros(self.n, self.dtype), self.backend.copy(self.rhs), norm
         exact = self.backend.exact
-        x = exact.ldexp(exact.copy(self.guess, self.true_dtype), self.matrix_exponent - self.rhs_exponent)
+        x = exact.ldexp(exact.copy(self.guess, self.true_dtype), self.matrix_exponent - self.exponent)
         x = self.backend.copy(x, self.dtype) if self.two_precisions else x
         r, norm = self.certify(x, self.vector())
-        if not norm <= self.rhs_norm / self.unit_roundoff:
+        if not norm <= self.reference / self.unit_roundoff:
             self.guess = None  # rounding A x0 alone leaves more than b: zero is the better guess
             return self.initial()
         return x, r, norm
@@ -304,11 +386,12 @@ class LinearSystem:
             out = self.preconditioner.apply(r, out)
             largest = self.backend.max_abs(out)
             if not math.isfinite(largest):
-                raise self.not_finite("M returned NaN or infinity for a finite residual; check the preconditioner.")
+                raise self.range_left("M returned NaN or infinity for a finite residual; check the preconditioner.")
             if largest == 0 and self.two_precisions and self.backend.max_abs(r) > 0:
                 raise Breakdown(
                     f"M r lies below the range of {self.precision_name}: pass M as a matrix or by rv.precondition, "
                     "which are scaled, or in other units.",
+                    Cause.RANGE,
                     Status.OVERFLOW,
                 )
             exponent = 0 if self.comfortable(largest) else _exponent(largest)
@@ -348,13 +431,83 @@ class LinearSystem:
         """x in the caller's units and shape."""
         exact = self.backend.exact
         x = exact.copy(x, self.true_dtype) if fresh or self.two_precisions else x
-        x = exact.ldexp(x, self.rhs_exponent - self.matrix_exponent)
+        x = exact.ldexp(x, self.exponent - self.matrix_exponent)
         return self.backend.reshape(x, (-1, 1)) if self.column else x
 
     def rescaled(self, x: Any) -> Any:
         """The inverse of ``unscaled``."""
         exact = self.backend.exact
-        return exact.ldexp(exact.copy(exact.reshape(x, (-1,))), self.matrix_exponent - self.rhs_exponent)
+        return exact.ldexp(exact.copy(exact.reshape(x, (-1,))), self.matrix_exponent - self.exponent)
+
+    def deliver(
+        self, x: Vector, work: Vector, residual: float, ending: Ending, target: float, evidence: Any
+    ) -> Delivered:
+        exact = self.backend.exact
+        size = exact.norm(x)
+        shift = self.exponent - self.matrix_exponent
+        residual = residual if residual == residual else math.inf
+        lossy = shift != 0 and self._leaves_range(size, shift)
+        result = self.unscaled(x, fresh=False)
+        if lossy and ending.status is not Status.OVERFLOW:
+            _, residual = self.certify(self.rescaled(result), work)
+            residual = residual if residual == residual else math.inf
+            if not residual <= target and (
+                ending.status is Status.CONVERGED or not math.isfinite(self.backend.max_abs(result))
+            ):
+                ending = Ending(Status.OVERFLOW, cause=Cause.RANGE)
+        fields = {
+            "spectral_exponent": self.spectral_exponent,
+            "norms": (residual, size, self.matrix_norm),
+            "smallest_eigenvalue": self._smallest_eigenvalue(evidence),
+            "preconditioned": self.preconditioner is not None,
+        }
+        return Delivered(result, residual, ending, fields)
+
+    def _leaves_range(self, size: float, shift: int) -> bool:
+        """Whether multiplying an x of this norm by 2**shift may overflow, or lose digits that matter to underflow."""
+        if size == 0 or not math.isfinite(size):
+            return False
+        facts = precision_facts(self.true_dtype)
+        exponent = math.frexp(size)[1] + shift
+        digits = 2 * round(-math.log2(facts.unit_roundoff))
+        return exponent > facts.largest_exponent - 1 or exponent - digits < facts.smallest_exponent
+
+    def _smallest_eigenvalue(self, evidence: Any) -> float:
+        """A lower bound of the spectrum of a Hermitian A that does not rest on estimates."""
+        if self.preconditioner is not None:
+            return -math.inf
+        given = float(evidence.interval[0]) if evidence is not None and evidence.given else -math.inf
+        return max(given, self.facts.margin) if self.hermitian and self.facts is not None else given
+
+    def verdict(self, solution: Solution, ending: Ending) -> Ending:
+        """A residual that stood still, but not for want of digits, or that grew while the spectrum touches zero."""
+        if self.emulated is not None:
+            return ending
+        u, condition = solution.unit_roundoff, solution.condition
+        stuck = ending.status is Status.STAGNATED and solution.backward_error > 1e6 * u
+        grew = ending.status is Status.DIVERGED and condition is not None and condition > 1e-2 / u
+        if not (stuck or grew):
+            return ending
+        known = f" (condition {solution.condition_sense} {condition:.1e})" if condition and condition > 0 else ""
+        return Ending(
+            Status.BREAKDOWN,
+            f"The residual stands still at {solution.relative_residual:.2e} of ||b|| while x grows: A is singular or "
+            f"nearly so{known}, and b has a part that it cannot reach. Regularise, or solve the least-squares problem.",
+            Cause.SINGULAR,
+        )
+
+    def advice(self, solution: Solution) -> str:
+        if solution.status is Status.OVERFLOW:
+            return "Rescale A or b."
+        if solution.status is not Status.STAGNATED:
+            return "Raise maxiter, precondition (rv.precondition), or try another method."
+        if self.emulated is not None and not self.scaled:
+            return "It was asked not to be scaled; leave scale at auto, or take a wider format."
+        if self.emulated is not None:
+            return "Take a wider format, refine (rv.refine), or ask for less."
+        if self.dtype in (np.dtype(np.float32), np.dtype(np.complex64)):
+            return "Use float64, or ask for less."
+        return "Ask for less, or precondition so that ||A|| ||x|| is nearer to ||b||."
 
     def _check_range(self, name: str, largest: float) -> None:
         """Data that must not be scaled have to lie well within the range that is worked in."""

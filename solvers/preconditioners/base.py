@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,15 +18,25 @@ class BoundPreconditioner(ABC):
 
     Attributes
     ----------
+    kind : str
+        With the method and the storage of A, the key of a compiled loop.
+    matrix : Operator or None
+        What it was made of, where compiled loops have to know that it is the A of the system.
     inverse_diagonal : vector or None
         Set where M is diagonal, so that compiled loops can apply it themselves.
     """
 
+    kind: ClassVar[str] = "other"
+    matrix: Operator | None = None
     inverse_diagonal: Any = None
 
     def rescaled(self, exponent: int) -> BoundPreconditioner | None:
         """2**exponent M, where that is as cheap to apply as M; otherwise None."""
         return None
+
+    def work(self, entries: int) -> int:
+        """Coefficients and vector elements that an application touches, A having so many entries."""
+        return entries
 
     @abstractmethod
     def apply(self, r: Any, out: Any) -> Any:
@@ -87,6 +97,9 @@ class GivenPreconditioner(Preconditioner):
 class _Product(BoundPreconditioner):
     def __init__(self, backend: Any, operator: Operator) -> None:
         self.backend, self.operator = backend, operator
+
+    def work(self, entries: int) -> int:
+        return self.operator.entries
 
     def apply(self, r: Any, out: Any) -> Any:
         return self.backend.matvec(self.operator, r, out)

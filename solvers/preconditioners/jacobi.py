@@ -31,13 +31,18 @@ class JacobiPreconditioner(Preconditioner):
 
 
 class _Diagonal(BoundPreconditioner):
+    kind = "diagonal"
+
     def __init__(self, backend: Any, inverse_diagonal: Any) -> None:
         self.backend, self.inverse_diagonal = backend, inverse_diagonal
 
     def rescaled(self, exponent: int) -> BoundPreconditioner:
         return _Diagonal(self.backend, self.backend.ldexp(self.inverse_diagonal, exponent))
 
-    def apply(self, r: Any, out: Any) -> Any:
+    def work(self, entries: int) -> int:
+        return 2 * len(self.inverse_diagonal)
+
+    def apply, r: Any, out: Any) -> Any:
         return self.backend.multiply(self.inverse_diagonal, r, out)
 
 

@@ -37,7 +37,10 @@ class _Steps(BoundPreconditioner):
         self.previous: Any = None
         self.residual: Any = None
 
-    def apply(self, r: Any, out: Any) -> Any:
+    def work(self, entries: int) -> int:
+        return (len(self.coefficients) - 1) * (entries + 6 * self.operator.shape[0])
+
+    def apply, r: Any, out: Any) -> Any:
         backend = self.backend
         if self.previous is None:
             self.previous, self.residual = backend.copy(r), backend.copy(r)
@@ -132,7 +135,7 @@ def polynomial(
 def _largest(backend: Any, A: Any, operator: Operator) -> float:
     """A guarded upper end of the spectrum."""
     from ..linear.system import LinearSystem
-    from ..spectra.spectrum import estimate_spectrum
+    from ..spectra.lanczos import estimate_spectrum
 
     ones = backend.from_numpy(np.ones(operator.shape[0]), operator.dtype)
     system = LinearSystem(A, ones, backend=backend)

@@ -31,8 +31,12 @@ class SSORPreconditioner(Preconditioner):
 class _Sweeps(BoundPreconditioner):
     def __init__(self, backend: Any, ordering: Ordering, omega: float) -> None:
         self.backend, self.ordering, self.omega = backend, ordering, omega
+        self.order = ordering.order
 
-    def apply(self, r: Any, out: Any) -> Any:
+    def work(self, entries: int) -> int:
+        return 2 * entries
+
+    def apply, r: Any, out: Any) -> Any:
         out = self.backend.axpby(0.0, r, 0.0, out)
         for reverse in (False, True):
             out = self.backend.sweep(self.ordering, out, r, self.omega, reverse)

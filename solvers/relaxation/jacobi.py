@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ...errors import InputError, SingularError
 from ..chebyshev.momentum import MomentumMethod, MomentumState
-from ..driver.batch import solve_with
 from ..driver.method import Traffic
 from ..driver.solution import Solution
 from ..driver.stopping import Options
+from ..linear.method import Candidate
+from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 
 __all__ = ["Jacobi", "jacobi"]
@@ -25,6 +27,7 @@ class Jacobi(MomentumMethod):
 
     name: ClassVar[str] = "jacobi"
     title: ClassVar[str] = "Jacobi iteration"
+    purpose: ClassVar[str] = "diagonally dominant A, every row at once; smoothing"
     traffic: ClassVar[Traffic] = Traffic(vectors=5, passes=10, reductions=0, matvecs=1, compiled_passes=4)
     needs_entries: ClassVar[bool] = True
     takes_preconditioner: ClassVar[bool] = False
@@ -35,6 +38,12 @@ class Jacobi(MomentumMethod):
     def __post_init__(self) -> None:
         if not 0 < self.omega < math.inf:
             raise InputError(f"omega: found {self.omega!r}; wanted a positive finite damping factor")
+
+    @classmethod
+    def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
+        facts = system.facts
+        if facts is not None and facts.lower and facts.upper and facts.zero_diagonal < 0:
+            yield Candidate(0, cls(), "A is diagonal, so one step is exact")
 
     def start(self, system: LinearSystem) -> MomentumState:
         return self.new_state(system, inverse_diagonal=inverse_diagonal(system))

@@ -9,12 +9,12 @@ from typing import Any, ClassVar
 from ...errors import InputError
 from ...precision import times_power_of_two
 from ..chebyshev.momentum import MomentumMethod, MomentumState
-from ..driver.batch import solve_with
 from ..driver.method import Traffic
 from ..driver.solution import Solution
 from ..driver.stopping import Options
+from ..linear.run import solve_with
 from ..linear.system import LinearSystem
-from ..spectra.spectrum import positive_spectrum
+from ..spectra.lanczos import positive_spectrum
 
 __all__ = ["Richardson", "richardson"]
 
@@ -36,6 +36,7 @@ class Richardson(MomentumMethod):
 
     name: ClassVar[str] = "richardson"
     title: ClassVar[str] = "Richardson iteration"
+    purpose: ClassVar[str] = "A close to a multiple of the identity, or M close to the inverse"
     traffic: ClassVar[Traffic] = Traffic(vectors=3, passes=7, reductions=0, matvecs=1, compiled_passes=3)
     when_diverging: ClassVar[str] = "omega must lie between 0 and 2 / lambda_max: lower it, or leave it out."
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from ...errors import InputError
 from ...operators.ordering import Ordering
 from ...precision import times_power_of_two
-from ..driver.batch import solve_with
-from ..driver.method import Method, State, Traffic
+from ..driver.method import Norm, State, Traffic
 from ..driver.solution import Solution
 from ..driver.stopping import Options
+from ..linear.method import Candidate, LinearMethod
+from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 from ..preconditioners.jacobi import JacobiPreconditioner
-from ..spectra.spectrum import estimate_spectrum
+from ..spectra.lanczos import estimate_spectrum
 
 __all__ = ["SOR", "SSOR", "GaussSeidel", "gauss_seidel", "sor", "ssor"]
 
 LANCZOS_STEPS = 40
+_REVERSED = {"forward": "backward", "backward": "forward"}
 SWEEPS = {"forward": (False,), "backward": (True,), "symmetric": (False, True)}
 
 
@@ -32,7 +35,7 @@ class SORState(State):
 
 
 @dataclass(frozen=True)
-class SOR(Method):
+class SOR(LinearMethod[Any]):
     """x_i <- x_i + omega (b - A x)_i / a_ii, row after row, with the newest values."""
 
     omega: float | None = None
@@ -41,9 +44,11 @@ class SOR(Method):
 
     name: ClassVar[str] = "sor"
     title: ClassVar[str] = "Successive overrelaxation"
+    purpose: ClassVar[str] = "positive definite A, with the relaxation factor chosen"
     traffic: ClassVar[Traffic] = Traffic(vectors=3, passes=3, reductions=0, matvecs=1, compiled_passes=3)
     needs_entries: ClassVar[bool] = True
     takes_preconditioner: ClassVar[bool] = False
+    carries: ClassVar[Norm] = Norm.COMPUTED
     check_every: ClassVar[int] = 16
     patience: ClassVar[int] = 32
     when_diverging: ClassVar[str] = (
@@ -75,6 +80,12 @@ class SOR(Method):
             )
         return state
 
+    @classmethod
+    def adjoint_parameters(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Sweeps run the other way, so that they converge as those of A do."""
+        sweep = parameters.get("sweep", cls.sweep)
+        return {**parameters, "sweep": _REVERSED[sweep]} if sweep in _REVERSED else dict(parameters)
+
     @staticmethod
     def best_omega(low: float, high: float) -> float:
         """2 / (1 + sqrt(1 - rho_J^2)), rho_J = 1 - low: exact for consistently ordered matrices (Young 1954)."""
@@ -103,6 +114,19 @@ class GaussSeidel(SOR):
 
     name: ClassVar[str] = "gauss_seidel"
     title: ClassVar[str] = "Gauss-Seidel iteration"
+    purpose: ClassVar[str] = "diagonally dominant or positive definite A; exact for triangular A"
+
+    @classmethod
+    def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
+        facts = system.facts
+        if facts is None or facts.zero_diagonal >= 0:
+            return
+        if facts.lower != facts.upper:
+            sweep, side = ("forward", "lower") if facts.lower else ("backward", "upper")
+            why = f"A is {side} triangular, so one {sweep} sweep is a substitution"
+            yield Candidate(0, cls(sweep=sweep), why)
+        if facts.dominant:
+            yield Candidate(2, cls(), "A is strictly diagonally dominant, for which Gauss-Seidel converges")
 
 
 @dataclass(frozen=True)
@@ -113,6 +137,7 @@ class SSOR(SOR):
 
     name: ClassVar[str] = "ssor"
     title: ClassVar[str] = "Symmetric successive overrelaxation"
+    purpose: ClassVar[str] = "the same, symmetric: also a preconditioner"
     traffic: ClassVar[Traffic] = Traffic(vectors=3, passes=6, reductions=0, matvecs=2, compiled_passes=6)
 
     @staticmethod

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import InputError
+from ..driver.method import Norm
 
 if TYPE_CHECKING:
     from ..driver.solution import Solution
@@ -334,9 +335,7 @@ def _carried_by_recurrence(s: Solution) -> bool:
 
     Methods whose norm comes free with every step carry it; the others compute a residual, and look at it seldom.
     """
-    from ..linear.solve import METHODS
-
-    return s.method in METHODS and METHODS[s.method].check_every == 1
+    return s.carries is not Norm.COMPUTED
 
 
 def _drawable(s: Solution) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from ...backends import Backend, choose_backend
 from ...errors import InputError, NotHermitianError
-from ..driver.status import Breakdown
 from ..linear.system import LinearSystem
+from .lanczos import Lanczos
 
 __all__ = ["DENSE_LIMIT", "METHODS", "ConditionNumber", "checked_system", "condition_number"]
 
@@ -309,23 +309,12 @@ def _by_lanczos(system: LinearSystem, rtol: float, steps: int, seed: int) -> Con
     component = math.sqrt(each / n) if is_complex else each * math.sqrt(math.pi / (2 * n))
     margin, bound = (-math.inf, math.inf) if facts is None else _certain_bounds(system)
 
-    v = backend.from_numpy(start / np.linalg.norm(start), system.dtype)
-    previous, w = system.vector(), system.vector()
-    diagonal: list[float] = []
-    off: list[float] = []
-    beta, look = 0.0, 10
+    process = Lanczos(system, backend.from_numpy(start, system.dtype))
+    look = 10
     while True:
-        w, alpha = system.matvec_dot(v, w)
-        w = backend.axpy(-alpha, v, w)
-        w = backend.axpy(-beta, previous, w)
-        beta = backend.norm(w)
-        if not (math.isfinite(alpha) and math.isfinite(beta)):
-            raise Breakdown("A product with A was not finite: the operator returned NaN or infinity.")
-        diagonal.append(alpha)
-        off.append(beta)
-        taken = len(diagonal)
-        size = max(map(abs, diagonal)) + max(off[:-1], default=0.0)
-        exhausted = beta <= system.unit_roundoff * size
+        process.step()
+        diagonal, off = process.diagonal, process.off
+        taken, exhausted = len(diagonal), process.exhausted
         if taken >= look or exhausted or taken >= steps:
             look = math.ceil(_GROWTH * taken)
             ritz, low, high = _probable_interval(diagonal, off, component)
@@ -337,7 +326,6 @@ def _by_lanczos(system: LinearSystem, rtol: float, steps: int, seed: int) -> Con
             upper = max(_ratio(largest, smallest), lower)
             if exhausted or taken >= steps or upper <= (1 + rtol) * lower:
                 break
-        previous, v, w = v, backend.axpby(0.0, w, 1 / beta, w), previous
     certain = _ratio(bound, margin) <= upper
     reason = f"{taken} Lanczos steps from a random start."
     if math.isinf(upper):

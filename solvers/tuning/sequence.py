@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ..driver.batch import check_fits, solve_each
+from ..driver.batch import solve_each
 from ..driver.iterate import iterate
 from ..driver.method import Method
 from ..driver.solution import Solution
 from ..driver.status import Status
 from ..driver.stopping import Options
-from ..linear.solve import METHODS
+from ..linear.run import check_fits
 from ..linear.system import LinearSystem
+from ..methods import METHODS
 from ..preconditioners.base import as_preconditioner
 from .adaptive_sor import AdaptiveSORMethod
 from .auto import Auto

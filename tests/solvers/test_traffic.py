@@ -5,8 +5,8 @@ import pytest
 
 import resolvent as rv
 from resolvent.backends.numpy_backend import NumpyBackend
-from resolvent.solvers.linear.solve import method_named
 from resolvent.solvers.linear.system import LinearSystem
+from resolvent.solvers.methods import method_named
 
 # primitive: vectors read plus vectors written, reductions, products with A
 COSTS = {

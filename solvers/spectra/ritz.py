@@ -1,0 +1,192 @@
+"""What the matrix of a Krylov process tells of a spectrum: extreme Ritz values with error bars."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+__all__ = ["SpectralEvidence", "RitzValues", "Tridiagonal", "extreme_eigenpair", "ritz_values"]
+
+
+@dataclass(frozen=True)
+class RitzValues:
+    """The extreme eigenvalues of the matrix of a Krylov process.
+
+    Attributes
+    ----------
+    smallest, largest : float
+        Of a Hermitian A they lie inside the spectrum: smallest >= lambda_min, largest <= lambda_max, up to roundoff.
+        Of another A they are those of smallest and largest real part.
+    smallest_error, largest_error : float
+        Residual of the Ritz pair: an eigenvalue of a Hermitian A lies within this distance (Paige 1971).
+    """
+
+    smallest: float
+    largest: float
+    smallest_error: float
+    largest_error: float
+
+
+@dataclass(frozen=True)
+class Tridiagonal:
+    """The matrix T_k of a Lanczos process.
+
+    Attributes
+    ----------
+    diagonal : array of shape (k,)
+    off : array of shape (k,)
+        Entries beside the diagonal; the last one would couple T_k to the next row, and vanishes when the process ends.
+    """
+
+    diagonal: np.ndarray
+    off: np.ndarray
+
+    @staticmethod
+    def of_conjugate_gradients(alphas: Sequence[float], betas: Sequence[float]) -> Tridiagonal:
+        """T_jj = 1/alpha_j + beta_{j-1}/alpha_{j-1}, T_{j,j+1} = sqrt(beta_j)/alpha_j (Saad 2003, section 6.7.3).
+
+        Ends before the first coefficient that is not positive and finite.
+        """
+        a, b = np.asarray(alphas, dtype=np.float64), np.asarray(betas, dtype=np.float64)
+        usable = int(np.argmin(np.append(np.isfinite(a) & (a > 0) & np.isfinite(b) & (b >= 0), False)))
+        a, b = a[:usable], b[:usable]
+        if usable == 0:
+            return Tridiagonal(a, b)
+        # In units in which the first step length is of size one, so that nothing overflows on the way.
+        unit = math.frexp(a[0])[1]
+        a = np.ldexp(a, -unit)
+        diagonal = 1 / a
+        diagonal[1:] += b[:-1] / a[:-1]
+        return Tridiagonal(np.ldexp(diagonal, -unit), np.ldexp(np.sqrt(b) / a, -unit))
+
+    def first(self, k: int) -> Tridiagonal:
+        """That of the first k steps."""
+        return Tridiagonal(self.diagonal[:k], self.off[:k])
+
+
+class SpectralEvidence:
+    """What a method learnt of the spectrum on its way.
+
+    Parameters
+    ----------
+    alphas, betas : sequence of float
+        Step lengths and ratios of conjugate gradients, which stand for their Lanczos matrix.
+    matrix : Tridiagonal or array of shape (k + 1, k)
+        In their place: the matrix of a Lanczos process, or the Hessenberg matrix of an Arnoldi process.
+    interval : (float, float), optional
+        The interval a Chebyshev method worked with and whose bound held.
+    given : bool
+        The interval was the caller's.
+    slack : float
+        How far, relative to ||A||, the matrix may be from that of an exact process: Ritz values leave the spectrum by
+        no more.
+    largest : float
+        What no eigenvalue can exceed, in the units of the matrix.
+    """
+
+    def __init__(
+        self,
+        alphas: Sequence[float] = (),
+        betas: Sequence[float] = (),
+        *,
+        matrix: Tridiagonal | np.ndarray | None = None,
+        interval: tuple[float, float] | None = None,
+        given: bool = False,
+        slack: float = 0.0,
+        largest: float = math.inf,
+    ) -> None:
+        self._coefficients, self._matrix = (alphas, betas), matrix
+        self.interval, self.given, self.slack, self.largest = interval, given, slack, largest
+
+    def __len__(self) -> int:
+        """Steps of the process."""
+        if self._matrix is None:
+            return len(self._coefficients[0])
+        return self._matrix.shape[1] if isinstance(self._matrix, np.ndarray) else len(self._matrix.diagonal)
+
+    @cached_property
+    def matrix(self) -> Tridiagonal | np.ndarray:
+        """Of the process; computed from the coefficients when it is asked for."""
+        if self._matrix is None:
+            return Tridiagonal.of_conjugate_gradients(*self._coefficients)
+        return self._matrix
+
+    def in_units(self, unit: float) -> SpectralEvidence:
+        """The same of unit times A."""
+        T = self.matrix
+        scaled = T * unit if isinstance(T, np.ndarray) else Tridiagonal(T.diagonal * unit, T.off * unit)
+        interval = None if self.interval is None else (self.interval[0] * unit, self.interval[1] * unit)
+        return SpectralEvidence(
+            matrix=scaled, interval=interval, given=self.given, slack=self.slack, largest=self.largest * unit
+        )
+
+    @cached_property
+    def ritz(self) -> RitzValues | None:
+        """Of the matrix, where there is one."""
+        return ritz_values(self.matrix, self.largest)
+
+
+def ritz_values(matrix: Tridiagonal | np.ndarray, limit: float = math.inf) -> RitzValues | None:
+    """Extreme Ritz values.
+
+    Parameters
+    ----------
+    matrix : Tridiagonal, or Hessenberg array of shape (k + 1, k)
+        A Lanczos matrix costs O(k), a Hessenberg matrix O(k^3).
+    limit : float
+        What no eigenvalue can exceed: a Lanczos matrix is used up to the first diagonal entry above it, since rounding
+        made that.
+
+    Returns
+    -------
+    RitzValues, or None for an empty matrix or one that is not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from resolvent.solvers.spectra.ritz import Tridiagonal, ritz_values
+    >>> found = ritz_values(Tridiagonal(np.array([2.0, 2.0]), np.array([1.0, 0.0])))
+    >>> round(found.smallest, 12), round(found.largest, 12), found.largest_error
+    (1.0, 3.0, 0.0)
+    """
+    if isinstance(matrix, np.ndarray):
+        return _of_hessenberg(matrix)
+    usable = int(np.argmax(np.append(~(matrix.diagonal <= limit), True)))
+    T = matrix.first(usable)
+    if usable == 0 or not (np.isfinite(T.diagonal).all() and np.isfinite(T.off).all()):
+        return None
+    ends = [extreme_eigenpair(T, index) for index in (0, usable - 1)]
+    (low, low_last), (high, high_last) = ends
+    beta = float(T.off[-1])
+    return RitzValues(low, high, abs(beta * low_last), abs(beta * high_last))
+
+
+def extreme_eigenpair(T: Tridiagonal, index: int) -> tuple[float, float]:
+    """The eigenvalue of T_k of this rank, and the last entry of its eigenvector. O(k)."""
+    if len(T.diagonal) == 1:
+        return float(T.diagonal[0]), 1.0
+    from scipy.linalg import eigh_tridiagonal
+
+    # In units of the largest entry, whose square LAPACK forms.
+    unit = math.frexp(max(float(np.abs(T.diagonal).max()), float(T.off[:-1].max())))[1]
+    diagonal, off = np.ldexp(T.diagonal, -unit), np.ldexp(T.off[:-1], -unit)
+    values, vectors = eigh_tridiagonal(diagonal, off, select="i", select_range=(index, index))
+    return float(np.ldexp(values[0], unit)), float(vectors[-1, 0])
+
+
+def _of_hessenberg(H: np.ndarray) -> RitzValues | None:
+    """Eigenvalues of smallest and largest real part, with the residuals |h_{k+1,k}| |last entry of the vector|."""
+    k = H.shape[1]
+    if k == 0 or not np.isfinite(H).all():
+        return None
+    values, vectors = np.linalg.eig(H[:k])
+    order = np.argsort(values.real)
+    ends: list[Any] = [order[0], order[-1]]
+    low, high = (float(values[at].real) for at in ends)
+    low_error, high_error = (float(abs(H[k, k - 1] * vectors[-1, at])) for at in ends)
+    return RitzValues(low, high, low_error, high_error)

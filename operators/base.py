@@ -2,62 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..errors import InputError
+from .facts import Facts, facts_of_csr
 
-__all__ = ["Facts", "Operator"]
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What one look at the entries of A tells.
-
-    Attributes
-    ----------
-    max_abs : float
-        Largest modulus of an entry, in the units of A; NaN where an entry is NaN.
-    row_norm : float
-        Largest 2-norm of a row: a lower bound of the spectral norm.
-    row_sum : float
-        Largest absolute row sum, the infinity norm: an upper bound of every eigenvalue's modulus (Gershgorin).
-    asymmetry : float
-        Largest modulus of a_ij - conj(a_ji).
-    lower, upper : bool
-        No nonzero above, below the diagonal.
-    diagonal_positive : bool
-        Every diagonal entry is real and positive.
-    dominant : bool
-        Every diagonal entry is larger in modulus than the sum of the others in its row.
-    empty_row : int
-        First row without a nonzero, or -1.
-    zero_diagonal : int
-        First row whose diagonal entry is zero, or -1.
-    margin : float
-        Smallest Re a_ii - sum_j |a_ij|: a lower bound of the eigenvalues of a Hermitian A (Gershgorin).
-    """
-
-    max_abs: float
-    row_norm: float
-    row_sum: float
-    asymmetry: float
-    lower: bool
-    upper: bool
-    diagonal_positive: bool
-    dominant: bool
-    empty_row: int
-    zero_diagonal: int
-    margin: float = -math.inf
-
-    def hermitian(self, unit_roundoff: float) -> bool:
-        """A equals its conjugate transpose but for what assembly in this precision may leave: 1e3 u of max_abs."""
-        return self.asymmetry <= 1e3 * unit_roundoff * self.max_abs
+__all__ = ["Operator"]
 
 
 class Operator(ABC):
@@ -112,8 +66,6 @@ class Operator(ABC):
 
     def facts(self) -> Facts | None:
         """One look at the entries, or None where there are none to look at."""
-        from .facts import facts_of_csr
-
         return facts_of_csr(self.tocsr()) if self.explicit else None
 
     def __matmul__(self, x: Any) -> Any:

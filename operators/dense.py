@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sparse
 
-from .base import Facts, Operator
+from .base import Operator
 from .csr import times_power_of_two
+from .facts import Facts, facts_of_rows, no_facts
 
 __all__ = ["Dense"]
 
@@ -43,28 +44,22 @@ class Dense(Operator):
         n = self.shape[0]
         size = np.abs(A)
         max_abs = float(size.max(initial=0.0))
+        if n == 0:
+            return Facts(0.0, 0.0, 0.0, 0.0, True, True, True, True, -1, -1, np.inf)
         if not np.isfinite(max_abs):
-            return Facts(max_abs, np.nan, np.nan, np.nan, False, False, False, False, -1, -1)
+            return no_facts(max_abs)
         exponent = int(np.frexp(max_abs)[1])
         size = np.ldexp(size, -exponent).astype(np.float64)
-        sums = size.sum(axis=1)
-        diagonal = A.diagonal()
-        empty = np.flatnonzero(~(A != 0).any(axis=1))
-        zero = np.flatnonzero(diagonal == 0)
-        return Facts(
-            max_abs=max_abs,
-            row_norm=float(np.ldexp(np.sqrt((size**2).sum(axis=1).max(initial=0.0)), exponent)),
-            row_sum=float(np.ldexp(sums.max(initial=0.0), exponent)),
-            asymmetry=float(np.abs(A - A.conj().T).max(initial=0.0)),
-            lower=not np.triu(A, 1).any(),
-            upper=not np.tril(A, -1).any(),
-            diagonal_positive=bool(np.all(diagonal.real > 0) and np.all(diagonal.imag == 0)),
-            dominant=n == 0 or bool(np.all(2 * size.diagonal() > sums)),
-            empty_row=int(empty[0]) if empty.size else -1,
-            zero_diagonal=int(zero[0]) if zero.size else -1,
-            margin=float(
-                np.ldexp((np.ldexp(diagonal.real, -exponent) + size.diagonal() - sums).min(initial=np.inf), exponent)
-            ),
+        return facts_of_rows(
+            max_abs,
+            exponent,
+            sums=size.sum(axis=1),
+            squares=(size**2).sum(axis=1),
+            diagonal=A.diagonal(),
+            asymmetry=float(np.abs(A - A.conj().T).max()),
+            above=bool(np.triu(A, 1).any()),
+            below=bool(np.tril(A, -1).any()),
+            filled=(A != 0).any(axis=1),
         )
 
     def mapped(self, function: Callable[[Any], Any]) -> Dense:

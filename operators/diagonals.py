@@ -10,8 +10,9 @@ import scipy.sparse as sparse
 
 from ..errors import InputError
 from ..precision import working_dtype
-from .base import Facts, Operator
+from .base import Operator
 from .csr import CSR, times_power_of_two
+from .facts import Facts, facts_of_rows
 
 __all__ = ["Diagonals"]
 
@@ -133,21 +134,16 @@ class Diagonals(Operator):
                 mirror = partners.get(-offset)
                 other = np.zeros_like(entries) if mirror is None else _inside(mirror, -offset)
                 asymmetry = max(asymmetry, float(np.abs(entries - other.conj()).max()))
-        diagonal = self.diagonal()
-        diagonal_size = np.ldexp(np.abs(diagonal), -exponent).astype(np.float64)
-        real = np.ldexp(diagonal.real, -exponent).astype(np.float64)
-        return Facts(
-            max_abs=largest,
-            row_norm=float(np.ldexp(np.sqrt(squares.max()), exponent)),
-            row_sum=float(np.ldexp(sums.max(), exponent)),
+        return facts_of_rows(
+            largest,
+            exponent,
+            sums=sums,
+            squares=squares,
+            diagonal=self.diagonal(),
             asymmetry=asymmetry,
-            lower=not above,
-            upper=not below,
-            diagonal_positive=bool(np.all(diagonal.real > 0) and np.all(diagonal.imag == 0)),
-            dominant=bool(np.all(2 * diagonal_size > sums)),
-            empty_row=-1 if filled.all() else int(np.argmin(filled)),
-            zero_diagonal=-1 if diagonal.all() else int(np.argmax(diagonal == 0)),
-            margin=float(np.ldexp((real + diagonal_size - sums).min(), exponent)),
+            above=above,
+            below=below,
+            filled=filled,
         )
 
     def mapped(self, function: Callable[[Any], Any]) -> Diagonals:

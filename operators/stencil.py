@@ -12,7 +12,8 @@ import scipy.sparse as sparse
 
 from ..errors import InputError
 from ..precision import supported_dtypes
-from .base import Facts, Operator
+from .base import Operator
+from .facts import Facts
 
 __all__ = ["Stencil"]
 

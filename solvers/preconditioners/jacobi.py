@@ -42,7 +42,7 @@ class _Diagonal(BoundPreconditioner):
     def work(self, entries: int) -> int:
         return 2 * len(self.inverse_diagonal)
 
-    def apply, r: Any, out: Any) -> Any:
+    def apply(self, r: Any, out: Any) -> Any:
         return self.backend.multiply(self.inverse_diagonal, r, out)
 
 

@@ -40,7 +40,7 @@ class _Steps(BoundPreconditioner):
     def work(self, entries: int) -> int:
         return (len(self.coefficients) - 1) * (entries + 6 * self.operator.shape[0])
 
-    def apply, r: Any, out: Any) -> Any:
+    def apply(self, r: Any, out: Any) -> Any:
         backend = self.backend
         if self.previous is None:
             self.previous, self.residual = backend.copy(r), backend.copy(r)

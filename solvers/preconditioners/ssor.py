@@ -36,7 +36,7 @@ class _Sweeps(BoundPreconditioner):
     def work(self, entries: int) -> int:
         return 2 * entries
 
-    def apply, r: Any, out: Any) -> Any:
+    def apply(self, r: Any, out: Any) -> Any:
         out = self.backend.axpby(0.0, r, 0.0, out)
         for reverse in (False, True):
             out = self.backend.sweep(self.ordering, out, r, self.omega, reverse)

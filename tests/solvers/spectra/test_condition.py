@@ -9,7 +9,7 @@ from scipy.sparse.linalg import LinearOperator
 
 import resolvent as rv
 from resolvent.gallery import convection_diffusion, hilbert, kms, lehmer, minij, pei, poisson, randsvd
-from resolvent.solvers import condition as module
+from resolvent.solvers.spectra import condition as module
 
 
 def diagonal(values):

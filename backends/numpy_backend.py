@@ -58,6 +58,10 @@ class NumpyBackend(Backend):
     def dot(self, x: Any, y: Any) -> complex:
         return self.total(self.xp.vdot(x, y).item())
 
+    def norms(self, *vectors: Any) -> tuple[float, ...]:
+        squares = self.total(np.array([self.xp.vdot(x, x).real.item() for x in vectors]))
+        return tuple(np.sqrt(squares).tolist())
+
     def dots(self, V: Any, w: Any) -> np.ndarray:
         return self.total(np.array([self.xp.vdot(v, w).item() for v in V]))
 

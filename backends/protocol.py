@@ -143,6 +143,10 @@ class Backend(ABC):
 
     # Compositions: a backend overrides those that it can fuse into fewer passes over memory.
 
+    def norms(self, *vectors: Any) -> tuple[float, ...]:
+        """Euclidean norms, in one reduction where a backend can take them together."""
+        return tuple(self.norm(x) for x in vectors)
+
     def dots(self, V: Sequence[Any], w: Any) -> np.ndarray:
         """V^H w, (k,), for a block V of k vectors; one reduction where a backend can take them together."""
         return np.array([self.dot(v, w) for v in V])
@@ -183,7 +187,7 @@ class Backend(ABC):
         """x + alpha p and r - alpha q, in place of x and r, and the norms of both."""
         x = self.axpy(alpha, p, x)
         r = self.axpy(-alpha, q, r)
-        return x, r, self.norm(x), self.norm(r)
+        return x, r, *self.norms(x, r)
 
     def momentum(self, beta: float, gamma: float, x: Any, previous: Any, z: Any) -> Any:
         """x + beta (x - previous) + gamma z, in place of previous."""

@@ -65,6 +65,8 @@ class LinearSystem(Problem):
         What the entries of ``operator`` tell.
     matrix_norm : float
         ||A|| from below, 0 where nothing is known of it.
+    n, local : int
+        Unknowns, and how many of them lie in this process.
     matvecs : int
         Products with A so far.
 
@@ -99,6 +101,7 @@ class LinearSystem(Problem):
         self._set_precision(working_dtype(*dtypes), precision)
         self.column = getattr(b, "ndim", 1) == 2
         self.n, self.matvecs, self.prepared = n, 0, False
+        self.local = self.backend.local_length(n)
 
         operator = given.astype(self.true_dtype)
         known = self.backend.facts(operator) if n else None
@@ -328,7 +331,7 @@ class LinearSystem(Problem):
         """The first guess, its residual and the norm of that; new vectors."""
         if self.guess is None:
             norm = self.backend.norm(self.rhs) if self.two_precisions else self.reference
-            return self.backend.zeros(self.n, self.dtype), self.backend.copy(self.rhs), norm
+            return self.backend.zeros(self.local, self.dtype), self.backend.copy(self.rhs), norm
         exact = self.backend.exact
         x = exact.ldexp(exact.copy(self.guess, self.true_dtype), self.matrix_exponent - self.exponent)
         x = self.backend.copy(x, self.dtype) if self.two_precisions else x
@@ -340,7 +343,7 @@ class LinearSystem(Problem):
 
     def vector(self) -> Any:
         """A new vector."""
-        return self.backend.zeros(self.n, self.dtype)
+        return self.backend.zeros(self.local, self.dtype)
 
     def matvec(self, x: Any, out: Any) -> Any:
         """A x."""
@@ -368,7 +371,7 @@ class LinearSystem(Problem):
         if not self.two_precisions:
             return self.backend.certify(self.truth, x, self.true_rhs, out)
         exact = self.backend.exact
-        residual = exact.zeros(self.n, self.true_dtype)
+        residual = exact.zeros(self.local, self.true_dtype)
         residual, norm = exact.certify(self.truth, exact.copy(x, self.true_dtype), self.true_rhs, residual)
         return self.backend.assign(self.backend.copy(residual, self.dtype), out), norm
 
@@ -547,9 +550,9 @@ class LinearSystem(Problem):
 
     def _vector(self, b: Any, name: str, n: int) -> Any:
         vector = self.backend.vector(b, name)
-        shape = tuple(vector.shape)
-        if shape not in ((n,), (n, 1)):
-            raise InputError(f"{name}: found shape {shape}; wanted ({n},), the size of A")
+        shape, local = tuple(vector.shape), self.backend.local_length(n)
+        if shape not in ((local,), (local, 1)):
+            raise InputError(f"{name}: found shape {shape}; wanted ({local},), the size of A")
         try:
             working_dtype(self.backend.numpy_dtype(vector))
         except TypeError as error:
@@ -572,8 +575,9 @@ class LinearSystem(Problem):
             max(0, min(exponent, _exponent(smallest) - self.precision.smallest_exponent)) if exponent > 0 else exponent
         )
 
-    def _first_bad(self, vector: Any) -> int:
-        return int(np.flatnonzero(~np.isfinite(self.backend.to_numpy(vector)))[0])
+    def _first_bad(self, vector: Any) -> str:
+        bad = np.flatnonzero(~np.isfinite(self.backend.to_numpy(vector)))
+        return f"{bad[0]}" if bad.size else "of another process"
 
 
 def _exponent(size: float) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from ...backends import Backend, choose_backend
 from ...errors import InputError, NotHermitianError
 from ..linear.system import LinearSystem
-from .lanczos import Lanczos
+from .lanczos import Lanczos, generator
 
 __all__ = ["DENSE_LIMIT", "METHODS", "ConditionNumber", "checked_system", "condition_number"]
 
@@ -188,7 +188,7 @@ def checked_system(A: Any, backend: str | Backend | None) -> LinearSystem:
     if n == 0:
         raise InputError("A: the matrix is empty; wanted at least one row")
     dtype = np.dtype(np.complex128 if operator.dtype.kind == "c" else np.float64)
-    return LinearSystem(A, chosen.from_numpy(np.ones(n), dtype), backend=chosen)
+    return LinearSystem(A, chosen.from_numpy(np.ones(chosen.local_length(n)), dtype), backend=chosen)
 
 
 # Exactly ------------------------------------------------------------------------------------------------------------
@@ -302,9 +302,9 @@ def _by_lanczos(system: LinearSystem, rtol: float, steps: int, seed: int) -> Con
     """None where a Ritz value, which lies inside the spectrum, is not positive."""
     system.prepare()
     backend, n, facts = system.backend, system.n, system.facts
-    rng = np.random.default_rng(seed)
+    rng = generator(system, seed)
     is_complex = system.dtype.kind == "c"
-    start = rng.standard_normal(n) + (1j * rng.standard_normal(n) if is_complex else 0.0)
+    start = rng.standard_normal(system.local) + (1j * rng.standard_normal(system.local) if is_complex else 0.0)
     each = _FAILURE / 2  # of both ends
     component = math.sqrt(each / n) if is_complex else each * math.sqrt(math.pi / (2 * n))
     margin, bound = (-math.inf, math.inf) if facts is None else _certain_bounds(system)

@@ -110,6 +110,12 @@ class Lanczos:
         return Tridiagonal(np.array(self.diagonal), np.array(self.off))
 
 
+def generator(system: Any, seed: int) -> np.random.Generator:
+    """Of random start vectors; each process has its own, or their parts would be alike."""
+    rank = system.backend.rank
+    return np.random.default_rng([seed, rank] if rank else seed)
+
+
 def estimate_spectrum(system: Any, steps: int, seed: int = 0) -> tuple[RitzValues | None, Cause | None]:
     """Ritz values of the Lanczos process on A (or M A) from a random start.
 
@@ -126,7 +132,7 @@ def estimate_spectrum(system: Any, steps: int, seed: int = 0) -> tuple[RitzValue
     RitzValues or None, and what is wrong, if anything: NOT_FINITE, or INDEFINITE as soon as T_k shows it.
     """
     backend = system.backend.exact
-    start = np.random.default_rng(seed).standard_normal(system.n)
+    start = generator(system, seed).standard_normal(system.local)
     try:
         process = Lanczos(system, backend.from_numpy(start, system.dtype))
         while len(process.diagonal) < min(steps, system.n) and not process.exhausted:

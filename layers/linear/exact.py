@@ -146,7 +146,7 @@ def _judged(x: Any, figures: Any, precision: Any, seconds: float, rtol: float) -
         unit_roundoff=precision.unit_roundoff,
         norms=(residual, size, matrix),
         tolerance=tolerance,
-        rhs_norm=rhs,
+        reference=rhs,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SpectralEvidence", "RitzValues", "Tridiagonal", "extreme_eigenpair", "ritz_values"]
+__all__ = ["SpectralEvidence", "RitzValues", "Tridiagonal", "extreme_eigenpair", "extreme_eigenvalue", "ritz_values"]
 
 
 @dataclass(frozen=True)
@@ -166,17 +166,39 @@ def ritz_values(matrix: Tridiagonal | np.ndarray, limit: float = math.inf) -> Ri
     return RitzValues(low, high, abs(beta * low_last), abs(beta * high_last))
 
 
-def extreme_eigenpair(T: Tridiagonal, index: int) -> tuple[float, float]:
-    """The eigenvalue of T_k of this rank, and the last entry of its eigenvector. O(k)."""
-    if len(T.diagonal) == 1:
-        return float(T.diagonal[0]), 1.0
-    from scipy.linalg import eigh_tridiagonal
+def extreme_eigenvalue(T: Tridiagonal, index: int) -> float:
+    """The eigenvalue of T_k of this rank, by bisection (LAPACK's stebz). O(k) a step."""
+    return _eigenvalue(*_in_range(T), index)[0]
 
-    # In units of the largest entry, whose square LAPACK forms.
-    unit = math.frexp(max(float(np.abs(T.diagonal).max()), float(T.off[:-1].max())))[1]
-    diagonal, off = np.ldexp(T.diagonal, -unit), np.ldexp(T.off[:-1], -unit)
-    values, vectors = eigh_tridiagonal(diagonal, off, select="i", select_range=(index, index))
-    return float(np.ldexp(values[0], unit)), float(vectors[-1, 0])
+
+def extreme_eigenpair(T: Tridiagonal, index: int) -> tuple[float, float]:
+    """The same, and the last entry of its eigenvector of norm 1, by inverse iteration (stein). O(k)."""
+    diagonal, off, unit = _in_range(T)
+    value, *blocks = _eigenvalue(diagonal, off, unit, index)
+    if not blocks:
+        return value, 1.0
+    from scipy.linalg.lapack import dstein
+
+    vectors, failed = dstein(diagonal, off, *blocks)
+    return value, math.nan if failed else float(vectors[-1, 0])
+
+
+def _in_range(T: Tridiagonal) -> tuple[np.ndarray, np.ndarray, int]:
+    """T in units of its largest entry, whose square LAPACK forms, and the exponent of the unit."""
+    largest = max(float(np.abs(T.diagonal).max()), float(T.off[:-1].max(initial=0.0)))
+    unit = math.frexp(largest)[1]
+    return np.ldexp(T.diagonal, -unit), np.ldexp(T.off[:-1], -unit), unit
+
+
+def _eigenvalue(diagonal: np.ndarray, off: np.ndarray, unit: int, index: int) -> Any:
+    """The eigenvalue, and for more than one row what inverse iteration needs to go on."""
+    if diagonal.size == 1:
+        return (math.ldexp(float(diagonal[0]), unit),)
+    from scipy.linalg.lapack import dstebz
+
+    by_rank, one = 2, index + 1
+    count, values, blocks, splits, _ = dstebz(diagonal, off, by_rank, 0.0, 1.0, one, one, 0.0, b"B")
+    return math.ldexp(float(values[0]), unit), values[:count], blocks, splits
 
 
 def _of_hessenberg(H: np.ndarray) -> RitzValues | None:

@@ -241,7 +241,7 @@ class Sequence:
         if solution.converged:
             first = solution.history[1][0] if len(solution.history[1]) else math.inf
             kept = system.backend.exact.copy(system.backend.reshape(solution.x, (-1,)))
-            self._warm.keep(kept, float(first), system.rhs_norm)
+            self._warm.keep(kept, float(first), system.reference)
         history = self.history
         history.parameters.append(value)
         history.costs.append(cost)

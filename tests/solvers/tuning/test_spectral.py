@@ -13,7 +13,6 @@ from resolvent.gallery import heat_sequence, poisson, shifted_laplacians
 from resolvent.solvers.linear.system import LinearSystem
 from resolvent.solvers.tuning import Evidence, Look, Spectral, look_at
 from resolvent.solvers.tuning.closed_forms import SORForm, SSORForm
-from resolvent.solvers.tuning.evidence import smallest_ritz
 
 
 @given(st.floats(0.05, 0.9999), st.floats(0.01, 0.999))
@@ -53,19 +52,6 @@ def test_both_branches_of_ssor():
     for radius in (0.9, 0.99):
         assert form.radius_of_best(form.best(radius, 0.25), 0.25) == pytest.approx(radius)
         assert form.radius_of_best(form.best(radius)) == pytest.approx(radius)
-
-
-@given(st.lists(st.tuples(st.floats(0.01, 10), st.floats(1e-3, 2)), min_size=1, max_size=25))
-def test_smallest_ritz_value_against_eigenvalues(pairs):
-    alphas, betas = np.array(pairs).T
-    T = np.diag(1 / alphas)
-    for j in range(1, len(alphas)):
-        T[j, j] += betas[j - 1] / alphas[j - 1]
-        T[j, j - 1] = T[j - 1, j] = math.sqrt(betas[j - 1]) / alphas[j - 1]
-    value, before = smallest_ritz(alphas, betas)
-    wanted = np.linalg.eigvalsh(T)[0]
-    assert value == pytest.approx(wanted, rel=2e-3, abs=1e-11 / alphas[0])
-    assert before >= value * (1 - 1e-3)
 
 
 def test_evidence_of_solves():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from ...errors import InputError
 from ...precision import times_power_of_two
 from ..driver.solution import Solution
 from ..driver.status import Breakdown, Cause
-from ..driver.stopping import Options
+from ..linear.call import Preconditioned, solver
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 from ..spectra.lanczos import positive_spectrum
@@ -228,22 +228,14 @@ def bound(decay: float, steps: int) -> float:
     return 2 * math.exp(-decay * steps) / (1 + math.exp(-2 * decay * steps))
 
 
+@solver
 def chebyshev(
     A: Any,
     b: Any,
     *,
-    x0: Any = None,
-    M: Any = None,
     interval: tuple[float, float] | None = None,
-    rtol: float = 1e-5,
-    atol: float = 0.0,
-    maxiter: int | None = None,
-    callback: Any = None,
-    progress: bool = False,
-    time_limit: float | None = None,
-    backend: Any = None,
-    precision: Any = None,
-) -> Solution:
+    **common: Unpack[Preconditioned],
+) -> Solution[Any]:
     r"""Solve A x = b, A Hermitian positive definite, by Chebyshev iteration.
 
     No inner products: the coefficients follow from an interval [a, b] that holds the spectrum (of M A with a
@@ -286,6 +278,4 @@ def chebyshev(
     >>> solution.converged, solution.iterations == solution.predicted_iterations
     (True, True)
     """
-    options = Options(rtol, atol, maxiter, callback, progress, time_limit)
-    method = Chebyshev(interval)
-    return solve_with(method, A, b, x0=x0, M=M, options=options, backend=backend, precision=precision)
+    return solve_with(Chebyshev(interval), A, b, **common)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from .problem import Words
 from .status import Cause, Status
 
 __all__ = ["Bound", "Solution", "Status"]
+
+V = TypeVar("V")  # an array of some library
 
 LINEAR = Words(residual="||b - A x||", reference="||b||", products="products with A")
 
@@ -41,7 +43,7 @@ class Bound:
 
 
 @dataclass(eq=False)
-class Solution:
+class Solution(Generic[V]):
     """What a solve returns.
 
     Attributes
@@ -80,7 +82,7 @@ class Solution:
         One for each system of a batch; empty for a single system.
     """
 
-    x: Any
+    x: V
     status: Status
     reason: str
     iterations: Any
@@ -106,14 +108,14 @@ class Solution:
     carries: Norm = Norm.RECURRENCE
     bound: Bound | None = None
     words: Words = LINEAR
-    systems: tuple[Solution, ...] = field(default=(), repr=False)
+    systems: tuple[Solution[V], ...] = field(default=(), repr=False)
 
     @property
     def converged(self) -> bool:
         """Whether ``||b - A x|| <= max(rtol ||b||, atol)`` was verified, for every system of a batch."""
         return self.status is Status.CONVERGED
 
-    def raise_for_status(self) -> Solution:
+    def raise_for_status(self) -> Solution[V]:
         """Itself when converged, otherwise a ``ConvergenceError`` with the reason."""
         if not self.converged:
             raise ConvergenceError(f"{self.status.value}: {self.reason}")

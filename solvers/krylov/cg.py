@@ -6,12 +6,12 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from ..driver.method import Breakdown, State, Traffic
 from ..driver.solution import Solution
 from ..driver.status import Cause
-from ..driver.stopping import Options
+from ..linear.call import Preconditioned, solver
 from ..linear.method import Candidate, LinearMethod
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
@@ -258,23 +258,15 @@ def _no_curvature(system: LinearSystem, state: CGState, curvature: float) -> Bre
     )
 
 
+@solver
 def cg(
     A: Any,
     b: Any,
     *,
-    x0: Any = None,
-    M: Any = None,
-    rtol: float = 1e-5,
-    atol: float = 0.0,
-    maxiter: int | None = None,
     flexible: bool = False,
     residual_replacement: bool = True,
-    callback: Any = None,
-    progress: bool = False,
-    time_limit: float | None = None,
-    backend: Any = None,
-    precision: Any = None,
-) -> Solution:
+    **common: Unpack[Preconditioned],
+) -> Solution[Any]:
     r"""Solve A x = b, A Hermitian positive definite, by conjugate gradients.
 
     The error in the A-norm is smallest over the Krylov space; it falls at least like
@@ -348,7 +340,4 @@ def cg(
     >>> np.allclose(solution.x, [1 / 11, 7 / 11])
     True
     """
-    options = Options(rtol, atol, maxiter, callback, progress, time_limit)
-    return solve_with(
-        CG(flexible, residual_replacement), A, b, x0=x0, M=M, options=options, backend=backend, precision=precision
-    )
+    return solve_with(CG(flexible, residual_replacement), A, b, **common)

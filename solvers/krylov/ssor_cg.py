@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ...operators import Diagonals, Operator, Stencil
 from ..driver.method import Breakdown, Traffic
 from ..driver.solution import Solution
 from ..driver.status import Cause
-from ..driver.stopping import Options
+from ..linear.call import Common, solver
 from ..linear.method import Candidate
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
@@ -178,22 +178,15 @@ def triangle_bound(A: Operator) -> float:
     return float((lower / diagonal.real).max() * (upper / diagonal.real).max())
 
 
+@solver
 def ssor_cg(
     A: Any,
     b: Any,
     *,
-    x0: Any = None,
     omega: float | None = None,
     order: str = "natural",
-    rtol: float = 1e-5,
-    atol: float = 0.0,
-    maxiter: int | None = None,
-    callback: Any = None,
-    progress: bool = False,
-    time_limit: float | None = None,
-    backend: Any = None,
-    precision: Any = None,
-) -> Solution:
+    **common: Unpack[Common],
+) -> Solution[Any]:
     r"""Solve A x = b, A Hermitian positive definite, by conjugate gradients preconditioned by SSOR.
 
     On model problems the best omega makes the condition number proportional to the square root of that of A, and the
@@ -245,6 +238,4 @@ def ssor_cg(
     >>> rv.ssor_cg(problem.A, problem.b, omega=1.75, rtol=1e-8).iterations < 20
     True
     """
-    options = Options(rtol, atol, maxiter, callback, progress, time_limit)
-    method = SSORCG(omega=omega, order=order)
-    return solve_with(method, A, b, x0=x0, options=options, backend=backend, precision=precision)
+    return solve_with(SSORCG(omega=omega, order=order), A, b, **common)

@@ -17,6 +17,7 @@ from ..driver.status import Cause, Status
 from ..driver.stopping import Options
 from ..methods import method_named
 from ..spectra.ritz import SpectralEvidence
+from .call import solver
 from .method import LinearMethod
 from .run import check_fits, solve_with
 from .system import LinearSystem
@@ -179,6 +180,7 @@ def named(name: str, read: Callable[[Any], Any], value: Any) -> Any:
         raise type(error)(f"{name}: {str(error).partition(': ')[2] or error}") from None
 
 
+@solver
 def refine(
     A: Any,
     b: Any,
@@ -199,7 +201,7 @@ def refine(
     time_limit: float | None = None,
     backend: Any = None,
     **parameters: Any,
-) -> Solution:
+) -> Solution[Any]:
     r"""Solve A x = b in the working precision by corrections that are solved in a lower one.
 
     Each step solves A d = b - A x in the inner precision and adds d. A step contracts the error by about
@@ -263,6 +265,20 @@ def refine(
     if precision is None:
         raise TypeError("working: found None; wanted the name of a format, a Format or a Precision")
     eta = 3 * precision.unit_roundoff if backward_error is None else backward_error
-    options = Options(rtol, atol, maxiter, callback, progress, time_limit, eta)
     method = Refinement(inner, inner_precision, residual, escalate, MappingProxyType(parameters))
-    return solve_with(method, A, b, x0=x0, M=M, options=options, backend=backend, precision=precision)
+    return solve_with(
+        method,
+        A,
+        b,
+        x0=x0,
+        M=M,
+        backend=backend,
+        precision=precision,
+        rtol=rtol,
+        atol=atol,
+        maxiter=maxiter,
+        callback=callback,
+        progress=progress,
+        time_limit=time_limit,
+        backward_error=eta,
+    )

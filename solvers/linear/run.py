@@ -21,10 +21,10 @@ def solve_with(
     *,
     x0: Any = None,
     M: Any = None,
-    options: Options,
     backend: Any = None,
     precision: Any = None,
-) -> Solution:
+    **limits: Any,
+) -> Solution[Any]:
     """Solve with one method, and warn when it did not converge.
 
     Parameters
@@ -32,15 +32,15 @@ def solve_with(
     method : LinearMethod
     A, b, x0, M, backend, precision :
         As in ``LinearSystem``; A may be a batch (..., n, n), and b may hold several right-hand sides.
-    options : Options
+    **limits
+        As in ``Options``.
 
     Examples
     --------
     >>> import numpy as np
     >>> from resolvent.solvers.krylov.cg import CG
     >>> from resolvent.solvers.linear.run import solve_with
-    >>> from resolvent.solvers.driver.stopping import Options
-    >>> solve_with(CG(), np.eye(3), np.ones(3), options=Options()).x
+    >>> solve_with(CG(), np.eye(3), np.ones(3)).x
     array([1., 1., 1.])
     """
 
@@ -49,7 +49,7 @@ def solve_with(
         check_fits(method, system)
         return iterate(system, method, options)
 
-    return solve_each(one, A, b, x0, options)
+    return solve_each(one, A, b, x0, Options(**limits))
 
 
 def check_fits(method: LinearMethod[Any], system: LinearSystem) -> None:

@@ -10,6 +10,7 @@ from ..driver.iterate import iterate
 from ..driver.solution import Solution
 from ..driver.stopping import Options
 from ..methods import METHODS, method_named
+from .call import solver
 from .choose import solve_by_choice
 from .run import check_fits
 from .system import LinearSystem
@@ -17,6 +18,7 @@ from .system import LinearSystem
 __all__ = ["solve"]
 
 
+@solver
 def solve(
     A: Any,
     b: Any,
@@ -33,7 +35,7 @@ def solve(
     backend: Any = None,
     precision: Any = None,
     **parameters: Any,
-) -> Solution:
+) -> Solution[Any]:
     """Solve A x = b by a method that fits A.
 
     With ``method="auto"`` the entries of A decide: diagonal and triangular matrices take one sweep; Hermitian ones

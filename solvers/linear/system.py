@@ -484,7 +484,7 @@ class LinearSystem(Problem):
 
     def verdict(self, solution: Solution, ending: Ending) -> Ending:
         """A residual that stood still, but not for want of digits, or that grew while the spectrum touches zero."""
-        if self.emulated is not None:
+        if self.emulated is not None or ending.status not in (Status.STAGNATED, Status.DIVERGED):
             return ending
         u, condition = solution.unit_roundoff, solution.condition
         stuck = ending.status is Status.STAGNATED and solution.backward_error > 1e6 * u

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from ...errors import InputError, SingularError
 from ..chebyshev.momentum import MomentumMethod, MomentumState
 from ..driver.method import Traffic
 from ..driver.solution import Solution
-from ..driver.stopping import Options
+from ..linear.call import Common, solver
 from ..linear.method import Candidate
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
@@ -62,21 +62,14 @@ def inverse_diagonal(system: LinearSystem) -> Any:
     return system.backend.copy(1 / diagonal, system.dtype)
 
 
+@solver
 def jacobi(
     A: Any,
     b: Any,
     *,
-    x0: Any = None,
     omega: float = 1.0,
-    rtol: float = 1e-5,
-    atol: float = 0.0,
-    maxiter: int | None = None,
-    callback: Any = None,
-    progress: bool = False,
-    time_limit: float | None = None,
-    backend: Any = None,
-    precision: Any = None,
-) -> Solution:
+    **common: Unpack[Common],
+) -> Solution[Any]:
     """Solve A x = b by x <- x + omega D^{-1} (b - A x), D the diagonal of A.
 
     Converges when A is strictly diagonally dominant (omega = 1), and for Hermitian positive definite A when
@@ -114,5 +107,4 @@ def jacobi(
     >>> rv.jacobi(np.array([[3.0, 1.0], [1.0, 2.0]]), np.array([4.0, 3.0]), rtol=1e-10).x.round(8)
     array([1., 1.])
     """
-    options = Options(rtol, atol, maxiter, callback, progress, time_limit)
-    return solve_with(Jacobi(omega), A, b, x0=x0, options=options, backend=backend, precision=precision)
+    return solve_with(Jacobi(omega), A, b, **common)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from ...errors import InputError
 from ...precision import times_power_of_two
 from ..chebyshev.momentum import MomentumMethod, MomentumState
 from ..driver.method import Traffic
 from ..driver.solution import Solution
-from ..driver.stopping import Options
+from ..linear.call import Preconditioned, solver
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 from ..spectra.lanczos import positive_spectrum
@@ -60,22 +60,14 @@ class Richardson(MomentumMethod):
         return 0.0, state.omega
 
 
+@solver
 def richardson(
     A: Any,
     b: Any,
     *,
-    x0: Any = None,
-    M: Any = None,
     omega: float | None = None,
-    rtol: float = 1e-5,
-    atol: float = 0.0,
-    maxiter: int | None = None,
-    callback: Any = None,
-    progress: bool = False,
-    time_limit: float | None = None,
-    backend: Any = None,
-    precision: Any = None,
-) -> Solution:
+    **common: Unpack[Preconditioned],
+) -> Solution[Any]:
     """Solve A x = b by x <- x + omega M (b - A x).
 
     Converges for Hermitian positive definite M A exactly when 0 < omega < 2 / lambda_max(M A); the best omega,
@@ -112,5 +104,4 @@ def richardson(
     >>> rv.richardson(np.diag([1.0, 2.0]), np.ones(2), omega=2 / 3, rtol=1e-10).converged
     True
     """
-    options = Options(rtol, atol, maxiter, callback, progress, time_limit)
-    return solve_with(Richardson(omega), A, b, x0=x0, M=M, options=options, backend=backend, precision=precision)
+    return solve_with(Richardson(omega), A, b, **common)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 from ...errors import InputError
 from ...operators.ordering import Ordering
 from ...precision import times_power_of_two
 from ..driver.method import Norm, State, Traffic
 from ..driver.solution import Solution
-from ..driver.stopping import Options
+from ..linear.call import Common, solver
 from ..linear.method import Candidate, LinearMethod
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
@@ -158,23 +158,16 @@ def jacobi_scaled_spectrum(system: LinearSystem) -> tuple[float, float]:
     return times_power_of_two(low, scale), times_power_of_two(ritz.largest, scale)
 
 
+@solver
 def sor(
     A: Any,
     b: Any,
     *,
-    x0: Any = None,
     omega: float | None = None,
     sweep: str = "forward",
     order: str = "natural",
-    rtol: float = 1e-5,
-    atol: float = 0.0,
-    maxiter: int | None = None,
-    callback: Any = None,
-    progress: bool = False,
-    time_limit: float | None = None,
-    backend: Any = None,
-    precision: Any = None,
-) -> Solution:
+    **common: Unpack[Common],
+) -> Solution[Any]:
     r"""Solve A x = b by successive overrelaxation.
 
     Row after row, x_i <- x_i + omega (b - A x)_i / a_ii with the newest values. Converges for Hermitian positive
@@ -220,26 +213,18 @@ def sor(
     >>> rv.sor(A, A @ np.ones(3), omega=1.1, rtol=1e-10).x.round(8)
     array([1., 1., 1.])
     """
-    options = Options(rtol, atol, maxiter, callback, progress, time_limit)
-    return solve_with(SOR(omega, sweep, order), A, b, x0=x0, options=options, backend=backend, precision=precision)
+    return solve_with(SOR(omega, sweep, order), A, b, **common)
 
 
+@solver
 def gauss_seidel(
     A: Any,
     b: Any,
     *,
-    x0: Any = None,
     sweep: str = "forward",
     order: str = "natural",
-    rtol: float = 1e-5,
-    atol: float = 0.0,
-    maxiter: int | None = None,
-    callback: Any = None,
-    progress: bool = False,
-    time_limit: float | None = None,
-    backend: Any = None,
-    precision: Any = None,
-) -> Solution:
+    **common: Unpack[Common],
+) -> Solution[Any]:
     """Solve A x = b by Gauss-Seidel iteration: SOR with omega = 1.
 
     Converges for Hermitian positive definite and for strictly diagonally dominant A; solves a triangular A in one
@@ -273,28 +258,18 @@ def gauss_seidel(
     >>> rv.gauss_seidel(np.array([[2.0, 0], [1, 4]]), np.array([2.0, 5])).iterations
     1
     """
-    options = Options(rtol, atol, maxiter, callback, progress, time_limit)
-    return solve_with(
-        GaussSeidel(1.0, sweep, order), A, b, x0=x0, options=options, backend=backend, precision=precision
-    )
+    return solve_with(GaussSeidel(1.0, sweep, order), A, b, **common)
 
 
+@solver
 def ssor(
     A: Any,
     b: Any,
     *,
-    x0: Any = None,
     omega: float | None = None,
     order: str = "natural",
-    rtol: float = 1e-5,
-    atol: float = 0.0,
-    maxiter: int | None = None,
-    callback: Any = None,
-    progress: bool = False,
-    time_limit: float | None = None,
-    backend: Any = None,
-    precision: Any = None,
-) -> Solution:
+    **common: Unpack[Common],
+) -> Solution[Any]:
     r"""Solve A x = b by symmetric successive overrelaxation: a forward, then a backward sweep an iteration.
 
     Parameters
@@ -329,7 +304,4 @@ def ssor(
     >>> rv.ssor(A, A @ np.ones(3), omega=1.0, rtol=1e-10).x.round(8)
     array([1., 1., 1.])
     """
-    options = Options(rtol, atol, maxiter, callback, progress, time_limit)
-    return solve_with(
-        SSOR(omega, "symmetric", order), A, b, x0=x0, options=options, backend=backend, precision=precision
-    )
+    return solve_with(SSOR(omega, "symmetric", order), A, b, **common)

@@ -125,9 +125,7 @@ def test_processes_agree_with_one(method, parameters, preconditioned):
 
             M.shape, M.dtype = A.shape, A.dtype
         x0 = 0.1 * np.cos(rows)
-        return getattr(rv, method)(
-            product(scaled), b[rows], x0=x0, M=M, rtol=1e-9, backend=backend, **parameters
-        )
+        return getattr(rv, method)(product(scaled), b[rows], x0=x0, M=M, rtol=1e-9, backend=backend, **parameters)
 
     solutions, communicator = spread(run, n)
     assert {s.status for s in solutions} == {Status.CONVERGED}
@@ -145,7 +143,9 @@ def test_an_iteration_communicates_as_often_as_the_method_declares():
 
     def communications(maxiter):
         with pytest.warns(rv.ConvergenceWarning):
-            return spread(lambda backend, rows, product: rv.cg(product(A), b[rows], maxiter=maxiter, backend=backend), 72)
+            return spread(
+                lambda backend, rows, product: rv.cg(product(A), b[rows], maxiter=maxiter, backend=backend), 72
+            )
 
     counts = [communications(maxiter)[1].counts[0] for maxiter in (6, 16)]
     assert counts[1] - counts[0] == 10 * rv.METHODS["cg"].traffic.reductions
@@ -162,7 +162,9 @@ def test_block_products_are_one_communication():
     everywhere = np.arange(20)
     for found, communications, norms in results:
         assert communications == 1
-        np.testing.assert_allclose(found, [np.cos(k * everywhere) @ np.sin(everywhere + 1.0) for k in range(5)], rtol=1e-13)
+        np.testing.assert_allclose(
+            found, [np.cos(k * everywhere) @ np.sin(everywhere + 1.0) for k in range(5)], rtol=1e-13
+        )
         np.testing.assert_allclose(norms, [np.linalg.norm(np.cos(k * everywhere)) for k in range(5)], rtol=1e-14)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from .method import Method
 from .problem import Problem
@@ -12,8 +11,7 @@ from .problem import Problem
 __all__ = ["LOOPS", "CompiledLoop", "Stretch", "compiled_loop"]
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(NamedTuple):
     """What a compiled loop did in one call.
 
     Attributes

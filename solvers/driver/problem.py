@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ...precision import times_power_of_two
 from .status import Cause, Ending, Status
@@ -41,8 +42,7 @@ class Words:
     products: str
 
 
-@dataclass(frozen=True)
-class Delivered:
+class Delivered(NamedTuple):
     """What goes back to the caller.
 
     Attributes
@@ -59,7 +59,7 @@ class Delivered:
     x: Vector
     residual: float
     ending: Ending
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = MappingProxyType({})
 
 
 class Problem(ABC):

@@ -163,10 +163,13 @@ class Solution(Generic[V]):
         A lower bound where Ritz values tell it, unless rounding may have moved the smallest of them: see
         ``condition_sense``. The ratio of the interval after Chebyshev iteration.
         """
-        if self.spectrum is None:
+        if self.spectrum is None or self.evidence is None or not self.evidence.hermitian:
             return None
         low, high = self.spectrum
-        return high / low if low > 0 else math.inf
+        if low > 0:
+            return high / low
+        # Ritz values on both sides of zero do not tell how near to it an eigenvalue lies.
+        return None if low < -self.unit_roundoff * high else math.inf
 
     @property
     def condition_sense(self) -> str:
@@ -230,7 +233,12 @@ class Solution(Generic[V]):
         None before that value has settled (an error bar of a tenth), and with a preconditioner.
         """
         ritz = self.ritz
-        if self.preconditioned or ritz is None or ritz.smallest_error > 0.1 * ritz.smallest:
+        if (
+            self.preconditioned
+            or ritz is None
+            or not self.evidence.hermitian
+            or ritz.smallest_error > 0.1 * ritz.smallest
+        ):
             return None
         return self._error(times_power_of_two(ritz.smallest - ritz.smallest_error, -self.spectral_exponent))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["Breakdown", "Cause", "Ending", "Status"]
 
@@ -36,8 +36,7 @@ class Cause(enum.Enum):
     RECURRENCE = "the recurrence of the method ended"
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(NamedTuple):
     """How a solve ended, what caused it, and a sentence where the one for the status does not say it."""
 
     status: Status

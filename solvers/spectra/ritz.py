@@ -116,6 +116,11 @@ class SpectralEvidence:
             return Tridiagonal.of_conjugate_gradients(*self._coefficients)
         return self._matrix
 
+    @property
+    def hermitian(self) -> bool:
+        """Whether it comes from a Lanczos process or an interval: of another A, Ritz values bound nothing."""
+        return not isinstance(self._matrix, np.ndarray)
+
     def in_units(self, unit: float) -> SpectralEvidence:
         """The same of unit times A."""
         T = self.matrix

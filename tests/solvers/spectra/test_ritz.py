@@ -125,3 +125,20 @@ def test_condition_of_solutions_is_unchanged_in_other_units():
     plain = rv.cg(problem.A, problem.b, rtol=1e-10)
     scaled = rv.cg(2.0**700 * problem.A.tocsr() if hasattr(problem.A, "tocsr") else problem.A, problem.b, rtol=1e-10)
     assert scaled.condition == pytest.approx(plain.condition, rel=1e-12)
+
+
+def test_condition_is_claimed_only_where_ritz_values_tell_it():
+    solution = rv.cg(np.diag([1.0, 2.0, 4.0]), np.ones(3), rtol=1e-12)
+    assert solution.condition == pytest.approx(4.0)
+
+    def seen(matrix):
+        vars(solution).pop("ritz", None)
+        vars(solution).pop("spectrum", None)
+        solution.evidence = SpectralEvidence(matrix=matrix)
+        return solution.spectrum, solution.condition
+
+    spectrum, condition = seen(Tridiagonal(np.array([-2.0, 3.0]), np.array([0.0, 0.0])))
+    assert spectrum == pytest.approx((-2, 3))
+    assert condition is None
+    assert seen(np.array([[1.0, 2.0], [-2.0, 1.0], [0.0, 0.5]]))[1] is None
+    assert seen(Tridiagonal(np.array([0.0, 3.0]), np.array([0.0, 0.0])))[1] == math.inf

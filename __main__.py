@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
     -------
     int
         0 when the command succeeded (of ``solve``: converged), 1 when a solve did not converge, 2 for input that
-        cannot be used, 130 after Ctrl-C outside a solve.
+        cannot be used and output that cannot be written, 130 after Ctrl-C outside a solve.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     gallery.add_argument("name", nargs="?", help="one of those that --list lists")
     gallery.add_argument("--size", type=int, nargs="+", metavar="N", help="order, or points along each axis of a grid")
     gallery.add_argument("--list", action="store_true", help="list the names")
-    gallery.add_argument("--output", metavar="A.mtx", help="write the matrix: .mtx, .mtx.gz, .npz or .npy")
+    gallery.add_argument("--output", metavar="A.mtx", help="write the matrix: .mtx, .mtx.gz, .npz or .npy; - as .mtx")
     gallery.add_argument("--rhs", nargs="?", const="", metavar="FILE", help="write b; beside A as A_b.mtx by default")
 
     command("info", _info, "versions, backends and devices found here")
@@ -184,8 +184,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_system(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("A", help="matrix: Matrix Market (.mtx, .mtx.gz), or .npz of scipy.sparse.save_npz")
-    parser.add_argument("b", nargs="?", help="right-hand side: .mtx, .mtx.gz, .npy or .npz; ones by default")
+    kinds = "Matrix Market (plain, .gz or .bz2), .npz or .npy"
+    parser.add_argument("A", help=f"matrix: {kinds}; - reads standard input")
+    parser.add_argument("b", nargs="?", help=f"right-hand side: {kinds}; - reads standard input; ones by default")
 
 
 def _add_parameters(parser: argparse.ArgumentParser) -> None:
@@ -213,9 +214,9 @@ def _add_outcome(parser: argparse.ArgumentParser) -> None:
     add("--time-limit", type=float, metavar="SECONDS")
     add("--backend", choices=list(BACKENDS), metavar="NAME", help=f"{', '.join(BACKENDS)}; numba by default")
     add("--plot", metavar="FILE.png", help="draw the residual by iteration; the data lie beside it as .csv")
-    add("--output", metavar="FILE", help="write x: .mtx, .mtx.gz or .npy")
-    add("--json", metavar="FILE", help="write everything but x as JSON")
-    add("--quiet", action="store_true", help="print nothing but errors")
+    add("--output", metavar="FILE", help="write x: .mtx, .mtx.gz or .npy; - for standard output, as .mtx")
+    add("--json", metavar="FILE", help="write everything but x as JSON; - for standard output")
+    add("--quiet", action="store_true", help="no report, which goes to standard error where - takes standard output")
 
 
 # solve, refine
@@ -273,21 +274,26 @@ def _solved(arguments: argparse.Namespace, run: Callable[[Any, Any, dict[str, An
     from importlib.util import find_spec
 
     from .errors import ConvergenceWarning, InputError
-    from .io.matrix_files import check_writable, read_matrix, read_vector, write_vector
+    from .io.matrix_files import is_standard_input, read_matrix, read_vector, write_vector, written_kind
+    from .io.safe_writing import check_room
     from .solvers.driver.solution import Status
 
-    targets = [path for path in (arguments.plot, arguments.output, arguments.json) if path is not None]
-    for path in targets:
-        check_writable(path)
     if arguments.plot:
         if not arguments.plot.lower().endswith((".png", ".pdf", ".svg")):
             raise InputError(f"--plot: found {arguments.plot!r}; wanted a name that ends in .png, .pdf or .svg")
         if find_spec("matplotlib") is None:
             raise InputError("--plot: needs matplotlib: pip install 'resolvent[plot]'")
-    if arguments.output and not arguments.output.lower().endswith((".mtx", ".mtx.gz", ".npy")):
-        raise InputError(f"--output: found {arguments.output!r}; wanted a name that ends in .mtx, .mtx.gz or .npy")
+    if arguments.output:
+        written_kind(arguments.output, "vector")
+    drawn = arguments.plot and str(Path(arguments.plot).with_suffix(".csv"))
+    targets = {"--plot": arguments.plot, "--plot (.csv)": drawn, "--output": arguments.output, "--json": arguments.json}
+    report = _check_targets(targets, {"A": arguments.A, "b": arguments.b})
+    if is_standard_input(arguments.A) and is_standard_input(arguments.b):
+        raise InputError("b: found standard input, which is A's; wanted another file")
     A = read_matrix(arguments.A)
-    b = _ones(A) if arguments.b is None else read_vector(arguments.b)
+    b = _ones(A) if arguments.b is None else read_vector(arguments.b, A.shape[0])
+    if arguments.output:
+        check_room(arguments.output, b.nbytes)
     with warnings.catch_warnings():
         # The report says the same, and more.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -297,7 +303,7 @@ def _solved(arguments: argparse.Namespace, run: Callable[[Any, Any, dict[str, An
         solution = run(A, b, {"M": M, "progress": progress, **parameters})
     infeasible = solution.status is Status.INFEASIBLE
     if not (arguments.quiet or infeasible):
-        print(solution)
+        print(solution, file=report)
     written = []
     if arguments.output and not infeasible:
         write_vector(arguments.output, solution.x, comment="x of A x = b")
@@ -307,12 +313,23 @@ def _solved(arguments: argparse.Namespace, run: Callable[[Any, Any, dict[str, An
         written.append(arguments.json)
     if arguments.plot and not infeasible:
         solution.plot(file=arguments.plot)
-        written += [arguments.plot, str(Path(arguments.plot).with_suffix(".csv"))]
+        written += [arguments.plot, drawn]
     if written and not arguments.quiet:
-        print(f"\n  wrote {', '.join(written)}")
+        print(f"\n  wrote {', '.join(written)}", file=report)
     if infeasible:
         return _complain(solution.reason)
     return CONVERGED if solution.converged else NOT_CONVERGED
+
+
+def _check_targets(targets: dict[str, str | None], sources: dict[str, str | None]) -> Any:
+    """Find out before the work whether files can be written; the stream for the report, which - of one displaces."""
+    from .io.safe_writing import check_distinct, check_writable, is_standard_output
+
+    check_distinct(targets, sources)
+    for path in targets.values():
+        if path is not None:
+            check_writable(path)
+    return sys.stderr if any(map(is_standard_output, targets.values())) else sys.stdout
 
 
 def _ones(A: Any) -> Any:
@@ -357,10 +374,12 @@ def _write_json(path: str, solution: Any, arguments: argparse.Namespace) -> None
     import json
 
     from . import __version__
+    from .io.safe_writing import writing
 
     document = {"resolvent": __version__, "matrix": arguments.A, "rhs": arguments.b, **_fields(solution)}
     text = json.dumps(document, indent=1, allow_nan=False)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    with writing(path) as stream:
+        stream.write(f"{text}\n".encode())
 
 
 def _fields(solution: Any) -> dict[str, Any]:
@@ -504,7 +523,8 @@ def _table(rows: Iterable[tuple[Any, ...]]) -> str:
 def _gallery(arguments: argparse.Namespace) -> int:
     from .errors import InputError
     from .gallery import GALLERY, by_name, finite_element_names, load_finite_elements
-    from .io.matrix_files import check_writable, write_matrix, write_vector
+    from .io.matrix_files import write_matrix, write_vector, written_kind
+    from .io.safe_writing import is_standard_output
 
     def shipped() -> tuple[str, ...]:
         try:
@@ -520,12 +540,13 @@ def _gallery(arguments: argparse.Namespace) -> int:
         raise InputError("gallery: name a problem, or --list them")
     rhs = arguments.rhs
     if rhs == "":
-        if arguments.output is None:
+        if arguments.output is None or is_standard_output(arguments.output):
             raise InputError("--rhs: name a file, or the one for A with --output")
         rhs = _beside(arguments.output)
-    for path in (arguments.output, rhs):
+    for path, what in ((arguments.output, "matrix"), (rhs, "vector")):
         if path is not None:
-            check_writable(path)
+            written_kind(path, what)
+    report = _check_targets({"--output": arguments.output, "--rhs": rhs}, {})
     if arguments.name in GALLERY:
         if arguments.size is None:
             raise InputError(f"--size: {arguments.name} needs one, such as --size 32 or --size 32 32")
@@ -540,10 +561,10 @@ def _gallery(arguments: argparse.Namespace) -> int:
         write_matrix(arguments.output, problem.A, comment=problem.name)
     if rhs is not None:
         write_vector(rhs, problem.b, comment=f"right-hand side of {problem.name}")
-    print(problem)
+    print(problem, file=report)
     written = [path for path in (arguments.output, rhs) if path is not None]
     if written:
-        print(f"wrote {', '.join(written)}")
+        print(f"wrote {', '.join(written)}", file=report)
     return CONVERGED
 
 

@@ -29,7 +29,7 @@ class NumbaBackend(NumpyBackend):
     name: ClassVar[str] = "numba"
 
     def operator(self, A: Any, name: str = "A") -> Operator:
-        return as_operator(A, name, canonical=facts.canonical)
+        return as_operator(A, name, rows_kind=facts.rows_kind)
 
     def max_abs(self, x: Any) -> float:
         return vectors.max_abs.for_size(x.size)(x) if x.dtype.kind in "fc" else super().max_abs(x)

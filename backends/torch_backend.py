@@ -5,22 +5,24 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 import scipy.sparse as sparse
 import torch
 
-from ..errors import BackendError
+from ..errors import BackendError, InputError
 from ..operators import BlackBox, Facts, Operator, check_square
 from ..operators.ordering import Ordering
 from ..precision import round as round_to
 from ..precision import working_dtype
 from ..precision.policy import Precision
+from ..precision.sparse_arrays import SORTED, UNSORTED, coordinates_fault, look_at_rows, rows_kind
 from .array_api_backend import csr_facts, dense_facts
 from .protocol import Backend, powers_of_two
 
-__all__ = ["TorchBackend", "TorchCSR", "TorchDense", "TorchMatrix"]
+__all__ = ["TorchBackend", "TorchCSR", "TorchDense", "TorchMatrix", "checked_layout"]
 
 BLOCK = 1 << 22  # entries that an accurate residual widens at a time
 _LARGEST_SINGLE = float(np.finfo(np.float32).max)
@@ -30,6 +32,13 @@ _NUMPY = {known: dtype for dtype, known in _TORCH.items()} | {
 }
 _NUMPY[torch.bfloat16] = np.dtype("float16")  # NumPy lacks it; both half precisions are carried in float32
 _WIDER = {torch.float32: torch.float64, torch.complex64: torch.complex128}
+# Compressed layouts: whether by rows, whether in blocks, and what messages call starts, lines and places.
+_COMPRESSED = {
+    torch.sparse_csr: (True, False, ("crow_indices", "row", "column")),
+    torch.sparse_csc: (False, False, ("ccol_indices", "column", "row")),
+    torch.sparse_bsr: (True, True, ("crow_indices", "block row", "block column")),
+    torch.sparse_bsc: (False, True, ("ccol_indices", "block column", "block row")),
+}
 
 
 class TorchBackend(Backend):
@@ -75,7 +84,7 @@ class TorchBackend(Backend):
             dtype = _TORCH[_working(A.dtype, name)]
             if A.layout == torch.strided:
                 return TorchDense(_plain(A).to(dtype))
-            return TorchCSR(_canonical(A.detach().to(dtype)))
+            return TorchCSR(_canonical(A.detach(), name, dtype))
         multiply = getattr(A, "matvec", None) or (A if callable(A) else None)
         if multiply is None or hasattr(A, "__array__"):
             raise BackendError(f"{name}: found {type(A).__name__}; convert it to a torch tensor first")
@@ -379,19 +388,52 @@ def _sparse_csr(starts: Any, columns: Any, values: Any, size: Any) -> Any:
         return torch.sparse_csr_tensor(*parts, device=values.device, check_invariants=False)
 
 
-def _canonical(A: Any) -> Any:
-    """Any sparse layout as CSR, with increasing columns in each row."""
+def _canonical(A: Any, name: str, dtype: Any) -> Any:
+    """Any sparse layout as CSR in a working precision, with increasing columns in each row."""
+    kind = checked_layout(A, name)
+    A = A.to(dtype)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)
         if A.layout != torch.sparse_csr:
             return A.to_sparse_coo().coalesce().to_sparse_csr()
-        columns, starts = A.col_indices(), A.crow_indices()
-        falls = torch.nonzero(columns[1:] <= columns[:-1])[:, 0] + 1
-        if bool(torch.isin(falls, starts).all()):
+        starts, columns, values = A.crow_indices(), A.col_indices(), A.values()
+        end = int(starts[-1])
+        if end < max(len(columns), len(values)):
+            A = _sparse_csr(starts, columns[:end], values[:end], A.shape)
+        if kind == SORTED:
             return A
         where = torch.stack(_coordinates(A))
         coordinates = torch.sparse_coo_tensor(where, A.values(), tuple(A.shape), device=A.device)
         return coordinates.coalesce().to_sparse_csr()
+
+
+def checked_layout(A: Any, name: str) -> int:
+    """Refuse a sparse tensor whose indices point out of it, which torch takes when it is told not to check.
+
+    Returns
+    -------
+    int
+        What ``rows_kind`` says; UNSORTED of coordinates.
+    """
+    kind, fault, (rows, columns) = UNSORTED, None, A.shape
+    if A.layout == torch.sparse_coo:
+        places, count = A._indices(), len(A._values())
+        limits = torch.tensor([[rows], [columns]], device=places.device)
+        if places.shape != (2, count) or bool(((places < 0) | (places >= limits)).any()):
+            fault = coordinates_fault(tuple(map(_to_numpy, places)), count, (rows, columns))
+    elif A.layout in _COMPRESSED:
+        by_rows, blocks, words = _COMPRESSED[A.layout]
+        starts, indices = (A.crow_indices(), A.col_indices()) if by_rows else (A.ccol_indices(), A.row_indices())
+        if blocks:
+            rows, columns = rows // A.values().shape[1], columns // A.values().shape[2]
+        shape = (rows, columns) if by_rows else (columns, rows)
+        look = partial(rows_kind, xp=torch)
+        kind, fault = look_at_rows(starts, indices, len(A.values()), shape, words, kind=look, host=_to_numpy)
+    else:
+        raise BackendError(f"{name}: found a tensor of layout {A.layout}; wanted a dense or a sparse one")
+    if fault:
+        raise InputError(f"{name}: {fault}")
+    return kind
 
 
 def _coordinates(A: Any) -> tuple[Any, Any]:

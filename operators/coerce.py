@@ -10,6 +10,7 @@ import scipy.sparse as sparse
 
 from ..errors import BackendError, InputError
 from ..precision import working_dtype
+from ..precision.sparse_arrays import csr_arrays
 from .base import Operator
 from .black_box import BlackBox
 from .csr import CSR
@@ -25,7 +26,7 @@ def check_square(shape: Any, name: str = "A") -> None:
         raise InputError(f"{name}: found shape {tuple(shape)}; wanted a square matrix (n, n)")
 
 
-def as_operator(A: Any, name: str = "A", *, canonical: Callable[[Any, Any], bool] | None = None) -> Operator:
+def as_operator(A: Any, name: str = "A", *, rows_kind: Callable[[Any, Any, int], int] | None = None) -> Operator:
     """An Operator over NumPy arrays.
 
     Parameters
@@ -33,15 +34,16 @@ def as_operator(A: Any, name: str = "A", *, canonical: Callable[[Any, Any], bool
     A : Operator, array_like of shape (n, n), SciPy sparse array or matrix, LinearOperator, or callable
         A callable needs ``shape`` and ``dtype`` attributes and maps (n,) to (n,). Sparse formats other than CSR, and
         CSR with unsorted or repeated indices, are converted into a copy; the caller's arrays are never changed.
+        Entries beyond those that ``indptr`` names are left out.
     name : str
         What messages call it.
-    canonical : callable, optional
-        A faster test, from (indptr, indices), that the columns of each row increase strictly.
+    rows_kind : callable, optional
+        A faster ``rows_kind``, the look at (indptr, indices, n) that finds out whether they describe sorted rows.
 
     Raises
     ------
     InputError
-        For anything not square.
+        For anything not square, and for a sparse matrix whose arrays point out of themselves or of its shape.
     TypeError
         For what cannot be multiplied with a vector, or is in no working precision.
     BackendError
@@ -64,13 +66,13 @@ def as_operator(A: Any, name: str = "A", *, canonical: Callable[[Any, Any], bool
         return Dense(_in_working_precision(A, name))
     if sparse.issparse(A):
         check_square(A.shape, name)
-        matrix = A if A.format == "csr" else A.tocsr()
-        data = _in_working_precision(matrix.data, name)
-        if not (canonical or _canonical)(matrix.indptr, matrix.indices):
-            matrix = sparse.csr_array((data.copy(), matrix.indices.copy(), matrix.indptr.copy()), shape=A.shape)
+        indptr, indices, data, is_sorted = csr_arrays(A, name, kind=rows_kind, error=InputError)
+        data = _in_working_precision(data, name)
+        if not is_sorted:
+            matrix = sparse.csr_array((data.copy(), indices.copy(), indptr.copy()), shape=A.shape)
             matrix.sum_duplicates()
-            data = matrix.data
-        return CSR(matrix.indptr, matrix.indices, np.ascontiguousarray(data))
+            indptr, indices, data = matrix.indptr, matrix.indices, matrix.data
+        return CSR(indptr, indices, np.ascontiguousarray(data))
     multiply = getattr(A, "matvec", None) or (A if callable(A) else None)
     if multiply is not None:
         shape, dtype = getattr(A, "shape", None), getattr(A, "dtype", None)
@@ -100,14 +102,3 @@ def _dtype(dtype: Any, name: str) -> np.dtype:
 def _in_working_precision(values: np.ndarray, name: str) -> np.ndarray:
     dtype = _dtype(values.dtype, name)
     return values if values.dtype == dtype else values.astype(dtype)
-
-
-def _canonical(indptr: np.ndarray, indices: np.ndarray) -> bool:
-    """Strictly increasing columns within each row, read off the arrays: flags on the user's matrix may be stale."""
-    if indices.size < 2:
-        return True
-    falls = np.flatnonzero(indices[1:] <= indices[:-1]) + 1
-    if falls.size == 0:
-        return True
-    starts = indptr[np.searchsorted(indptr, falls)]
-    return bool(np.array_equal(starts, falls))

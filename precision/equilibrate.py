@@ -8,8 +8,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sparse
 
 from .formats import BlockFormat, format_named
+from .sparse_arrays import csr_arrays
 from .working import working_dtype
 
 __all__ = ["METHODS", "Equilibration", "equilibrate"]
@@ -160,13 +162,15 @@ class _Entries:
 
     def __init__(self, A: Any) -> None:
         self.sparse = hasattr(A, "tocsr") and hasattr(A, "nnz")
-        matrix: Any = A.tocsr() if self.sparse else np.asarray(A)
+        matrix: Any = A if self.sparse else np.asarray(A)
         if matrix.ndim < 2:
             raise ValueError(f"A: found shape {matrix.shape}; wanted a matrix (m, n) or a stack of them")
         dtype = working_dtype(matrix.dtype)
         if self.sparse:
-            matrix = matrix.astype(dtype)  # a copy
-            matrix.sum_duplicates()
+            indptr, indices, data, is_sorted = csr_arrays(A)
+            matrix = sparse.csr_array((data.astype(dtype), indices.copy(), indptr.copy()), shape=A.shape)
+            if not is_sorted:
+                matrix.sum_duplicates()
         self.matrix: Any = matrix if self.sparse else matrix.astype(dtype, copy=False)
         self.values: np.ndarray = self.matrix.data if self.sparse else self.matrix
         self.shape = self.matrix.shape

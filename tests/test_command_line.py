@@ -1,8 +1,11 @@
 """The command line: what it computes and writes, its exit codes, and one line instead of a traceback."""
 
 import csv
+import gzip
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -199,6 +202,77 @@ def test_interrupt_outside_a_solve(folder, capsys, monkeypatch):
     assert one_line(capsys.readouterr().err)
 
 
+# Streams and devices.
+
+
+class Stream:
+    """Text over bytes, as the standard streams are."""
+
+    def __init__(self, content=b""):
+        self.buffer = io.BytesIO(content)
+
+    def flush(self):
+        pass
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_standard_input_is_a_file(folder, name, pack, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Stream(pack((folder / "A.mtx").read_bytes())))
+    assert main(["solve", name, "b.mtx", "--quiet", "--output", "x.npy"]) == 0
+    monkeypatch.setattr(sys, "stdin", Stream(pack((folder / "b.mtx").read_bytes())))
+    assert main(["solve", "A.mtx", name, "--quiet", "--output", "y.npy"]) == 0
+    np.testing.assert_array_equal(np.load("x.npy"), np.load("y.npy"))
+
+
+def test_standard_output_holds_the_json_alone(folder, capfdbinary):
+    assert main(["solve", "A.mtx", "b.mtx", "--json", "-"]) == 0
+    out, err = capfdbinary.readouterr()
+    assert json.loads(out)["status"] == "CONVERGED"
+    assert err.decode().startswith("✓ converged")
+    assert main(["solve", "A.mtx", "b.mtx", "--json", "-", "--quiet"]) == 0
+    out, err = capfdbinary.readouterr()
+    assert json.loads(out)["converged"]
+    assert err == b""
+
+
+def test_standard_output_holds_the_solution_alone(system, capfdbinary):
+    A, b = system
+    assert main(["solve", "A.mtx", "b.mtx", "--output", "-", "--rtol", "1e-12"]) == 0
+    out, err = capfdbinary.readouterr()
+    np.testing.assert_allclose(scipy.io.mmread(io.BytesIO(out)).ravel(), spsolve(A.tocsc(), b), rtol=0, atol=1e-10)
+    assert err.decode().startswith("✓ converged")
+
+
+def test_a_problem_through_standard_output(folder, capfdbinary):
+    assert main(["gallery", "poisson", "--size", "15", "12", "--output", "-"]) == 0
+    out, err = capfdbinary.readouterr()
+    assert abs(scipy.io.mmread(io.BytesIO(out)) - rv.gallery.poisson((15, 12)).A).max() == 0
+    assert b"eigenvalues in" in err
+
+
+def test_a_full_disk_is_told_with_its_name(folder, capsys):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no full device here")
+    assert main(["solve", "A.mtx", "--json", "/dev/full", "--quiet"]) == 2
+    assert capsys.readouterr().err == "resolvent: /dev/full: No space left on device\n"
+
+
+@pytest.mark.parametrize("fault", ["room", "permission"])
+def test_outputs_are_looked_at_before_the_solve(folder, capsys, monkeypatch, fault):
+    def never(*args, **options):
+        raise AssertionError("solved before the output was looked at")
+
+    monkeypatch.setattr(rv, "solve", never)
+    if fault == "room":
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 10**6, 100))
+    else:
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+        (folder / "x.npy").write_bytes(b"old")
+    assert main(["solve", "A.mtx", "--output", "x.npy"]) == 2
+    assert one_line(capsys.readouterr().err)
+
+
 # In a low precision.
 
 
@@ -280,6 +354,15 @@ def test_refine_that_must_not_escalate_says_that_it_failed(folder, capsys):
 
 # What cannot be used.
 
+
+def outside():
+    """A sparse matrix with a column beyond its last."""
+    stream = io.BytesIO()
+    indptr, indices = np.arange(3, dtype=np.int32), np.array([0, 9], np.int32)
+    np.savez(stream, format=b"csr", shape=(2, 2), data=np.ones(2), indices=indices, indptr=indptr)
+    return stream.getvalue()
+
+
 FILES = {
     "garbage.mtx": b"hello\n1 2 3\n",
     "nothing.mtx": b"",
@@ -298,6 +381,9 @@ FILES = {
     "garbage.npz": b"not zip",
     "garbage.npy": b"not numpy",
     "matrix.txt": b"1 0\n0 1\n",
+    "huge.mtx": HEADER.encode() + b"2000000000 2000000000 1\n1 1 1\n",
+    "huge.mtx.gz": gzip.compress(HEADER.encode() + b"2 2 2000000000\n1 1 1\n"),
+    "outside.npz": outside(),
 }
 
 BAD = [
@@ -348,6 +434,23 @@ BAD = [
     "solve A.mtx --precision mxfp4 --policy op",
     "solve A.mtx --precision fp64 --rounding to-odd",
     "solve A.mtx --method sor --precision bf16 --policy matvec",
+    "solve - -",
+    "solve /dev/stdin -",
+    "solve A.mtx --output - --json -",
+    "solve A.mtx --output x.mtx --json x.mtx",
+    "solve A.mtx --output A.mtx",
+    "solve A.mtx b.mtx --json ./b.mtx",
+    "solve A.mtx --plot p.png --json p.csv",
+    "solve A.mtx --output b.mtx/x.mtx",
+    "solve huge.mtx",
+    "solve A.mtx huge.mtx",
+    "solve huge.mtx.gz",
+    "solve outside.npz",
+    "condition huge.mtx",
+    "condition outside.npz",
+    "advise huge.mtx --accuracy 1e-6",
+    "gallery poisson --size 3 3 --output - --rhs -",
+    "gallery poisson --size 3 3 --output - --rhs",
     "solve",
     "refine",
     "refine nowhere.mtx",
@@ -413,9 +516,11 @@ def test_messages_name_what_is_wrong(folder, capsys):
         "solve wide.mtx": "(2, 3)",
         "solve emptyrow.mtx": "row 2",
         "solve A.mtx three.mtx": "(3,)",
-        "solve garbage.npz": "not a .npz file",
+        "solve garbage.npz": "begins with b'not zip'",
         "solve A.mtx --method sor --omega 2.5": "(0, 2)",
         "solve A.mtx --precision bf17": "--precision: found 'bf17'",
+        "solve huge.mtx": "huge.mtx: announces 2000000000 rows",
+        "solve outside.npz": "outside.npz: row 1 holds column 9; wanted columns 0 to 1",
         "solve A.mtx --policy op": "name a format with --precision",
     }.items():
         assert main(line.split()) == 2

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from ...precision.sparse_arrays import FAULTY, SORTED, UNSORTED
 from .vectors import largest_modulus
 
-__all__ = ["band_facts", "canonical", "csr_facts", "csr_offsets", "csr_to_bands", "csr_to_upper_bands", "dense_facts"]
+__all__ = ["band_facts", "csr_facts", "csr_offsets", "csr_to_bands", "csr_to_upper_bands", "dense_facts", "rows_kind"]
 
 ROWS = 512  # a block of rows, whose sums stay in the first-level cache
 
@@ -211,16 +212,43 @@ def _smallest(x):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def canonical(indptr, indices):  # type: ignore[no-untyped-def]
-    """Whether the columns of each row increase strictly: wherever they do not, a row begins."""
-    falls = 0
-    for k in range(1, np.int64(indptr[-1])):
-        falls += indices[k] <= indices[k - 1]
+def rows_kind(indptr, indices, width):  # type: ignore[no-untyped-def]
+    """SORTED, UNSORTED or FAULTY, as the reference of this name tells them apart, in one pass over the indices.
+
+    Columns increase strictly in each row where, wherever they do not, a row begins.
+    """
+    end = np.int64(indptr[-1])
+    if indptr[0] != 0 or not 0 <= end <= indices.size or _drops(indptr):
+        return FAULTY
+    last = indices.dtype.type(min(width - 1, np.iinfo(indices.dtype).max))
+    falls, outside = _falls(indices[:end], last)
+    if outside:
+        return FAULTY
     for i in range(indptr.size - 1):
         k = indptr[i]
         if 0 < k < indptr[i + 1] and indices[k] <= indices[k - 1]:
             falls -= 1
-    return falls == 0
+    return UNSORTED if falls else SORTED
+
+
+@numba.njit(cache=True, nogil=True)
+def _drops(starts):  # type: ignore[no-untyped-def]
+    count = 0
+    for i in range(1, starts.size):
+        count += starts[i] < starts[i - 1]
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def _falls(indices, last):  # type: ignore[no-untyped-def]
+    """How many do not exceed the one before; how many are out of 0 to last."""
+    falls = outside = 0
+    if indices.size:
+        outside += (indices[0] < 0) | (indices[0] > last)
+    for k in range(1, indices.size):
+        falls += indices[k] <= indices[k - 1]
+        outside += (indices[k] < 0) | (indices[k] > last)
+    return falls, outside
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True)

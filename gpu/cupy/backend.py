@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,9 +17,10 @@ import scipy.sparse as sparse
 from ...backends.array_api_backend import csr_facts, dense_facts
 from ...backends.numpy_backend import NumpyBackend
 from ...backends.protocol import powers_of_two
-from ...errors import BackendError
+from ...errors import BackendError, InputError
 from ...operators import BlackBox, Facts, Operator, check_square
 from ...precision import working_dtype
+from ...precision.sparse_arrays import SORTED, UNSORTED, coordinates_fault, look_at_rows, rows_kind
 
 try:
     import cupy
@@ -78,7 +79,7 @@ class CupyBackend(NumpyBackend):
             return DeviceDense(A.astype(self._working(A.dtype, name), copy=False), self)
         if self.sparse.issparse(A):
             check_square(A.shape, name)
-            matrix = self._canonical(self.sparse.csr_matrix(A))
+            matrix = self._canonical(A, name)
             dtype = self._working(A.dtype, name)
             return DeviceCSR(matrix if matrix.dtype == dtype else matrix.astype(dtype), self)
         multiply = getattr(A, "matvec", None) or (A if callable(A) else None)
@@ -163,16 +164,36 @@ class CupyBackend(NumpyBackend):
         except TypeError as error:
             raise TypeError(f"{name}: {error}") from None
 
-    def _canonical(self, matrix: Any) -> Any:
-        """With increasing columns in each row, as read off the arrays: flags on the caller's matrix may be stale."""
-        xp = self.xp
-        falls = xp.flatnonzero(matrix.indices[1:] <= matrix.indices[:-1]) + 1
-        if bool(xp.isin(falls, matrix.indptr).all()):
-            return matrix
-        copies = tuple(part.copy() for part in (matrix.data, matrix.indices, matrix.indptr))
-        matrix = self.sparse.csr_matrix(copies, shape=matrix.shape)
+    def _canonical(self, A: Any, name: str) -> Any:
+        """By rows, increasing columns in each, as read off the arrays: flags on the caller's matrix may be stale."""
+        kind = self._checked(A, name)
+        if A.format != "csr":
+            A = self.sparse.csr_matrix(A)
+            kind = self._checked(A, name)
+        end = int(A.indptr[-1])
+        parts = (A.data[:end], A.indices[:end], A.indptr)
+        if kind == SORTED:
+            return A if end == len(A.data) == len(A.indices) else self.sparse.csr_matrix(parts, shape=A.shape)
+        matrix = self.sparse.csr_matrix(tuple(part.copy() for part in parts), shape=A.shape)
         matrix.sum_duplicates()
         return matrix
+
+    def _checked(self, A: Any, name: str) -> int:
+        """Refuse arrays that point out of A, on the device; what ``rows_kind`` says, UNSORTED of what has no rows."""
+        kind, fault, (rows, columns) = UNSORTED, None, A.shape
+        if A.format in ("csr", "csc"):
+            words = ("indptr", "row", "column") if A.format == "csr" else ("indptr", "column", "row")
+            shape = (rows, columns) if A.format == "csr" else (columns, rows)
+            look = partial(rows_kind, xp=self.xp)
+            kind, fault = look_at_rows(A.indptr, A.indices, len(A.data), shape, words, kind=look, host=self.to_numpy)
+        elif A.format == "coo":
+            i, j = A.row, A.col
+            wrong = not len(i) == len(j) == len(A.data)
+            if wrong or bool(((i < 0) | (i >= rows) | (j < 0) | (j >= columns)).any()):
+                fault = coordinates_fault((self.to_numpy(i), self.to_numpy(j)), len(A.data), A.shape)
+        if fault:
+            raise InputError(f"{name}: {fault}")
+        return kind
 
 
 class DeviceMatrix(Operator):

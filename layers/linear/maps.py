@@ -13,6 +13,9 @@ from typing import Any
 
 import torch
 
+from ...backends.torch_backend import checked_layout
+from ...errors import InputError
+
 __all__ = ["Dense", "LinearMap", "MatrixFree", "Pattern", "Sparse", "to_front"]
 
 
@@ -76,9 +79,13 @@ class Pattern:
 
     @staticmethod
     def of(A: Any) -> Pattern:
-        """The pattern of a CSR tensor."""
+        """The pattern of a CSR tensor, refused where it points out of it."""
         with _untransformed():
-            return Pattern(A.crow_indices(), A.col_indices())
+            checked_layout(A, "A")
+            starts, held = A.crow_indices(), len(A.values())
+            if int(starts[-1]) != held:
+                raise InputError(f"A: holds {held} values, of which its rows name {int(starts[-1])}")
+            return Pattern(starts, A.col_indices())
 
     @cached_property
     def rows(self) -> Any:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from ...errors import InputError
+from ...io.safe_writing import writing
 from ..driver.method import Norm
 
 if TYPE_CHECKING:
@@ -274,8 +276,10 @@ def plot(solution: Solution, axes: Any = None, file: str | os.PathLike[str] | No
         _title(solution, len(drawn)), loc="left", fontsize=10.5, color=INK, pad=10 if _is_batch(solution) else 24
     )
     if path is not None:
-        axes.figure.savefig(path, dpi=160)
-        _save_data(solution, path.with_suffix(".csv"))
+        with writing(path) as stream:
+            axes.figure.savefig(stream, dpi=160, format=path.suffix[1:].lower())
+        with writing(path.with_suffix(".csv")) as stream:
+            _save_data(solution, stream)
     return axes
 
 
@@ -489,17 +493,18 @@ def _power(value: float) -> str:
     return f"{digits}·10$^{{{int(exponent)}}}$"
 
 
-def _save_data(s: Solution, path: Path) -> None:
+def _save_data(s: Solution, stream: BinaryIO) -> None:
     """What was drawn, and of a batch all of it, one row a norm; repr keeps every digit."""
     shape = np.shape(s.iterations)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        rows = csv.writer(stream, lineterminator="\n")
-        rows.writerow(["system", "iteration", "residual_norm", "relative_residual", "kind"])
-        for k, system in enumerate(s.systems if _is_batch(s) else (s,)):
-            name = _index_name(k, shape) if s.systems else ""
-            kind = "recurrence" if _carried_by_recurrence(system) else "computed"
-            at, relative = _relative_history(system)
-            for step, norm, share in zip(at.tolist(), system.residual_norms.tolist(), relative.tolist(), strict=True):
-                rows.writerow([name, step, repr(norm), repr(share), kind])
-            true = (repr(float(system.residual_norm)), repr(float(system.relative_residual)))
-            rows.writerow([name, int(system.iterations), *true, "true"])
+    text = io.TextIOWrapper(stream, "utf-8", newline="", write_through=True)
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["system", "iteration", "residual_norm", "relative_residual", "kind"])
+    for k, system in enumerate(s.systems if _is_batch(s) else (s,)):
+        name = _index_name(k, shape) if s.systems else ""
+        kind = "recurrence" if _carried_by_recurrence(system) else "computed"
+        at, relative = _relative_history(system)
+        for step, norm, share in zip(at.tolist(), system.residual_norms.tolist(), relative.tolist(), strict=True):
+            rows.writerow([name, step, repr(norm), repr(share), kind])
+        true = (repr(float(system.residual_norm)), repr(float(system.relative_residual)))
+        rows.writerow([name, int(system.iterations), *true, "true"])
+    text.detach()

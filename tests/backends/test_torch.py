@@ -223,3 +223,45 @@ def test_cuda_gives_the_iterates_of_the_cpu():
         torch.testing.assert_close(there.x.cpu(), here.x, rtol=1e-8, atol=1e-10)
     with pytest.raises(rv.BackendError, match="cpu and cuda"):
         rv.cg(A, b.cuda())
+
+
+def unchecked(layout, starts, indices, values=None):
+    """A tensor (2, 2) of float64 that torch was told not to check."""
+    values = torch.ones(len(indices), dtype=torch.float64) if values is None else values
+    make = getattr(torch, f"sparse_{layout}_tensor")
+    return make(torch.tensor(starts), torch.tensor(indices), values, (2, 2), check_invariants=False)
+
+
+FAULTS = {
+    "a column too large": (lambda: unchecked("csr", [0, 1, 2], [0, 9]), "row 1 holds column 9; wanted columns 0 to 1"),
+    "a negative column": (lambda: unchecked("csr", [0, 1, 2], [-1, 1]), "row 0 holds column -1"),
+    "backwards": (lambda: unchecked("csr", [0, 2, 1], [0, 1]), "row 1 begins at entry 2 and ends at 1"),
+    "behind the data": (lambda: unchecked("csr", [0, 1, 9], [0, 1]), "row 1 ends at entry 9"),
+    "no first entry": (lambda: unchecked("csr", [1, 1, 2], [0, 1]), "crow_indices begins with 1"),
+    "too many rows": (lambda: unchecked("csr", [0, 1, 2, 2], [0, 1]), "crow_indices has 4 entries; wanted 3"),
+    "floats": (lambda: unchecked("csr", [0.0, 1, 2], [0, 1]), "crow_indices is an array of float32"),
+    "too few values": (lambda: unchecked("csr", [0, 1, 2], [0, 1], torch.ones(1).double()), "2 indices and 1 values"),
+    "a row too large": (lambda: unchecked("csc", [0, 1, 2], [0, 9]), "column 1 holds row 9; wanted rows 0 to 1"),
+    "a block too far": (
+        lambda: unchecked("bsr", [0, 1], [4], torch.ones(1, 2, 2).double()),
+        "block row 0 holds block column 4",
+    ),
+    "an entry outside": (
+        lambda: torch.sparse_coo_tensor([[0, 1], [0, 5]], [1.0, 1.0], (2, 2), check_invariants=False),
+        "entry 1 lies in column 5",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_tensor_is_refused_in_words(fault):
+    make, said = FAULTS[fault]
+    for name in ("A", "M"):
+        with pytest.raises(rv.InputError, match=f"^{name}: ") as caught:
+            backend_named("torch").operator(make(), name)
+        assert said in str(caught.value)
+
+
+def test_what_rows_do_not_name_is_left_out():
+    A = unchecked("csr", [0, 2, 3], [1, 0, 1, 77], torch.tensor([1.0, 4, 3, torch.nan], dtype=torch.float64))
+    np.testing.assert_array_equal(backend_named("torch").operator(A).tocsr().toarray(), [[4, 1], [0, 3]])

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 import resolvent as rv
 from resolvent.backends import choose_backend, numba_backend
-from resolvent.backends.compiled.facts import canonical
+from resolvent.backends.compiled import facts as kernels
 from resolvent.operators.facts import facts_of_csr
+from resolvent.precision.sparse_arrays import FAULTY, SORTED, UNSORTED, rows_fault, rows_kind
 
 numbers = st.sampled_from([0.0, -1.0, 1.0, 0.5, -2.25, 3.0])
 
@@ -129,7 +130,24 @@ def test_one_entry_off_the_sampled_diagonals_is_not_lost(bands_at_once):
 
 
 @given(rows=st.lists(st.lists(st.integers(0, 5), max_size=4), min_size=1, max_size=6))
-def test_canonical_means_increasing_within_rows(rows):
+@pytest.mark.parametrize("look", [rows_kind, kernels.rows_kind])
+def test_sorted_means_increasing_within_rows(look, rows):
     indptr = np.append(0, np.cumsum([len(row) for row in rows])).astype(np.int32)
     indices = np.array([column for row in rows for column in row], np.int32)
-    assert canonical(indptr, indices) == all(a < b for row in rows for a, b in pairwise(row))
+    increasing = all(a < b for row in rows for a, b in pairwise(row))
+    assert look(indptr, indices, 6) == (SORTED if increasing else UNSORTED)
+
+
+@given(
+    indptr=st.lists(st.integers(-1, 5), min_size=1, max_size=5),
+    indices=st.lists(st.integers(-1, 4), max_size=5),
+    width=st.integers(0, 4),
+    dtype=st.sampled_from([np.int32, np.int64]),
+)
+@pytest.mark.parametrize("look", [rows_kind, kernels.rows_kind])
+def test_faulty_rows_are_those_with_a_fault_in_words(look, indptr, indices, width, dtype):
+    indptr, indices = np.array(indptr, dtype), np.array(indices, dtype)
+    said = rows_fault(indptr, indices, len(indices), (len(indptr) - 1, width))
+    assert (look(indptr, indices, width) == FAULTY) == (said is not None)
+    if said is None:
+        assert sparse.csr_array((np.ones(indptr[-1]), indices[: indptr[-1]], indptr), (len(indptr) - 1, width)).nnz >= 0

@@ -122,6 +122,35 @@ def test_columns_out_of_order_are_sorted_in_a_copy():
     assert given.indices.tolist() == [1, 0, 1, 1]
 
 
+FAULTS = {
+    "a column too large": ("csr", lambda A: A.indices.put(3, 9), "row 1 holds column 9; wanted columns 0 to 3"),
+    "rows that run backwards": ("csr", lambda A: A.indptr.put(2, 1), "row 1 begins at entry 2 and ends at 1"),
+    "rows behind the data": ("csr", lambda A: A.indptr.put(4, 99), "row 3 ends at entry 99"),
+    "a row too large": ("csc", lambda A: A.indices.put(3, 9), "column 1 holds row 9; wanted rows 0 to 3"),
+    "an entry outside": ("coo", lambda A: A.row.put(3, -1), "entry 3 lies in row -1; wanted rows 0 to 3"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_faulty_matrix_is_refused_in_words(fault):
+    form, change, said = FAULTS[fault]
+    A = scipy.sparse.csr_matrix(np.diag(np.full(4, 3.0)) - np.diag(np.ones(3), 1) - np.diag(np.ones(3), -1)).asformat(
+        form
+    )
+    change(A)
+    for name in ("A", "M"):
+        with pytest.raises(rv.InputError, match=f"^{name}: {said}"):
+            OnNumPy().operator(A, name)
+
+
+def test_what_rows_do_not_name_is_left_out():
+    A = scipy.sparse.csr_matrix(np.array([[4.0, -1], [-1, 3]]))
+    A.data, A.indices = np.append(A.data, np.nan), np.append(A.indices, [7, 8])
+    operator = OnNumPy().operator(A)
+    np.testing.assert_array_equal(operator.tocsr().toarray(), [[4, -1], [-1, 3]])
+    assert operator.entries == 4
+
+
 def test_half_precision_and_integers():
     backend = OnNumPy()
     assert backend.operator(np.eye(2, dtype=np.float16)).dtype == np.float32

@@ -750,6 +750,12 @@ ONES = torch.ones(3, dtype=torch.float64)
 WEIGHT = torch.nn.Parameter(EYE.clone())
 
 
+def unchecked(starts, columns, values):
+    """A CSR tensor (3, 3) that torch was told not to check, with so many ones."""
+    parts = torch.tensor(starts), torch.tensor(columns), torch.ones(values, dtype=torch.float64)
+    return torch.sparse_csr_tensor(*parts, (3, 3), check_invariants=False)
+
+
 @pytest.mark.parametrize(
     ("message", "error", "changes"),
     [
@@ -791,6 +797,9 @@ WEIGHT = torch.nn.Parameter(EYE.clone())
         bad("params: are for a callable", params=(ONES,)),
         bad("rmatvec: is for a callable", rmatvec=lambda x: x),
         bad("params: found 2", A=EYE.to_sparse_csr(), params=(ONES, ONES)),
+        bad("A: row 1 holds column 9", A=unchecked([0, 1, 2, 3], [0, 9, 2], 3)),
+        bad("A: row 2 ends at entry 9", A=unchecked([0, 1, 2, 9], [0, 1, 2], 3)),
+        bad("A: holds 4 values, of which its rows name 3", A=unchecked([0, 1, 2, 3], [0, 1, 2, 0], 4)),
         bad("params[0]: found shape (2,)", A=EYE.to_sparse_csr(), params=(ONES[:2],)),
         bad("params[1]: found float", TypeError, A=lambda x, s, t: x, params=(ONES, 1.0)),
         bad("its product with a vector of shape (3,) is (2,)", A=lambda x: x[:2]),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import resolvent as rv
-from resolvent.__main__ import main
+from resolvent.cli.main import main
 from resolvent.precision import supported_dtypes
 from resolvent.precision.policy import POLICIES
 from resolvent.precision.recipe import ROUNDINGS

@@ -28,7 +28,8 @@ class ChebyshevState(MomentumState):
     """With the interval in use and how far the present phase has come.
 
     ``rho`` is the ratio T_{k-1}(sigma) / T_k(sigma); ``first`` and ``first_norm`` belong to the start of the phase, a
-    new one beginning whenever the interval is repaired; ``seen`` is the last measured (iteration, norm).
+    new one beginning whenever the interval is repaired; ``seen`` is the last measured (iteration, norm); ``bounded``
+    says that the bound is one of the Euclidean norm, for all that is known of A.
     """
 
     low: float = 0.0
@@ -41,6 +42,7 @@ class ChebyshevState(MomentumState):
     seen: tuple[int, float] | None = None
     held: bool = True
     given: bool = False
+    bounded: bool = False
 
     @property
     def center(self) -> float:
@@ -83,9 +85,17 @@ class Chebyshev(MomentumMethod):
         if self.interval is not None:
             self.preconditioned(system, state)
             state.low, state.high = (times_power_of_two(end, -system.spectral_exponent) for end in self.interval)
+            if not (state.low > 0 and state.low + state.high < math.inf):
+                low, high = self.interval
+                raise Breakdown(
+                    f"The interval [{low:.3g}, {high:.3g}] cannot hold the spectrum of A (of M A): in units in which A "
+                    "is of size one its ends leave the range of numbers. Leave it out, or give it in the units of A."
+                )
             state.given = True
         else:
             self._find_interval(system, state)
+        plain = system.preconditioner is None and system.emulated is None
+        state.bounded = plain and system.hermitian is not False
         state.first_norm = state.initial_norm = self._norm(system, state, state.residual_norm or 0.0)
         return state
 
@@ -196,7 +206,13 @@ class Chebyshev(MomentumMethod):
         backend = system.backend
         z = self.preconditioned(system, state)
         state.previous, inner = system.matvec_dot(z, state.previous)
-        return inner / backend.dot(z, state.work).real
+        square = backend.dot(z, state.work).real
+        if system.preconditioner is not None and not square > 0:
+            raise Breakdown(
+                f"M is not positive definite: r^H M r = {square:.2e} for a residual r, but Chebyshev iteration needs a "
+                "Hermitian positive definite preconditioner. Use another M, or none."
+            )
+        return inner / square if square else math.nan
 
     def predicted_iterations(self, state: ChebyshevState, reduction: float) -> int | None:
         """arccosh(1 / reduction) / arccosh(sigma), rounded up, from the start of the present phase."""
@@ -206,8 +222,10 @@ class Chebyshev(MomentumMethod):
             return None
         if state.half_width == 0:
             return state.first + 1
+        if not state.decay > 0 or math.isinf(1 / reduction):
+            return None
         steps = math.acosh(1 / reduction) / state.decay
-        return max(state.first, 0) + math.ceil(steps * (1 - 1e-12))
+        return max(state.first, 0) + math.ceil(steps * (1 - 1e-12)) if math.isfinite(steps) else None
 
     def describe(self, state: ChebyshevState) -> str:
         return f"The interval has the ratio {state.high / state.low:.4g}." if state.low > 0 else ""
@@ -215,7 +233,8 @@ class Chebyshev(MomentumMethod):
     def evidence(self, state: ChebyshevState) -> SpectralEvidence | None:
         if not state.held:
             return None
-        return SpectralEvidence(interval=(state.low, state.high), given=state.given)
+        decay = state.decay if state.bounded and state.first == 0 else 0.0
+        return SpectralEvidence(interval=(state.low, state.high), given=state.given, decay=decay)
 
 
 def bound(decay: float, steps: int) -> float:

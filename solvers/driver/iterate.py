@@ -19,8 +19,8 @@ from .method import Breakdown, Method
 from .progress import LiveLine, Progress
 from .reasons import explain, nearly_singular
 from .solution import Solution
-from .status import Status
-from .stopping import Options, Watch
+from .status import OutOfTime, Status
+from .stopping import Deadline, Options, Watch
 
 __all__ = ["iterate"]
 
@@ -68,6 +68,10 @@ def iterate(system: LinearSystem, method: Method, options: Options) -> Solution:
     run = _Run(system, method, options, _target(system, options), began=began)
     status, reason = _settle_at_once(system)
     if status is None:
+        if options.time_limit is not None:
+            system.deadline = Deadline(began + options.time_limit)
+        if options.progress:
+            run.line = LiveLine(method.name)
         try:
             system.prepare()
             run.state = method.start(system)
@@ -78,17 +82,22 @@ def iterate(system: LinearSystem, method: Method, options: Options) -> Solution:
             window = method.patience if system.emulated is None else min(method.patience, max(100, 2 * system.n))
             floor = system.rounding_floor
             run.watch = Watch(norm, system.precision.unit_roundoff, lambda: floor(run.state.x), window)
-            if options.progress:
-                tolerance = run.target / system.rhs_norm
-                run.line = LiveLine(method.name, norm / system.rhs_norm, tolerance)
+            if run.line is not None:
+                run.line.begin(norm / system.rhs_norm, run.target / system.rhs_norm)
             status, reason = _loop(run)
         except Breakdown as stop:
             status, reason = stop.status, stop.reason
+        except OutOfTime:
+            if options.time_limit is None:
+                raise  # it belongs to the solve that this one is a part of
+            status, reason = _late(options)
         except KeyboardInterrupt:
             status, reason = Status.INTERRUPTED, "Interrupted from the keyboard; x is the best iterate so far."
         finally:
             if run.line is not None:
                 run.line.close()
+            if options.time_limit is not None:
+                system.deadline = None
     with np.errstate(all="ignore"):  # here too: the solution may leave the range in the caller's units
         return _finish(run, status, reason)
 
@@ -148,7 +157,7 @@ def _loop(run: _Run) -> tuple[Status, str]:
         elif verdict := run.watch.observe(run.iterations, norm):
             if verdict == "diverged":
                 return Status.DIVERGED, ""
-            if _certify(run) <= run.target:
+            if _meets_target(run, norm):
                 return Status.CONVERGED, ""
             return Status.STAGNATED, ""
         if run.iterations >= limit:
@@ -165,11 +174,11 @@ def _loop(run: _Run) -> tuple[Status, str]:
         norm = float(run.norms[-1])
         if broken is not None:
             # Past the best accuracy the last direction may have no curvature left: the iterate is judged first.
-            if norm <= 100 * run.target and _certify(run) <= run.target:
+            if norm <= 100 * run.target and _meets_target(run, norm):
                 return Status.CONVERGED, ""
             return broken.status, broken.reason
         if stopped := _told_to_stop(run, norm):
-            if _certify(run) <= run.target:
+            if _meets_target(run, norm):
                 return Status.CONVERGED, ""
             return stopped
 
@@ -200,6 +209,7 @@ def _advance(run: _Run, loop: Any, steps: int, wanted: float) -> tuple[Any, int,
     seen: list[float] = []
     taken = 0
     broke = False
+    watched = run.line is not None or system.deadline is not None
     state.target = wanted
     try:
         if loop is not None:
@@ -217,6 +227,9 @@ def _advance(run: _Run, loop: Any, steps: int, wanted: float) -> tuple[Any, int,
                 seen.append(state.residual_norm)
                 if state.replace or not state.residual_norm > wanted:
                     return seen, taken, None
+            # An operator may be slow: nobody waits for the end of the plan.
+            if watched and _late_after(run, taken, seen):
+                break
     except Breakdown as broken:
         return seen, taken, broken
     if state.residual_norm is None:
@@ -241,10 +254,34 @@ def _certify(run: _Run) -> float:
     return run.certified
 
 
+def _late_after(run: _Run, taken: int, seen: list[float]) -> bool:
+    """Draw the live line after so many steps of a plan; whether the time is over."""
+    if run.line is not None:
+        norm = seen[-1] if seen else run.norms[-1]
+        seconds = time.perf_counter() - run.began
+        run.line.update(run.iterations + taken, norm / run.system.rhs_norm, run.watch.rate, seconds)
+    return run.system.out_of_time
+
+
+def _late(options: Options) -> tuple[Status, str]:
+    return Status.TIME_LIMIT, f"The time limit of {options.time_limit:g} s was reached."
+
+
+def _meets_target(run: _Run, norm: float) -> bool:
+    """Whether the true residual does, where the one that the method saw may not.
+
+    If A only multiplies, and the two contradict each other, its products may vary: a second one has to agree.
+    """
+    first = _certify(run)
+    if first <= run.target < norm and run.system.facts is None:
+        run.certified = max(first, _certify(run))
+    return run.certified <= run.target
+
+
 def _told_to_stop(run: _Run, norm: float) -> tuple[Status, str] | None:
     """Clock, callback and the live line."""
     options, system = run.options, run.system
-    if options.time_limit is None and options.callback is None and run.line is None:
+    if system.deadline is None and options.callback is None and run.line is None:
         return None
     seconds = time.perf_counter() - run.began
     relative = norm / system.rhs_norm
@@ -254,10 +291,14 @@ def _told_to_stop(run: _Run, norm: float) -> tuple[Status, str] | None:
         absolute = times_power_of_two(norm, system.rhs_exponent)
         tolerance = run.target / system.rhs_norm
         told = Progress(run.iterations, absolute, relative, tolerance, seconds, lambda: system.unscaled(run.state.x))
-        if options.callback(told):
+        stop = options.callback(told)
+        told.close()
+        if stop:
             return Status.STOPPED, "The callback asked to stop; x is the best iterate so far."
-    if options.time_limit is not None and seconds > options.time_limit:
-        return Status.TIME_LIMIT, f"The time limit of {options.time_limit:g} s was reached."
+    if system.out_of_time:
+        if options.time_limit is None:
+            raise OutOfTime
+        return _late(options)
     return None
 
 

@@ -70,7 +70,7 @@ class State:
 
 
 class Method(ABC):
-    """One iterative method with its parameters. Subclasses are frozen dataclasses, one a file."""
+    """One iterative method with its parameters. Subclasses are frozen dataclasses."""
 
     name: ClassVar[str]
     title: ClassVar[str]

@@ -45,7 +45,8 @@ class Solution:
     predicted_iterations : int or None
         What theory promised, where the method has an a-priori bound.
     tolerance : float
-        What ``relative_residual`` had to reach.
+        What ``relative_residual`` had to reach: ``max(rtol, atol / ||b||)``, or the backward error asked for where that
+        is more.
     rhs_norm : float
         ``||b||``.
     systems : tuple of Solution
@@ -78,7 +79,7 @@ class Solution:
 
     @property
     def converged(self) -> bool:
-        """Whether ``||b - A x|| <= max(rtol ||b||, atol)`` was verified, for every system of a batch."""
+        """Whether ``||b - A x|| <= tolerance ||b||`` was verified of the true residual, for every system of a batch."""
         return self.status is Status.CONVERGED
 
     def raise_for_status(self) -> Solution:
@@ -192,10 +193,8 @@ class Solution:
         Right when no eigenvalue hides below the smallest Ritz value, which the coefficients alone cannot rule out.
         None before that value has settled (an error bar of a tenth), and with a preconditioner.
         """
-        ritz = self.ritz
-        if self.preconditioned or ritz is None or ritz.smallest_error > 0.1 * ritz.smallest:
-            return None
-        return self._error(times_power_of_two(ritz.smallest - ritz.smallest_error, -self.spectral_exponent))
+        settled = None if self.ritz is None or self.preconditioned else self.ritz.settled
+        return None if settled is None else self._error(times_power_of_two(settled, -self.spectral_exponent))
 
     def _error(self, smallest: float) -> float | None:
         residual, solution, _ = self.norms

@@ -1,10 +1,10 @@
-"""How a solve may end, and the exception by which a method says that it cannot go on."""
+"""How a solve may end, and the exceptions by which one that cannot go on ends."""
 
 from __future__ import annotations
 
 import enum
 
-__all__ = ["NOT_FINITE", "Breakdown", "Status"]
+__all__ = ["NOT_FINITE", "Breakdown", "OutOfTime", "Status"]
 
 NOT_FINITE = "NaN or infinity"  # in every reason that says so, for code that has to tell
 
@@ -30,3 +30,7 @@ class Breakdown(ArithmeticError):
     def __init__(self, reason: str, status: Status = Status.BREAKDOWN) -> None:
         super().__init__(reason)
         self.reason, self.status = reason, status
+
+
+class OutOfTime(Exception):
+    """The time limit has passed of the solve that this one is a part of."""

@@ -65,7 +65,22 @@ class Gap:
 
 @dataclass
 class CGState(State):
-    """Iterate x, residual r, preconditioned residual z, direction p, q = A p, and rho = r^H z."""
+    """Iterate x, residual r, preconditioned residual z, direction p, and rho = r^H z; a step puts A p into ``work``.
+
+    Attributes
+    ----------
+    gap : Gap
+    replacements : int
+        How often the carried residual was replaced by the true one.
+    alphas, betas : list of float
+        Step lengths and ratios since the recurrence was begun anew.
+    longest : (list of float, list of float)
+        The most of them that there were at a time before.
+    done : int
+        Steps before those.
+    slack, largest : float
+        As in ``SpectralEvidence``.
+    """
 
     r: Any = None
     z: Any = None
@@ -129,11 +144,11 @@ class CG(Method):
     def step(self, system: LinearSystem, state: CGState) -> None:
         backend, s = system.backend, state
         s.work, curvature = system.matvec_dot(s.p, s.work)
-        if not curvature > 0:
+        if not 0 < curvature < math.inf:
             raise _no_curvature(system, s, curvature)
-        if not s.rho > 0:
-            raise _underflow(system, s)
         alpha = s.rho / curvature
+        if not alpha > 0:
+            raise _underflow(system, s)
         s.x, s.r, solution, s.residual_norm = backend.descend(alpha, s.p, s.work, s.x, s.r)
         s.z = system.precondition(s.r, s.z)
         before, s.rho = s.rho, self._rho(system, s)
@@ -191,7 +206,9 @@ class CG(Method):
         alphas, betas = max(state.longest, (state.alphas, state.betas), key=lambda pair: len(pair[0]))
         if self.flexible:
             return None
-        return SpectralEvidence(alphas, betas, slack=state.slack, largest=state.largest)
+        return SpectralEvidence(
+            alphas, betas, slack=state.slack, largest=state.largest, complete=state.done == 0 and len(alphas) > 0
+        )
 
 
 def _underflow(system: LinearSystem, state: CGState) -> Breakdown:
@@ -252,7 +269,8 @@ def cg(
     Parameters
     ----------
     A : array_like, sparse matrix, LinearOperator, Operator or callable, (n, n) or a batch (..., n, n)
-        Hermitian positive definite. A callable has ``shape`` and ``dtype``.
+        Hermitian positive definite. A callable has ``shape`` and ``dtype``; the vectors it is handed are read-only
+        views where the library has such (NumPy), otherwise copies, and so are those of M.
     b : array_like, (n,), (n, 1), or for several systems (..., n) or (..., n, k) as in ``torch.linalg.solve``
         In any units.
     x0 : array_like like b, optional

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from ...errors import InputError
+from ...errors import InputError, SingularError
+from ...precision import times_power_of_two
 from ...precision.formats import format_named
 from ...precision.policy import Precision, as_precision
 from ..driver.batch import check_fits, solve_with
@@ -89,15 +90,28 @@ class Refinement(Method):
 
     def _build(self, system: LinearSystem, state: RefinementState) -> None:
         """A in the inner precision, and the parameters of the inner method, once for all corrections."""
+        try:
+            self._build_in(system, state)
+        except SingularError as error:
+            if len(state.precisions) == 1:
+                raise
+            state.notes.append(f"{state.precisions.pop(0).format} was given up: {error}.")
+            self._build(system, state)
+
+    def _build_in(self, system: LinearSystem, state: RefinementState) -> None:
         state.inner = LinearSystem(
             system.truth, state.work, M=system.M, backend=system.backend.exact, precision=state.precisions[0]
         )
-        state.used.append(state.inner.precision_name)
+        state.inner.deadline = system.deadline
         method = method_named(self.inner, dict(self.parameters))
         check_fits(method, state.inner)
         state.inner.prepare()
         state.method = method.tuned(state.inner, method.start(state.inner))
         system.matvecs += state.inner.matvecs
+        state.used.append(state.inner.precision_name)
+
+    def restart(self, system: LinearSystem, state: RefinementState) -> None:
+        state.residual_norm = system.backend.norm(state.work)
 
     def step(self, system: LinearSystem, state: RefinementState) -> None:
         s = state
@@ -158,9 +172,12 @@ class Refinement(Method):
             system.matrix_norm = max(system.matrix_norm, (1 - seen.slack) * ritz.largest)
         kept = state.evidence
         if kept is None or (-seen.slack, len(seen.alphas)) > (-kept.slack, len(kept.alphas)):
-            unit = 2.0**-correction.spectral_exponent
+            unit = correction.spectral_exponent
             state.evidence = SpectralEvidence(
-                [alpha * unit for alpha in seen.alphas], seen.betas, slack=seen.slack, largest=seen.largest / unit
+                [times_power_of_two(alpha, -unit) for alpha in seen.alphas],
+                seen.betas,
+                slack=seen.slack,
+                largest=times_power_of_two(seen.largest, unit),
             )
 
     def describe(self, state: RefinementState) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+import time
+from dataclasses import fields, replace
 from typing import Any
 
-from ...errors import InputError
+from ...errors import InputError, SingularError
 from ..chebyshev.chebyshev import Chebyshev
 from ..driver.batch import check_fits, solve_each
 from ..driver.iterate import iterate
 from ..driver.method import Method
 from ..driver.solution import Solution
 from ..driver.status import NOT_FINITE, Status
-from ..driver.stopping import Options
+from ..driver.stopping import Deadline, Options
 from ..krylov.cg import CG
 from ..krylov.ssor_cg import SSORCG
 from ..preconditioners.jacobi import JacobiPreconditioner
@@ -115,13 +116,20 @@ def _auto(system: LinearSystem, options: Options) -> Solution:
     """Try what fits, best first, until one converges or nothing is left."""
     said: list[str] = []
     solution = None
+    deadline = None if options.time_limit is None else Deadline(time.perf_counter() + options.time_limit)
     for method, why in _candidates(system):
         diagonal = why.startswith("Jacobi-preconditioned")
-        if diagonal:
-            bound = JacobiPreconditioner(system.operator).bind(system.backend, system.dtype)
-            system.use_preconditioner(bound, system.matrix_exponent)
-        solution = iterate(system, method, options)
+        if deadline is not None:
+            options = replace(options, time_limit=max(deadline.left, 1e-9))
         said.append(f"{method.name} was chosen: {why}.")
+        try:
+            if diagonal:
+                bound = JacobiPreconditioner(system.operator).bind(system.backend, system.dtype)
+                system.use_preconditioner(bound, system.matrix_exponent)
+            solution = iterate(system, method, options)
+        except SingularError as error:  # on the face of it in this precision, where it is not in its own
+            said.append(f"{error}.")
+            continue
         narrow = system.emulated is not None and solution.status is Status.OVERFLOW
         if solution.status not in (Status.BREAKDOWN, Status.DIVERGED, Status.INFEASIBLE) and not narrow:
             solution.reason = " ".join([*said, solution.reason])

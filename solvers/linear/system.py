@@ -23,7 +23,8 @@ from ...operators import Facts, Operator
 from ...precision import precision_facts, working_dtype
 from ...precision.policy import as_precision
 from ..driver.status import Breakdown, Status
-from ..preconditioners.base import BoundPreconditioner, Preconditioner, as_preconditioner
+from ..driver.stopping import Deadline
+from ..preconditioners.base import BoundPreconditioner, Preconditioner, as_preconditioner, guarded
 
 __all__ = ["LinearSystem"]
 
@@ -64,6 +65,8 @@ class LinearSystem:
         ||A|| from below, 0 where nothing is known of it.
     matvecs : int
         Products with A so far.
+    deadline : Deadline or None
+        Of the solve under way: set by the driver, which looks at it after every step.
 
     Raises
     ------
@@ -94,6 +97,7 @@ class LinearSystem:
         self._set_precision(working_dtype(*dtypes), precision)
         self.column = getattr(b, "ndim", 1) == 2
         self.n, self.matvecs, self.prepared = n, 0, False
+        self.deadline: Deadline | None = None
 
         operator = given.astype(self.true_dtype)
         known = self.backend.facts(operator) if n else None
@@ -170,7 +174,9 @@ class LinearSystem:
         if self.n == 0 or self.prepared:
             return
         self.prepared = True
+        rounded_from = self.operator.rounded_from
         self.operator = self.backend.prepare(self.operator, self.facts)
+        self.operator.rounded_from = rounded_from
         if not self.two_precisions:
             self.truth = self.operator
         if self.facts is None and self.scaled:
@@ -260,6 +266,11 @@ class LinearSystem:
         """A new vector."""
         return self.backend.zeros(self.n, self.dtype)
 
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the time limit of the solve under way has passed."""
+        return self.deadline is not None and self.deadline.passed
+
     def matvec(self, x: Any, out: Any) -> Any:
         """A x."""
         self.matvecs += 1
@@ -333,7 +344,8 @@ class LinearSystem:
 
     def use_preconditioner(self, bound: BoundPreconditioner | None, exponent: int = 0) -> None:
         """Precondition with ``bound``, which is 2**exponent times what the caller would call M."""
-        self.preconditioner, self.preconditioner_units = bound, exponent
+        self.preconditioner = None if bound is None else guarded(bound, self.backend, self.rhs)
+        self.preconditioner_units = exponent
         self.preconditioner_exponent = None
 
     @property

@@ -15,6 +15,9 @@ import numpy as np
 
 from ...errors import InputError
 from ...io.safe_writing import writing
+from ...precision import times_power_of_two
+from ..driver.solution import LARGEST_SLACK
+from ..spectra.spectrum import energy_errors
 
 if TYPE_CHECKING:
     from ..driver.solution import Solution
@@ -28,6 +31,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 BLUE, VERMILLION, GREEN, ORANGE, GREY = "#0072B2", "#D55E00", "#009E73", "#B37400", "#8C8C8C"
 INK = "#333333"
 MOST_CURVES = 20
+ROUNDING = 10  # attainable residuals: what rounding may add to a bound
 
 
 # In the terminal.
@@ -225,7 +229,12 @@ def _relative_history(s: Solution) -> tuple[np.ndarray, np.ndarray]:
 
 
 def plot(solution: Solution, axes: Any = None, file: str | os.PathLike[str] | None = None) -> Any:
-    """Relative residual by iteration, with the tolerance, the unit roundoff and what theory promises.
+    """Relative residual by iteration, with the tolerance and the unit roundoff.
+
+    Of conjugate gradients the error in the A-norm is drawn as well, of Chebyshev iteration the bound of the residual,
+    where they are known from the first iteration on. "At most" is said where nothing but rounding stands
+    against it: the smallest eigenvalue is bounded by Gershgorin's theorem, or the interval is the caller's. What rests
+    on estimates of the spectrum is said to be "about" so much.
 
     Parameters
     ----------
@@ -265,12 +274,13 @@ def plot(solution: Solution, axes: Any = None, file: str | os.PathLike[str] | No
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
     drawn = _slowest(solution)
+    theory = None if _is_batch(solution) else _theory(solution)
     _dress(axes)
     if _is_batch(solution):
         _draw_batch(axes, drawn)
     else:
-        _draw_one(axes, solution)
-    _draw_levels(axes, solution, [system for _, system in drawn])
+        _draw_one(axes, solution, theory)
+    _draw_levels(axes, solution, [system for _, system in drawn], [] if theory is None else theory[1].tolist())
     axes.set_title(
         _title(solution, len(drawn)), loc="left", fontsize=10.5, color=INK, pad=10 if _is_batch(solution) else 24
     )
@@ -349,11 +359,9 @@ def _drawable(s: Solution) -> tuple[np.ndarray, np.ndarray]:
     return at[keep], carried[keep]
 
 
-def _draw_one(axes: Any, s: Solution) -> None:
+def _draw_one(axes: Any, s: Solution, theory: tuple[np.ndarray, np.ndarray, str] | None) -> None:
     at, carried = _drawable(s)
     recurred = _carried_by_recurrence(s)
-    if theory := _theory(s, int(at[-1]) if at.size else 0):
-        axes.plot(theory[0], theory[1], color=GREY, linewidth=0.9, label=theory[2], zorder=2)
     if at.size:
         axes.plot(
             at,
@@ -382,13 +390,11 @@ def _draw_one(axes: Any, s: Solution) -> None:
             zorder=5,
             clip_on=False,
         )
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        order = sorted(range(len(handles)), key=lambda k: labels[k].startswith(("A-norm", "1/T")))
+    if theory is not None:
+        axes.plot(theory[0], theory[1], color=GREY, linewidth=1.1, label=theory[2], zorder=2)
+    if axes.get_legend_handles_labels()[0]:
         # A row under the title: inside the axes there is no corner that the curves always leave free.
         legend = axes.legend(
-            [handles[k] for k in order],
-            [labels[k] for k in order],
             loc="lower left",
             bbox_to_anchor=(-0.01, 1.0),
             ncols=3,
@@ -429,9 +435,9 @@ def _draw_batch(axes: Any, drawn: list[tuple[str, Solution]]) -> None:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="upper right")
 
 
-def _draw_levels(axes: Any, s: Solution, systems: list[Solution]) -> None:
-    """Tolerance and unit roundoff as dotted lines, and limits that show the data rather than the theory."""
-    known: list[float] = []
+def _draw_levels(axes: Any, s: Solution, systems: list[Solution], theory: list[float]) -> None:
+    """Tolerance and unit roundoff as dotted lines, and limits that show whatever was drawn."""
+    known = list(theory)
     last = 0
     for system in systems:
         at, carried = _drawable(system)
@@ -466,36 +472,39 @@ def _draw_levels(axes: Any, s: Solution, systems: list[Solution]) -> None:
     axes.set_xlim(-0.01 * last, last * 1.02)
 
 
-def _theory(s: Solution, last: int) -> tuple[np.ndarray, np.ndarray, str] | None:
-    """What theory promises of this spectrum: iterations, bound, label."""
-    if s.spectrum is None or s.condition is None or not 0 < s.spectrum[0] <= s.spectrum[1] < math.inf or last == 0:
+def _theory(s: Solution) -> tuple[np.ndarray, np.ndarray, str] | None:
+    """What else is known of every iteration: iterations, values, label.
+
+    "At most" is said of what holds whatever A is, "about" of what rests on estimates of its spectrum.
+    """
+    known, norms = s.evidence, s.residual_norms
+    if known is None or norms.size < 2 or not norms[0] > 0:
         return None
-    at = np.unique(np.linspace(0, last, 400).astype(np.int64))
-    start = float(_relative_history(s)[1][0])
-    if s.method == "chebyshev":
-        from ..chebyshev.chebyshev import bound
-
-        low, high = s.spectrum
-        decay = 2 * math.asinh(math.sqrt(low / (high - low))) if high > low else math.inf
-        values = np.array([1.0 if k == 0 else bound(decay, int(k)) for k in at])
-        label = f"1/T$_k$(σ) of the interval, ratio {_power(s.condition)}"
+    if known.decay > 0:
+        at = np.arange(int(s.residual_iterations[-1]) + 1)
+        with np.errstate(over="ignore"):
+            polynomial = np.append(1.0, 1 / np.cosh(known.decay * at[1:]))
+        values = _relative_history(s)[1][0] * polynomial + ROUNDING * s.attainable_residual
+        return at, values, "at most 1/T$_k$(σ)" if known.given else "about 1/T$_k$(σ), interval estimated"
+    if not (known.complete and norms[-1] > 0 and known.slack < LARGEST_SLACK):
+        return None
+    sure = s.smallest_eigenvalue > 0 and s.converged
+    if sure:
+        smallest = s.smallest_eigenvalue
+    elif s.ritz is not None and s.ritz.settled is not None:
+        smallest = times_power_of_two(s.ritz.settled, -s.spectral_exponent)
     else:
-        root = math.sqrt(s.condition)
-        values = 2 * ((root - 1) / (root + 1)) ** at
-        label = f"A-norm bound 2((√κ−1)/(√κ+1))$^k$, κ={_power(s.condition)}"
-    return at, start * values, label
-
-
-def _power(value: float) -> str:
-    """A number as a reader writes it: 1.7·10³."""
-    if 0.1 <= value < 1e3:
-        return f"{value:.3g}"
-    digits, exponent = f"{value:.1e}".split("e")
-    return f"{digits}·10$^{{{int(exponent)}}}$"
+        return None
+    errors = energy_errors(known.alphas, known.betas, smallest, max(1.0, float(s.residual_norm / norms[-1])))
+    # Where the bound of the last one weighs little, the error is known to a factor of two; later it is not drawn.
+    errors = errors[errors**2 > 4 / 3 * errors[-1] ** 2]
+    if errors.size < 2:
+        return None
+    return np.arange(errors.size), errors, f"{'at most' if sure else 'about'} ‖x − x$_k$‖$_A$ / ‖x − x$_0$‖$_A$"
 
 
 def _save_data(s: Solution, stream: BinaryIO) -> None:
-    """What was drawn, and of a batch all of it, one row a norm; repr keeps every digit."""
+    """The residuals that were drawn, and of a batch all of them, one row a norm; repr keeps every digit."""
     shape = np.shape(s.iterations)
     text = io.TextIOWrapper(stream, "utf-8", newline="", write_through=True)
     rows = csv.writer(text, lineterminator="\n")

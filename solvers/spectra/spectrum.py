@@ -13,7 +13,14 @@ from ..driver.status import Breakdown
 if TYPE_CHECKING:
     from ..linear.system import LinearSystem
 
-__all__ = ["RitzValues", "SpectralEvidence", "estimate_spectrum", "positive_spectrum", "ritz_values"]
+__all__ = [
+    "RitzValues",
+    "SpectralEvidence",
+    "energy_errors",
+    "estimate_spectrum",
+    "positive_spectrum",
+    "ritz_values",
+]
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,11 @@ class RitzValues:
     smallest_error: float
     largest_error: float
 
+    @property
+    def settled(self) -> float | None:
+        """The smallest less its error bar; None while that is more than a tenth of it."""
+        return None if self.smallest_error > 0.1 * self.smallest else self.smallest - self.smallest_error
+
 
 @dataclass(frozen=True)
 class SpectralEvidence:
@@ -51,6 +63,11 @@ class SpectralEvidence:
         spectrum by no more.
     largest : float
         What no eigenvalue can exceed, in the units of the coefficients.
+    complete : bool
+        The coefficients are those of the iteration itself, of every step from the first on.
+    decay : float
+        Where every eigenvalue lies in the interval, ||r_k|| <= ||r_0|| / cosh(decay k) for each iteration; 0 where that
+        is not known.
     """
 
     alphas: Any = ()
@@ -59,6 +76,8 @@ class SpectralEvidence:
     given: bool = False
     slack: float = 0.0
     largest: float = math.inf
+    complete: bool = False
+    decay: float = 0.0
 
 
 def ritz_values(alphas: Any, betas: Any, limit: float = math.inf) -> RitzValues | None:
@@ -112,6 +131,38 @@ def ritz_values(alphas: Any, betas: Any, limit: float = math.inf) -> RitzValues 
     return RitzValues(*(float(value) for value in scaled))
 
 
+def energy_errors(alphas: Any, betas: Any, smallest: float, gap: float = 1.0) -> np.ndarray:
+    r"""The errors of conjugate gradients in the A-norm, as shares of the first one, from above.
+
+    With :math:`\rho_j = r_j^H M r_j` and step lengths :math:`\alpha_j`,
+    :math:`\|x - x_j\|_A^2 = \sum_{i=j}^{k-1} \alpha_i \rho_i + \|x - x_k\|_A^2` (Hestenes & Stiefel 1952, theorem 6:1),
+    which rounding leaves alone (Strakos & Tichy 2002, section 10). The last term is at most
+    :math:`\rho_k / \lambda_{\min}`; left out, the sum is below the first error.
+
+    Parameters
+    ----------
+    alphas, betas : array_like of shape (k,)
+    smallest : float
+        A lower bound of the spectrum of A (of M A), in the units of the coefficients.
+    gap : float
+        How many times as long as the last carried residual the true one is.
+
+    Returns
+    -------
+    ndarray of shape (k + 1,)
+
+    Examples
+    --------
+    >>> from resolvent.solvers.spectra.spectrum import energy_errors
+    >>> energy_errors([0.5], [0.0], 2.0)  # A = 2, solved by one step
+    array([1., 0.])
+    """
+    alphas, betas = np.asarray(alphas, dtype=np.float64), np.asarray(betas, dtype=np.float64)
+    rho = np.cumprod(np.append(1.0, betas))
+    ahead = np.append(np.cumsum((alphas * rho[:-1])[::-1])[::-1], 0.0)
+    return np.sqrt((ahead + gap**2 * rho[-1] / smallest) / ahead[0])
+
+
 def estimate_spectrum(system: LinearSystem, steps: int, seed: int = 0) -> tuple[RitzValues | None, str]:
     """Lanczos on A (or M A) from a random start, by way of conjugate gradients.
 
@@ -121,7 +172,7 @@ def estimate_spectrum(system: LinearSystem, steps: int, seed: int = 0) -> tuple[
     ----------
     system : LinearSystem
     steps : int
-        At most this many; stops when the recurrence breaks down or ends.
+        At most this many; stops when the recurrence breaks down or ends, or the time limit passes.
     seed : int
         Of the start vector, so that the same system gives the same bits.
 
@@ -155,7 +206,7 @@ def estimate_spectrum(system: LinearSystem, steps: int, seed: int = 0) -> tuple[
         rho, before = backend.dot(r, z).real, rho
         alphas.append(alpha)
         betas.append(max(rho / before, 0.0))
-        if rho <= first * (4 * system.precision.unit_roundoff) ** 2:
+        if rho <= first * (4 * system.precision.unit_roundoff) ** 2 or system.out_of_time:
             break
         p = backend.axpby(1.0, z, betas[-1], p)
     return ritz_values(alphas, betas), ""

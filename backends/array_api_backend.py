@@ -16,7 +16,7 @@ from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
 from ..errors import BackendError
-from ..operators import BlackBox, Facts, Operator, check_square
+from ..operators import BlackBox, Facts, Operator, check_square, guarded
 from ..precision import times_power_of_two, working_dtype
 from .protocol import Backend, powers_of_two
 
@@ -79,7 +79,7 @@ class ArrayAPIBackend(Backend):
             check_square(A.shape, name)
             if A.library != self.library:
                 raise BackendError(f"{name}: an operator on {A.library} arrays cannot be used on {self._library_name}")
-            return A
+            return guarded(A, self, name)
         if hasattr(A, "__array_namespace__"):
             check_square(A.shape, name)
             self._check_library(A, name)
@@ -94,7 +94,7 @@ class ArrayAPIBackend(Backend):
             raise TypeError(f"{name}: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
         check_square(shape, name)
         dtype = _working(_numpy_dtype(self._xp, kind), name)
-        return BlackBox(multiply, shape, dtype, self.library, convert=lambda product: self._product(product, name))
+        return BlackBox(multiply, shape, dtype, self.library, self, name)
 
     def vector(self, b: Any, name: str) -> Any:
         if not hasattr(b, "__array_namespace__"):
@@ -116,7 +116,8 @@ class ArrayAPIBackend(Backend):
         return xp.asarray(x, copy=True) if dtype is None else xp.astype(x, getattr(xp, np.dtype(dtype).name), copy=True)
 
     def assign(self, x: Any, out: Any) -> Any:
-        return x  # no array is ever changed, so two names may share one
+        # No array is ever changed, so two names may share one.
+        return x if x.dtype == out.dtype else array_namespace(x).astype(x, out.dtype)
 
     def reshape(self, x: Any, shape: tuple[int, ...]) -> Any:
         return array_namespace(x).reshape(x, shape)
@@ -211,12 +212,16 @@ class ArrayAPIBackend(Backend):
                 f"{name}: lies on {device_of(array)}, but the system on {self.device}; move one of them first"
             )
 
-    def _product(self, product: Any, name: str) -> Any:
-        """What a callable returned, as a vector."""
-        if not hasattr(product, "__array_namespace__"):
-            raise BackendError(f"{name}: its product is a {type(product).__name__}; wanted {self._library_name} arrays")
-        self._check_library(product, name)
-        return array_namespace(product).reshape(product, (-1,))
+    def lend(self, x: Any, dtype: np.dtype) -> Any:
+        return self.copy(x, dtype)
+
+    def received(self, result: Any, name: str) -> Any:
+        if not hasattr(result, "__array_namespace__"):
+            raise BackendError(f"{name}: its product is a {type(result).__name__}; wanted {self._library_name} arrays")
+        self._check_library(result, name)
+        xp = array_namespace(result)
+        # There is no place of ours to copy it to, and whoever returned it may change it later.
+        return xp.reshape(xp.asarray(result, copy=True), (-1,))
 
 
 class ArrayDense(Operator):

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..operators import CSR, Dense, Diagonals, Operator, Stencil, as_operator
+from ..operators.exchange import NumpyExchange, refuse_masked
 from ..precision import round as round_to
 from ..precision.policy import Precision
 from .protocol import Backend
@@ -15,7 +16,7 @@ from .protocol import Backend
 __all__ = ["NumpyBackend"]
 
 
-class NumpyBackend(Backend):
+class NumpyBackend(NumpyExchange, Backend):
     """Operations through a namespace with NumPy's functions, ufuncs and ``out=``."""
 
     name: ClassVar[str] = "numpy"
@@ -26,10 +27,8 @@ class NumpyBackend(Backend):
         return as_operator(A, name)
 
     def vector(self, b: Any, name: str) -> Any:
+        refuse_masked(b, name)
         return self.xp.asarray(b)
-
-    def numpy_dtype(self, x: Any) -> Any:
-        return x.dtype
 
     def zeros(self, n: int, dtype: Any) -> Any:
         return self.xp.zeros(n, dtype)

@@ -1,14 +1,15 @@
-"""The dozen operations a backend provides, and the compositions every backend inherits.
+"""The operations a backend provides, and the compositions every backend inherits.
 
-A method is written on these alone. Each returns its result, and may do so in place of the vector it names last: the
+A method is written on both alone. Each returns its result, and may do so in place of the vector it names last: the
 caller always rebinds (``y = backend.axpy(a, x, y)``), so that a library without in-place operations fits too.
-Reductions are ``dot`` and ``norm`` and nothing else, which is all that a distributed backend would have to communicate.
+The reductions are ``dot``, ``norm`` and ``max_abs``, and what is composed of them: ``residual_norm``, ``certify``,
+``matvec_dot`` and ``descend``.
 """
 
 from __future__ import annotations
 
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cache
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..operators import Facts, Operator
+from ..operators.exchange import Exchange
 from ..operators.ordering import Ordering
 from ..precision import precision_facts
 from ..precision import round as round_to
@@ -24,7 +26,7 @@ from ..precision.policy import Precision
 __all__ = ["Backend", "powers_of_two"]
 
 
-class Backend(ABC):
+class Backend(Exchange):
     """Vector operations of one array library; vectors have shape (n,), scalars are Python numbers."""
 
     name: ClassVar[str]
@@ -37,10 +39,6 @@ class Backend(ABC):
     @abstractmethod
     def vector(self, b: Any, name: str) -> Any:
         """b as an array of this library, not copied; its dtype is ``numpy_dtype(b)``."""
-
-    @abstractmethod
-    def numpy_dtype(self, x: Any) -> Any:
-        """The NumPy dtype that corresponds to x's."""
 
     @abstractmethod
     def zeros(self, n: int, dtype: Any) -> Any:
@@ -228,7 +226,10 @@ class Backend(ABC):
 
     def store(self, A: Operator, dtype: Any) -> Operator:
         """A in this precision, as this backend keeps it."""
-        return A.astype(np.dtype(dtype))
+        stored = A.astype(np.dtype(dtype))
+        if stored is not A:
+            stored.rounded_from = A.rounded_from or (A, np.dtype(dtype).name)
+        return stored
 
     def rounded(self, x: Any, precision: Precision, step: int) -> Any:
         """x rounded to a format, in place of x; ``step`` counts the roundings, for the stochastic ones."""

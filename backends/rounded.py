@@ -78,8 +78,9 @@ class Rounded(Backend):
         wide = np.result_type(A.dtype, dtype)
         if not A.explicit:
             return A.astype(dtype)
-        copied = A.astype(wide).mapped(lambda values: self._round(self.inner.copy(values)))
-        return copied.astype(np.dtype(dtype))
+        stored = A.astype(wide).mapped(lambda values: self._round(self.inner.copy(values))).astype(np.dtype(dtype))
+        stored.rounded_from = A.rounded_from or (A, str(self.precision.format))
+        return stored
 
     def copy(self, x: Any, dtype: Any = None) -> Any:
         """A copy; rounded where it changes its type, since only then can it be in another format."""
@@ -241,6 +242,12 @@ class Rounded(Backend):
 
     def operator(self, A: Any, name: str = "A") -> Operator:
         return self.inner.operator(A, name)
+
+    def lend(self, x: Any, dtype: np.dtype) -> Any:
+        return self.inner.lend(x, dtype)
+
+    def received(self, result: Any, name: str) -> Any:
+        return self.inner.received(result, name)
 
     def vector(self, b: Any, name: str) -> Any:
         return self.inner.vector(b, name)

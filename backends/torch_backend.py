@@ -13,7 +13,7 @@ import scipy.sparse as sparse
 import torch
 
 from ..errors import BackendError, InputError
-from ..operators import BlackBox, Facts, Operator, check_square
+from ..operators import BlackBox, Facts, Operator, check_square, guarded
 from ..operators.ordering import Ordering
 from ..precision import round as round_to
 from ..precision import working_dtype
@@ -77,7 +77,7 @@ class TorchBackend(Backend):
                 raise BackendError(f"{name}: found an operator on {A.library} arrays; wanted torch tensors")
             if isinstance(A, TorchMatrix):
                 self._check_device(A.matrix, name)
-            return A
+            return guarded(A, self, name)
         if isinstance(A, torch.Tensor):
             check_square(A.shape, name)
             self._check_device(A, name)
@@ -92,13 +92,7 @@ class TorchBackend(Backend):
         if shape is None or dtype is None:
             raise TypeError(f"{name}: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
         check_square(shape, name)
-        return BlackBox(
-            torch.no_grad()(multiply),
-            shape,
-            _working(dtype, name),
-            "torch",
-            convert=lambda product: self._product(product, name),
-        )
+        return BlackBox(torch.no_grad()(multiply), shape, _working(dtype, name), "torch", self, name)
 
     def vector(self, b: Any, name: str) -> Any:
         if not isinstance(b, torch.Tensor):
@@ -222,13 +216,16 @@ class TorchBackend(Backend):
             raise BackendError(
                 f"{name}: lies on {x.device}, but the system on {self.device}; move one of them with .to() first"
             )
+        if x.is_meta:
+            raise BackendError(f"{name}: is a meta tensor, which has a shape but no numbers; wanted one with entries")
 
-    def _product(self, product: Any, name: str) -> Any:
-        """What a callable returned, as a vector."""
-        if not isinstance(product, torch.Tensor):
-            raise BackendError(f"{name}: its product is a {type(product).__name__}; wanted a torch tensor")
-        self._check_device(product, name)
-        return _plain(product).reshape(-1)
+    def lend(self, x: Any, dtype: np.dtype) -> Any:
+        return self.copy(x, dtype)  # tensors have no views that are read-only
+
+    def received(self, result: Any, name: str) -> Any:
+        if not isinstance(result, torch.Tensor):
+            raise BackendError(f"{name}: its product is a {type(result).__name__}; wanted a torch tensor")
+        return self.vector(result, f"the product with {name}").reshape(-1)
 
 
 class TorchMatrix(Operator):
@@ -380,31 +377,37 @@ def _working(dtype: Any, name: str) -> np.dtype:
 
 
 def _sparse_csr(starts: Any, columns: Any, values: Any, size: Any) -> Any:
-    """A sparse CSR tensor of arrays that are known to fit; torch warns at the first of them that they are young."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse (CSR tensor support|invariant checks)", category=UserWarning)
-        parts = (starts, columns, values, tuple(size))
-        # The device is named, since a default one set by the caller would move the parts there.
-        return torch.sparse_csr_tensor(*parts, device=values.device, check_invariants=False)
+    """A sparse CSR tensor of arrays that are known to fit."""
+    parts = (starts, columns, values, tuple(size))
+    # The device is named, since a default one set by the caller would move the parts there.
+    return torch.sparse_csr_tensor(*parts, device=values.device, check_invariants=False)
 
 
 def _canonical(A: Any, name: str, dtype: Any) -> Any:
     """Any sparse layout as CSR in a working precision, with increasing columns in each row."""
     kind = checked_layout(A, name)
     A = A.to(dtype)
+    if A.layout != torch.sparse_csr:
+        return A.to_sparse_coo().coalesce().to_sparse_csr()
+    starts, columns, values = A.crow_indices(), A.col_indices(), A.values()
+    end = int(starts[-1])
+    if end < max(len(columns), len(values)):
+        A = _sparse_csr(starts, columns[:end], values[:end], A.shape)
+    if kind == SORTED:
+        return A
+    where = torch.stack(_coordinates(A))
+    coordinates = torch.sparse_coo_tensor(where, A.values(), tuple(A.shape), device=A.device)
+    return coordinates.coalesce().to_sparse_csr()
+
+
+def _have_it_said() -> None:
+    """Have torch say unheard, once a process as it does, that sparse tensors are young.
+
+    Here rather than around each of them: filters of warnings are one list for all threads.
+    """
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)
-        if A.layout != torch.sparse_csr:
-            return A.to_sparse_coo().coalesce().to_sparse_csr()
-        starts, columns, values = A.crow_indices(), A.col_indices(), A.values()
-        end = int(starts[-1])
-        if end < max(len(columns), len(values)):
-            A = _sparse_csr(starts, columns[:end], values[:end], A.shape)
-        if kind == SORTED:
-            return A
-        where = torch.stack(_coordinates(A))
-        coordinates = torch.sparse_coo_tensor(where, A.values(), tuple(A.shape), device=A.device)
-        return coordinates.coalesce().to_sparse_csr()
+        warnings.simplefilter("ignore", UserWarning)
+        torch.ones(1, 1, device="cpu").to_sparse_csr()
 
 
 def checked_layout(A: Any, name: str) -> int:
@@ -441,3 +444,6 @@ def _coordinates(A: Any) -> tuple[Any, Any]:
     starts, columns = A.crow_indices().to(torch.int64), A.col_indices().to(torch.int64)
     rows = torch.arange(A.shape[0], device=columns.device)
     return torch.repeat_interleave(rows, starts.diff()), columns
+
+
+_have_it_said()

@@ -19,8 +19,14 @@ class Operator(ABC):
 
     A subclass says how to multiply, and, where it has entries, hands them out as CSR. Operators never write to the
     arrays they were made of.
+
+    Attributes
+    ----------
+    rounded_from : (Operator, str) or None
+        What it was before its entries were rounded, and the name of what they were rounded to.
     """
 
+    rounded_from: tuple[Operator, str] | None = None
     kind: ClassVar[str]
     library: str = "numpy"
     shape: tuple[int, int]

@@ -1,26 +1,38 @@
-"""An operator that can only multiply: a SciPy LinearOperator, or any callable with a shape and a dtype."""
+"""Operators of somebody else's making: callables and LinearOperators that only multiply, and subclasses of Operator."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from .base import Operator
+from .base import Facts, Operator
+from .exchange import Exchange, NumpyExchange, is_ours
 
-__all__ = ["BlackBox"]
+__all__ = ["BlackBox", "Foreign", "guarded"]
 
-
-def _flat(product: Any) -> Any:
-    return np.asarray(product).reshape(-1)
+_NUMPY = NumpyExchange()
 
 
 class BlackBox(Operator):
     """x -> multiply(x), scaled by a power of two when the units ask for it.
 
-    ``convert`` makes a vector (n,) of this library out of what ``multiply`` returned.
+    ``multiply`` is lent vectors in the precision of x, or its own if that is the wider one, and cannot write to ours.
+    What it returns is valid until it runs again, and refused where it is no vector of numbers as wanted.
+
+    Parameters
+    ----------
+    multiply : callable
+        From (n,) to (n,).
+    shape, dtype : (int, int), dtype
+    library : str
+        Of the arrays that it multiplies.
+    exchange : Exchange
+        Of that library.
+    name : str
+        What messages call it; the products of "M" may have fewer digits than the vectors.
     """
 
     kind = "matrix-free"
@@ -31,30 +43,79 @@ class BlackBox(Operator):
         shape: tuple[int, int],
         dtype: Any,
         library: str = "numpy",
-        exponent: int = 0,
-        convert: Callable[[Any], Any] = _flat,
+        exchange: Exchange = _NUMPY,
         name: str = "A",
     ) -> None:
-        self.name = name
-        self.multiply, self.exponent, self.library, self.convert = multiply, exponent, library, convert
+        self.multiply, self.library, self.exchange, self.name = multiply, library, exchange, name
         self.shape = (int(shape[0]), int(shape[1]))
-        self.dtype = np.dtype(dtype)
+        self.dtype = self.own_dtype = np.dtype(dtype)
+        self.exponent = 0
 
     @property
     def explicit(self) -> bool:
         return False
 
     def matvec(self, x: Any) -> Any:
-        result = self.convert(self.multiply(x))
-        if tuple(result.shape) != tuple(x.shape):
-            raise InputError(
-                f"{self.name}: its product with a vector of shape {tuple(x.shape)} has shape {tuple(result.shape)}"
-            )
-        return result * 2.0**self.exponent if self.exponent else result
+        exchange = self.exchange
+        dtype = np.result_type(exchange.numpy_dtype(x), self.own_dtype)
+        result = exchange.take(self.multiply(exchange.lend(x, dtype)), x, self.name, exact=self.name != "M")
+        if not self.exponent:
+            return result
+        half = self.exponent // 2  # the whole power may lie out of range
+        return result * 2.0**half * 2.0 ** (self.exponent - half)
 
     def rescaled(self, exponent: int) -> BlackBox:
-        total = self.exponent + exponent
-        return BlackBox(self.multiply, self.shape, self.dtype, self.library, total, self.convert, self.name)
+        other = copy.copy(self)
+        other.exponent += exponent
+        return other
 
     def astype(self, dtype: np.dtype) -> BlackBox:
-        return BlackBox(self.multiply, self.shape, dtype, self.library, self.exponent, self.convert, self.name)
+        other = copy.copy(self)
+        other.dtype = np.dtype(dtype)
+        return other
+
+
+class Foreign(BlackBox):
+    """An ``Operator`` that was not written here: its product is a black box, its entries are its own affair."""
+
+    def __init__(self, operator: Operator, exchange: Exchange, name: str) -> None:
+        super().__init__(operator.matvec, operator.shape, operator.dtype, operator.library, exchange, name)
+        self.operator = operator
+        self.kind = operator.kind  # type: ignore[misc]
+
+    def _again(self, operator: Operator) -> Foreign:
+        return Foreign(operator, self.exchange, self.name)
+
+    def rescaled(self, exponent: int) -> Foreign:
+        return self._again(self.operator.rescaled(exponent))
+
+    def astype(self, dtype: np.dtype) -> Foreign:
+        return self if dtype == self.dtype else self._again(self.operator.astype(dtype))
+
+    def mapped(self, function: Callable[[Any], Any]) -> Foreign:
+        return self._again(self.operator.mapped(function))
+
+    def negated(self) -> Foreign:
+        return self._again(self.operator.negated())
+
+    @property
+    def entries(self) -> int:
+        return self.operator.entries
+
+    @property
+    def explicit(self) -> bool:
+        return self.operator.explicit
+
+    def tocsr(self) -> Any:
+        return self.operator.tocsr()
+
+    def diagonal(self) -> Any:
+        return self.operator.diagonal()
+
+    def facts(self) -> Facts | None:
+        return self.operator.facts()
+
+
+def guarded(operator: Operator, exchange: Exchange, name: str) -> Operator:
+    """The operator itself if its product is written here, otherwise with its product guarded."""
+    return operator if is_ours(operator.matvec) else Foreign(operator, exchange, name)

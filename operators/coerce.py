@@ -12,12 +12,15 @@ from ..errors import BackendError, InputError
 from ..precision import working_dtype
 from ..precision.sparse_arrays import csr_arrays
 from .base import Operator
-from .black_box import BlackBox
+from .black_box import BlackBox, guarded
 from .csr import CSR
 from .dense import Dense
+from .exchange import NumpyExchange, refuse_masked
 from .libraries import library_of
 
 __all__ = ["as_operator", "check_square"]
+
+_EXCHANGE = NumpyExchange()
 
 
 def check_square(shape: Any, name: str = "A") -> None:
@@ -60,8 +63,9 @@ def as_operator(A: Any, name: str = "A", *, rows_kind: Callable[[Any, Any, int],
         raise BackendError(f"{name}: found {type(A).__name__} of {library_of(A)}; convert it to NumPy first")
     if isinstance(A, Operator):
         check_square(A.shape, name)
-        return A
+        return guarded(A, _EXCHANGE, name)
     if isinstance(A, np.ndarray):
+        refuse_masked(A, name)
         check_square(A.shape, name)
         return Dense(_in_working_precision(A, name))
     if sparse.issparse(A):

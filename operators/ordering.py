@@ -17,7 +17,29 @@ import numpy as np
 from ..errors import InputError, SingularError
 from .base import Operator
 
-__all__ = ["Ordering", "Stage"]
+__all__ = ["Ordering", "Stage", "check_diagonal"]
+
+
+def check_diagonal(A: Operator, diagonal: np.ndarray, why: str) -> None:
+    """Refuse a zero among the diagonal entries of A, which are given on the host, as such or as one that rounding made.
+
+    Parameters
+    ----------
+    why : str
+        What zero is not good for, the end of a sentence.
+    """
+    zero = np.flatnonzero(diagonal == 0)
+    if not zero.size:
+        return
+    row = int(zero[0])
+    if A.rounded_from is not None:
+        given = np.abs(A.rounded_from[0].tocsr().diagonal())
+        if given[row]:
+            raise SingularError(
+                f"A: the diagonal entry of row {row} is not zero, but {given[row] / given.max():.1e} of the largest "
+                f"one, and rounds to zero in {A.rounded_from[1]}, where {why}; take a format of wider range"
+            )
+    raise SingularError(f"A: the diagonal entry of row {row} is zero, and {why}")
 
 
 @dataclass
@@ -59,9 +81,7 @@ class Ordering:
         self.operator, self.order = A, order
         # Arrays of other libraries may lie on a device: their stages are cut from one copy on the host.
         diagonal = A.diagonal() if A.library == "numpy" else self.matrix.diagonal()
-        zero = np.flatnonzero(diagonal == 0)
-        if zero.size:
-            raise SingularError(f"A: the diagonal entry of row {zero[0]} is zero, and relaxation divides by it")
+        check_diagonal(A, diagonal, "relaxation divides by it")
         self.inverse_diagonal = 1 / diagonal
         self._stages: dict[Any, list[Stage]] = {}
 

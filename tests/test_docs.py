@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import resolvent as rv
+from resolvent.backends import Backend
 from resolvent.cli.main import main
 from resolvent.precision import supported_dtypes
 from resolvent.precision.policy import POLICIES
@@ -52,6 +53,12 @@ def test_shell_commands_run(name, tmp_path, monkeypatch, capsys):
     assert lines
     for line in lines:
         assert main(shlex.split(line)[1:]) == 0, (line, capsys.readouterr())
+
+
+def test_every_operation_of_a_backend_is_on_its_page():
+    text = (DOCS / "backends.md").read_text(encoding="utf-8").partition("## The protocol")[2]
+    named = set(re.findall(r"`(\w+)(?:\([^`]*\))?`", text.partition("\n## ")[0]))
+    assert Backend.__abstractmethods__ <= named
 
 
 @pytest.mark.parametrize("name", rv.METHODS)

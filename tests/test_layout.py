@@ -169,8 +169,6 @@ def test_the_driver_knows_no_linear_system():
 def test_torch_cupy_and_triton_stay_where_they_may_be():
     may = {
         ".torch": lambda module: module.startswith(("layers", "gpu.triton")) or module in TORCH,
-            module.startswith(("layers", "gpu.triton")) or module.endswith("torch_backend") or module.endswith("_torch")
-        ),
         ".cupy": lambda module: module.startswith("gpu"),
         ".cupyx": lambda module: module.startswith("gpu"),
         ".triton": lambda module: module.startswith("gpu"),

@@ -7,13 +7,15 @@ the number of threads.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from functools import cache
 from types import FunctionType
 from typing import Any
 
 import numba
 
-__all__ = ["BLOCK", "FAST", "PARALLEL_FROM", "Variants"]
+__all__ = ["BLOCK", "FAST", "PARALLEL_FROM", "Variants", "threads"]
 
 BLOCK = 2048  # rows a block: a few vectors of a block fit the first-level cache
 PARALLEL_FROM = 1 << 18  # rows from which a second thread pays even where the machine has other work
@@ -29,11 +31,35 @@ class Variants:
     def __init__(self, function: Callable[..., Any], fastmath: frozenset[str] = FAST) -> None:
         flags = {"cache": True, "error_model": "numpy", "nogil": True, "fastmath": set(fastmath)}
         self.serial = numba.njit(**flags)(_renamed(function, "_serial"))
-        self.parallel = numba.njit(parallel=True, **flags)(_renamed(function, "_parallel"))
+        self._parallel = numba.njit(parallel=True, **flags)(_renamed(function, "_parallel"))
+
+    @property
+    def parallel(self) -> Any:
+        """The variant whose blocks are shared among threads."""
+        _start_threads()
+        return self._parallel
 
     def for_size(self, n: int) -> Any:
         """The variant that is faster for n rows on this machine."""
-        return self.parallel if n >= PARALLEL_FROM and numba.get_num_threads() > 1 else self.serial
+        return self.parallel if n >= PARALLEL_FROM and threads() > 1 else self.serial
+
+
+def threads() -> int:
+    """How many threads the parallel variants work with, when called from this one."""
+    _start_threads()
+    return numba.get_num_threads()
+
+
+@cache
+def _start_threads() -> None:
+    """Have Numba start its threads, once a process, without a trace in the thread that calls.
+
+    As it does so, Numba sets the number of threads of OpenMP, which torch works with as well. OpenMP keeps that number
+    for each thread, and this one ends here.
+    """
+    starter = threading.Thread(target=numba.get_num_threads)
+    starter.start()
+    starter.join()
 
 
 def _renamed(function: Any, suffix: str) -> FunctionType:

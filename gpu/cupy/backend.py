@@ -18,7 +18,7 @@ from ...backends.array_api_backend import csr_facts, dense_facts
 from ...backends.numpy_backend import NumpyBackend
 from ...backends.protocol import powers_of_two
 from ...errors import BackendError, InputError
-from ...operators import BlackBox, Facts, Operator, check_square
+from ...operators import BlackBox, Facts, Operator, check_square, guarded
 from ...precision import working_dtype
 from ...precision.sparse_arrays import SORTED, UNSORTED, coordinates_fault, look_at_rows, rows_kind
 
@@ -73,7 +73,7 @@ class CupyBackend(NumpyBackend):
             check_square(A.shape, name)
             if A.library != self.library:
                 raise BackendError(f"{name}: found an operator on {A.library} arrays; wanted {self.library} arrays")
-            return A
+            return guarded(A, self, name)
         if isinstance(A, self.xp.ndarray):
             check_square(A.shape, name)
             return DeviceDense(A.astype(self._working(A.dtype, name), copy=False), self)
@@ -89,11 +89,7 @@ class CupyBackend(NumpyBackend):
         if shape is None or kind is None:
             raise TypeError(f"{name}: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
         check_square(shape, name)
-
-        def flat(product: Any) -> Any:
-            return self.vector(product, f"the product with {name}").reshape(-1)
-
-        return BlackBox(multiply, shape, self._working(np.dtype(kind), name), self.library, convert=flat)
+        return BlackBox(multiply, shape, self._working(np.dtype(kind), name), self.library, self, name)
 
     def vector(self, b: Any, name: str) -> Any:
         if not isinstance(b, self.xp.ndarray):
@@ -102,6 +98,12 @@ class CupyBackend(NumpyBackend):
 
     def numpy_dtype(self, x: Any) -> Any:
         return _half_or(x.dtype)
+
+    def lend(self, x: Any, dtype: np.dtype) -> Any:
+        return self.copy(x, dtype)  # device arrays have no views that are read-only
+
+    def received(self, result: Any, name: str) -> Any:
+        return self.vector(result, f"the product with {name}").reshape(-1)
 
     def ldexp(self, x: Any, exponent: int) -> Any:
         for power in powers_of_two(exponent, x.dtype):

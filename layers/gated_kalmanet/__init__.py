@@ -1,4 +1,4 @@
-"""Gated KalmaNet's operation: a ridge regression at every token, solved by Resolvent's own methods."""
+"""Gated KalmaNet's operation: a ridge regression at every token, solved by iterations of its own."""
 
 from .info import Info
 from .operation import gated_kalmanet

@@ -10,12 +10,13 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 from ...errors import InputError
 from .interval import INTERVALS
 from .settings import SOLVERS, Solver
 
-__all__ = ["Inputs", "as_inputs", "as_solver", "mark_as_own"]
+__all__ = ["Inputs", "as_inputs", "as_solver", "mark_as_own", "refuse_all_but_reverse_mode"]
 
 DEFAULT_RTOL = 3e-4  # what 30 steps on the Frobenius interval guarantee for a ridge ratio of 0.02
 
@@ -79,6 +80,24 @@ def as_solver(name: str, interval: str, num_iter: int | None, rtol: float | None
     if not 0 < rtol < 1:
         raise InputError(f"rtol: found {rtol}; wanted a number between 0 and 1")
     return Solver(name, interval, None, float(rtol))
+
+
+def refuse_all_but_reverse_mode(*tensors: Any) -> None:
+    """InputError under a transform of ``torch.func``, and for tangents: kernels and solves would lose them."""
+    if torch._C._are_functorch_transforms_active():
+        raise InputError(
+            "gated_kalmanet: found a transform of torch.func; it is differentiated in reverse mode alone, by "
+            "torch.autograd, to any order"
+        )
+    if forward_ad._current_level >= 0 and any(map(_has_tangent, tensors)):
+        raise InputError(
+            "gated_kalmanet: found a tangent of forward mode; it is differentiated in reverse mode alone, whose double "
+            "backward gives the same products"
+        )
+
+
+def _has_tangent(tensor: Any) -> bool:
+    return isinstance(tensor, torch.Tensor) and forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def as_inputs(

@@ -10,6 +10,7 @@ from .layout import Layout
 from .readout import readout
 from .regression import regression
 from .settings import Solver
+from .spared import spared
 
 __all__ = ["chunk_wise"]
 
@@ -36,6 +37,7 @@ def chunk_wise(
     + 2 C (2 D + V + C). States before chunks take D (D + V) / C numbers a token and head while they are needed, and are
     not kept for the backward pass.
     """
+    inputs, reach = spared(inputs)
     longest = max(inputs.lengths, default=0)
     size = chunk or min(CHUNK, max(LEAST_CHUNK, -(-longest // LEAST_CHUNK) * LEAST_CHUNK))
     layout = Layout(inputs.lengths, size, inputs.q.device)
@@ -48,4 +50,5 @@ def chunk_wise(
     mixed = x if inputs.alpha is None else torch.lerp(q, x, split(inputs.alpha).unsqueeze(-1))
     o, U = readout(mixed, k, v, g, inputs.U, layout, inputs.scale)
     info = None if facts is None else Info(*(layout.join(fact, shape) for fact in facts))
-    return layout.join(o, shape), (H, U), info
+    o = layout.join(o, shape)
+    return (o, (H, U), info) if reach is None else reach.marked(o, H, U, info)

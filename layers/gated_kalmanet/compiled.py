@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import accumulate
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
+from ...backends.compiled.compiling import threads
 from ...errors import InputError
 from . import kernels
 from .arguments import Inputs
@@ -61,7 +61,7 @@ def compiled(
     o, H_end, U_end = (torch.empty(like.shape, dtype=inputs.q.dtype) for like in (v, H, U))
     facts = [np.empty((batch * tokens, heads), kind) for kind in (q.dtype, q.dtype, np.int32)] if want_info else none[1]
     work = batch * tokens * heads * D * D
-    parallel = work >= PARALLEL_FROM and heads * len(inputs.lengths) > 1 and numba.get_num_threads() > 1
+    parallel = work >= PARALLEL_FROM and heads * len(inputs.lengths) > 1 and threads() > 1
     (kernels.all_tokens.parallel if parallel else kernels.all_tokens.serial)(
         q.reshape(batch * tokens, heads, D),
         k.reshape(batch * tokens, heads, D),

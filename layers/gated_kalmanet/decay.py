@@ -38,7 +38,7 @@ class Decay:
     @cached_property
     def within(self) -> torch.Tensor:
         difference = self._total.unsqueeze(-1) - self._total.unsqueeze(-2)
-        return difference.to(self.dtype).tril_().exp_().tril_()
+        return difference.to(self.dtype).tril_().exp_().tril()
 
     @property
     def whole(self) -> torch.Tensor:

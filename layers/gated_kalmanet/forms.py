@@ -22,8 +22,12 @@ FORMS: dict[str, Form] = {"recurrent": recurrent, "chunk": chunk_wise, "compiled
 COMPILED_UP_TO = 1 << 19  # tokens of a sequence times D^2: 32 tokens for D = 128, 128 for D = 64
 
 
-def choose_form(inputs: Inputs, solver: Solver) -> str:
-    """The fastest form that does what is needed: compiled kernels for few tokens on a CPU, else chunks."""
+def choose_form(inputs: Inputs, solver: Solver, differentiable: bool) -> str:
+    """The fastest form that does what is needed: compiled kernels for few tokens on a CPU, else chunks.
+
+    ``differentiable`` is whether an argument requires a gradient, recorded or not: what is computed again for a
+    checkpoint is then what was computed before.
+    """
     few = max(inputs.lengths, default=0) * inputs.q.shape[3] ** 2 <= COMPILED_UP_TO
     compilable = inputs.q.device.type == "cpu" and solver.name != "exact" and not torch.compiler.is_compiling()
-    return "compiled" if few and compilable and not inputs.want_gradient() else "chunk"
+    return "compiled" if few and compilable and not differentiable else "chunk"

@@ -47,7 +47,7 @@ class Grams:
         # squared.
         lengths = torch.linalg.vecdot(self.keys, self.keys)
         diagonal = self.before.diagonal(dim1=-2, dim2=-1)
-        size = torch.maximum(lengths.amax(-1, keepdim=True), diagonal.amax(-1, keepdim=True)).unsqueeze(-1)
+        size = torch.maximum(lengths.amax(-1, keepdim=True), diagonal.amax(-1, keepdim=True)).unsqueeze(-1).detach()
         size = size + (size == 0)
         quadratic = torch.linalg.vecdot(self.keys_times_before().div_(size), self.keys).unsqueeze(-1) / size
         squares = torch.matmul(self.keys, self.keys.transpose(-1, -2)).div_(size).square_()
@@ -56,7 +56,9 @@ class Grams:
         cross = 2 * zeta * (M @ quadratic).squeeze(-1)
         inner = torch.linalg.vecdot(M @ squares, M)
         trace = zeta * diagonal.sum(-1, keepdim=True) + (M @ lengths.unsqueeze(-1)).squeeze(-1)
-        return (first + cross + inner).clamp_min_(0).sqrt_() * size.squeeze(-1), trace
+        total = first.add_(cross).add_(inner)
+        empty = total <= 0  # where the norm is zero, and its derivative taken to be
+        return torch.where(empty, 1.0, total).sqrt_().masked_fill(empty, 0.0) * size.squeeze(-1), trace
 
     def dense(self) -> torch.Tensor:
         """H_t itself, (chunks, H, C, D, D)."""

@@ -55,7 +55,7 @@ def all_tokens(q, k, v, gk, g, alpha, ridge, scale, H, U, offsets, how, o, H_end
                 relative, count = solve(H_t, lower, upper, how, residuals.size > 0, work)
                 x *= q.dtype.type(size)
             else:
-                x[:] = 0
+                x[:] = q.dtype.type(norm * size)  # zero, unless one of them is NaN
             if residuals.size:
                 residuals[t, h] = relative
                 conditions[t, h] = upper / lower if norm > 0.0 else 1.0

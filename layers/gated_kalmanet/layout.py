@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.nn.functional import pad
 
-__all__ = ["Layout", "inner"]
+from .decay import Decay
+
+__all__ = ["Layout", "differentiable_scan", "inner", "states_before"]
 
 ELEMENTS = {"cpu": 2**18, "cuda": 2**26}  # of a vector per token worked on at a time: on a CPU what a cache holds
 
@@ -73,7 +76,7 @@ class Layout:
     def groups(self, heads: int, dimension: int) -> Iterator[slice]:
         """Slices of chunks to be worked on together."""
         budget = ELEMENTS.get(self.device.type, ELEMENTS["cuda"])
-        step = max(budget // (heads * self.size * dimension), 1)
+        step = max(budget // max(heads * self.size * dimension, 1), 1)
         for start in range(0, self.chunks, step):
             yield slice(start, min(start + step, self.chunks))
 
@@ -111,7 +114,39 @@ class Layout:
         return state
 
 
+def states_before(k: torch.Tensor, values: torch.Tensor, decay: Decay, initial: torch.Tensor, layout: Layout) -> Any:
+    """The state sum_j M_tj k_j v_j^T before each chunk, and after the last one of each sequence."""
+    increments = torch.matmul((k * decay.to_end).transpose(-1, -2), values)
+    final = layout.scan(increments, decay.whole, initial)
+    return increments, final
+
+
+def differentiable_scan(
+    increments: torch.Tensor, decay: torch.Tensor, initial: torch.Tensor, layout: Layout, reverse: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``Layout.scan``, differentiable any number of times: S before each chunk, and after all of them."""
+    return _Scan.apply(increments, decay, initial, layout, reverse)
+
+
+class _Scan(torch.autograd.Function):
+    """With S' = decay S + increment, the adjoints are P = decay P', the same the other way."""
+
+    @staticmethod
+    def forward(ctx, increments, decay, initial, layout, reverse):  # type: ignore[no-untyped-def]
+        before = increments.clone()
+        final = layout.scan(before, decay, initial, reverse)
+        ctx.save_for_backward(decay, before)
+        ctx.layout, ctx.reverse = layout, reverse
+        return before, final
+
+    @staticmethod
+    def backward(ctx, d_before, d_final):  # type: ignore[no-untyped-def]
+        decay, before = ctx.saved_tensors
+        after, d_initial = differentiable_scan(d_before, decay, d_final, ctx.layout, not ctx.reverse)
+        return after, inner(before, after), d_initial, None, None
+
+
 def inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Inner products of states, (..., n, m), without an array of their products."""
-    rows, columns = a.reshape(-1, 1, a[0, 0].numel()), b.reshape(-1, b[0, 0].numel(), 1)
-    return torch.bmm(rows, columns).view(a.shape[:2])
+    rows, columns = (state.flatten(0, 1).flatten(1) for state in (a, b))
+    return torch.bmm(rows.unsqueeze(1), columns.unsqueeze(2)).view(a.shape[:2])

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ...errors import InputError
-from .arguments import as_inputs, as_solver, mark_as_own
+from .arguments import as_inputs, as_solver, mark_as_own, refuse_all_but_reverse_mode
 from .forms import FORMS, choose_form
 
 __all__ = ["gated_kalmanet"]
@@ -88,13 +88,15 @@ def gated_kalmanet(
     form : {"auto", "chunk", "compiled", "recurrent"}
         How it is computed. Chunk-wise parallel in PyTorch on any device; by compiled kernels token by token, on a CPU,
         without gradients; token by token in PyTorch, the definition. By default compiled for few tokens on a CPU
-        where no gradient is needed, chunk-wise otherwise.
+        where no argument requires a gradient, chunk-wise otherwise. Forms agree to ``rtol``: name one where the
+        arguments are computed with and without a graph and the results have to be the same.
     return_info : bool
         Return an ``Info``, too, which says how well each regression was solved. One more product a token.
     validate : bool
         Check values, too: that they are finite, gates and alpha in their ranges, the initial state symmetric and
         positive semidefinite. A state returned by this function is not checked again unless it was written to. False
-        spares a GPU the wait for the results; shapes, dtypes and devices are checked always.
+        spares a GPU the wait for the results; shapes, dtypes and devices are checked always. What is not finite then
+        makes its own token NaN and, where it is written, those that follow.
 
     Returns
     -------
@@ -110,7 +112,8 @@ def gated_kalmanet(
     InputError
         Shapes, dtypes or devices that do not fit, NaN, infinities, gates above 0, alpha outside [0, 1], beta below 0,
         ``cu_seqlens`` that do not cover T, a state that is not symmetric positive semidefinite, an unknown name, both
-        ``num_iter`` and ``rtol``, or a form that cannot do what is asked.
+        ``num_iter`` and ``rtol``, a form that cannot do what is asked, or forward mode or a transform of
+        ``torch.func``.
 
     Notes
     -----
@@ -118,7 +121,9 @@ def gated_kalmanet(
     of C tokens; besides about D^2 + 2 D V. The states take D (D + V) numbers a sequence and head, whatever T.
 
     The gradient is the implicit one of the exact solution: another solve of the same kind, for all arguments and both
-    initial states. A truncated solve makes it inexact in proportion to the residual.
+    initial states. A truncated solve makes it inexact in proportion to the residual. With ``create_graph`` it is
+    differentiated again in the same way, to any order; then it keeps all states. There is no forward mode and no
+    ``torch.func``, but for ``form="recurrent", solver="exact"``.
 
     Computations are in float32, or float64 if q, k or v is; 16-bit inputs are converted first. Keys so small that the
     trace of H is below the smallest normal number count as zero in the compiled form.
@@ -155,8 +160,14 @@ def gated_kalmanet(
     chosen = as_solver(solver, interval, num_iter, rtol)
     if form != "auto" and form not in FORMS:
         raise InputError(f"form: found {form!r}; wanted auto or one of {', '.join(FORMS)}")
+    states = initial_state if isinstance(initial_state, tuple | list) else ()
+    given = (q, k, v, g, gk, alpha, beta, ridge_ratio, *states)
+    if (form, solver) != ("recurrent", "exact"):  # which torch differentiates itself
+        refuse_all_but_reverse_mode(*given)
     inputs = as_inputs(q, k, v, g, gk, alpha, beta, ridge_ratio, scale, initial_state, cu_seqlens, validate)
-    name = choose_form(inputs, chosen) if form == "auto" else form
+    name = form
+    if form == "auto":
+        name = choose_form(inputs, chosen, any(isinstance(part, torch.Tensor) and part.requires_grad for part in given))
     with _own_precision(inputs.q.device.type):
         o, (H, U), info = FORMS[name](inputs, chosen, return_info)
     final_state = (mark_as_own(H), mark_as_own(U)) if output_final_state else None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from torch.autograd.function import once_differentiable
+from functools import partial
 
+import torch
+
+from .adjoint import adjoint
 from .decay import Decay, gate_gradient
-from .layout import Layout, inner
-from .regression import states_before
+from .layout import Layout, differentiable_scan, inner, states_before
 
 __all__ = ["readout"]
 
@@ -63,17 +64,20 @@ class _Readout(torch.autograd.Function):
         return o, final
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, do, d_final):  # type: ignore[no-untyped-def]
         m, k, v, gates, initial, o = ctx.saved_tensors
-        layout, decay = ctx.layout, Decay(gates)
+        layout, scale = ctx.layout, ctx.scale
+        if torch.is_grad_enabled():  # what follows is to be differentiated again
+            again = partial(_readout, layout=layout, scale=scale)
+            return *adjoint(again, (m, k, v, gates, initial), (do, d_final)), None, None
+        decay = Decay(gates)
         before, _final = states_before(k, v, decay, initial, layout)
         dm, dk, dv = torch.empty_like(m), torch.empty_like(k), torch.empty_like(v)
-        after = torch.matmul((m * decay.since_start).transpose(-1, -2), do).mul_(ctx.scale)
+        after = torch.matmul((m * decay.since_start).transpose(-1, -2), do).mul_(scale)
         d_initial = layout.scan(after, decay.whole, d_final, reverse=True)
         boundary = decay.whole * inner(before, after)
         for part in layout.groups(m.shape[1], max(m.shape[-1], v.shape[-1])):
-            here, M, K, V, dO, R = Decay(gates[part]), m[part], k[part], v[part], do[part] * ctx.scale, after[part]
+            here, M, K, V, dO, R = Decay(gates[part]), m[part], k[part], v[part], do[part] * scale, after[part]
             pairs = (dO @ V.transpose(-1, -2)).mul_(here.within)
             read = torch.matmul(dO, before[part].transpose(-1, -2)).mul_(here.since_start)
             dm[part] = read.add_(pairs @ K)
@@ -86,3 +90,20 @@ class _Readout(torch.autograd.Function):
             torch.linalg.vecdot(do, o).double() - torch.linalg.vecdot(v, dv).double(), boundary, gates
         )
         return dm, dk, dv, d_gates, d_initial, None, None
+
+
+def _readout(
+    m: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    gates: torch.Tensor,
+    initial: torch.Tensor,
+    layout: Layout,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same of all chunks at once, in operations that are differentiable any number of times."""
+    decay = Decay(gates)
+    increments = (k * decay.to_end).transpose(-1, -2) @ v
+    before, final = differentiable_scan(increments, decay.whole, initial, layout)
+    pairs = (m @ k.transpose(-1, -2)) * decay.within
+    return scale * (decay.since_start * (m @ before) + pairs @ v), final

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from .arguments import Inputs
 from .info import Info
@@ -84,8 +83,10 @@ def _decayed(state: torch.Tensor, gates: torch.Tensor | None, t: int) -> torch.T
 def _norm(H: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """||H||_F and tr H; squares are of entries over the trace, and can neither underflow nor overflow."""
     trace = H.detach().diagonal(dim1=-2, dim2=-1).sum(-1)
-    unit = torch.where(trace > 0, trace, 1)
-    return unit * torch.linalg.matrix_norm(H / unit[..., None, None]), trace
+    empty = trace <= 0  # where torch's second derivative of the norm is NaN
+    unit = torch.where(empty, 1, trace)
+    scaled = torch.where(empty[..., None, None], 1, H / unit[..., None, None])
+    return (unit * torch.linalg.matrix_norm(scaled)).masked_fill(empty, 0), trace
 
 
 def _solve(A: torch.Tensor, q: torch.Tensor, shift: torch.Tensor, upper: torch.Tensor, solver: Solver) -> Solved:
@@ -119,10 +120,9 @@ class _ImplicitSolve(torch.autograd.Function):
         return x, iterations
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, dx, _):  # type: ignore[no-untyped-def]
         A, x, shift, upper = ctx.saved_tensors
-        z = _iterate(A, dx, shift, upper, ctx.solver).x
+        z, _ = _ImplicitSolve.apply(A, dx, shift, upper, ctx.solver)
         return -z.unsqueeze(-1) * x.unsqueeze(-2), z, None, None, None
 
 

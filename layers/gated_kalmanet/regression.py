@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import torch
-from torch.autograd.function import once_differentiable
 
+from .adjoint import adjoint
 from .decay import Decay, gate_gradient
 from .exact import exact
 from .grams import Grams
 from .interval import condition_number, upper_end
 from .iterations import iterate
-from .layout import Layout, inner
+from .layout import Layout, differentiable_scan, inner, states_before
+from .readout import readout
 from .settings import Solver
 from .solved import Solved
 
@@ -78,13 +80,6 @@ def regression(
     return x, final, Facts(*facts) if want_facts else None
 
 
-def states_before(k: torch.Tensor, values: torch.Tensor, decay: Decay, initial: torch.Tensor, layout: Layout) -> Any:
-    """The state sum_j M_tj k_j v_j^T before each chunk, and after the last one of each sequence."""
-    increments = torch.matmul((k * decay.to_end).transpose(-1, -2), values)
-    final = layout.scan(increments, decay.whole, initial)
-    return increments, final
-
-
 def solve(grams: Grams, rhs: torch.Tensor, shift: torch.Tensor, upper: torch.Tensor, solver: Solver) -> Solved:
     """The regularised systems of some chunks, (chunks, H, C, D); ``shift`` and ``upper`` are (chunks, H, C)."""
     if solver.name == "exact":
@@ -130,10 +125,14 @@ class _Regression(torch.autograd.Function):
         return x, final, *facts
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, dx, d_final, *_):  # type: ignore[no-untyped-def]
         q, k, gates, ridge_ratio, initial, x, norms, uppers = ctx.saved_tensors
         layout, solver, (heads, dimension) = ctx.layout, ctx.solver, (q.shape[1], q.shape[-1])
+        if torch.is_grad_enabled():  # what follows is to be differentiated again
+            given = (k, gates, ridge_ratio, initial)
+            Z, *_ = _Regression.apply(dx, *given, layout, solver, False)
+            found = adjoint(partial(_applied, x, layout=layout), given, (-Z, d_final))
+            return Z, *found, None, None, None
         decay = Decay(gates)
         before, _final = states_before(k, k, decay, initial, layout)
         dq, dk, local = torch.empty_like(q), torch.empty_like(k), torch.empty_like(before)
@@ -157,6 +156,23 @@ class _Regression(torch.autograd.Function):
         boundary = decay.whole * inner(local, before) + torch.linalg.vecdot(later, k).sum(-1)
         d_gates = gate_gradient(-curvature.double() - torch.linalg.vecdot(k, dk).double() / 2, boundary, gates)
         return dq, dk, d_gates, dF.sum((0, 2)), d_initial, None, None, None
+
+
+def _applied(
+    x: torch.Tensor,
+    k: torch.Tensor,
+    gates: torch.Tensor,
+    ridge_ratio: torch.Tensor,
+    initial: torch.Tensor,
+    layout: Layout,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """A_t x_t and the final state, in operations that are differentiable any number of times."""
+    initial = (initial + initial.transpose(-1, -2)) / 2
+    Hx, final = readout(x, k, k, gates, initial, layout, 1.0)
+    decay = Decay(gates)
+    before, _ = differentiable_scan((k * decay.to_end).transpose(-1, -2) @ k, decay.whole, initial, layout)
+    norm, _ = Grams(k, gates, before).norms()
+    return Hx + (ridge_ratio[:, None] * norm).unsqueeze(-1) * x, final
 
 
 def _local(grams: Grams, X: torch.Tensor, Z: torch.Tensor, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

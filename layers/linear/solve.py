@@ -98,8 +98,9 @@ def solve(
     ------
     InputError
         For shapes that do not fit, NaN or infinite entries, a tolerance out of range, an unknown method or parameter,
-        tensors that require gradients and are hidden in a callable; with "exact" and ``hermitian``, an A that is not
-        positive definite. From the backward solve too, whose messages say so.
+        tensors that require gradients and are hidden in a callable, a second derivative through a CSR tensor; with
+        "exact" and ``hermitian``, an A that is not positive definite. From the backward solve too, whose messages say
+        so.
     NotHermitianError
         Where the method needs a Hermitian A and the entries show that it is not.
     SingularError
@@ -253,6 +254,10 @@ def _linear_map(
 ) -> tuple[LinearMap, list[Any], tuple[int, ...], int]:
     """A as a map, its tensors, its leading dimensions and its size."""
     _check_tensor(b, "b")
+    if isinstance(A, torch.Tensor):
+        _check_place(A, "A", b)
+    if b.is_meta:
+        raise BackendError("b: is a meta tensor, which has a shape but no numbers; wanted one with entries")
     if not isinstance(A, torch.Tensor):
         return _matrix_free(A, b, params, hermitian, rmatvec)
     if rmatvec is not None:
@@ -260,7 +265,6 @@ def _linear_map(
     shape = tuple(A.shape)
     if len(shape) < 2 or shape[-1] != shape[-2]:
         raise InputError(f"A: found shape {shape}; wanted a square matrix (..., n, n)")
-    _check_place(A, "A", b)
     if A.layout == torch.strided:
         if len(params):
             raise InputError("params: are for a callable or a sparse A; a full A is itself what is differentiated")
@@ -273,7 +277,7 @@ def _linear_map(
     if len(params) > 1:
         raise InputError(f"params: found {len(params)}; of a CSR tensor one stands in for its values")
     pattern = Pattern.of(A)
-    values = params[0] if len(params) else A.values()
+    values = params[0] if len(params) else _Once.apply(A.values()) if A.requires_grad else A.values()
     name = "params[0]" if len(params) else "A"
     _check_tensor(values, name)
     _check_place(values, name, b)
@@ -281,6 +285,23 @@ def _linear_map(
     if values.ndim < 1 or values.shape[-1] != entries:
         raise InputError(f"params[0]: found shape {tuple(values.shape)}; wanted (..., {entries}), the entries of A")
     return Sparse(pattern), [values], tuple(values.shape[:-1]), shape[0]
+
+
+class _Once(torch.autograd.Function):
+    """Refuses what torch would lose: it makes gradients of CSR tensors, but no graph of them."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Any) -> Any:
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, cotangent: Any) -> Any:
+        if torch.is_grad_enabled():
+            raise InputError(
+                "A: a CSR tensor is differentiated once; for a graph of its gradient pass its values beside it, "
+                "params=(values,)"
+            )
+        return cotangent
 
 
 def _matrix_free(

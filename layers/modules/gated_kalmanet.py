@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from difflib import get_close_matches
+from inspect import signature
 from typing import Any
 
 import torch
@@ -43,7 +45,8 @@ class GatedKalmaNet(nn.Module):
     num_kv_heads : int, optional
         Key and value heads where they are fewer: a divisor of ``num_heads``. Not together with ``num_v_heads``.
     mode : {"chunk", "fused_recurrent"}
-        How to go through the tokens where no gradient is wanted: chunk by chunk, but for short inputs, or one by one.
+        How to go through the tokens in evaluation where no gradient is wanted: chunk by chunk, but for short inputs, or
+        one by one. In training always chunk by chunk, so that checkpoints compute again what was computed before.
     use_beta_gate, use_alpha_connection, use_v_conv, use_forgetting_gate, use_forgetting_gate_kk, use_gate : bool
         Parts of the layer: input gate; mixing of solution and query; convolution of values; decay of the key-value
         memory; the same decay of the Gram matrix; output gate.
@@ -59,8 +62,11 @@ class GatedKalmaNet(nn.Module):
     layer_idx : int, optional
         The place of the layer in a cache.
     norm_eps : float
-    **kwargs :
-        Ignored, so that a model's whole configuration may be passed.
+
+    Raises
+    ------
+    InputError
+        For a setting out of its range, and one that the layer does not know.
 
     References
     ----------
@@ -106,9 +112,11 @@ class GatedKalmaNet(nn.Module):
         rtol: float | None = None,
         solver: str = "chebyshev",
         interval: str = "wolkowicz_styan",
-        **kwargs: Any,
+        **unknown: Any,
     ) -> None:
         super().__init__()
+        for name in unknown:
+            raise InputError(f"{name}: is not a setting of GatedKalmaNet; {_meant(name)}")
         if mode not in ("chunk", "fused_recurrent"):
             raise InputError(f'mode: found {mode!r}; wanted "chunk" or "fused_recurrent"')
         if num_kv_heads is not None and num_v_heads is not None:
@@ -181,7 +189,8 @@ class GatedKalmaNet(nn.Module):
         ----------
         hidden_states : Tensor, (B, T, hidden_size)
         attention_mask : Tensor, (B, at least T), optional
-            1 for tokens, 0 for padding, wherever it is; the last T columns count. Padding changes no state and gives 0.
+            1 for tokens, 0 for padding, wherever it is, and nothing else; the last T columns count. Padding changes no
+            state and gives 0.
         past_key_values : Cache, optional
             Continued from, and updated where ``use_cache``.
         use_cache : bool
@@ -202,12 +211,15 @@ class GatedKalmaNet(nn.Module):
         Raises
         ------
         InputError
-            For a mask of another shape, and a cache without ``layer_idx``.
+            For a mask of another shape or other numbers, a cache without ``layer_idx``, and one of other sequences.
         """
         batch, tokens, _ = hidden_states.shape
         real = None
         if cu_seqlens is None and attention_mask is not None:
             real = self._real_tokens(attention_mask, batch, tokens)
+        if batch == 0:
+            real = None  # there is no row to leave padding out of
+        if real is not None:
             cu_seqlens = nn.functional.pad(real.sum(1).cumsum(0), (1, 0))
             hidden_states = hidden_states[real].unsqueeze(0)
         lengths = None if cu_seqlens is None else cu_seqlens.diff().tolist()
@@ -217,10 +229,14 @@ class GatedKalmaNet(nn.Module):
             if self.layer_idx is None:
                 raise InputError("layer_idx: found None; a layer needs its place in the cache")
             past = past_key_values[self.layer_idx] if len(past_key_values) > self.layer_idx else None
+        sequences = batch if lengths is None else len(lengths)
+        if past and past["conv_state"][0].shape[0] != sequences:
+            raise InputError(
+                f"past_key_values: found states of {past['conv_state'][0].shape[0]} sequences; wanted {sequences}"
+            )
         convolved, states = self._convolved(hidden_states, past["conv_state"] if past else (None,) * 3, lengths)
         q, k, v = (self._heads(x, n) for x, n in zip(convolved, self._head_counts, strict=True))
         g = self._forgetting(hidden_states) if self.use_forgetting_gate else None
-        inference = not torch.is_grad_enabled()
         o, state, *info = gated_kalmanet(
             _unit(q),
             _unit(k),
@@ -232,7 +248,7 @@ class GatedKalmaNet(nn.Module):
             initial_state=past["recurrent_state"] if past else None,
             output_final_state=bool(use_cache),
             cu_seqlens=cu_seqlens,
-            form="compiled" if self.mode == "fused_recurrent" and inference and not q.is_cuda else "auto",
+            form=self._form(q),
             return_info=return_info,
             validate=False,
             **self.solving,
@@ -250,6 +266,12 @@ class GatedKalmaNet(nn.Module):
             o = padded
         return o, info[0] if return_info else None, past_key_values
 
+    def _form(self, q: torch.Tensor) -> str:
+        if self.training:
+            return "chunk"
+        one_by_one = self.mode == "fused_recurrent" and not torch.is_grad_enabled() and not q.is_cuda
+        return "compiled" if one_by_one else "auto"
+
     @property
     def _head_counts(self) -> tuple[int, int, int]:
         return self.num_heads, self.num_k_heads, self.num_v_heads
@@ -260,7 +282,19 @@ class GatedKalmaNet(nn.Module):
                 f"attention_mask: found shape {tuple(mask.shape)}; wanted ({batch}, {tokens}) or more columns, 1 for "
                 "tokens and 0 for padding"
             )
-        return mask[:, mask.shape[1] - tokens :].bool()
+        real = mask != 0
+        wrong = mask[real & (mask != 1)]
+        if wrong.numel():
+            raise InputError(
+                f"attention_mask: found {wrong[0].item():g}; wanted 1 for tokens and 0 for padding. Of an additive "
+                "mask pass mask == 0"
+            )
+        if mask.is_floating_point() and mask.numel() and not bool(real.any()):
+            raise InputError(
+                "attention_mask: found zeros alone, which an additive mask has where there is no padding; wanted 1 for "
+                "tokens and 0 for padding, as integers or booleans where all is padding"
+            )
+        return real[:, mask.shape[1] - tokens :]
 
     def _convolved(self, x: torch.Tensor, past: Any, lengths: list[int] | None) -> tuple[list[Any], tuple[Any, ...]]:
         """Projections of the input, convolved, and what the next call needs."""
@@ -281,6 +315,13 @@ class GatedKalmaNet(nn.Module):
         raw = self.a_proj(x)
         wide = torch.promote_types(raw.dtype, torch.float32)
         return -self.A_log.to(wide).exp() * softplus(raw.to(wide) + self.dt_bias.to(wide))
+
+
+def _meant(name: str) -> str:
+    """What a setting that is not known may have been meant for."""
+    known = [known for known in signature(GatedKalmaNet).parameters if known != "unknown"]
+    near = get_close_matches(name, known)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
 
 
 def _unit(x: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...precision import times_power_of_two
-from ..driver.solution import Solution
+from ..driver.solution import Bound, Solution
 from ..driver.status import Breakdown, Cause
 from ..linear.call import Preconditioned, solver
 from ..linear.run import solve_with
@@ -22,6 +22,7 @@ from .momentum import MomentumMethod, MomentumState
 __all__ = ["Chebyshev", "chebyshev"]
 
 LANCZOS_STEPS = 20
+ROUNDING = 10  # attainable residuals: what rounding may add to the bound
 
 
 @dataclass
@@ -29,7 +30,8 @@ class ChebyshevState(MomentumState):
     """With the interval in use and how far the present phase has come.
 
     ``rho`` is the ratio T_{k-1}(sigma) / T_k(sigma); ``first`` and ``first_norm`` belong to the start of the phase, a
-    new one beginning whenever the interval is repaired; ``seen`` is the last measured (iteration, norm).
+    new one beginning whenever the interval is repaired; ``seen`` is the last measured (iteration, norm); ``bounded``
+    says that the bound is one of the Euclidean norm, for all that is known of A.
     """
 
     low: float = 0.0
@@ -42,6 +44,7 @@ class ChebyshevState(MomentumState):
     seen: tuple[int, float] | None = None
     held: bool = True
     given: bool = False
+    bounded: bool = False
 
     @property
     def center(self) -> float:
@@ -85,9 +88,18 @@ class Chebyshev(MomentumMethod):
         if self.interval is not None:
             self.preconditioned(system, state)
             state.low, state.high = (times_power_of_two(end, -system.spectral_exponent) for end in self.interval)
+            if not (state.low > 0 and state.low + state.high < math.inf):
+                low, high = self.interval
+                raise Breakdown(
+                    f"The interval [{low:.3g}, {high:.3g}] cannot hold the spectrum of A (of M A): in units in which A "
+                    "is of size one its ends leave the range of numbers. Leave it out, or give it in the units of A.",
+                    Cause.RANGE,
+                )
             state.given = True
         else:
             self._find_interval(system, state)
+        plain = system.preconditioner is None and system.emulated is None
+        state.bounded = plain and system.hermitian is not False
         state.first_norm = state.initial_norm = self._norm(system, state, state.residual_norm or 0.0)
         return state
 
@@ -199,7 +211,14 @@ class Chebyshev(MomentumMethod):
         backend = system.backend
         z = self.preconditioned(system, state)
         state.previous, inner = system.matvec_dot(z, state.previous)
-        return inner / backend.dot(z, state.work).real
+        square = backend.dot(z, state.work).real
+        if system.preconditioner is not None and not square > 0:
+            raise Breakdown(
+                f"M is not positive definite: r^H M r = {square:.2e} for a residual r, but Chebyshev iteration needs a "
+                "Hermitian positive definite preconditioner. Use another M, or none.",
+                Cause.PRECONDITIONER,
+            )
+        return inner / square if square else math.nan
 
     def predicted_iterations(self, state: ChebyshevState, reduction: float) -> int | None:
         """arccosh(1 / reduction) / arccosh(sigma), rounded up, from the start of the present phase."""
@@ -209,16 +228,30 @@ class Chebyshev(MomentumMethod):
             return None
         if state.half_width == 0:
             return state.first + 1
+        if not state.decay > 0 or math.isinf(1 / reduction):
+            return None
         steps = math.acosh(1 / reduction) / state.decay
-        return max(state.first, 0) + math.ceil(steps * (1 - 1e-12))
+        return max(state.first, 0) + math.ceil(steps * (1 - 1e-12)) if math.isfinite(steps) else None
 
     def describe(self, state: ChebyshevState) -> str:
         return f"The interval has the ratio {state.high / state.low:.4g}." if state.low > 0 else ""
 
+    def bound(self, solution: Solution[Any]) -> Bound | None:
+        """||r_0|| / T_k(sigma), which no residual exceeds whose matrix has its spectrum in the interval."""
+        known, norms = solution.evidence, solution.residual_norms
+        if known is None or not known.decay > 0 or norms.size < 2 or not norms[0] > 0:
+            return None
+        at = np.arange(int(solution.residual_iterations[-1]) + 1)
+        with np.errstate(over="ignore"):
+            polynomial = np.append(1.0, 1 / np.cosh(known.decay * at[1:]))
+        values = norms[0] / solution.reference * polynomial + ROUNDING * solution.attainable_residual
+        return Bound(at, values, "at most 1/T$_k$(σ)" if known.given else "about 1/T$_k$(σ), interval estimated")
+
     def evidence(self, state: ChebyshevState) -> SpectralEvidence | None:
         if not state.held:
             return None
-        return SpectralEvidence(interval=(state.low, state.high), given=state.given)
+        decay = state.decay if state.bounded and state.first == 0 else 0.0
+        return SpectralEvidence(interval=(state.low, state.high), given=state.given, decay=decay)
 
 
 def bound(decay: float, steps: int) -> float:

@@ -20,8 +20,8 @@ from .problem import Problem, Vector
 from .progress import LiveLine, Progress
 from .reasons import explain
 from .solution import Solution
-from .status import Breakdown, Cause, Ending, Status
-from .stopping import Options, Watch
+from .status import Breakdown, Cause, Ending, OutOfTime, Status
+from .stopping import Deadline, Options, Watch
 
 __all__ = ["Run", "iterate"]
 
@@ -74,6 +74,22 @@ class Run:
         self.state.work, self.certified = self.problem.certify(self.x, self.state.work)
         return self.certified
 
+    def meets_target(self, norm: float) -> bool:
+        """Whether the true residual does, where the one that the method saw may not.
+
+        If A only multiplies, and the two contradict each other, its products may vary: a second one has to agree.
+        """
+        first = self.certify()
+        if first <= self.target < norm * self.per_carried and not self.problem.repeatable:
+            self.certified = max(first, self.certify())
+        return self.certified <= self.target
+
+    def late(self) -> Ending:
+        """The ending of a solve whose time is over."""
+        if self.options.time_limit is None:
+            raise OutOfTime  # it belongs to the solve that this one is a part of
+        return Ending(Status.TIME_LIMIT, f"The time limit of {self.options.time_limit:g} s was reached.")
+
     def seconds(self) -> float:
         """Since the start, on the clock that all processes agree on."""
         return self.problem.backend.clock() - self.began
@@ -96,6 +112,10 @@ def iterate(problem: Problem, method: Method[Any], options: Options) -> Solution
     run = Run(problem, method, options, problem.target(options), began=problem.backend.clock())
     ending = problem.settled()
     if ending is None:
+        if options.time_limit is not None:
+            problem.deadline = Deadline(run.began + options.time_limit, problem.backend.clock)
+        if options.progress:
+            run.line = LiveLine(method.name)
         try:
             problem.prepare()
             run.state = method.start(problem)
@@ -103,11 +123,15 @@ def iterate(problem: Problem, method: Method[Any], options: Options) -> Solution
             ending = _loop(run)
         except Breakdown as stop:
             ending = stop.ending
+        except OutOfTime:
+            ending = run.late()
         except KeyboardInterrupt:
             ending = Ending(Status.INTERRUPTED, "Interrupted from the keyboard; x is the best iterate so far.")
         finally:
             if run.line is not None:
                 run.line.close()
+            if options.time_limit is not None:
+                problem.deadline = None
     with np.errstate(all="ignore"):  # here too: the solution may leave the range in the caller's units
         return _finish(run, ending)
 
@@ -122,8 +146,8 @@ def _begin(run: Run) -> None:
     run.watch = Watch(norm, problem.unit_roundoff, lambda: problem.rounding_floor(run.x), window)
     if method.carries is Norm.OTHER and norm > 0:
         run.per_carried = run.certify() / norm
-    if run.options.progress:
-        run.line = LiveLine(method.name, norm / problem.reference, run.target / problem.reference)
+    if run.line is not None:
+        run.line.begin(norm / problem.reference, run.target / problem.reference)
 
 
 def _loop(run: Run) -> Ending:
@@ -160,7 +184,7 @@ def _loop(run: Run) -> Ending:
                 share = 0.5
             wanted = max(share * run.target, problem.negligible) / run.per_carried
         elif verdict := run.watch.observe(run.iterations, norm):
-            if verdict is not Status.DIVERGED and run.certify() <= run.target:
+            if verdict is not Status.DIVERGED and run.meets_target(norm):
                 return Ending(Status.CONVERGED)
             return Ending(verdict)
         if run.iterations >= limit:
@@ -177,11 +201,11 @@ def _loop(run: Run) -> Ending:
         norm = float(run.norms[-1])
         if broken is not None:
             # Past the best accuracy the last direction may have no curvature left: the iterate is judged first.
-            if norm * run.per_carried <= 100 * run.target and run.certify() <= run.target:
+            if norm * run.per_carried <= 100 * run.target and run.meets_target(norm):
                 return Ending(Status.CONVERGED)
             return broken.ending
         if stopped := _told_to_stop(run, norm):
-            return Ending(Status.CONVERGED) if run.certify() <= run.target else stopped
+            return Ending(Status.CONVERGED) if run.meets_target(norm) else stopped
 
 
 def _steps_to_next_look(run: Run, limit: int, wanted: float) -> int:
@@ -209,6 +233,7 @@ def _advance(run: Run, steps: int, wanted: float) -> tuple[Sequence[float], int,
     problem, method, state = run.problem, run.method, run.state
     seen: list[float] = []
     taken = 0
+    watched = run.line is not None or problem.deadline is not None
     state.target = wanted
     try:
         if run.loop is not None:
@@ -227,11 +252,22 @@ def _advance(run: Run, steps: int, wanted: float) -> tuple[Sequence[float], int,
                 seen.append(state.residual_norm)
                 if state.replace or not state.residual_norm > wanted:
                     return seen, taken, None
+            # An operator may be slow: nobody waits for the end of the plan.
+            if watched and _late_after(run, taken, seen):
+                break
     except Breakdown as broken:
         return seen, taken, broken
     if state.residual_norm is None:
         seen = [_computed_norm(run)]
     return seen, taken, None
+
+
+def _late_after(run: Run, taken: int, seen: Sequence[float]) -> bool:
+    """Draw the live line after so many steps of a plan; whether the time is over."""
+    if run.line is not None and run.watch is not None:
+        norm = seen[-1] if seen else run.norms[-1]
+        run.line.update(run.iterations + taken, norm / run.problem.reference, run.watch.rate, run.seconds())
+    return run.problem.out_of_time
 
 
 def _computed_norm(run: Run) -> float:
@@ -255,7 +291,7 @@ def _remember(run: Run, norm: float) -> None:
 def _told_to_stop(run: Run, norm: float) -> Ending | None:
     """Clock, callback and the live line."""
     options, problem = run.options, run.problem
-    if options.time_limit is None and options.callback is None and run.line is None:
+    if problem.deadline is None and options.callback is None and run.line is None:
         return None
     assert run.watch is not None
     seconds = run.seconds()
@@ -266,11 +302,11 @@ def _told_to_stop(run: Run, norm: float) -> Ending | None:
         absolute = times_power_of_two(norm, problem.exponent)
         tolerance = run.target / problem.reference
         told = Progress(run.iterations, absolute, relative, tolerance, seconds, lambda: problem.unscaled(run.x))
-        if options.callback(told):
+        stop = options.callback(told)
+        told.close()
+        if stop:
             return Ending(Status.STOPPED, "The callback asked to stop; x is the best iterate so far.")
-    if options.time_limit is not None and seconds > options.time_limit:
-        return Ending(Status.TIME_LIMIT, f"The time limit of {options.time_limit:g} s was reached.")
-    return None
+    return run.late() if problem.out_of_time else None
 
 
 def _finish(run: Run, ending: Ending) -> Solution:
@@ -309,7 +345,7 @@ def _finish(run: Run, ending: Ending) -> Solution:
         tolerance=run.target / reference if reference else run.options.rtol,
         reference=times_power_of_two(reference, problem.exponent),
         carries=method.carries,
-        bound=method.bound(problem, state) if state is not None else None,
+        theory=method.bound,
         words=problem.words,
         **delivered.fields,
     )

@@ -12,7 +12,7 @@ from .status import Breakdown
 
 if TYPE_CHECKING:
     from ..spectra.ritz import SpectralEvidence
-    from .solution import Bound
+    from .solution import Bound, Solution
 
 __all__ = ["Breakdown", "Cost", "Method", "Norm", "State", "Traffic", "named_parameters"]
 
@@ -143,8 +143,8 @@ class Method(ABC, Generic[S]):
         """Iterations that theory promises for this reduction of the initial residual, counted from the start."""
         return None
 
-    def bound(self, problem: Any, state: S) -> Bound | None:
-        """What theory promises of the residual norms, for the figure of the report."""
+    def bound(self, solution: Solution[Any]) -> Bound | None:
+        """What theory promises of every iteration of a solve, for the figure of the report."""
         return None
 
     def describe(self, state: S) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ...backends import Backend
     from ..spectra.ritz import SpectralEvidence
     from .solution import Solution
-    from .stopping import Options
+    from .stopping import Deadline, Options
 
 __all__ = ["Delivered", "Problem", "Vector", "Words"]
 
@@ -73,6 +73,8 @@ class Problem(ABC):
         Unknowns; of a distributed problem all of them, while vectors hold the local ones.
     matvecs : int
         Applications of the operator so far.
+    deadline : Deadline or None
+        Of the solve under way: set by the driver, which looks at it after every step.
     unit_roundoff : float
         Of the iteration.
     precision_name : str
@@ -81,6 +83,8 @@ class Problem(ABC):
         What a relative residual is relative to, in internal units.
     exponent : int
         A residual norm in the caller's units is 2**exponent times the internal one.
+    repeatable : bool
+        The same iterate has the same residual every time; an operator that only multiplies may break that.
     coarse : bool
         Iterates may stand still above the rounding level, since each is rounded to a format of few digits.
     storage, preconditioner_kind : str
@@ -91,10 +95,12 @@ class Problem(ABC):
     backend: Backend
     n: int
     matvecs: int = 0
+    deadline: Deadline | None = None
     unit_roundoff: float
     precision_name: str
     reference: float
     exponent: int = 0
+    repeatable: bool = True
     coarse: bool = False
     storage: str = ""
     preconditioner_kind: str = "none"
@@ -103,6 +109,11 @@ class Problem(ABC):
     def compiled(self) -> tuple[Any, Any]:
         """The arrays that compiled loops take, and how those round; None and None where there are no such loops."""
         return None, None
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the time limit of the solve under way has passed."""
+        return self.deadline is not None and self.deadline.passed
 
     def settled(self) -> Ending | None:
         """The ending of a problem that needs no iteration, or has no solution on the face of it."""

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ...errors import InputError
+
 __all__ = ["LiveLine", "Progress"]
 
 
@@ -38,12 +40,25 @@ class Progress:
         solution: Callable[[], Any],
     ) -> None:
         self.iteration, self.residual_norm, self.relative_residual = iteration, residual_norm, relative_residual
-        self.tolerance, self.seconds, self._solution = tolerance, seconds, solution
+        self.tolerance, self.seconds = tolerance, seconds
+        self._solution: Callable[[], Any] | None = solution
 
     @property
     def x(self) -> Any:
-        """A copy of the iterate, in the caller's units."""
+        """A copy of the iterate, in the caller's units; at hand while the callback runs, since the next step writes on.
+
+        Raises
+        ------
+        InputError
+            When it is asked for later.
+        """
+        if self._solution is None:
+            raise InputError("Progress.x: found a solve that has gone on; keep x while the callback runs")
         return self._solution()
+
+    def close(self) -> None:
+        """The iterate is about to change."""
+        self._solution = None
 
     def __repr__(self) -> str:
         return (
@@ -54,13 +69,11 @@ class Progress:
 class LiveLine:
     """One line in the terminal: iterations, residual, rate, time left. Drawn at most ten times a second."""
 
-    def __init__(self, title: str, initial: float, tolerance: float) -> None:
+    def __init__(self, title: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
         console = Console(stderr=True)
-        self.span = math.log(max(initial, 1e-300) / tolerance) if tolerance > 0 else math.inf
-        self.tolerance = tolerance
         # Without a terminal nobody is watching, and nothing is drawn.
         self.display = Progress(
             TextColumn("[bold]{task.description}"),
@@ -70,9 +83,14 @@ class LiveLine:
             transient=True,
             disable=not console.is_terminal,
         )
-        self.task = self.display.add_task(title, total=1.0, text="")
+        self.task = self.display.add_task(title, total=1.0, text="before the first iteration")
         self.last = -math.inf
         self.display.start()
+
+    def begin(self, initial: float, tolerance: float) -> None:
+        """The way from this relative residual to that one is what is shown."""
+        self.span = math.log(max(initial, 1e-300) / tolerance) if tolerance > 0 else math.inf
+        self.tolerance = tolerance
 
     def update(self, iteration: int, relative_residual: float, rate: float, seconds: float) -> None:
         """Redraw when a tenth of a second has passed."""

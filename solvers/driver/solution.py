@@ -29,17 +29,24 @@ LARGEST_SLACK = 1e-3
 
 @dataclass(frozen=True)
 class Bound:
-    """What theory promises of the residual norms, for a figure.
+    """What is known of every iteration besides its residual, for a figure.
 
     Attributes
     ----------
+    iterations, values : ndarray of shape (k,)
+        Values are relative: to ``reference`` where they bound the residual, to the first error where they are errors.
     label : str
-    values : callable
-        From iterations, an integer array, to what the residual norm over that of the first one cannot exceed there.
+        Says "at most" of what holds whatever A is, "about" of what rests on estimates of its spectrum.
     """
 
+    iterations: np.ndarray
+    values: np.ndarray
     label: str
-    values: Callable[[np.ndarray], np.ndarray]
+
+
+def no_bound(solution: Solution[Any]) -> Bound | None:
+    """Nothing is known."""
+    return None
 
 
 @dataclass(eq=False)
@@ -67,15 +74,16 @@ class Solution(Generic[V]):
     predicted_iterations : int or None
         What theory promised, where the method has an a-priori bound.
     tolerance : float
-        What ``relative_residual`` had to reach.
+        What ``relative_residual`` had to reach: ``max(rtol, atol / ||b||)``, or the backward error asked for where that
+        is more.
     reference : float
         What ``relative_residual`` is relative to, in the caller's units: of a linear system ``||b||``.
     cause : Cause or None
         What ended a solve that did not converge, where more is known than the status.
     carries : Norm
         What the residual norms of the history are.
-    bound : Bound or None
-        What theory promises of them.
+    theory : callable
+        From the Solution to what theory promises of it; asked for by ``bound``.
     words : Words
         What reports call the parts of the problem.
     systems : tuple of Solution
@@ -106,13 +114,13 @@ class Solution(Generic[V]):
     preconditioned: bool = False
     cause: Cause | None = None
     carries: Norm = Norm.RECURRENCE
-    bound: Bound | None = None
+    theory: Callable[[Solution[V]], Bound | None] = no_bound
     words: Words = LINEAR
     systems: tuple[Solution[V], ...] = field(default=(), repr=False)
 
     @property
     def converged(self) -> bool:
-        """Whether ``||b - A x|| <= max(rtol ||b||, atol)`` was verified, for every system of a batch."""
+        """Whether ``||b - A x|| <= tolerance ||b||`` was verified of the true residual, for every system of a batch."""
         return self.status is Status.CONVERGED
 
     def raise_for_status(self) -> Solution[V]:
@@ -120,6 +128,11 @@ class Solution(Generic[V]):
         if not self.converged:
             raise ConvergenceError(f"{self.status.value}: {self.reason}")
         return self
+
+    @cached_property
+    def bound(self) -> Bound | None:
+        """What theory promises of every iteration, as the method says it."""
+        return self.theory(self)
 
     @property
     def rhs_norm(self) -> float:
@@ -130,6 +143,18 @@ class Solution(Generic[V]):
     def residual_norms(self) -> np.ndarray:
         """Residual norms at ``residual_iterations``, in the units of b, as the method carried them."""
         return np.ldexp(np.asarray(self.history[1], dtype=np.float64), self.exponent)
+
+    @property
+    def relative_residual_norms(self) -> np.ndarray:
+        """The same relative to ``reference``; to the first of them where that is nothing."""
+        norms = self.residual_norms
+        size = self.reference if 0 < self.reference < math.inf else float(norms[0]) if norms.size else 0.0
+        return norms / size if size > 0 else norms
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether it is of several systems, of which there may be none."""
+        return bool(self.systems) or np.ndim(self.relative_residual) > 0
 
     @property
     def residual_iterations(self) -> np.ndarray:
@@ -233,21 +258,17 @@ class Solution(Generic[V]):
         None before that value has settled (an error bar of a tenth), and with a preconditioner.
         """
         ritz = self.ritz
-        if (
-            self.preconditioned
-            or ritz is None
-            or not self.evidence.hermitian
-            or ritz.smallest_error > 0.1 * ritz.smallest
-        ):
+        if ritz is None or self.evidence is None or not self.evidence.hermitian or self.preconditioned:
             return None
-        return self._error(times_power_of_two(ritz.smallest - ritz.smallest_error, -self.spectral_exponent))
+        settled = ritz.settled
+        return None if settled is None else self._error(times_power_of_two(settled, -self.spectral_exponent))
 
     def _error(self, smallest: float) -> float | None:
         residual, solution, _ = self.norms
         return residual / (smallest * solution) if smallest > 0 and solution > 0 else None
 
     def __str__(self) -> str:
-        from ..report.report import report
+        from ..report.text import report
 
         return report(self)
 
@@ -271,6 +292,6 @@ class Solution(Generic[V]):
         -------
         matplotlib Axes
         """
-        from ..report.report import plot
+        from ..report.figures import plot
 
         return plot(self, axes, file)

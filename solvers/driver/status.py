@@ -1,11 +1,11 @@
-"""How a solve may end and why, and the exception by which a method says that it cannot go on."""
+"""How a solve may end and why, and the exceptions by which one that cannot go on ends."""
 
 from __future__ import annotations
 
 import enum
 from typing import NamedTuple
 
-__all__ = ["Breakdown", "Cause", "Ending", "Status"]
+__all__ = ["Breakdown", "Cause", "Ending", "OutOfTime", "Status"]
 
 
 class Status(enum.Enum):
@@ -63,3 +63,7 @@ class Breakdown(ArithmeticError):
     def ending(self) -> Ending:
         """That of the solve that it ends."""
         return Ending(self.status, self.reason, self.cause)
+
+
+class OutOfTime(Exception):
+    """The time limit has passed of the solve that this one is a part of."""

@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import InputError
 from .status import Status
 
-__all__ = ["Options", "Watch"]
+__all__ = ["Deadline", "Options", "Watch"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,32 @@ def _is_real(value: Any) -> bool:
     return type(value) is float or isinstance(value, Real)
 
 
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When a solve has to end.
+
+    Attributes
+    ----------
+    at : float
+        Seconds on that clock.
+    clock : callable
+        The clock that all processes agree on.
+    """
+
+    at: float
+    clock: Callable[[], float]
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is over."""
+        return self.left < 0
+
+    @property
+    def left(self) -> float:
+        """Seconds until then."""
+        return self.at - self.clock()
+
+
 class Watch:
     """Follows the residual norms: the rate, the best, whether they diverge or stand still.
 
@@ -115,4 +141,4 @@ class Watch:
         """Further iterations to the target at the observed rate; infinite where there is none."""
         if not 0 < self.rate < 1 or target <= 0:
             return math.inf
-        return max(0.0, math.log(target / self.last_norm) / math.log(self.rate))
+        return max(0.0, (math.log(target) - math.log(self.last_norm)) / math.log(self.rate))

@@ -8,14 +8,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Unpack
 
+import numpy as np
+
+from ...precision import times_power_of_two
 from ..driver.method import Breakdown, State, Traffic
-from ..driver.solution import Solution
+from ..driver.solution import LARGEST_SLACK, Bound, Solution
 from ..driver.status import Cause
 from ..linear.call import Preconditioned, solver
 from ..linear.method import Candidate, LinearMethod
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
-from ..spectra.ritz import SpectralEvidence
+from ..spectra.ritz import SpectralEvidence, energy_errors
 
 __all__ = ["CG", "cg"]
 
@@ -68,7 +71,22 @@ class Gap:
 
 @dataclass
 class CGState(State):
-    """Iterate x, residual r, preconditioned residual z, direction p, q = A p, and rho = r^H z."""
+    """Iterate x, residual r, preconditioned residual z, direction p, and rho = r^H z; a step puts A p into ``work``.
+
+    Attributes
+    ----------
+    gap : Gap
+    replacements : int
+        How often the carried residual was replaced by the true one.
+    alphas, betas : list of float
+        Step lengths and ratios since the recurrence was begun anew.
+    longest : (list of float, list of float)
+        The most of them that there were at a time before.
+    done : int
+        Steps before those.
+    slack, largest : float
+        As in ``SpectralEvidence``.
+    """
 
     r: Any = None
     z: Any = None
@@ -135,11 +153,11 @@ class CG(LinearMethod[CGState]):
         if not s.begun:
             self.begin(system, s)
         s.work, curvature = system.matvec_dot(s.p, s.work)
-        if not curvature > 0:
+        if not 0 < curvature < math.inf:
             raise _no_curvature(system, s, curvature)
-        if not s.rho > 0:
-            raise _underflow(system, s)
         alpha = s.rho / curvature
+        if not alpha > 0:
+            raise _underflow(system, s)
         s.x, s.r, solution, s.residual_norm = backend.descend(alpha, s.p, s.work, s.x, s.r)
         s.z = system.precondition(s.r, s.z)
         before, s.rho = s.rho, self._rho(system, s)
@@ -195,6 +213,29 @@ class CG(LinearMethod[CGState]):
                 yield Candidate(1, cls(), why, preconditioner="jacobi")
             yield Candidate(1, cls(), "A is Hermitian" + (" with a positive diagonal" if positive else ""))
 
+    def bound(self, solution: Solution[Any]) -> Bound | None:
+        """The error in the A-norm, where the coefficients tell it to a factor of two."""
+        known, norms = solution.evidence, solution.residual_norms
+        if known is None or norms.size < 2 or not known.complete or not known.slack < LARGEST_SLACK:
+            return None
+        if not (norms[0] > 0 and norms[-1] > 0):
+            return None
+        sure = solution.smallest_eigenvalue > 0 and solution.converged
+        if sure:
+            smallest = solution.smallest_eigenvalue
+        elif solution.ritz is not None and solution.ritz.settled is not None:
+            smallest = times_power_of_two(solution.ritz.settled, -solution.spectral_exponent)
+        else:
+            return None
+        gap = max(1.0, float(solution.residual_norm / norms[-1]))
+        errors = energy_errors(*known.coefficients, smallest, gap)
+        # Where the bound of the last one weighs little, the error is known to a factor of two; later it is not drawn.
+        errors = errors[errors**2 > 4 / 3 * errors[-1] ** 2]
+        if errors.size < 2:
+            return None
+        label = f"{'at most' if sure else 'about'} ‖x − x$_k$‖$_A$ / ‖x − x$_0$‖$_A$"
+        return Bound(np.arange(errors.size), errors, label)
+
     def _rho(self, system: LinearSystem, state: CGState) -> float:
         if system.preconditioner is None:
             return float(state.residual_norm or 0.0) ** 2
@@ -215,7 +256,9 @@ class CG(LinearMethod[CGState]):
         alphas, betas = max(state.longest, (state.alphas, state.betas), key=lambda pair: len(pair[0]))
         if self.flexible:
             return None
-        return SpectralEvidence(alphas, betas, slack=state.slack, largest=state.largest)
+        return SpectralEvidence(
+            alphas, betas, slack=state.slack, largest=state.largest, complete=state.done == 0 and len(alphas) > 0
+        )
 
 
 def _underflow(system: LinearSystem, state: CGState) -> Breakdown:
@@ -275,7 +318,8 @@ def cg(
     Parameters
     ----------
     A : array_like, sparse matrix, LinearOperator, Operator or callable, (n, n) or a batch (..., n, n)
-        Hermitian positive definite. A callable has ``shape`` and ``dtype``.
+        Hermitian positive definite. A callable has ``shape`` and ``dtype``; the vectors it is handed are read-only
+        views where the library has such (NumPy), otherwise copies, and so are those of M.
     b : array_like, (n,), (n, 1), or for several systems (..., n) or (..., n, k) as in ``torch.linalg.solve``
         In any units.
     x0 : array_like like b, optional

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
+from ...errors import SingularError
 from ..driver.iterate import iterate
 from ..driver.solution import Solution
 from ..driver.status import Cause, Status
-from ..driver.stopping import Options
+from ..driver.stopping import Deadline, Options
 from ..preconditioners.jacobi import JacobiPreconditioner
 from .method import Candidate, LinearMethod
 from .system import LinearSystem
@@ -31,6 +33,8 @@ def solve_by_choice(system: LinearSystem, methods: Iterable[type[LinearMethod[An
     """Try what fits, best first, until one converges or nothing is left."""
     methods = list(methods)
     said: list[str] = []
+    clock = system.backend.clock
+    deadline = None if options.time_limit is None else Deadline(clock() + options.time_limit, clock)
     solution = None
     if system.n == 0 or system.zero_rhs:
         recommended = [Candidate(0, methods[0](), "there is nothing to iterate on")]
@@ -40,14 +44,20 @@ def solve_by_choice(system: LinearSystem, methods: Iterable[type[LinearMethod[An
         method = candidate.method
         if candidate.sign < 0:
             system.negate()
-        if candidate.preconditioner is not None:
-            bound = JacobiPreconditioner(system.operator).bind(system.backend, system.dtype)
-            system.use_preconditioner(bound, system.matrix_exponent)
+        if deadline is not None:
+            options = replace(options, time_limit=max(deadline.left, 1e-9))
         unused = system.preconditioner is not None and not method.takes_preconditioner
         if unused:
             system.use_preconditioner(None)
-        solution = iterate(system, method, options)
         said.append(f"{method.name} was chosen: {candidate.why}{'; M was not needed' if unused else ''}.")
+        try:
+            if candidate.preconditioner is not None:
+                bound = JacobiPreconditioner(system.operator).bind(system.backend, system.dtype)
+                system.use_preconditioner(bound, system.matrix_exponent)
+            solution = iterate(system, method, options)
+        except SingularError as error:  # on the face of it in this precision, where it is not in its own
+            said.append(f"{error}.")
+            continue
         narrow = system.emulated is not None and solution.status is Status.OVERFLOW
         if not (solution.status in _TRY_ANOTHER or narrow):
             solution.reason = " ".join([*said, solution.reason])

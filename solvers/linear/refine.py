@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from ...errors import InputError
+from ...errors import InputError, SingularError
 from ...precision.formats import format_named
 from ...precision.policy import Precision, as_precision
 from ..driver.iterate import iterate
@@ -92,15 +92,28 @@ class Refinement(LinearMethod[RefinementState]):
 
     def _build(self, system: LinearSystem, state: RefinementState) -> None:
         """A in the inner precision, and the parameters of the inner method, once for all corrections."""
+        try:
+            self._build_in(system, state)
+        except SingularError as error:
+            if len(state.precisions) == 1:
+                raise
+            state.notes.append(f"{state.precisions.pop(0).format} was given up: {error}.")
+            self._build(system, state)
+
+    def _build_in(self, system: LinearSystem, state: RefinementState) -> None:
         state.inner = LinearSystem(
             system.truth, state.work, M=system.M, backend=system.backend.exact, precision=state.precisions[0]
         )
-        state.used.append(state.inner.precision_name)
+        state.inner.deadline = system.deadline
         method = method_named(self.inner, dict(self.parameters))
         check_fits(method, state.inner)
         state.inner.prepare()
         state.method = method.tuned(state.inner, method.start(state.inner))
         system.matvecs += state.inner.matvecs
+        state.used.append(state.inner.precision_name)
+
+    def restart(self, system: LinearSystem, state: RefinementState) -> None:
+        state.residual_norm = system.backend.norm(state.work)
 
     def step(self, system: LinearSystem, state: RefinementState) -> None:
         s = state
@@ -163,7 +176,7 @@ class Refinement(LinearMethod[RefinementState]):
             system.matrix_norm = max(system.matrix_norm, (1 - seen.slack) * ritz.largest)
         kept = state.evidence
         if kept is None or (-seen.slack, len(seen)) > (-kept.slack, len(kept)):
-            state.evidence = seen.in_units(2.0**correction.spectral_exponent)
+            state.evidence = seen.scaled(correction.spectral_exponent)
 
     def describe(self, state: RefinementState) -> str:
         return f"Corrections by {self.inner} in {' and '.join(state.used)} took {state.iterations} iterations in all."

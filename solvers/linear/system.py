@@ -26,7 +26,7 @@ from ..driver.problem import Delivered, Problem, Vector
 from ..driver.solution import LINEAR, Solution
 from ..driver.status import Breakdown, Cause, Ending, Status
 from ..driver.stopping import Options
-from ..preconditioners.base import BoundPreconditioner, Preconditioner, as_preconditioner
+from ..preconditioners.base import BoundPreconditioner, Preconditioner, as_preconditioner, guarded
 
 __all__ = ["LinearSystem"]
 
@@ -201,6 +201,10 @@ class LinearSystem(Problem):
         return self.operator.entries + 10 * self.n
 
     @property
+    def repeatable(self) -> bool:  # type: ignore[override]
+        return self.facts is not None
+
+    @property
     def coarse(self) -> bool:  # type: ignore[override]
         return self.emulated is not None
 
@@ -226,7 +230,9 @@ class LinearSystem(Problem):
         if self.n == 0 or self.prepared:
             return
         self.prepared = True
+        rounded_from = self.operator.rounded_from
         self.operator = self.backend.prepare(self.operator, self.facts)
+        self.operator.rounded_from = rounded_from
         if not self.two_precisions:
             self.truth = self.operator
         if self.facts is None and self.scaled:
@@ -419,7 +425,8 @@ class LinearSystem(Problem):
 
     def use_preconditioner(self, bound: BoundPreconditioner | None, exponent: int = 0) -> None:
         """Precondition with ``bound``, which is 2**exponent times what the caller would call M."""
-        self.preconditioner, self.preconditioner_units = bound, exponent
+        self.preconditioner = None if bound is None else guarded(bound, self.backend, self.rhs)
+        self.preconditioner_units = exponent
         self.preconditioner_exponent = None
 
     @property

@@ -9,8 +9,9 @@ import numpy as np
 
 from ...errors import BackendError, InputError
 from ...operators import Operator
+from ...operators.exchange import is_ours
 
-__all__ = ["BoundPreconditioner", "Preconditioner", "as_preconditioner"]
+__all__ = ["BoundPreconditioner", "Preconditioner", "as_preconditioner", "guarded"]
 
 
 class BoundPreconditioner(ABC):
@@ -40,7 +41,10 @@ class BoundPreconditioner(ABC):
 
     @abstractmethod
     def apply(self, r: Any, out: Any) -> Any:
-        """M r, in place of out, which is not r."""
+        """M r, in place of out, which is not r; or a vector of its own, valid until the next application.
+
+        Where a subclass was not written here, r is one that it cannot change, and out one that is read at once.
+        """
 
 
 class Preconditioner(ABC):
@@ -103,6 +107,30 @@ class _Product(BoundPreconditioner):
 
     def apply(self, r: Any, out: Any) -> Any:
         return self.backend.matvec(self.operator, r, out)
+
+
+class _Foreign(BoundPreconditioner):
+    """One that was not written here: it has vectors of its own to read from and to write to."""
+
+    def __init__(self, bound: BoundPreconditioner, backend: Any, like: Any) -> None:
+        self.bound, self.backend = bound, backend
+        self.place = backend.copy(like)
+        if bound.inverse_diagonal is not None:
+            taken = backend.take(bound.inverse_diagonal, like, "M")
+            self.inverse_diagonal = backend.copy(taken, backend.numpy_dtype(like))
+
+    def rescaled(self, exponent: int) -> BoundPreconditioner | None:
+        return self.bound.rescaled(exponent)
+
+    def apply(self, r: Any, out: Any) -> Any:
+        backend = self.backend
+        result = self.bound.apply(backend.lend(r, backend.numpy_dtype(r)), self.place)
+        return backend.assign(backend.take(result, r, "M"), out)
+
+
+def guarded(bound: BoundPreconditioner, backend: Any, like: Any) -> BoundPreconditioner:
+    """Itself if it was written here, otherwise without access to vectors of the solve, which are like ``like``."""
+    return bound if is_ours(bound.apply) else _Foreign(bound, backend, like)
 
 
 def as_preconditioner(M: Any, backend: Any, n: int) -> Preconditioner:

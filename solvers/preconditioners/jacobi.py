@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import SingularError
 from ...operators import Operator
+from ...operators.ordering import check_diagonal
 from .base import BoundPreconditioner, Preconditioner
 
 __all__ = ["JacobiPreconditioner", "jacobi"]
@@ -23,10 +23,9 @@ class JacobiPreconditioner(Preconditioner):
         return JacobiPreconditioner(self.operator.rescaled(-exponent)), exponent
 
     def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
-        diagonal = backend.store(self.operator, dtype).diagonal()
-        zero = np.flatnonzero(backend.to_numpy(diagonal) == 0)
-        if zero.size:
-            raise SingularError(f"A: the diagonal entry of row {zero[0]} is zero, and has no inverse")
+        stored = backend.store(self.operator, dtype)
+        diagonal = stored.diagonal()
+        check_diagonal(stored, backend.to_numpy(diagonal), "it has no inverse")
         return _Diagonal(backend, backend.copy(1 / diagonal, dtype))
 
 

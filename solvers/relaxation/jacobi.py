@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Unpack
 
-from ...errors import InputError, SingularError
+from ...errors import InputError
+from ...operators.ordering import check_diagonal
 from ..chebyshev.momentum import MomentumMethod, MomentumState
 from ..driver.method import Traffic
 from ..driver.solution import Solution
@@ -55,11 +56,10 @@ class Jacobi(MomentumMethod):
 def inverse_diagonal(system: LinearSystem) -> Any:
     """1 / a_ii of the system's matrix."""
     diagonal = system.operator.diagonal()
-    if system.facts is not None and system.facts.zero_diagonal >= 0:
-        raise SingularError(
-            f"A: the diagonal entry of row {system.facts.zero_diagonal} is zero, and Jacobi divides by it"
-        )
-    return system.backend.copy(1 / diagonal, system.dtype)
+    inverse = 1 / diagonal
+    if not math.isfinite(system.backend.max_abs(inverse)):
+        check_diagonal(system.operator, system.backend.to_numpy(diagonal), "Jacobi divides by it")
+    return system.backend.copy(inverse, system.dtype)
 
 
 @solver

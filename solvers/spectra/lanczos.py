@@ -123,7 +123,7 @@ def estimate_spectrum(system: Any, steps: int, seed: int = 0) -> tuple[RitzValue
     ----------
     system : LinearSystem
     steps : int
-        At most this many; stops when the process ends.
+        At most this many; stops when the process ends, or the time limit passes.
     seed : int
         Of the start vector, so that the same system gives the same bits.
 
@@ -135,7 +135,7 @@ def estimate_spectrum(system: Any, steps: int, seed: int = 0) -> tuple[RitzValue
     start = generator(system, seed).standard_normal(system.local)
     try:
         process = Lanczos(system, backend.from_numpy(start, system.dtype))
-        while len(process.diagonal) < min(steps, system.n) and not process.exhausted:
+        while len(process.diagonal) < min(steps, system.n) and not (process.exhausted or system.out_of_time):
             process.step()
             if not process.pivot > 0:
                 # At the end of the process a pivot is what rounding left of a zero.

@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["SpectralEvidence", "RitzValues", "Tridiagonal", "extreme_eigenpair", "extreme_eigenvalue", "ritz_values"]
+from ...operators.csr import times_power_of_two as entries_times_power_of_two
+from ...precision import times_power_of_two
+
+__all__ = [
+    "RitzValues",
+    "SpectralEvidence",
+    "Tridiagonal",
+    "energy_errors",
+    "extreme_eigenpair",
+    "extreme_eigenvalue",
+    "ritz_values",
+]
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,11 @@ class RitzValues:
     largest: float
     smallest_error: float
     largest_error: float
+
+    @property
+    def settled(self) -> float | None:
+        """The smallest less its error bar; None while that is more than a tenth of it."""
+        return None if self.smallest_error > 0.1 * self.smallest else self.smallest - self.smallest_error
 
 
 @dataclass(frozen=True)
@@ -64,6 +80,10 @@ class Tridiagonal:
         diagonal[1:] += b[:-1] / a[:-1]
         return Tridiagonal(np.ldexp(diagonal, -unit), np.ldexp(np.sqrt(b) / a, -unit))
 
+    def scaled(self, exponent: int) -> Tridiagonal:
+        """That of 2**exponent A."""
+        return Tridiagonal(np.ldexp(self.diagonal, exponent), np.ldexp(self.off, exponent))
+
     def first(self, k: int) -> Tridiagonal:
         """That of the first k steps."""
         return Tridiagonal(self.diagonal[:k], self.off[:k])
@@ -87,6 +107,11 @@ class SpectralEvidence:
         no more.
     largest : float
         What no eigenvalue can exceed, in the units of the matrix.
+    complete : bool
+        The coefficients are those of the iteration itself, of every step from the first on.
+    decay : float
+        Where every eigenvalue lies in the interval, ||r_k|| <= ||r_0|| / cosh(decay k) for each iteration; 0 where that
+        is not known.
     """
 
     def __init__(
@@ -99,21 +124,24 @@ class SpectralEvidence:
         given: bool = False,
         slack: float = 0.0,
         largest: float = math.inf,
+        complete: bool = False,
+        decay: float = 0.0,
     ) -> None:
-        self._coefficients, self._matrix = (alphas, betas), matrix
+        self.coefficients, self._matrix = (alphas, betas), matrix
+        self.complete, self.decay = complete, decay
         self.interval, self.given, self.slack, self.largest = interval, given, slack, largest
 
     def __len__(self) -> int:
         """Steps of the process."""
         if self._matrix is None:
-            return len(self._coefficients[0])
+            return len(self.coefficients[0])
         return self._matrix.shape[1] if isinstance(self._matrix, np.ndarray) else len(self._matrix.diagonal)
 
     @cached_property
     def matrix(self) -> Tridiagonal | np.ndarray:
         """Of the process; computed from the coefficients when it is asked for."""
         if self._matrix is None:
-            return Tridiagonal.of_conjugate_gradients(*self._coefficients)
+            return Tridiagonal.of_conjugate_gradients(*self.coefficients)
         return self._matrix
 
     @property
@@ -121,14 +149,13 @@ class SpectralEvidence:
         """Whether it comes from a Lanczos process or an interval: of another A, Ritz values bound nothing."""
         return not isinstance(self._matrix, np.ndarray)
 
-    def in_units(self, unit: float) -> SpectralEvidence:
-        """The same of unit times A."""
+    def scaled(self, exponent: int) -> SpectralEvidence:
+        """The same of 2**exponent A."""
         T = self.matrix
-        scaled = T * unit if isinstance(T, np.ndarray) else Tridiagonal(T.diagonal * unit, T.off * unit)
-        interval = None if self.interval is None else (self.interval[0] * unit, self.interval[1] * unit)
-        return SpectralEvidence(
-            matrix=scaled, interval=interval, given=self.given, slack=self.slack, largest=self.largest * unit
-        )
+        scaled = entries_times_power_of_two(T, exponent) if isinstance(T, np.ndarray) else T.scaled(exponent)
+        interval = None if self.interval is None else tuple(times_power_of_two(end, exponent) for end in self.interval)
+        largest = times_power_of_two(self.largest, exponent)
+        return SpectralEvidence(matrix=scaled, interval=interval, given=self.given, slack=self.slack, largest=largest)
 
     @cached_property
     def ritz(self) -> RitzValues | None:
@@ -204,6 +231,38 @@ def _eigenvalue(diagonal: np.ndarray, off: np.ndarray, unit: int, index: int) ->
     by_rank, one = 2, index + 1
     count, values, blocks, splits, _ = dstebz(diagonal, off, by_rank, 0.0, 1.0, one, one, 0.0, b"B")
     return math.ldexp(float(values[0]), unit), values[:count], blocks, splits
+
+
+def energy_errors(alphas: Any, betas: Any, smallest: float, gap: float = 1.0) -> np.ndarray:
+    r"""The errors of conjugate gradients in the A-norm, as shares of the first one, from above.
+
+    With :math:`\rho_j = r_j^H M r_j` and step lengths :math:`\alpha_j`,
+    :math:`\|x - x_j\|_A^2 = \sum_{i=j}^{k-1} \alpha_i \rho_i + \|x - x_k\|_A^2` (Hestenes & Stiefel 1952, theorem 6:1),
+    which rounding leaves alone (Strakos & Tichy 2002, section 10). The last term is at most
+    :math:`\rho_k / \lambda_{\min}`; left out, the sum is below the first error.
+
+    Parameters
+    ----------
+    alphas, betas : array_like of shape (k,)
+    smallest : float
+        A lower bound of the spectrum of A (of M A), in the units of the coefficients.
+    gap : float
+        How many times as long as the last carried residual the true one is.
+
+    Returns
+    -------
+    ndarray of shape (k + 1,)
+
+    Examples
+    --------
+    >>> from resolvent.solvers.spectra.ritz import energy_errors
+    >>> energy_errors([0.5], [0.0], 2.0)  # A = 2, solved by one step
+    array([1., 0.])
+    """
+    alphas, betas = np.asarray(alphas, dtype=np.float64), np.asarray(betas, dtype=np.float64)
+    rho = np.cumprod(np.append(1.0, betas))
+    ahead = np.append(np.cumsum((alphas * rho[:-1])[::-1])[::-1], 0.0)
+    return np.sqrt((ahead + gap**2 * rho[-1] / smallest) / ahead[0])
 
 
 def _of_hessenberg(H: np.ndarray) -> RitzValues | None:

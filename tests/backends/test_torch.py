@@ -265,3 +265,40 @@ def test_a_faulty_tensor_is_refused_in_words(fault):
 def test_what_rows_do_not_name_is_left_out():
     A = unchecked("csr", [0, 2, 3], [1, 0, 1, 77], torch.tensor([1.0, 4, 3, torch.nan], dtype=torch.float64))
     np.testing.assert_array_equal(backend_named("torch").operator(A).tocsr().toarray(), [[4, 1], [0, 3]])
+
+
+def test_meta_tensors_are_refused():
+    A, b = (x.to("meta") for x in system())
+    calls = [
+        lambda: rv.cg(A, b),
+        lambda: rv.refine(A, b),
+        lambda: rv.precondition.jacobi(A),
+        lambda: rv.condition_number(A),
+    ]
+    for call in calls:
+        with pytest.raises(rv.BackendError, match="A: is a meta tensor"):
+            call()
+
+
+def test_filters_of_warnings_are_left_alone():
+    # They are one list for all threads: changed in one and put back in another, they would stay changed.
+    script = """
+import warnings
+import scipy.sparse, torch
+before = list(warnings.filters)
+import resolvent as rv
+assert warnings.filters == before
+b = torch.ones(3, dtype=torch.float64)
+rv.cg(torch.eye(3, dtype=torch.float64), b)
+assert warnings.filters == before
+A = torch.eye(3, dtype=torch.float64).to_sparse_csr()
+def never(*args, **options):
+    raise AssertionError("filters were changed")
+warnings.catch_warnings = never
+assert rv.cg(A, b).converged
+assert rv.cg(A.to_sparse_coo(), b).converged
+assert rv.sor(A, b, backend="torch", order="multicolor").converged
+assert warnings.filters == before
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from resolvent.backends import choose_backend, numba_backend
 from resolvent.backends.compiled import facts as kernels
 from resolvent.operators.facts import facts_of_csr
 from resolvent.precision.sparse_arrays import FAULTY, SORTED, UNSORTED, rows_fault, rows_kind
+from resolvent.solvers.linear.system import LinearSystem
 
 numbers = st.sampled_from([0.0, -1.0, 1.0, 0.5, -2.25, 3.0])
 
@@ -151,3 +152,22 @@ def test_faulty_rows_are_those_with_a_fault_in_words(look, indptr, indices, widt
     assert (look(indptr, indices, width) == FAULTY) == (said is not None)
     if said is None:
         assert sparse.csr_array((np.ones(indptr[-1]), indices[: indptr[-1]], indptr), (len(indptr) - 1, width)).nnz >= 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array, sparse.dia_array])
+def test_what_assembly_may_leave_of_symmetry(storage, dtype):
+    """A thousand roundoffs of the largest entry, not more: of this one, and not of the entry itself."""
+    u = np.finfo(dtype).eps / 2
+    for roundoffs, passes in ((990, True), (1010, False)):
+        A = np.diag(np.ones(4)) + np.diag(np.full(3, 0.125), 1) + np.diag(np.full(3, 0.125), -1)
+        A[0, 1] += roundoffs * u
+        A = storage(A.astype(dtype))
+        system = LinearSystem(A, np.ones(4, dtype))
+        assert system.facts.asymmetry == roundoffs * u
+        assert system.hermitian is passes
+        if passes:
+            assert rv.cg(A, np.ones(4, dtype)).converged
+        else:
+            with pytest.raises(rv.NotHermitianError):
+                rv.cg(A, np.ones(4, dtype))

@@ -856,3 +856,32 @@ def test_cuda(method):
     found = gradients(lambda A, b: solve(A, b, method=method, rtol=1e-12), A, b)
     assert all(gradient.is_cuda for gradient in found)
     assert_same(found, gradients(torch.linalg.solve, A, b))
+
+
+def hostile_products(way):
+    def A(v, S):
+        product = S @ v
+        with torch.no_grad():
+            v.mul_(3) if way == "scales" else v.zero_()
+        return product
+
+    return A
+
+
+@pytest.mark.parametrize("way", ["scales", "clears"])
+@pytest.mark.parametrize("hermitian", [True, False])
+def test_a_callable_that_writes_into_what_it_got(hermitian, way):
+    S = 2 * torch.eye(4, dtype=torch.float64) + 0.25
+    b = torch.tensor([1.0, -1, 2, 3], dtype=torch.float64, requires_grad=True)
+    options = {"params": (S,), "method": "cg", "hermitian": hermitian, "rtol": 1e-12, "adjoint_rtol": 1e-12}
+    x = solve(hostile_products(way), b, rmatvec=None if hermitian else hostile_products(way), **options)
+    torch.testing.assert_close(x, torch.linalg.solve(S, b))
+    x.sum().backward()
+    torch.testing.assert_close(b.grad, torch.linalg.solve(S, torch.ones_like(b)))
+
+
+def test_meta_tensors_are_refused():
+    A, b = torch.eye(3, device="meta"), torch.ones(3, device="meta")
+    for call in (lambda: solve(A, b), lambda: solve(A, b, method="exact"), lambda: solve(lambda v: 2 * v, b)):
+        with pytest.raises(rv.BackendError, match="b: is a meta tensor"):
+            call()

@@ -224,10 +224,6 @@ def test_bad_calls_are_refused():
         layer(layer_idx=None)(inputs(), past_key_values=Cache())
 
 
-def test_unknown_settings_of_a_model_are_ignored():
-    assert layer(vocab_size=100, attn=None).num_heads == 4
-
-
 def test_a_cache_holds_layers_in_any_order():
     cache = Cache()
     assert len(cache) == 0

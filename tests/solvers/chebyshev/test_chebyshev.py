@@ -1,6 +1,7 @@
 """Chebyshev iteration against its closed form: with exact ends the whole residual history is known."""
 
 import math
+import re
 import warnings
 
 import numpy as np
@@ -221,6 +222,29 @@ def test_a_wrong_interval_is_repaired_and_the_end_named(name, backend, watched):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("factor", [10, 30, 100])
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_lower_end_is_moved_as_far_as_the_measured_decay_says(factor, watched, backend):
+    """The residual outside the interval falls by a known factor a step, which names the eigenvalue that is there."""
+    problem = poisson((32, 32))
+    low, high = problem.spectrum
+    b = np.random.default_rng(0).standard_normal(1024)
+    watch = (lambda at: None) if watched else None
+    solution = quietly(
+        rv.chebyshev, problem.A, b, interval=(low * factor, high), rtol=1e-8, backend=backend, callback=watch
+    )
+    said = re.findall(r"The lower end (\S+) .*? changed by (\S+) .*? moved to (\S+) after", solution.reason)
+    assert said
+    moves = [tuple(map(float, move)) for move in said]
+    for was, changed, moved in moves:
+        center, half_width = (high + was) / 2, (high - was) / 2
+        decay = math.acosh(center / half_width)
+        seen = center - half_width * math.cosh(math.log(changed) + decay)  # the end that would fall like this
+        assert moved <= 0.9 * seen * (1 + 0.1)
+    assert 0.8 * low <= moves[-1][2] <= 1.1 * low
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_right_intervals_are_left_alone(backend):
     for points in (8, 32, 64):
         A, (low, high), vectors = grid(points)
@@ -229,6 +253,57 @@ def test_right_intervals_are_left_alone(backend):
                 solution = rv.chebyshev(A, b, interval=interval, rtol=1e-6, maxiter=100000, backend=backend)
                 assert solution.converged
                 assert "moved" not in solution.reason
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("points", [8, 16])
+def test_what_rounding_leaves_is_not_laid_to_the_interval(points, dtype, backend):
+    """Past the attainable accuracy the residual lies far above the bound, and the interval is right all the same."""
+    problem = poisson((points, points))
+    b = np.random.default_rng(0).standard_normal(points**2).astype(dtype)
+    low, high = problem.spectrum
+    solution = history(problem.A.astype(dtype), b, interval=(0.99 * low, 1.01 * high), rtol=0.0, backend=backend)
+    assert solution.status is rv.Status.STAGNATED
+    assert "was too" not in solution.reason
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("factor", [1.5, 3, 10])
+def test_an_interval_is_found_wrong_as_soon_as_the_bound_is_passed(factor, backend):
+    """Of the lowest eigenvector the whole residual history is known: T_k at its place over T_k at zero."""
+    A, (low, high), (b, _) = grid(40)
+    center, half_width = (high + factor * low) / 2, (high - factor * low) / 2
+    decay, outside = math.acosh(center / half_width), math.acosh((center - low) / half_width)
+    steps = range(2, 200)
+    falls = {k: math.log(math.cosh(k * outside) / math.cosh((k - 1) * outside)) for k in steps}
+    falls = {k: falls[k] - math.log(math.cosh(k * decay) / math.cosh((k - 1) * decay)) for k in steps}
+    expected = next(k for k in steps if math.cosh(k * outside) > 1.05 and falls[k] > -0.8 * decay)
+    solution = history(A, b, interval=(factor * low, high), rtol=1e-10, backend=backend)
+    found = int(re.search(r"after iteration (\d+)", solution.reason).group(1))
+    assert found == expected
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_repair_goes_on_from_the_best_iterate(backend):
+    values = np.linspace(1, 100, 60)
+    b = np.where(values > 50, 1e-7, 1.0)  # what the interval leaves out is small at first, and grows
+    solution = quietly(rv.chebyshev, np.diag(values), b, interval=(1, 50), rtol=1e-8, backend=backend)
+    assert solution.converged
+    norms = solution.residual_norms
+    peak = int(norms.argmax())
+    assert norms[peak] > 100 * norms[0]
+    assert (norms[peak + 1 :] <= norms[0]).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("negative", [-1.0, -20.0])
+def test_an_interval_is_not_looked_for_where_a_lanczos_step_met_negative_curvature(negative, backend):
+    A = np.diag([negative, *np.linspace(1, 10, 30)])
+    solution = quietly(rv.chebyshev, A, np.ones(31), backend=backend)
+    assert solution.status is rv.Status.BREAKDOWN
+    assert solution.iterations == 0
+    assert "No interval could be found" in solution.reason
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -326,3 +401,49 @@ def test_attainable_accuracy(points, dtype, backend):
     residual = float(np.linalg.norm((rhs - problem.A.toarray().astype(np.longdouble) @ x).astype(float)))
     eta = residual / (problem.spectrum[1] * np.linalg.norm(solution.x.astype(float)))
     assert eta <= 10 * np.finfo(dtype).eps / 2
+
+
+# The ends of the range ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("atol", [0.0, 5e-324, 1e-310])
+@pytest.mark.parametrize("scale", [1e300, 1.0, 1e-300])
+def test_a_tolerance_that_no_number_holds(scale, atol, backend):
+    solution = quietly(
+        rv.chebyshev, scale * np.array([[2.0, 1], [1, 3]]), [1.0, -0.5], rtol=0, atol=atol, backend=backend
+    )
+    assert solution.status in (rv.Status.CONVERGED, rv.Status.STAGNATED)
+    np.testing.assert_allclose(scale * solution.x, [0.7, -0.4], rtol=1e-14)
+
+
+@pytest.mark.parametrize("interval", [(5e-324, 1e-310), (1e-320, 1e-300), (1e-300, 1e-300)])
+def test_an_interval_far_out_of_the_units_of_A(interval):
+    A = 1e300 * np.array([[2.0, 1], [1, 3]])
+    solution = quietly(rv.chebyshev, A, [1.0, -0.5], interval=interval)
+    assert solution.status is rv.Status.BREAKDOWN
+    assert "cannot hold the spectrum" in solution.reason
+
+
+@pytest.mark.parametrize("ends", [(1.0, 1.0 + 1e-15), (1e-300, 1e300), (5e-324, 1.79e308)])
+def test_no_interval_raises(ends):
+    for A in (np.array([[2.0, 1], [1, 3]]), np.array([[1.0, 0.999999], [0.999999, 1]])):
+        solution = quietly(rv.chebyshev, A, [1.0, -0.5], interval=ends, rtol=0, atol=5e-324, maxiter=50)
+        assert not solution.converged
+
+
+def test_a_preconditioner_that_returns_zero_ends_in_words():
+    A = np.array([[2.0, 1], [1, 3]])
+
+    class Vanishing:
+        shape, dtype, calls = (2, 2), np.dtype(np.float64), 0
+
+        def __call__(self, r):
+            self.calls += 1
+            return r / 2 if self.calls < 8 else 0 * r
+
+    solution = quietly(
+        rv.chebyshev, A, [1.0, -0.5], M=Vanishing(), interval=(0.6, 2), rtol=1e-12, callback=lambda at: False
+    )
+    assert not solution.converged
+    assert solution.relative_residual <= 1

@@ -1,6 +1,9 @@
 """Never a false CONVERGED, and a reason of its own for everything that can be wrong with a system."""
 
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,6 +12,10 @@ from scipy.sparse.linalg import LinearOperator
 
 import resolvent as rv
 from resolvent.gallery import poisson
+from resolvent.solvers.driver.batch import solve_with
+from resolvent.solvers.driver.method import Breakdown, Method, State, Traffic
+from resolvent.solvers.driver.stopping import Options
+from resolvent.solvers.krylov.cg import CG
 
 ITERATIVE = ("cg", "chebyshev", "richardson", "jacobi", "gauss_seidel", "sor", "ssor")
 RELAXATIONS = ("jacobi", "gauss_seidel", "sor", "ssor")
@@ -190,6 +197,115 @@ def test_a_guess_far_too_large_is_survived(method, exponent, backend):
         assert solution.relative_residual == pytest.approx(truth, rel=1e-6)
         assert truth <= np.linalg.norm(b / 2.0**exponent - A @ (x0 / 2.0**exponent)) / np.linalg.norm(b) * 2.0**exponent
         assert "x0" in solution.reason or exponent < 60
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("method", ["cg", "chebyshev", "richardson"])
+@pytest.mark.parametrize("exponent", [60, 120, 600])
+def test_a_guess_far_too_large_for_an_operator_is_set_aside(method, exponent, backend):
+    """The size of A shows with A x0 only; rounding that would leave more than b, so zero is the better guess."""
+    A = poisson((4, 4)).A
+    b = A @ np.linspace(1, 2, 16)
+    x0 = np.ldexp(np.random.default_rng(3).standard_normal(16), exponent)
+    solution = rv.solve(Counting(A), b, method=method, x0=x0, rtol=1e-6, maxiter=20000, backend=backend)
+    assert solution.converged
+    assert true_relative_residual(A, solution.x, b) <= 1e-6 * (1 + 1e-10)
+    without = rv.solve(Counting(A), b, method=method, rtol=1e-6, maxiter=20000, backend=backend)
+    np.testing.assert_array_equal(solution.x, without.x)
+
+
+# What comes back without convergence ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("ending", ["callback", "maxiter"])
+def test_after_a_peak_the_better_iterate_before_it_is_returned(ending, backend):
+    bar = rv.gallery.load_finite_elements("bar")  # its residuals rise ninefold from iteration 122 to 137
+    last = 137
+    options = {
+        "callback": {"callback": lambda at: at.iteration == last},
+        "maxiter": {"callback": lambda at: None, "maxiter": last},
+    }[ending]
+    solution = quietly(rv.cg, bar.A, bar.b, rtol=1e-12, backend=backend, **options)
+    assert solution.iterations == last
+    seen = solution.residual_norms
+    assert seen[-1] > 8 * seen.min()
+    truth = np.linalg.norm(bar.b - bar.A @ solution.x)
+    assert truth == pytest.approx(solution.residual_norm, rel=1e-6)
+    assert truth <= 2 * seen.min()
+
+
+class Overstating(CG):
+    """Conjugate gradients that break down after three steps, with a residual norm carried far too large."""
+
+    factor = 1.0
+
+    def step(self, system, state):
+        if len(state.alphas) == 3:
+            raise Breakdown("no further")
+        super().step(system, state)
+        if len(state.alphas) == 3:
+            state.residual_norm = type(self).factor * state.target
+
+
+@pytest.mark.parametrize(("factor", "status"), [(50.0, "CONVERGED"), (1000.0, "BREAKDOWN")])
+def test_at_a_breakdown_the_iterate_is_judged_first_where_it_may_be_good_enough(factor, status, monkeypatch):
+    monkeypatch.setattr(Overstating, "factor", factor)
+    A, b = np.diag([1.0, 2.0, 3.0]), np.ones(3)
+    solution = quietly(solve_with, Overstating(), A, b, options=Options(rtol=1e-8), backend="numpy")
+    assert solution.status.name == status
+    assert true_relative_residual(A, solution.x, b) <= 1e-8
+
+
+@dataclass(frozen=True)
+class Told(Method):
+    """Richardson iteration for A = I, whose residuals are multiplied by 1 - factor, and told as ``told`` says."""
+
+    factor: float
+    told: Callable[[int], float] = lambda iteration: 1.0
+
+    name: ClassVar[str] = "told"
+    title: ClassVar[str] = "A method that misstates its residuals"
+    traffic: ClassVar[Traffic] = Traffic(vectors=2, passes=6, reductions=1, matvecs=2, compiled_passes=6)
+
+    def start(self, system):
+        x, r, norm = system.initial()
+        state = State(x=x, work=r, residual_norm=norm)
+        state.taken = 0
+        return state
+
+    def step(self, system, state):
+        state.work = system.residual(state.x, state.work)
+        state.x = system.backend.axpy(self.factor, state.work, state.x)
+        state.work, norm = system.residual_norm(state.x, state.work)
+        state.taken += 1
+        state.residual_norm = norm * self.told(state.taken)
+
+
+def told(factor, says=lambda iteration: 1.0, x0=None, **options):
+    """Of b = ones."""
+    watched = Options(callback=lambda at: None, **options)
+    return quietly(solve_with, Told(factor, says), np.eye(4), np.ones(4), x0=x0, options=watched, backend="numpy")
+
+
+def test_a_residual_told_too_small_is_asked_to_be_half_as_large_once_that_is_known():
+    solution = told(0.1, lambda iteration: 1 / 1.5, rtol=1e-3)
+    assert solution.converged
+    assert 0.9 * 0.75e-3 < solution.relative_residual <= 0.75e-3 * (1 + 1e-9)
+
+
+def test_an_iterate_remembered_for_a_residual_told_too_small_is_not_preferred():
+    solution = told(0.1, lambda iteration: 1e-3 if iteration == 1 else 1.0, rtol=1e-8, maxiter=3)
+    assert solution.status is rv.Status.MAX_ITERATIONS
+    assert solution.relative_residual == pytest.approx(0.9**3)
+
+
+@pytest.mark.parametrize("x0", [None, np.full(4, 0.5)])
+def test_nothing_worse_than_the_guess_is_returned(x0):
+    solution = told(3.0, x0=x0, rtol=1e-8, maxiter=3)
+    assert solution.residual_norms[-1] == pytest.approx(8 * solution.residual_norms[0])
+    np.testing.assert_array_equal(solution.x, np.zeros(4) if x0 is None else x0)
+    assert solution.relative_residual == (1.0 if x0 is None else 0.5)
 
 
 # Matrices that have no solution, or that the method is not made for --------------------------------------------------

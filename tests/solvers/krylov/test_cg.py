@@ -1,6 +1,7 @@
 """Conjugate gradients: the theory, the iterates of another implementation, and what finite precision does to both."""
 
 import math
+import re
 import warnings
 
 import numpy as np
@@ -263,6 +264,36 @@ def test_the_carried_residual_is_not_what_is_reported(backend):
     assert solution.residual_norm == pytest.approx(truth, rel=1e-4)
 
 
+@pytest.mark.parametrize("name", ["bar", "grid"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_residual_is_replaced_seldom(name, backend):
+    """Not before the bound of the gap has grown tenfold: each replacement costs a product, and some of the digits."""
+    problem = rv.gallery.load_finite_elements("bar") if name == "bar" else poisson((20, 20))
+    far = 1e8 * np.random.default_rng(0).standard_normal(problem.b.size)
+    solution = rv.cg(problem.A, problem.b, x0=far, rtol=1e-14, backend=backend)
+    assert solution.converged
+    times = re.search(r"true one (once|\d+ times)", solution.reason).group(1)
+    assert times in ("once", "2 times")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("noise", [1e-10, 1e-8])
+def test_a_replacement_that_changes_the_residual_begins_the_recurrence_anew(noise, backend):
+    """Products less accurate than the precision: coefficients before and after belong to no single Lanczos process."""
+    problem, count = poisson((20, 20)), iter(range(10**6))
+
+    def product(x):
+        return (problem.A @ x) * (1 + noise * np.random.default_rng(next(count)).uniform(-1, 1, 400))
+
+    far = 1e3 * np.random.default_rng(0).standard_normal(400)
+    A = LinearOperator((400, 400), product, dtype=np.float64)
+    solution = quietly(rv.cg, A, problem.b, x0=far, rtol=1e-12, maxiter=3000, backend=backend)
+    assert "The residual was replaced" in solution.reason
+    assert len(solution.evidence.alphas) < 0.8 * solution.iterations
+    assert solution.condition_sense == "at least"
+    assert solution.condition <= problem.condition * 1.001
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(
     ("n", "largest", "rho", "rtol", "exact", "measured"),
@@ -324,3 +355,18 @@ def test_a_slightly_asymmetric_matrix_passes_and_a_clearly_asymmetric_one_does_n
     noisy[0, 1] += 1e-6
     with pytest.raises(rv.NotHermitianError, match=r"e-0[67]"):
         rv.cg(noisy, np.ones(10), backend=backend)
+
+
+def test_a_step_length_that_underflows_ends_in_words():
+    class Growing:
+        """Not linear: v ||v||."""
+
+        shape, dtype = (5, 5), np.dtype(np.float64)
+
+        def __call__(self, v):
+            return v * np.linalg.norm(v)
+
+    for flexible in (False, True):
+        with pytest.warns(rv.ConvergenceWarning):
+            solution = rv.cg(Growing(), np.array([1.0, 2, 3, 4, 5]), flexible=flexible, rtol=0)
+        assert not solution.converged

@@ -19,6 +19,8 @@ import resolvent as rv
 from resolvent.backends.numba_backend import NumbaBackend
 from resolvent.gallery import poisson, randsvd, strakos
 from resolvent.precision import FixedPoint, Precision, formats
+from resolvent.precision.policy import as_precision
+from resolvent.solvers.linear.system import LinearSystem
 
 FORMATS = ("fp64", "fp32", "tf32", "bf16", "fp16")
 EMULATED = ("tf32", "bf16", "fp16")
@@ -894,3 +896,78 @@ def test_every_method_takes_a_precision():
     assert auto.converged
     assert auto.precision == "bf16"
     assert "conjugate" in auto.reason or "cg was chosen" in auto.reason
+
+
+@pytest.mark.parametrize("precision", ["fp16", "fp8_e5m2", "fp8_e4m3", "fp6_e2m3"])
+def test_units_leave_room_for_the_product_with_a_large_guess(precision):
+    """b and A x0, whichever is larger, has its largest entry where the format wants that of b."""
+    asked = as_precision(precision)
+    A, b = np.diag([1.0, 0.5, 0.25, 0.125]), np.ones(4)
+    for exponent in range(-3, round(-math.log2(asked.unit_roundoff))):
+        x0 = np.full(4, 2.0**exponent)
+        system = LinearSystem(A, b, x0=x0, precision=precision)
+        largest = max(1.0, 2.0**exponent)
+        assert math.ldexp(largest, -system.rhs_exponent) == 2.0**asked.rhs_level
+        assert system.guess is not None
+        x, _, norm = system.initial()
+        assert np.isfinite(norm)
+        np.testing.assert_array_equal(np.ldexp(x, system.rhs_exponent - system.matrix_exponent), x0)
+
+
+def test_a_guess_larger_than_the_format_is_used():
+    A, x = np.diag([1.0, 0.125]), np.array([1.0, 8.0])  # the largest number of the format is 7.5
+    solution = rv.cg(A, A @ x, x0=x, precision="fp6_e2m3", rtol=1e-2)
+    assert solution.converged
+    assert solution.iterations == 0
+    np.testing.assert_array_equal(solution.x, x)
+
+
+# Diagonal entries below the range of a format -------------------------------------------------------------------------
+
+SMALL = np.diag([1.0, 1e-4, 1.0, 2.0])
+SMALL[0, 3] = SMALL[3, 0] = 0.1
+DIVIDING = {
+    "jacobi": lambda A, **options: rv.jacobi(A, np.ones(4), **options),
+    "gauss_seidel": lambda A, **options: rv.gauss_seidel(A, np.ones(4), **options),
+    "sor": lambda A, **options: rv.sor(A, np.ones(4), **options),
+    "ssor": lambda A, **options: rv.ssor(A, np.ones(4), **options),
+    "ssor_cg": lambda A, **options: rv.ssor_cg(A, np.ones(4), **options),
+    "M=jacobi": lambda A, **options: rv.cg(A, np.ones(4), M=rv.precondition.jacobi(A), **options),
+    "M=ssor": lambda A, **options: rv.cg(A, np.ones(4), M=rv.precondition.ssor(A), **options),
+}
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize("name", DIVIDING)
+def test_a_diagonal_entry_that_rounds_to_zero_is_not_called_zero(name, backend):
+    with pytest.raises(rv.SingularError, match=r"row 1 is not zero, but 5.0e-05 .* rounds to zero in fp8_e4m3fn"):
+        DIVIDING[name](SMALL, precision="fp8_e4m3fn", backend=backend)
+    if name == "ssor_cg":
+        return  # of a zero it says that A is not positive definite
+    zero = SMALL.copy()
+    zero[1, 1], zero[1, 2], zero[2, 1] = 0, 0.5, 0.5
+    for precision in ("fp8_e4m3fn", None):
+        with pytest.raises(rv.SingularError, match="row 1 is zero"):
+            DIVIDING[name](zero, precision=precision, backend=backend)
+
+
+@pytest.mark.parametrize("name", ["gauss_seidel", "jacobi", "M=jacobi"])
+def test_an_entry_that_single_precision_has_no_number_for(name):
+    tiny = SMALL.copy()
+    tiny[1, 1] = 1e-60
+    with pytest.raises(rv.SingularError, match="rounds to zero in float32"):
+        DIVIDING[name](tiny, precision="fp32")
+
+
+def test_a_choice_of_methods_goes_on_where_one_would_divide_by_what_rounds_to_zero():
+    solution = quietly(rv.solve, SMALL, np.ones(4), precision="fp8_e4m3fn")
+    assert "rounds to zero in fp8_e4m3fn" in solution.reason
+
+
+@pytest.mark.parametrize("options", [{"inner": "jacobi"}, {"inner": "sor"}, {"M": rv.precondition.jacobi(SMALL)}])
+def test_refinement_gives_up_a_format_in_which_the_diagonal_vanishes(options):
+    solution = rv.refine(SMALL, np.ones(4), inner_precision="fp8_e4m3fn", **options)
+    assert solution.converged
+    assert "fp8_e4m3fn was given up" in solution.reason
+    with pytest.raises(rv.SingularError, match="rounds to zero"):
+        rv.refine(SMALL, np.ones(4), inner_precision="fp8_e4m3fn", escalate=False, **options)

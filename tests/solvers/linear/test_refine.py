@@ -485,3 +485,23 @@ def test_the_solution_says_what_it_says_of_any_solve():
     assert solution.unit_roundoff == 2.0**-53
     assert solution.residual_norms[0] == pytest.approx(np.linalg.norm(b))
     assert solution.attainable_residual > solution.relative_residual / 10
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_norm_of_a_black_box_is_not_overstated(seed):
+    """Ritz values of a low precision may lie above the spectrum, and would make the backward error too small."""
+    rng = np.random.default_rng(seed)
+    A = rv.gallery.randsvd(12, 20, mode=4, seed=seed).A
+    black_box, b = aslinearoperator(A), rng.standard_normal(12)
+    solution = rv.refine(black_box, b)
+    scale = np.linalg.norm(A, 2) * np.linalg.norm(solution.x) + np.linalg.norm(b)
+    assert solution.backward_error >= solution.residual_norm / scale * (1 - 1e-12)
+    assert solution.backward_error <= 1.2 * solution.residual_norm / scale
+
+
+@pytest.mark.parametrize("scale", [1e-310, 1e300])
+def test_what_is_learnt_of_the_spectrum_keeps_its_units(scale):
+    A = scale * np.array([[2.0, 1], [1, 3]])
+    solution = quietly(rv.refine, A, scale * np.array([1.0, -0.5]), inner_precision="fp32", rtol=1e-10)
+    assert solution.converged
+    np.testing.assert_allclose(solution.x, [0.7, -0.4], rtol=1e-9)

@@ -296,6 +296,24 @@ def test_ssor_omega_is_found_and_near_the_best():
     assert found.iterations <= 1.3 * min(counts)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("method", [rv.sor, rv.ssor])
+def test_omega_is_one_where_a_is_singular(method, backend):
+    """The formulas would come out next to 2, where nothing converges."""
+    n = 12
+    A = sparse.diags_array([-np.ones(n - 1), np.r_[1.0, np.full(n - 2, 2.0), 1.0], -np.ones(n - 1)], offsets=[-1, 0, 1])
+    solution = method(A.tocsr(), A @ np.arange(n) ** 2.0, rtol=1e-6, backend=backend)
+    assert "omega = 1.0000 was chosen" in solution.reason
+    assert solution.converged
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ssor_takes_one_where_its_formula_does_not_hold(backend):
+    A = 0.1 * np.eye(20) + 0.9  # eigenvalues of D^-1 A: 0.1, and 18.1, far above 2
+    assert "omega = 1.0000 was chosen" in quietly(rv.ssor, A, np.arange(20.0), backend=backend).reason
+    assert "omega = 1.0000 was chosen" not in quietly(rv.sor, A, np.arange(20.0), backend=backend).reason
+
+
 def test_iterations_at_the_best_omega_are_those_of_another_implementation():
     """16 x 16 Poisson at rtol 1e-8: 64 with Young's omega, 533 for Gauss-Seidel, 1064 for Jacobi elsewhere."""
     problem = poisson((16, 16))

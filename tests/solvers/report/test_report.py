@@ -4,11 +4,14 @@ import csv
 import sys
 import warnings
 
+import hypothesis
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 
 import resolvent as rv
-from resolvent.solvers.report.report import BLOCKS, plot, report
+from resolvent.solvers.report.figures import plot
+from resolvent.solvers.report.text import BLOCKS, report
 
 
 @pytest.fixture(autouse=True)
@@ -214,6 +217,93 @@ def test_figure_shows_the_chebyshev_bound():
     bound = np.interp(solution.residual_iterations, theory.get_xdata(), theory.get_ydata())
     carried = solution.residual_norms / np.linalg.norm(problem.b)
     assert (carried <= bound * (1 + 1e-9)).all()
+
+
+def beside_the_residual(solution):
+    """Iterations, values and label of the curve that is no residual; None where there is none."""
+    known = ("carried residual", "residual", "true residual", "_")
+    lines = [line for line in solution.plot().lines if not str(line.get_label()).startswith(known)]
+    assert len(lines) <= 1
+    return (*lines[0].get_data(), lines[0].get_label()) if lines else None
+
+
+def energy_norm(A, x):
+    return float(np.sqrt((x.conj() @ (A @ x)).real))
+
+
+@hypothesis.settings(max_examples=15)
+@hypothesis.given(st.integers(2, 30), st.floats(1e-3, 10), st.integers(-300, 300), st.booleans(), st.integers(0, 99))
+def test_what_is_drawn_as_at_most_is_above_every_error_of_conjugate_gradients(n, margin, exponent, guess, seed):
+    rng = np.random.default_rng(seed)
+    A = rng.standard_normal((n, n))
+    A += A.T
+    np.fill_diagonal(A, 0)
+    A += np.diag(np.abs(A).sum(axis=1) * (1 + margin * rng.random(n)) + margin)  # Gershgorin tells that it is definite
+    x, seen = rng.standard_normal(n), []
+    x0 = rng.standard_normal(n) if guess else None
+    solution = rv.cg(
+        np.ldexp(A, exponent), np.ldexp(A @ x, exponent), x0=x0, rtol=1e-10, callback=lambda at: seen.append(at.x)
+    )
+    found = beside_the_residual(solution)
+    if found is None:
+        hypothesis.reject()
+    at, drawn, label = found
+    assert label.startswith("at most")
+    errors = np.array([energy_norm(A, x - y) for y in [np.zeros(n) if x0 is None else x0, *seen]])
+    rounding = 10 * solution.attainable_residual * np.linalg.norm(A @ x) / np.sqrt(np.linalg.eigvalsh(A)[0])
+    assert (drawn >= (errors[at] - rounding) / errors[0]).all()
+    assert (drawn <= 2 * (errors[at] + rounding) / errors[0]).all()
+
+
+def test_without_a_certain_eigenvalue_the_error_is_drawn_as_an_estimate():
+    problem = rv.gallery.poisson((12, 12))
+    seen = [np.zeros(144)]
+    x = np.linspace(1, 2, 144)
+    solution = rv.cg(problem.A, problem.A @ x, rtol=1e-8, callback=lambda at: seen.append(at.x))
+    at, drawn, label = beside_the_residual(solution)
+    assert label.startswith("about")
+    errors = [energy_norm(problem.A, x - y) for y in seen]
+    np.testing.assert_allclose(drawn, np.array(errors)[at] / errors[0], rtol=1.0)
+    assert len(at) > 0.8 * solution.iterations
+
+
+@hypothesis.settings(max_examples=15)
+@hypothesis.given(st.integers(2, 30), st.floats(1.01, 1e4), st.floats(1e-6, 0.5), st.integers(0, 99))
+def test_what_is_drawn_as_at_most_is_above_every_residual_of_chebyshev_iteration(n, condition, wider, seed):
+    rng = np.random.default_rng(seed)
+    problem = rv.gallery.randsvd(n, condition, seed=seed, kind="spd")
+    low, high = problem.spectrum
+    given_interval = (low * (1 - wider), high * (1 + wider))
+    for b in (rng.standard_normal(n), problem.b):
+        solution = rv.chebyshev(problem.A, b, interval=given_interval, rtol=1e-10, callback=lambda at: None)
+        at, drawn, label = beside_the_residual(solution)
+        assert label.startswith("at most")
+        np.testing.assert_array_equal(at, solution.residual_iterations)
+        assert (solution.residual_norms / np.linalg.norm(b) <= drawn * (1 + 1e-9)).all()
+        assert drawn[-1] < 1e-4
+
+
+def test_an_interval_that_was_estimated_promises_nothing():
+    problem = rv.gallery.poisson((12, 12))
+    assert beside_the_residual(rv.chebyshev(problem.A, problem.b))[2].startswith("about")
+
+
+@pytest.mark.parametrize(
+    "solve",
+    [
+        lambda A, b: rv.refine(A, b),
+        lambda A, b: rv.refine(A, b, inner="chebyshev"),
+        lambda A, b: rv.chebyshev(A, b, interval=(0.1, 4.0), rtol=1e-8),  # repaired on the way
+        lambda A, b: rv.chebyshev(A, b, M=rv.precondition.ssor(A)),  # the bound is one in another norm
+        lambda A, b: rv.chebyshev(A + np.triu(np.ones(A.shape), 1), b, interval=(1.0, 9.0), maxiter=20),
+        lambda A, b: rv.cg(A, b, rtol=1e-2, precision="bf16"),
+        lambda A, b: rv.sor(A, b),
+    ],
+    ids=["refine", "refine chebyshev", "repaired", "preconditioned", "not Hermitian", "bf16", "sor"],
+)
+def test_what_bounds_no_residual_is_not_drawn(solve):
+    problem = rv.gallery.poisson((12, 12))
+    assert beside_the_residual(solve(problem.A, np.linspace(1, 2, 144))) is None
 
 
 def test_own_axes_are_drawn_into_and_nothing_global_changes():

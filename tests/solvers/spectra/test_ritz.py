@@ -72,7 +72,7 @@ def test_hessenberg_matrices_and_units():
     values = np.sort(np.linalg.eigvals(H[:5]).real)
     found = SpectralEvidence(matrix=H).ritz
     assert (found.smallest, found.largest) == pytest.approx((values[0], values[-1]))
-    scaled = SpectralEvidence(matrix=H).in_units(4.0).ritz
+    scaled = SpectralEvidence(matrix=H).scaled(2).ritz
     assert (scaled.smallest, scaled.largest_error) == pytest.approx((4 * values[0], 4 * found.largest_error))
     assert len(SpectralEvidence(matrix=H)) == 5
     assert ritz_values(np.full((3, 2), np.nan)) is None

@@ -14,7 +14,6 @@ import numpy as np
 from ..precision.recipe import Unrounded
 from .chebyshev.momentum import MomentumMethod
 from .driver.loops import LOOPS, CompiledLoop, Stretch
-from .driver.method import Method
 from .krylov.cg import CG
 from .linear.system import LinearSystem
 from .relaxation.sor import SOR, SWEEPS
@@ -197,7 +196,7 @@ def _sweeps(arrays: Any, rounding: Any, method: SOR, system: LinearSystem, state
     return loop
 
 
-def _register(method: type[Method[Any]], preconditioners: tuple[str, ...], build: Any) -> None:
+def _register(method: Any, preconditioners: tuple[str, ...], build: Any) -> None:
     for storage in STORAGES:
         for preconditioner in preconditioners:
             LOOPS[method, storage, preconditioner] = build

@@ -80,7 +80,8 @@ class SSORCG(CG):
         """None: of the omega that makes it pay, the entries of A tell nothing."""
         return iter(())
 
-    def tuned(self, system: LinearSystem, state: SSORCGState) -> SSORCG:
+    def tuned(self, system: LinearSystem, state: CGState) -> SSORCG:
+        assert isinstance(state, SSORCGState)
         return replace(self, omega=state.omega)
 
     def describe(self, state: CGState) -> str:

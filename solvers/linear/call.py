@@ -123,7 +123,7 @@ def solver(function: Callable[Concatenate[Any, Any, P], Solution[Any]]) -> Solve
         return function(A, b, *args, **kwargs)
 
     call.__signature__ = signature.replace(parameters=[*own, *common])  # type: ignore[attr-defined]
-    return call  # type: ignore[return-value]
+    return call
 
 
 def _annotations(kind: Any) -> dict[str, str]:

@@ -17,21 +17,20 @@ from typing import Any
 import numpy as np
 
 from ...backends import Backend, choose_backend
-from ...backends.rounded import Rounded
 from ...errors import InputError
 from ...operators import Facts, Operator
 from ...precision import precision_facts, working_dtype
-from ...precision.policy import as_precision
-from ..driver.problem import Delivered, Problem, Vector
+from ..driver.problem import Delivered, Vector
 from ..driver.solution import LINEAR, Solution
 from ..driver.status import Breakdown, Cause, Ending, Status
 from ..driver.stopping import Options
 from ..preconditioners.base import BoundPreconditioner, Preconditioner, as_preconditioner, guarded
+from .units import Units, exponent_of
 
 __all__ = ["LinearSystem"]
 
 
-class LinearSystem(Problem):
+class LinearSystem(Units):
     """A x = b on one backend.
 
     Parameters
@@ -108,7 +107,7 @@ class LinearSystem(Problem):
         self.matrix_exponent = 0
         if known is not None:
             self._check_entries(operator, known)
-            exponent = _exponent(known.max_abs)
+            exponent = exponent_of(known.max_abs)
             if self.scaled and abs(exponent) > self.comfortable_exponent:
                 self.matrix_exponent = self._lossless(operator, exponent)
                 operator = operator.rescaled(-self.matrix_exponent)
@@ -136,7 +135,7 @@ class LinearSystem(Problem):
             operator = getattr(M, "operator", None)
             known = None if operator is None else self.backend.facts(operator)
             if known is not None and known.max_abs:
-                M, exponent = M.rescaled(_exponent(known.max_abs))
+                M, exponent = M.rescaled(exponent_of(known.max_abs))
         self.use_preconditioner(M.bind(self.backend, self.dtype), exponent)
 
     def with_rhs(self, b: Any) -> LinearSystem:
@@ -154,14 +153,14 @@ class LinearSystem(Problem):
         if not math.isfinite(largest):
             raise InputError(f"b: entry {self._first_bad(vector)} is not finite")
         self.zero_rhs = largest == 0
-        exponent = _exponent(largest)
+        exponent = exponent_of(largest)
         if guess is not None:
             size = exact.max_abs(exact.copy(guess, self.true_dtype))
             if not math.isfinite(size):
                 raise InputError(f"x0: entry {self._first_bad(guess)} is not finite")
             # Of an A that only multiplies, the size shows with its first products: see prepare and initial.
-            scale = None if self.facts is None else _exponent(self.facts.max_abs) + self.matrix_exponent
-            excess = _exponent(size) + scale - exponent if size and scale is not None else 0
+            scale = None if self.facts is None else exponent_of(self.facts.max_abs) + self.matrix_exponent
+            excess = exponent_of(size) + scale - exponent if size and scale is not None else 0
             if excess > -math.log2(self.unit_roundoff):
                 guess = None  # rounding A x0 alone leaves more than b: zero is the better guess
             elif excess > 0:
@@ -241,7 +240,7 @@ class LinearSystem(Problem):
                 raise Breakdown(
                     "A product with A was not finite: the operator returned NaN or infinity.", Cause.NOT_FINITE
                 )
-            exponent = _exponent(size)
+            exponent = exponent_of(size)
             if abs(exponent) > self.comfortable_exponent:
                 self.operator, self.matrix_exponent = self.operator.rescaled(-exponent), exponent
                 self.truth = self.truth.rescaled(-exponent) if self.two_precisions else self.operator
@@ -276,23 +275,6 @@ class LinearSystem(Problem):
         low, high = 1 / self.backend.max_abs(1 / diagonal), self.backend.max_abs(diagonal)
         return high > 1.01 * low
 
-    def range_left(self, blame: str) -> Breakdown:
-        """NaN or infinity was met: a narrower range was left, or else ``blame`` says whose fault it is."""
-        if not self.two_precisions:
-            return Breakdown(blame, Cause.NOT_FINITE)
-        what, name, largest = "An iterate", self.precision_name, float(np.finfo(self.dtype).max)
-        if self.emulated is not None:
-            largest = self.emulated.largest
-            if self.emulated.scalars is not None and self.emulated.scalars.largest < largest:
-                what, name, largest = "An inner product", str(self.emulated.scalars), self.emulated.scalars.largest
-        advice = " It was asked not to be scaled; leave scale at auto." if not self.scaled else ""
-        return Breakdown(
-            f"{what} left the range of {name}, whose largest number is {largest:.6g}."
-            f"{advice} bf16, tf32 and fp32 end at 3.4e38, fp64 at 1.8e308.",
-            Cause.RANGE,
-            Status.OVERFLOW,
-        )
-
     def not_finite(self, first: bool) -> Ending:
         if first:
             return self.range_left(
@@ -303,22 +285,6 @@ class LinearSystem(Problem):
                 "A product with A (or M) was not finite: the operator returned NaN or infinity."
             ).ending
         return Ending(Status.DIVERGED)
-
-    @property
-    def remarks(self) -> str:
-        """How the system was fitted into a narrow range, in words; empty for a wide one."""
-        if self.emulated is None or not self.emulated.narrow or not self.scaled:
-            return ""
-        return (
-            f"To fit the range of {self.precision_name}, b was multiplied by 2^{-self.exponent} and A by "
-            f"2^{-self.matrix_exponent}, which changes no digit."
-        )
-
-    @property
-    def negligible(self) -> float:
-        """Carried residual norms below this say nothing: far below rounding, or where a format runs out of digits."""
-        rounding = self.precision.unit_roundoff**2 * self.reference
-        return rounding if self.emulated is None else max(rounding, self.emulated.smallest * math.sqrt(self.n))
 
     @property
     def matrix_name(self) -> str:
@@ -403,7 +369,7 @@ class LinearSystem(Problem):
                     Cause.RANGE,
                     Status.OVERFLOW,
                 )
-            exponent = 0 if self.comfortable(largest) else _exponent(largest)
+            exponent = 0 if self.comfortable(largest) else exponent_of(largest)
             self.preconditioner_exponent = exponent
             if not exponent:
                 return out
@@ -419,10 +385,6 @@ class LinearSystem(Problem):
         self.backend.ldexp(r, half)
         return self.backend.ldexp(out, half - exponent)
 
-    def comfortable(self, largest: float) -> bool:
-        """Whether products of numbers of this size, and inner products, stay within the range without scaling."""
-        return math.isfinite(largest) and abs(_exponent(largest)) <= self.comfortable_exponent
-
     def use_preconditioner(self, bound: BoundPreconditioner | None, exponent: int = 0) -> None:
         """Precondition with ``bound``, which is 2**exponent times what the caller would call M."""
         self.preconditioner = None if bound is None else guarded(bound, self.backend, self.rhs)
@@ -436,18 +398,6 @@ class LinearSystem(Problem):
         return self.matrix_exponent + own
 
     # Back to the caller's units.
-
-    def unscaled(self, x: Any, fresh: bool = True) -> Any:
-        """x in the caller's units and shape."""
-        exact = self.backend.exact
-        x = exact.copy(x, self.true_dtype) if fresh or self.two_precisions else x
-        x = exact.ldexp(x, self.exponent - self.matrix_exponent)
-        return self.backend.reshape(x, (-1, 1)) if self.column else x
-
-    def rescaled(self, x: Any) -> Any:
-        """The inverse of ``unscaled``."""
-        exact = self.backend.exact
-        return exact.ldexp(exact.copy(exact.reshape(x, (-1,))), self.matrix_exponent - self.exponent)
 
     def deliver(
         self, x: Vector, work: Vector, residual: float, ending: Ending, target: float, evidence: Any
@@ -472,15 +422,6 @@ class LinearSystem(Problem):
             "preconditioned": self.preconditioner is not None,
         }
         return Delivered(result, residual, ending, fields)
-
-    def _leaves_range(self, size: float, shift: int) -> bool:
-        """Whether multiplying an x of this norm by 2**shift may overflow, or lose digits that matter to underflow."""
-        if size == 0 or not math.isfinite(size):
-            return False
-        facts = precision_facts(self.true_dtype)
-        exponent = math.frexp(size)[1] + shift
-        digits = 2 * round(-math.log2(facts.unit_roundoff))
-        return exponent > facts.largest_exponent - 1 or exponent - digits < facts.smallest_exponent
 
     def _smallest_eigenvalue(self, evidence: Any) -> float:
         """A lower bound of the spectrum of a Hermitian A that does not rest on estimates."""
@@ -519,42 +460,6 @@ class LinearSystem(Problem):
             return "Use float64, or ask for less."
         return "Ask for less, or precondition so that ||A|| ||x|| is nearer to ||b||."
 
-    def _check_range(self, name: str, largest: float) -> None:
-        """Data that must not be scaled have to lie well within the range that is worked in."""
-        if self.scaled or largest == 0:
-            return
-        p = self.precision
-        low, high = -p.comfortable_exponent, p.comfortable_exponent
-        if self.emulated is not None:
-            low = max(low, _exponent(self.emulated.smallest)) if self.emulated.smallest else low
-            high = min(high, _exponent(self.emulated.largest))
-        if not low <= _exponent(largest) <= high:
-            raise InputError(
-                f"{name}: its largest entry, {largest:.3g}, cannot be worked with in {self.precision_name} unscaled; "
-                f'wanted one between 2^{low} and 2^{high + 1}, or scale="auto"'
-            )
-
-    def _set_precision(self, data_dtype: np.dtype, asked: Any) -> None:
-        """The types of iterates and truth, the unit roundoff, and the range that is worked in."""
-        given = None if asked is None else as_precision(asked)
-        self.emulated = None if given is None or given.native else given
-        self.data_dtype = self.dtype = self.true_dtype = data_dtype
-        if given is not None:
-            self.dtype = given.carrier
-            if data_dtype.kind == "c":
-                self.dtype = np.dtype(np.complex64 if self.dtype == np.float32 else np.complex128)
-            self.true_dtype = np.result_type(data_dtype, self.dtype)
-        self.two_precisions = self.emulated is not None or self.true_dtype != self.dtype
-        self.scaled = given is None or given.scale == "auto"
-        self.precision = precision_facts(self.dtype)
-        self.precision_name, self.unit_roundoff = self.precision.name, self.precision.unit_roundoff
-        self.comfortable_exponent, self.rhs_level = self.precision.comfortable_exponent, 0
-        if self.emulated is not None:
-            p = self.emulated
-            self.backend = Rounded(self.backend, p)
-            self.precision_name, self.unit_roundoff = str(p.format), p.unit_roundoff
-            self.comfortable_exponent, self.rhs_level = p.comfortable_exponent, p.rhs_level
-
     def _vector(self, b: Any, name: str, n: int) -> Any:
         vector = self.backend.vector(b, name)
         shape, local = tuple(vector.shape), self.backend.local_length(n)
@@ -574,19 +479,6 @@ class LinearSystem(Problem):
             value = matrix.data[at]
             raise InputError(f"A: entry ({row}, {int(matrix.indices[at])}) is {value}; wanted finite entries")
 
-    def _lossless(self, operator: Operator, exponent: int) -> int:
-        """The exponent, or as much of it as leaves every nonzero entry of A a normal number."""
-        sizes = np.abs(operator.tocsr().data)
-        smallest = float(sizes[sizes > 0].min())
-        return (
-            max(0, min(exponent, _exponent(smallest) - self.precision.smallest_exponent)) if exponent > 0 else exponent
-        )
-
     def _first_bad(self, vector: Any) -> str:
         bad = np.flatnonzero(~np.isfinite(self.backend.to_numpy(vector)))
         return f"{bad[0]}" if bad.size else "of another process"
-
-
-def _exponent(size: float) -> int:
-    """The e with 2**e <= size < 2**(e + 1); 0 for 0."""
-    return math.frexp(size)[1] - 1 if size else 0

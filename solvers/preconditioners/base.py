@@ -23,6 +23,8 @@ class BoundPreconditioner(ABC):
         With the method and the storage of A, the key of a compiled loop.
     matrix : Operator or None
         What it was made of, where compiled loops have to know that it is the A of the system.
+    omega, order : float, str
+        Of relaxation sweeps.
     inverse_diagonal : vector or None
         Set where M is diagonal, so that compiled loops can apply it themselves.
     """
@@ -30,6 +32,8 @@ class BoundPreconditioner(ABC):
     kind: ClassVar[str] = "other"
     matrix: Operator | None = None
     inverse_diagonal: Any = None
+    omega: float = 1.0
+    order: str = ""
 
     def rescaled(self, exponent: int) -> BoundPreconditioner | None:
         """2**exponent M, where that is as cheap to apply as M; otherwise None."""

@@ -75,6 +75,10 @@ def _headline(s: Solution, said: str) -> str:
 _UNFINISHED = ("MAX_ITERATIONS", "STAGNATED", "TIME_LIMIT", "INTERRUPTED", "STOPPED")
 
 
+def _residual(s: Solution) -> str:
+    return f"{_number(s.relative_residual)} of {s.words.reference}, {_number(s.tolerance)} asked for"
+
+
 def _backward_error(s: Solution) -> str:
     error, u = float(s.backward_error), s.unit_roundoff
     return f"{_number(error)} = {_plain(error / u)} u   (u = {u:.1e})"

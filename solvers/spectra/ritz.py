@@ -153,7 +153,9 @@ class SpectralEvidence:
         """The same of 2**exponent A."""
         T = self.matrix
         scaled = entries_times_power_of_two(T, exponent) if isinstance(T, np.ndarray) else T.scaled(exponent)
-        interval = None if self.interval is None else tuple(times_power_of_two(end, exponent) for end in self.interval)
+        interval = self.interval
+        if interval is not None:
+            interval = times_power_of_two(interval[0], exponent), times_power_of_two(interval[1], exponent)
         largest = times_power_of_two(self.largest, exponent)
         return SpectralEvidence(matrix=scaled, interval=interval, given=self.given, slack=self.slack, largest=largest)
 

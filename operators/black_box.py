@@ -57,7 +57,9 @@ class BlackBox(Operator):
 
     def matvec(self, x: Any) -> Any:
         exchange = self.exchange
-        dtype = np.result_type(exchange.numpy_dtype(x), self.own_dtype)
+        dtype = exchange.numpy_dtype(x)
+        if dtype != self.own_dtype:
+            dtype = np.result_type(dtype, self.own_dtype)
         result = exchange.take(self.multiply(exchange.lend(x, dtype)), x, self.name, exact=self.name != "M")
         if not self.exponent:
             return result

@@ -12,10 +12,10 @@ from scipy.sparse.linalg import LinearOperator
 
 import resolvent as rv
 from resolvent.gallery import poisson
-from resolvent.solvers.driver.batch import solve_with
-from resolvent.solvers.driver.method import Breakdown, Method, State, Traffic
-from resolvent.solvers.driver.stopping import Options
+from resolvent.solvers.driver.method import Breakdown, State, Traffic
 from resolvent.solvers.krylov.cg import CG
+from resolvent.solvers.linear.method import LinearMethod
+from resolvent.solvers.linear.run import solve_with
 
 ITERATIVE = ("cg", "chebyshev", "richardson", "jacobi", "gauss_seidel", "sor", "ssor")
 RELAXATIONS = ("jacobi", "gauss_seidel", "sor", "ssor")
@@ -252,13 +252,13 @@ class Overstating(CG):
 def test_at_a_breakdown_the_iterate_is_judged_first_where_it_may_be_good_enough(factor, status, monkeypatch):
     monkeypatch.setattr(Overstating, "factor", factor)
     A, b = np.diag([1.0, 2.0, 3.0]), np.ones(3)
-    solution = quietly(solve_with, Overstating(), A, b, options=Options(rtol=1e-8), backend="numpy")
+    solution = quietly(solve_with, Overstating(), A, b, rtol=1e-8, backend="numpy")
     assert solution.status.name == status
     assert true_relative_residual(A, solution.x, b) <= 1e-8
 
 
 @dataclass(frozen=True)
-class Told(Method):
+class Told(LinearMethod):
     """Richardson iteration for A = I, whose residuals are multiplied by 1 - factor, and told as ``told`` says."""
 
     factor: float
@@ -284,8 +284,8 @@ class Told(Method):
 
 def told(factor, says=lambda iteration: 1.0, x0=None, **options):
     """Of b = ones."""
-    watched = Options(callback=lambda at: None, **options)
-    return quietly(solve_with, Told(factor, says), np.eye(4), np.ones(4), x0=x0, options=watched, backend="numpy")
+    options["callback"] = lambda at: None
+    return quietly(solve_with, Told(factor, says), np.eye(4), np.ones(4), x0=x0, backend="numpy", **options)
 
 
 def test_a_residual_told_too_small_is_asked_to_be_half_as_large_once_that_is_known():

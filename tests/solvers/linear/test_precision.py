@@ -907,11 +907,11 @@ def test_units_leave_room_for_the_product_with_a_large_guess(precision):
         x0 = np.full(4, 2.0**exponent)
         system = LinearSystem(A, b, x0=x0, precision=precision)
         largest = max(1.0, 2.0**exponent)
-        assert math.ldexp(largest, -system.rhs_exponent) == 2.0**asked.rhs_level
+        assert math.ldexp(largest, -system.exponent) == 2.0**asked.rhs_level
         assert system.guess is not None
         x, _, norm = system.initial()
         assert np.isfinite(norm)
-        np.testing.assert_array_equal(np.ldexp(x, system.rhs_exponent - system.matrix_exponent), x0)
+        np.testing.assert_array_equal(np.ldexp(x, system.exponent - system.matrix_exponent), x0)
 
 
 def test_a_guess_larger_than_the_format_is_used():

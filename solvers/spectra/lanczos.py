@@ -36,6 +36,8 @@ class Lanczos:
         alpha_1, ..., alpha_k and beta_1, ..., beta_k.
     pivot : float
         The last one of the elimination of T_k, positive as long as T_k is positive definite.
+    residual : float
+        ||r_k|| / ||r_0|| of conjugate gradients with this start, the product of all beta_j over their pivots.
 
     Raises
     ------
@@ -57,11 +59,10 @@ class Lanczos:
         self.system, self.backend = system, system.backend.exact
         self.diagonal: list[float] = []
         self.off: list[float] = []
-        self.pivot = math.inf
+        self.pivot, self.residual = math.inf, 1.0
         self._r, self._z = start, None
         self._v = self._before = self._q = None
         self._beta = self._precondition()
-        self.first = self._beta
 
     def _precondition(self) -> float:
         """z = M r, and the norm of r in the inner product of M."""
@@ -91,8 +92,8 @@ class Lanczos:
         previous, self._beta = self._beta, self._precondition()
         if not (math.isfinite(alpha) and math.isfinite(self._beta)):
             raise Breakdown("A product with A was not finite: the operator returned NaN or infinity.", Cause.NOT_FINITE)
-        coupling = previous**2 / self.pivot if self.diagonal else 0.0
-        self.pivot = alpha - coupling
+        self.pivot = alpha - (previous**2 / self.pivot if self.diagonal else 0.0)
+        self.residual *= self._beta / abs(self.pivot) if self.pivot else math.inf
         self.diagonal.append(alpha)
         self.off.append(self._beta)
 
@@ -135,12 +136,15 @@ def estimate_spectrum(system: Any, steps: int, seed: int = 0) -> tuple[RitzValue
     start = generator(system, seed).standard_normal(system.local)
     try:
         process = Lanczos(system, backend.from_numpy(start, system.dtype))
-        while len(process.diagonal) < min(steps, system.n) and not (process.exhausted or system.out_of_time):
+        while len(process.diagonal) < min(steps, system.n) and not process.exhausted:
+            before = process.residual
             process.step()
             if not process.pivot > 0:
-                # At the end of the process a pivot is what rounding left of a zero.
+                # Where conjugate gradients would have converged, a pivot is what rounding left.
                 kept = process.matrix.first(len(process.diagonal) - 1)
-                return ritz_values(kept), None if process.exhausted else Cause.INDEFINITE
+                return ritz_values(kept), Cause.INDEFINITE if before > 1e-10 else None
+            if system.out_of_time:
+                break
     except Breakdown as stop:
         return None, stop.cause
     return ritz_values(process.matrix), None

@@ -18,6 +18,7 @@ from resolvent.backends.compiled.pipeline import Tiles, neighbours, tiles_of
 from resolvent.backends.compiled.products import arrays_of
 from resolvent.backends.compiled.ssor_cg import ssor_cg_begin, ssor_cg_leave, ssor_cg_loop
 from resolvent.gallery import anisotropic, diffusion, heat_sequence, hilbert, minij, moler, poisson, randsvd, strakos
+from resolvent.operators.ordering import Ordering
 from resolvent.solvers.krylov.ssor_cg import SSORCG, ssor_omega, triangle_bound
 from resolvent.solvers.linear.system import LinearSystem
 
@@ -165,7 +166,7 @@ def test_step_is_the_textbook(dtype, backend, order):
     b = rhs(40, dtype)
     rows = np.arange(40)
     if order == "multicolor":
-        rows = np.argsort(rv.solvers.operators.ordering.Ordering(rv.as_operator(A), order).numbers, kind="stable")
+        rows = np.argsort(Ordering(rv.as_operator(A), order).numbers, kind="stable")
     found = iterates(A, b, 5, omega=1.3, backend=backend, order=order)[:, rows]
     wanted, _ = textbook(A[np.ix_(rows, rows)], b[rows], 1.3, 5)
     assert np.abs(found - wanted).max() <= 300 * np.finfo(dtype).eps * np.abs(wanted).max()

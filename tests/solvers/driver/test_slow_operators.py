@@ -11,7 +11,7 @@ import pytest
 import scipy.sparse as sparse
 
 import resolvent as rv
-from resolvent.solvers import iterate
+from resolvent.solvers.driver import iterate
 
 N = 60
 LIMIT = 5

@@ -11,7 +11,15 @@ from typing import Any
 
 from . import precision
 from .backends import BACKENDS
-from .errors import BackendError, ConvergenceError, ConvergenceWarning, InputError, NotHermitianError, SingularError
+from .errors import (
+    BackendError,
+    BusyError,
+    ConvergenceError,
+    ConvergenceWarning,
+    InputError,
+    NotHermitianError,
+    SingularError,
+)
 from .operators import Diagonals, Operator, Stencil, as_operator
 from .precision import Precision, precision_facts
 from .solvers import (
@@ -55,6 +63,7 @@ __all__ = [
     "BACKENDS",
     "METHODS",
     "BackendError",
+    "BusyError",
     "ConditionNumber",
     "ConvergenceError",
     "ConvergenceWarning",

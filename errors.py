@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = [
     "BackendError",
+    "BusyError",
     "ConvergenceError",
     "ConvergenceWarning",
     "InputError",
@@ -22,6 +23,10 @@ class NotHermitianError(InputError):
 
 class SingularError(InputError):
     """A is singular on the face of it: an empty row, or a zero diagonal entry where the method divides by it."""
+
+
+class BusyError(InputError):
+    """A Sequence or a tuner is in the middle of a system: used by another thread, or by what the solve itself calls."""
 
 
 class BackendError(TypeError):

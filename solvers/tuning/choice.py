@@ -8,7 +8,7 @@ from typing import Any
 from ...errors import InputError
 from .evidence import Evidence, Look
 from .thompson import GaussianThompson
-from .tuner import Tuner
+from .tuner import Fallback, Tuner
 
 __all__ = ["Choice"]
 
@@ -92,10 +92,18 @@ class Choice(Tuner):
     def _choose(self, context: float | None) -> dict[str, Any]:
         self._name = self.among.suggest()
         tuner = self.methods[self._name]
-        if tuner is None:
-            return {"method": self._name}
-        value = tuner.suggest(context)
+        return {"method": self._name} if tuner is None else self._with_method(tuner, tuner.suggest(context))
+
+    def _with_method(self, tuner: Tuner, value: Any) -> dict[str, Any]:
+        """A value of that method's tuner, and the method."""
         return {"method": self._name, **(value if isinstance(value, dict) else {tuner.parameter: value})}
+
+    def fallback(self) -> Fallback | None:
+        tuner = self.methods.get(self._name)
+        known = None if tuner is None else tuner.fallback()
+        if tuner is None or known is None:
+            return None
+        return known if known.value is None else known._replace(value=self._with_method(tuner, known.value))
 
     def _learn(self, value: Any, cost: float, context: float | None, evidence: Evidence | None) -> None:
         self.among.observe(cost)

@@ -14,6 +14,8 @@ from ..krylov.ssor_cg import ssor_omega
 
 __all__ = ["CLOSED_FORMS", "ClosedForm", "SORForm", "SSORForm", "closed_form"]
 
+DIGITS = math.log(1e6)  # the reduction that iterations are predicted for; only their ratios matter
+
 
 class ClosedForm:
     """The relation between the Jacobi radius, omega and what a solve shows.
@@ -28,6 +30,10 @@ class ClosedForm:
 
     margin: float
     probe: float
+
+    def iterations(self, radius: float, omega: float) -> float | None:
+        """Iterations predicted for a reduction by a million; None where the relation is but a bound of the rate."""
+        return None
 
     def best(self, radius: float, lower: float | None) -> float:
         """The omega for a radius.
@@ -75,6 +81,11 @@ class SORForm(ClosedForm):
         if discriminant <= 0:
             return omega - 1
         return (omega * radius + math.sqrt(discriminant)) ** 2 / 4
+
+    def iterations(self, radius: float, omega: float) -> float:
+        """Of the spectral radius, for a radius below 1; at least one."""
+        rate = self.rate(radius, omega)
+        return max(1.0, DIGITS / -math.log(rate)) if rate > 0 else 1.0
 
     def radius(self, shown: float, omega: float, lower: float | None = None) -> float | None:
         """(R + w - 1) / (w sqrt R), which holds below the best omega (Hageman & Young 1981, chapter 9)."""

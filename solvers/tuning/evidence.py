@@ -110,6 +110,16 @@ class Evidence:
     ) -> None:
         self._rate, self._smallest, self._solution = rate, smallest, solution
 
+    @property
+    def iterations(self) -> int | None:
+        """How many the solve took; None where no Solution is at hand."""
+        return None if self._solution is None else self._solution.iterations
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the solve is known to have ended before it converged."""
+        return self._solution is not None and not self._solution.converged
+
     @cached_property
     def rate(self) -> float | None:
         """The last observed rate; None where too few residuals are known."""

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable
 from collections.abc import Sequence as Several
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from functools import cache
 from typing import Any
@@ -31,12 +32,14 @@ from .closed_forms import CLOSED_FORMS
 from .evidence import Evidence, look_at
 from .history import History
 from .tuner import Tuner
+from .turn import Turn
 from .warm_start import WarmStart
 from .work import checked_cost, cost_of
 
 __all__ = ["Sequence"]
 
-FAILED = (Status.DIVERGED, Status.BREAKDOWN, Status.OVERFLOW)  # a parameter with which it ends so is given up at once
+FAILED = (Status.DIVERGED, Status.BREAKDOWN, Status.OVERFLOW)
+UNSOLVED = (*FAILED, Status.STAGNATED, Status.MAX_ITERATIONS)  # what another parameter may be better at
 KNOWN_AFTER = 5  # solves from which there is a usual number of iterations
 RECENT = 20  # solves that the usual number is a mean of
 FEWEST = 20  # iterations, and multiples of them, after which a parameter may be given up
@@ -54,7 +57,8 @@ class Sequence:
         default ``rv.tuning.Auto`` for a method with an omega, ``rv.tuning.Choice`` among several methods, none for
         other methods.
     rtol, atol, maxiter, time_limit, backend, precision :
-        As in ``resolvent.cg``.
+        As in ``resolvent.cg``; maxiter limits the iterations with each parameter. What goes on after a parameter that
+        was given up has as many as if it had begun, so that no solve fails for having tried another first.
     warm_start : {"previous", "extrapolate", "subspace", None}
         The first guess: the last solution, the line through the last two, or that combination of the last six whose
         residual is smallest (six products with A). None: zero. Guesses that turn out worse than zero are not made for
@@ -65,8 +69,9 @@ class Sequence:
         method's first solve are not told to the tuner, since they may be those of its compilation.
     give_up : float or None
         A solve that has taken this many times the usual iterations, and at its rate needs as many again, goes on from
-        where it is with a parameter that served well; the tuner is told the cost of both. So does one that diverged or
-        broke down, whatever this factor is.
+        where it is with a parameter that served well, or that the tuner knows to suit this system; for what the tuner
+        only tries, it may ask for fewer. The tuner is told the cost of both. If that one fails, the first goes on.
+        Whatever this factor is, so does a solve that failed: diverged, broke down, stagnated or met the limit.
     M : preconditioner, optional
         The same for all systems.
     precondition : callable, optional
@@ -138,6 +143,7 @@ class Sequence:
         self.give_up, self.M, self.precondition = give_up, M, precondition
         self.backend, self.precision = backend, precision
         self.tuner = self._tuner(tuner)
+        self._turn = Turn()
         self._warm = WarmStart(warm_start)
         self._usual: dict[str, tuple[int, float]] = {}  # by method: solves, and running geometric mean of iterations
         self._started: set[str] = set()  # methods that have solved a system here
@@ -192,18 +198,22 @@ class Sequence:
         Returns
         -------
         Solution
-            Its iterations, products and seconds are those of all attempts.
+            Its iterations, products and seconds are those of all attempts: more than maxiter, where there were some.
 
         Raises
         ------
         InputError
             As in ``resolvent.cg``, and for a context that the tuner cannot use.
+        BusyError
+            While it is solving already, in another thread or further up in this one, or its tuner serves another
+            sequence's solve. After an error or an interrupt it goes on with the next system.
         """
 
         def one(matrix: Any, rhs: Any, guess: Any, options: Options) -> Solution:
             return self._solve(matrix, rhs, guess, options, context)
 
-        return solve_each(one, A, b, x0, self.options)
+        with self._turn.taken("sequence"):
+            return solve_each(one, A, b, x0, self.options)
 
     def _solve(self, A: Any, b: Any, x0: Any, options: Options, context: float | None) -> Solution:
         system = LinearSystem(A, b, x0=x0, M=self.M, backend=self.backend, precision=self.precision)
@@ -214,30 +224,15 @@ class Sequence:
             if getattr(self.tuner, "wants_look", False):
                 self.tuner.inspect(look_at(system))
             value = self.tuner.suggest(context)
-        method, M = self._prepare(system, A, value)
-        budget = self._budget(method.name, value, options)
-        if budget is not None and budget != self._limited[0]:
-            self._limited = budget, replace(options, maxiter=budget)
-        solution = iterate(system, method, options if budget is None else self._limited[1])
-        cost = cost_of(solution, system, method, M, self.cost)
-        evidence = Evidence(solution=solution)
-        failed, cut = solution.status in FAILED, budget is not None and solution.status is Status.MAX_ITERATIONS
-        hopeless = cut and budget is not None and _remaining(solution) > budget
-        given_up = hopeless or (failed and self._good not in (None, value))
-        if cut or given_up:
-            solution, extra = self._again(system, A, solution, options, value, self._good if given_up else value)
-            cost += extra
-        elif failed:
-            # It would have gone on to the limit, had it not been stopped.
-            limit = options.maxiter if options.maxiter is not None else max(10 * system.n, 1000)
-            cost *= limit / max(solution.iterations, 1)
+        with self.tuner.in_use() if isinstance(self.tuner, Tuner) else nullcontext():
+            solution, name, cost, evidence, given_up = self._attempts(system, A, value, options)
         # A method's first solve may have been compiled: its seconds say nothing of the next.
-        telling = solution.iterations > 0 and (self.cost != "seconds" or method.name in self._started)
-        self._started.add(method.name)
+        telling = solution.iterations > 0 and (self.cost != "seconds" or name in self._started)
+        self._started.add(name)
         if self.tuner is not None and telling and solution.status is not Status.INTERRUPTED:
             self.tuner.observe(cost, evidence)
         if solution.converged and not given_up:
-            self._take_note(method.name, value, solution.iterations)
+            self._take_note(name, value, solution.iterations)
         if solution.converged:
             first = solution.history[1][0] if len(solution.history[1]) else math.inf
             kept = system.backend.exact.copy(system.backend.reshape(solution.x, (-1,)))
@@ -251,6 +246,41 @@ class Sequence:
         history.statuses.append(solution.status.name)
         history.given_up.append(given_up)
         return solution
+
+    def _attempts(
+        self, system: LinearSystem, A: Any, value: Any, options: Options
+    ) -> tuple[Solution, str, float, Evidence, bool]:
+        """Solve with this value, and go on with another where it is hopeless.
+
+        Returns the Solution, the name of the method, the cost of all attempts, what the first showed, and whether the
+        value was given up.
+        """
+        method, M = self._prepare(system, A, value)
+        good, budget = self._instead(method.name, value, options, system.n)
+        if budget is not None and budget != self._limited[0]:
+            self._limited = budget, replace(options, maxiter=budget)
+        solution = iterate(system, method, options if budget is None else self._limited[1])
+        cost = cost_of(solution, system, method, M, self.cost)
+        evidence = Evidence(solution=solution)
+        left = _most_iterations(options, system.n) - solution.iterations  # to this value
+        cut = budget is not None and solution.status is Status.MAX_ITERATIONS
+        if cut and budget is not None and _remaining(solution) <= budget:
+            solution, extra = self._again(system, A, solution, options, value, left)
+            cut, cost = False, cost + extra
+        given_up = solution.status in UNSOLVED and solution.iterations > 0 and good is not None
+        if given_up:
+            said = f"The parameter {value!r} was given up after {solution.iterations} iterations for {good!r}"
+            solution, extra = self._again(system, A, solution, options, good, options.maxiter)
+            cost += extra
+            if cut and solution.status in UNSOLVED:
+                said = f"{said}, and that after {solution.iterations} in all for the first again"
+                solution, extra = self._again(system, A, solution, options, value, left)
+                cost += extra
+            solution.reason = f"{said}. {solution.reason}"
+        elif solution.status in FAILED:
+            # It would have gone on to the limit, had it not been stopped.
+            cost *= _most_iterations(options, system.n) / max(solution.iterations, 1)
+        return solution, method.name, cost, evidence, given_up
 
     def _prepare(self, system: LinearSystem, A: Any, value: Any) -> tuple[Method, Any]:
         """The method with its parameter; the preconditioner, which the system is given, if that is what is tuned."""
@@ -267,26 +297,34 @@ class Sequence:
         check_fits(method, system)
         return method, M
 
-    def _budget(self, name: str, value: Any, options: Options) -> int | None:
-        """Iterations after which this value is given up; None where there is no better one to go on with."""
-        solves, usual = self._usual.get(name, (0, 0.0))
-        if self.give_up is None or solves < KNOWN_AFTER or value is None or value == self._good:
-            return None
-        budget = FEWEST * math.ceil(self.give_up * usual / FEWEST)
-        return budget if options.maxiter is None or budget < options.maxiter else None
+    def _instead(self, name: str, value: Any, options: Options, n: int) -> tuple[Any, int | None]:
+        """What to go on with instead of a hopeless value, and iterations after which that is looked into; or None."""
+        fallback = self.tuner.fallback() if hasattr(self.tuner, "fallback") else None
+        good, patience = (None, None) if fallback is None else fallback
+        good = self._good if good is None else good
+        if value is None or good is None or good == value:
+            return None, None
+        if self.give_up is None:
+            return good, None  # where it fails
+        if patience is None:
+            solves, usual = self._usual.get(name, (0, 0.0))
+            if solves < KNOWN_AFTER:
+                return good, None
+            patience = self.give_up * usual
+        budget = FEWEST * math.ceil(patience / FEWEST)
+        return good, budget if budget < _most_iterations(options, n) else None
 
     def _again(
-        self, system: LinearSystem, A: Any, before: Solution, options: Options, value: Any, good: Any
+        self, system: LinearSystem, A: Any, before: Solution, options: Options, value: Any, maxiter: int | None
     ) -> tuple[Solution, float]:
-        """Go on with another parameter, or the same; the Solution counts both attempts."""
+        """Go on with this value for so many iterations more; the Solution counts those before."""
         system.guess = system.backend.reshape(before.x, (-1,))
-        method, M = self._prepare(system, A, good)
+        method, M = self._prepare(system, A, value)
         done = before.matvecs
-        left = None if options.maxiter is None else options.maxiter - before.iterations
         limit = options.time_limit
         if limit is not None:
             limit = max(limit - before.seconds, 1e-9)
-        solution = iterate(system, method, replace(options, maxiter=left, time_limit=limit))
+        solution = iterate(system, method, replace(options, maxiter=maxiter, time_limit=limit))
         after = replace(solution, matvecs=solution.matvecs - done)
         cost = cost_of(after, system, method, M, self.cost)
         at, norms = before.history
@@ -296,9 +334,6 @@ class Sequence:
         )
         solution.iterations += before.iterations
         solution.seconds += before.seconds
-        if good != value:
-            said = f"The parameter {value!r} was given up after {before.iterations} iterations for {good!r}."
-            solution.reason = f"{said} {solution.reason}"
         return solution, cost
 
     def _take_note(self, name: str, value: Any, iterations: int) -> None:
@@ -338,9 +373,16 @@ class Sequence:
         ------
         InputError
             For a tuner of the caller's own without ``state`` and ``load``.
+        BusyError
+            While it is solving.
         """
         if self.tuner is not None and not hasattr(self.tuner, "state"):
             raise InputError(f"tuner: {type(self.tuner).__name__} has no state() that could be saved")
+        with self._turn.taken("sequence"):
+            self._save(path)
+
+    def _save(self, path: str | os.PathLike[str]) -> None:
+        """Write the file."""
         warm, solutions = self._warm.state()
         state = {
             "method": self.method,
@@ -368,6 +410,8 @@ class Sequence:
         ------
         InputError
             For the file of another method, cost, warm start, or kind of tuner; or one that is no such file.
+        BusyError
+            While it is solving.
         """
         try:
             with np.load(path, allow_pickle=False) as stored:
@@ -375,6 +419,11 @@ class Sequence:
                 solutions = [stored[f"x{k}"] for k in range(len(stored.files) - 1)]
         except (ValueError, KeyError) as error:
             raise InputError(f"path: {os.fspath(path)!r} was not written by Sequence.save ({error})") from None
+        with self._turn.taken("sequence"):
+            self._load(state, solutions)
+
+    def _load(self, state: dict[str, Any], solutions: list[np.ndarray]) -> None:
+        """Take over what was saved."""
         for name in ("method", "cost"):
             if state[name] != getattr(self, name):
                 raise InputError(
@@ -419,6 +468,11 @@ def _made(method: type[Method], parameters: dict[str, Any]) -> Method:
             has = ", ".join(known) or "none"
             raise InputError(f"{name}: {method.name} has no such parameter; it has {has}")
     return method(**parameters)
+
+
+def _most_iterations(options: Options, n: int) -> int:
+    """The limit asked for, or the default one."""
+    return options.maxiter if options.maxiter is not None else max(10 * n, 1000)
 
 
 def _remaining(solution: Solution) -> float:

@@ -121,6 +121,7 @@ class Spectral(Tuner):
         self._wait, self._left, self._usual = SHORTEST, 1, 0.0
         self._due = self._probing = False  # to look at what the solve shows, and to go below the best omega for it
         self._own = True  # this tuner chose the omega of the round
+        self._refuted = False  # the latest probe did not show the radius that was believed
         self._believed: float | None = None  # the radius in the round
         self._nearest, self._farthest = 0.0, 1.0  # the smallest 1 - radius shown, and the largest radius believed
 
@@ -140,6 +141,24 @@ class Spectral(Tuner):
         family, a, b = self.fitted
         inverse = a * self._feature(family, size, context) + b
         return min(self._farthest, bound, 1 / inverse if inverse > 1 else 1.0)
+
+    def best(self, context: float | None = None) -> float | None:
+        """What it would choose for the system looked at, or for a context, if it had nothing to find out."""
+        radius = self.radius(context)
+        if self.form is None or radius is None:
+            return None
+        best = self.form.best(radius, self._lower)
+        return best + self.form.margin * (2 - best)
+
+    def iterations(self, omega: float, context: float | None = None) -> float | None:
+        """Iterations predicted with this omega, up to a factor that is the same for all systems.
+
+        None until a solve has shown a radius, and where there is no exact relation.
+        """
+        radius = self.radius(context) if any(point.shown for point in self.points) else None
+        if self.form is None or radius is None:
+            return None
+        return self.form.iterations(min(radius, CLOSEST), omega)
 
     @property
     def _size(self) -> float | None:
@@ -164,6 +183,8 @@ class Spectral(Tuner):
         if radius is None:
             return START
         best = form.best(radius, self._lower)
+        if self.fitted is None:
+            return min(best, START)  # a mere bound of the radius: too low an omega shows it, too high a one does not
         self._due = self._left <= 0 or 1 - radius < self._nearest / BEYOND
         if self._due and best > 1 + form.probe:
             self._probing = True
@@ -189,12 +210,17 @@ class Spectral(Tuner):
             # omega was below the best one, so that the radius showed.
             alike = believed is not None and self._alike(found, believed)
             self._settle(True, alike)
+            self._refuted = False
             self._add(Point(1 / min(found, CLOSEST), self._size, context, True), alike)
         elif probe:
             # Not even below what was believed to be best: the radius is at most that for which omega is.
+            # One solve that went well by chance does not refute what harder systems showed; two in a row do.
             limit = form.radius_of_best(value, lower)
             self._settle(False, False)
-            if 0 < limit < 1:
+            hardest = believed is None or 1 - believed <= self._nearest
+            refuted = self._refuted or hardest or not any(point.shown for point in self.points)
+            self._refuted = True
+            if refuted and 0 < limit < 1:
                 self._add(Point(1 / limit, self._size, context, False), False)
         elif self._due:
             self._settle(True, True)
@@ -224,7 +250,9 @@ class Spectral(Tuner):
 
     def _settle(self, shown: bool, alike: bool) -> None:
         """When to probe again: soon after a surprise, at once where only a limit showed, later each time otherwise."""
-        self.surprise = 0.95 * self.surprise + (0.0 if alike or self.fitted is None else 0.05)
+        # As long as only limits are known, one below another is but half a surprise.
+        weight = 0.05 if any(point.shown for point in self.points) else 0.025
+        self.surprise = 0.95 * self.surprise + (0.0 if alike or self.fitted is None else weight)
         known = bool(self.points) and self.points[-1].shown
         if self._due or not alike:
             self._wait = min(2 * self._wait, LONGEST) if alike and known else SHORTEST
@@ -254,7 +282,7 @@ class Spectral(Tuner):
                     break
         self.fitted = min(found, key=lambda one: max(one[0], 0.1 * MISFIT))[1] if found else None
         self._nearest = min(point.gap for point in self.points)
-        self._farthest = 1 - (self._nearest / (2 * BEYOND) if self.points[-1].shown else self._nearest)
+        self._farthest = 1 - self._nearest / (2 * BEYOND)
 
     def _families(self) -> tuple[str, ...]:
         """Those that may be tried, the simpler ones first."""
@@ -305,6 +333,7 @@ class Spectral(Tuner):
             "fitted": self.fitted,
             "surprise": self.surprise,
             "wait": [self._wait, self._left, self._due, self._probing, self._own],
+            "refuted": self._refuted,
             "numbers": [self._usual, self._nearest, self._farthest, self._believed],
             "look": self._look_seen(),
         }
@@ -322,6 +351,7 @@ class Spectral(Tuner):
         self.fitted = None if fitted is None else (fitted[0], float(fitted[1]), float(fitted[2]))
         self.surprise = float(memory["surprise"])
         self._wait, self._left, self._due, self._probing, self._own = memory["wait"]
+        self._refuted = bool(memory.get("refuted", False))  # not in states of version 0.1.0
         self._usual, self._nearest, self._farthest, self._believed = memory["numbers"]
         self.look = None
         if memory["look"] is not None:

@@ -106,8 +106,7 @@ class GaussianThompson(GridTuner):
         if self._counts.any():
             self._believe(mean_only=True)
         self._index = int(self._mean.argmin()) if self._counts.any() else len(self.values) // 2
-        self._pending = self.values[self._index], None
-        return self.values[self._index]
+        return self._hand_out(self.values[self._index], None)
 
     def best_fixed_cost(self) -> float | None:
         return float(np.exp(self._mean.min())) * self._levels / self.rounds if self.rounds else None

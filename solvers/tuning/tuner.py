@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ...errors import InputError
+from ...errors import BusyError, InputError
 from .evidence import Evidence, Look
+from .turn import Turn
 
-__all__ = ["GridTuner", "Tuner", "default_values"]
+__all__ = ["Fallback", "GridTuner", "Tuner", "default_values"]
 
 ENTRIES = {"kind", "parameter", "method", "settings", "rounds", "spent", "pending", "memory"}  # of a state
 RELAXATIONS = ("sor", "ssor", "ssor_cg", "adaptive_sor")
+
+
+class Fallback(NamedTuple):
+    """What to go on with where the value suggested last turns out hopeless.
+
+    Attributes
+    ----------
+    value : object or None
+        Expected to serve this very system well; None where what served well lately is as good.
+    iterations : float or None
+        Of the suggested value, after which one should look whether it is worth going on; None where nothing is known.
+    """
+
+    value: Any
+    iterations: float | None
 
 
 def default_values(parameter: str) -> list[float]:
@@ -58,6 +76,8 @@ class Tuner(ABC):
         self.method: str | None = None
         self.rounds, self.spent = 0, 0.0
         self._pending: tuple[Any, float | None] | None = None
+        self._asked_by: int | None = None  # the thread that was suggested the pending value
+        self._turn = Turn()
 
     def suggest(self, context: float | None = None) -> Any:
         """The value for the next system.
@@ -71,6 +91,8 @@ class Tuner(ABC):
         ------
         InputError
             For a context that is not a finite number, or one that the tuner cannot use.
+        BusyError
+            While a ``Sequence`` solves with the value suggested last, or another thread is in the tuner.
         """
         if context is not None:
             if type(context) is not float:
@@ -79,8 +101,12 @@ class Tuner(ABC):
                 context = float(context)
             if not math.isfinite(context):
                 raise InputError(f"context: found {context!r}; wanted a finite number")
-        value = self._choose(context)
-        self._pending = value, context
+        with self._turn.taken(f"{self.kind} tuner"):
+            return self._hand_out(self._choose(context), context)
+
+    def _hand_out(self, value: Any, context: float | None) -> Any:
+        """The value, whose cost is what is observed next, and by the same thread."""
+        self._pending, self._asked_by = (value, context), threading.get_ident()
         return value
 
     def observe(self, cost: float, evidence: Evidence | None = None) -> None:
@@ -97,16 +123,32 @@ class Tuner(ABC):
         ------
         InputError
             For a cost that is negative, infinite or NaN, and where nothing was suggested.
+        BusyError
+            Where the value suggested last was suggested to another thread, and as for ``suggest``.
         """
-        if self._pending is None:
-            raise InputError("observe: nothing was suggested since the last cost; call suggest first")
         if not ((type(cost) is float or isinstance(cost, Real)) and 0 <= cost < math.inf):
             raise InputError(f"cost: found {cost!r}; wanted a finite number of at least 0")
         cost = float(cost)
-        (value, context), self._pending = self._pending, None
-        self._learn(value, cost, context, evidence)
-        self.rounds += 1
-        self.spent += cost
+        with self._turn.taken(f"{self.kind} tuner"):
+            if self._pending is None:
+                raise InputError("observe: nothing was suggested since the last cost; call suggest first")
+            if self._asked_by not in (None, threading.get_ident()):
+                raise BusyError(
+                    f"{self.kind} tuner: the value suggested last was suggested to another thread, whose cost this is "
+                    "not; wanted suggest and observe in turn by one thread"
+                )
+            (value, context), self._pending = self._pending, None
+            self._learn(value, cost, context, evidence)
+            self.rounds += 1
+            self.spent += cost
+
+    def in_use(self) -> AbstractContextManager[None]:
+        """Until its end nobody else is suggested anything: the value suggested last is at work."""
+        return self._turn.taken(f"{self.kind} tuner")
+
+    def fallback(self) -> Fallback | None:
+        """What to go on with where the value suggested last turns out hopeless; None where this tuner knows nothing."""
+        return None
 
     def inspect(self, look: Look | None) -> None:  # noqa: B027 - most tuners do not look at the matrix
         """What one pass over the entries of the next matrix showed; called before ``suggest`` if ``wants_look``."""
@@ -189,7 +231,7 @@ class Tuner(ABC):
         self.method = state["method"] if state["method"] is not None else self.method
         self.rounds, self.spent = int(state["rounds"]), float(state["spent"])
         pending = state["pending"]
-        self._pending = None if pending is None else (pending[0], pending[1])
+        self._pending, self._asked_by = None if pending is None else (pending[0], pending[1]), None
         self._recall(state["memory"])
 
     def __repr__(self) -> str:

@@ -10,6 +10,8 @@ import scipy.sparse as sparse
 import resolvent as rv
 from resolvent.gallery import anisotropic, convection_diffusion, graph_laplacian, poisson
 from resolvent.operators.ordering import Ordering
+from resolvent.solvers.linear.system import LinearSystem
+from resolvent.solvers.relaxation.sor import SOR, SSOR
 
 BACKENDS = ("numpy", "numba")
 STORAGES = {
@@ -284,6 +286,24 @@ def test_omega_is_found_close_to_youngs(points, backend):
     assert solution.iterations <= 1.6 * given.iterations
     plain = rv.gauss_seidel(problem.A, problem.b, rtol=1e-8, maxiter=10000, backend=backend)
     assert solution.iterations < plain.iterations / (points / 5)
+
+
+@pytest.mark.parametrize("points", [2, 3, 5, 10, 100])
+def test_best_omega_is_that_of_the_closed_form(points):
+    # The Jacobi radius of Poisson is cos(h), h = pi / (points + 1): 2 / (1 + sin h), and 2 / (1 + 2 sin(h / 2)).
+    h = math.pi / (points + 1)
+    radius = math.cos(h)
+    assert SOR.best_omega(1 - radius, 1 + radius) == pytest.approx(2 / (1 + math.sin(h)), rel=1e-12)
+    assert SSOR.best_omega(1 - radius, 1 + radius) == pytest.approx(2 / (1 + 2 * math.sin(h / 2)), rel=1e-12)
+
+
+@pytest.mark.parametrize("points", [2, 3, 5, 6])
+def test_the_omega_of_a_solve_is_that_of_the_closed_form(points):
+    # As many Lanczos steps as there are unknowns find the radius to all digits.
+    problem, h = poisson((points, points)), math.pi / (points + 1)
+    b = np.random.default_rng(0).standard_normal(points**2)
+    for method, best in ((SOR(), 2 / (1 + math.sin(h))), (SSOR(), 2 / (1 + 2 * math.sin(h / 2)))):
+        assert method.start(LinearSystem(problem.A, b)).omega == pytest.approx(best, rel=1e-8)
 
 
 def test_ssor_omega_is_found_and_near_the_best():

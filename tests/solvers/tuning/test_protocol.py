@@ -2,6 +2,7 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -102,6 +103,27 @@ def test_cost_without_a_suggestion(name):
     tuner.observe(3.0)
     with pytest.raises(rv.InputError, match="nothing was suggested"):
         tuner.observe(3.0)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_cost_is_that_of_the_value_suggested_to_the_same_thread(name):
+    tuner = MADE[name](0)
+    with ThreadPoolExecutor(1) as other:
+        tuner.suggest(0.1)
+        other.submit(tuner.suggest, 0.2).result()
+        with pytest.raises(rv.BusyError, match="was suggested to another thread"):
+            tuner.observe(30.0)
+        assert tuner.rounds == 0
+        other.submit(tuner.observe, 40.0).result()
+        assert tuner.spent == 40
+        # In turn, it may go from thread to thread.
+        for k in range(40):
+            if k % 3:
+                other.submit(lambda: (tuner.suggest(0.1), tuner.observe(30.0))).result()
+            else:
+                tuner.suggest(0.1)
+                tuner.observe(31.0)
+    assert tuner.rounds == 41
 
 
 @pytest.mark.parametrize("name", MADE)

@@ -1,6 +1,11 @@
 """rv.Sequence: what it solves, remembers, gives up, saves; and that it is the same on every backend."""
 
+import contextlib
+import copy
+import json
+import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -446,14 +451,46 @@ def test_giving_up_can_be_left_out():
     assert counts[-1] > 20 * np.mean(counts[:8])
 
 
-def test_the_limit_holds_for_both_attempts():
-    problem = poisson((20, 20))
-    sequence = rv.Sequence("sor", tuner=Scripted([1.74] * 8 + [0.3]), rtol=1e-8, warm_start=None, maxiter=420)
-    rng = np.random.default_rng(1)
+@pytest.mark.parametrize("give_up", [5.0, None])
+@pytest.mark.parametrize("maxiter", [60, 90, 420])
+def test_a_safe_value_has_the_whole_limit_to_itself(maxiter, give_up):
+    problem, rng = poisson((20, 20)), np.random.default_rng(1)
+    tuner = Scripted([1.74] * 8 + [0.3])
+    sequence = rv.Sequence("sor", tuner=tuner, rtol=1e-6, warm_start=None, maxiter=maxiter, give_up=give_up)
+    for _ in range(8):
+        assert sequence.solve(problem.A, rng.standard_normal(400)).iterations <= 60
+    solution = sequence.solve(problem.A, rng.standard_normal(400))
+    assert solution.converged
+    assert solution.iterations <= 2 * maxiter
+    assert sequence.history.given_up == [False] * 8 + [True]
+
+
+def test_what_was_given_up_goes_on_where_the_other_fails():
+    # The usual systems need few iterations with 0.9 too; the last one needs many, and 1.9 for it.
+    easy, hard = 10 * np.eye(64) + poisson((8, 8)).A.toarray(), poisson((60, 60))
+    tuner = Scripted([0.9] * 8 + [1.9])
+    sequence = rv.Sequence("sor", tuner=tuner, rtol=1e-10, warm_start=None, maxiter=1000)
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        assert sequence.solve(easy, rng.standard_normal(64)).converged
+    solution = sequence.solve(hard.A, rng.standard_normal(3600))
+    assert solution.converged
+    assert "was given up" in solution.reason
+    assert "for the first again" in solution.reason
+    assert tuner.costs[-1] == solution.iterations > 1000
+
+
+@pytest.mark.parametrize("maxiter", [150, 200, None])
+def test_no_trial_fails_that_the_safe_omega_solves(maxiter):
+    # Omegas that are hopeless within the limit; the closed form's needs at most 140 iterations.
+    problems = list(shifted_laplacians(10, 150, shifts="high", seed=3))
+    sequence = rv.Sequence("sor", tuner=Auto([0.1, 0.2, 1.999], seed=0), rtol=1e-8, warm_start=None, maxiter=maxiter)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rv.ConvergenceWarning)
-        solutions = [sequence.solve(problem.A, rng.standard_normal(400)) for _ in range(9)]
-    assert solutions[-1].iterations <= 420
+        warnings.simplefilter("ignore", rv.ConvergenceWarning)  # the closed form itself, before it has seen a radius
+        solutions = solved(sequence, problems)
+    trials = [value in (0.1, 0.2, 1.999) for value in sequence.history.parameters]
+    assert all(solution.converged for solution, trial in zip(solutions, trials, strict=True) if trial)
+    assert sum(trials) >= 2
 
 
 def test_a_solve_that_fails_warns():
@@ -463,6 +500,129 @@ def test_a_solve_that_fails_warns():
         sequence.solve(problem.A, problem.b)
     assert sequence.history.statuses == ["MAX_ITERATIONS"]
     assert "not converged" in sequence.report()
+
+
+# One at a time.
+
+
+class Meddling:
+    """A matrix that is applied by a function, which calls something once it is asked to."""
+
+    def __init__(self, matrix):
+        self.matrix, self.call, self.shape, self.dtype = matrix, None, matrix.shape, matrix.dtype
+
+    def matvec(self, x):
+        if self.call is not None:
+            call, self.call = self.call, None
+            call()
+        return self.matrix @ x
+
+
+def in_a_thread(call):
+    """What it raised in a thread of its own, or None."""
+    raised = []
+
+    def run():
+        try:
+            call()
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return raised[0] if raised else None
+
+
+def tuned():
+    problem = poisson((6, 6))
+    tuner = GaussianThompson([0.1, 0.2], parameter="omega", seed=0)
+    return problem, tuner, rv.Sequence("richardson", tuner=tuner, rtol=1e-2)
+
+
+@pytest.mark.parametrize("threads", [True, False], ids=["another thread", "the same thread"])
+@pytest.mark.parametrize("what", ["solve", "save", "load", "the tuner in another sequence", "suggest", "observe"])
+def test_a_sequence_and_its_tuner_are_entered_once_at_a_time(what, threads, tmp_path):
+    problem, tuner, sequence = tuned()
+    sequence.solve(problem.A, problem.b)
+    sequence.save(tmp_path / "learnt")
+    other = rv.Sequence("richardson", tuner=tuner, rtol=1e-2)
+    calls = {
+        "solve": lambda: sequence.solve(problem.A, problem.b),
+        "save": lambda: sequence.save(tmp_path / "unused"),
+        "load": lambda: sequence.load(tmp_path / "learnt"),
+        "the tuner in another sequence": lambda: other.solve(problem.A, problem.b),
+        "suggest": tuner.suggest,
+        "observe": lambda: tuner.observe(3.0),
+    }
+    raised = []
+
+    def call():
+        if threads:
+            raised.append(in_a_thread(calls[what]))
+        else:
+            with pytest.raises(rv.BusyError) as caught:
+                calls[what]()
+            raised.append(caught.value)
+
+    A = Meddling(problem.A)
+    A.call = call
+    solution = sequence.solve(A, 2 * problem.b, x0=np.zeros(36))
+    assert isinstance(raised[0], rv.BusyError)
+    assert ("another thread" if threads else "this very thread") in str(raised[0])
+    # The solve that was under way is none the worse, and the next ones are let in.
+    assert solution.converged
+    assert len(sequence.history) == tuner.rounds == 2
+    other.solve(problem.A, problem.b)
+    sequence.solve(problem.A, problem.b)
+    assert tuner.rounds == 4
+
+
+@pytest.mark.filterwarnings("ignore::resolvent.ConvergenceWarning")
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_an_error_within_a_solve_leaves_the_sequence_usable(error):
+    problem, tuner, sequence = tuned()
+    A = Meddling(problem.A)
+
+    def fail():
+        raise error
+
+    A.call = fail
+    with contextlib.suppress(error):
+        sequence.solve(A, problem.b)
+    assert tuner.rounds == 0
+    assert sequence.solve(A, problem.b, x0=np.zeros(36)).converged
+    assert tuner.rounds == 1
+    assert tuner.spent == sequence.history.costs[-1]
+
+
+def test_an_interrupt_outside_the_iteration_leaves_the_sequence_usable():
+    problem, rng = poisson((6, 6)), np.random.default_rng(0)
+    calls = []
+
+    def make(A, value):
+        calls.append(value)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return rv.precondition.ssor(A, value)
+
+    tuner = TsallisINF([1.0, 1.5], seed=0)
+    sequence = rv.Sequence("cg", tuner=tuner, precondition=make, rtol=1e-6)
+    sequence.solve(problem.A, rng.standard_normal(36))
+    with pytest.raises(KeyboardInterrupt):
+        sequence.solve(problem.A, rng.standard_normal(36))
+    assert sequence.solve(problem.A, rng.standard_normal(36)).converged
+    assert tuner.rounds == len(sequence.history) == 2
+
+
+def test_a_sequence_may_be_copied():
+    sequence = rv.Sequence("sor", rtol=1e-8)
+    problems = laplacians(20)
+    solved(sequence, problems[:10])
+    other = copy.deepcopy(sequence)
+    solved(sequence, problems[10:])
+    solved(other, problems[10:])
+    assert other.history.parameters == sequence.history.parameters
 
 
 # Backends and precision.
@@ -587,6 +747,36 @@ def test_libraries_may_change():
     for _ in range(2):
         assert isinstance(sequence.solve(A, b).x, np.ndarray)
         assert isinstance(sequence.solve(torch.from_numpy(A), torch.from_numpy(b)).x, torch.Tensor)
+
+
+SAVED = Path(__file__).parent / "saved"  # by version 0.1.0
+
+
+def test_sequences_saved_by_earlier_versions_are_loaded():
+    sequence = rv.Sequence("sor", tuner=Auto([1.2, 1.5, 1.8], seed=4), rtol=1e-8)
+    sequence.load(SAVED / "sequence.npz")
+    tuner = sequence.tuner
+    assert len(sequence.history) == tuner.rounds == 24
+    assert tuner.spent == sum(sequence.history.costs)
+    assert tuner.leads == "spectral"
+    problems = list(shifted_laplacians(4, 60, shifts=np.linspace(-0.3, 0.3, 60)))
+    assert all(solution.converged for solution in solved(sequence, problems))
+    assert tuner.leads == "spectral"
+    assert tuner.spectral.radius(0.0) == pytest.approx(np.cos(np.pi / 5), abs=0.1)
+
+
+def test_tuners_saved_by_earlier_versions_are_loaded():
+    tuner = Auto([1.2, 1.4, 1.6, 1.8], method="sor", seed=0)
+    state = json.loads((SAVED / "auto.json").read_text())
+    tuner.load(state)
+    assert tuner.leads == "bandit"
+    assert tuner.rounds == 120
+    tuner.observe(40.0, Evidence(rate=0.6))  # of the value that was suggested before
+    assert tuner.rounds == 121
+    now = Auto([1.2, 1.4, 1.6, 1.8], method="sor", seed=1)
+    now.load(json.loads(json.dumps(tuner.state())))
+    assert now.suggest() == tuner.suggest()
+    assert now.state() == tuner.state()
 
 
 def test_loading_what_does_not_fit_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from scipy.linalg import eigh
 import resolvent as rv
 from resolvent.gallery import heat_sequence, poisson, shifted_laplacians
 from resolvent.solvers.linear.system import LinearSystem
-from resolvent.solvers.tuning import Evidence, Look, Spectral, look_at
+from resolvent.solvers.tuning import Auto, Choice, Evidence, Look, Spectral, look_at
 from resolvent.solvers.tuning.closed_forms import SORForm, SSORForm
 
 
@@ -24,6 +25,59 @@ def test_radius_comes_back_from_the_rate_of_sor(radius, part):
     assert form.radius_of_best(best) == pytest.approx(radius, rel=1e-9)
     assert form.rate(radius, best) == pytest.approx(best - 1, abs=1e-6)
     assert form.rate(radius, best + 0.5 * (2 - best)) == pytest.approx(best + 0.5 * (2 - best) - 1)
+
+
+# Of the five-point Poisson matrix on n x n points the Jacobi radius is cos(pi / (n + 1)), and Young's omega with it.
+YOUNG = {1: 1.0, 2: 2 / (1 + math.sqrt(0.75)), 3: 2 / (1 + math.sqrt(0.5)), 5: 4 / 3}
+
+
+def exact_rate(n, omega):
+    """The rate of SOR on that matrix: the largest root of (z + omega - 1)^2 = z omega^2 radius^2, below the best."""
+    with mpmath.workdps(40):
+        b = (mpmath.mpf(omega) * mpmath.cos(mpmath.pi / (n + 1))) ** 2 - 2 * (mpmath.mpf(omega) - 1)
+        return float((b + mpmath.sqrt(b**2 - 4 * (mpmath.mpf(omega) - 1) ** 2)) / 2)
+
+
+@pytest.mark.parametrize("n", YOUNG)
+def test_best_omega_is_youngs_to_the_last_digits(n):
+    with mpmath.workdps(40):
+        exact = float(2 / (1 + mpmath.sin(mpmath.pi / (n + 1))))  # 1 - cos^2 is sin^2
+    assert exact == pytest.approx(YOUNG[n], rel=1e-14)
+    form, radius = SORForm(), math.cos(math.pi / (n + 1))
+    assert form.best(radius) == pytest.approx(exact, rel=1e-13)
+    assert form.best(radius, 0.2) == pytest.approx(exact, rel=1e-13)
+    assert form.radius_of_best(exact) == pytest.approx(radius, abs=1e-7)
+
+
+@pytest.mark.parametrize("n", [10, 100])
+@pytest.mark.parametrize("omega", [1.0, 1.2, 1.4])
+def test_rate_and_radius_of_sor_are_exact(n, omega):
+    form, radius, rate = SORForm(), math.cos(math.pi / (n + 1)), exact_rate(n, omega)
+    assert form.rate(radius, omega) == pytest.approx(rate, rel=1e-13)
+    assert form.radius(rate, omega) == pytest.approx(radius, rel=1e-13)
+    assert form.iterations(radius, omega) == pytest.approx(math.log(1e6) / -math.log(rate), rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [10, 30, 100])
+@pytest.mark.parametrize("what", ["Spectral", "Auto", "Choice"])
+def test_every_tuner_is_at_youngs_omega(what, n):
+    made = {
+        "Spectral": lambda: Spectral("sor"),
+        "Auto": lambda: Auto(method="sor", seed=0),
+        "Choice": lambda: Choice({"sor": Spectral("sor")}),
+    }
+    tuner, young = made[what](), 2 / (1 + math.sin(math.pi / (n + 1)))
+    for _ in range(4):
+        value = tuner.suggest()
+        omega = value["omega"] if what == "Choice" else value
+        tuner.observe(100.0, Evidence(rate=exact_rate(n, omega) if omega < young else omega - 1))
+    value = tuner.suggest()
+    omega = value["omega"] if what == "Choice" else value
+    # By design a hundredth of the distance to 2 above.
+    assert omega == pytest.approx(young + 0.01 * (2 - young), abs=1e-9)
+    spectral = {"Spectral": lambda: tuner, "Auto": lambda: tuner.spectral, "Choice": lambda: tuner.methods["sor"]}
+    assert spectral[what]().radius() == pytest.approx(math.cos(math.pi / (n + 1)), rel=1e-9)
+    assert spectral[what]().best() == pytest.approx(young + 0.01 * (2 - young), abs=1e-9)
 
 
 @pytest.mark.parametrize("points", [10, 20])
@@ -54,12 +108,18 @@ def test_both_branches_of_ssor():
         assert form.radius_of_best(form.best(radius)) == pytest.approx(radius)
 
 
+@pytest.mark.filterwarnings("ignore::resolvent.ConvergenceWarning")
 def test_evidence_of_solves():
     problem = poisson((10, 10))
     rate = math.cos(math.pi / 11) ** 2
     assert Evidence(solution=rv.gauss_seidel(problem.A, problem.b, rtol=1e-8)).rate == pytest.approx(rate, rel=1e-3)
     plain = Evidence(solution=rv.cg(1000 * problem.A, problem.b, rtol=1e-10))
     assert plain.smallest == pytest.approx(1000 * problem.spectrum[0], rel=1e-3)
+    # A Ritz value that still falls is far above the eigenvalue.
+    early = rv.cg(problem.A, problem.b, rtol=1e-10, maxiter=5)
+    value, before = smallest_ritz(np.array(early.evidence.alphas), np.array(early.evidence.betas))
+    assert before > 1.1 * value > 1.1 * problem.spectrum[0]
+    assert Evidence(solution=early).smallest is None
     assert Evidence().rate is None
     assert Evidence().smallest is None
     assert Evidence(solution=rv.sor(np.eye(3), np.ones(3))).rate is None

@@ -103,6 +103,39 @@ def test_auto_on_costs_alone(short):
     assert spent(CostsAlone(Auto(method="sor", seed=0)), problems) <= 1.2 * fixed  # 1.10 over 5000 systems
 
 
+def over_young(seed, method="sor", **arguments):
+    """Iterations of Auto over those of Young's omega for each system: of the first 100, and of 300."""
+    problems = stream("high", seed, 300)
+    counts = []
+    for tuner in (Auto(seed=seed), Young()):
+        sequence = rv.Sequence(method, tuner=tuner, rtol=1e-8, **arguments)
+        for problem in problems:
+            assert sequence.solve(problem.A, problem.b, problem.context).converged
+        counts.append(np.cumsum(sequence.history.iterations))
+    return counts[0][99] / counts[1][99], counts[0][-1] / counts[1][-1]
+
+
+class Young:
+    """Young's omega for the exact radius, which the context tells."""
+
+    parameter = "omega"
+
+    def suggest(self, context):
+        radius = math.cos(math.pi / 11) * 4 / (4 + context)
+        return 2 / (1 + math.sqrt(1 - radius**2))
+
+    def observe(self, cost, evidence=None):
+        pass
+
+
+@pytest.mark.parametrize("arguments", [{}, {"warm_start": None, "cost": "work"}], ids=["iterations", "work"])
+@pytest.mark.parametrize("seed", [5, 65, 80, 128, 176])
+def test_auto_is_at_youngs_omega_soon(seed, arguments):
+    first, all_of_them = over_young(seed, **arguments)
+    assert first <= 1.15
+    assert all_of_them <= 1.06
+
+
 @pytest.mark.parametrize(
     ("make", "low", "high"),
     [
@@ -173,6 +206,14 @@ def test_shifted_laplacians_at_full_length(shifts, asked_for):
         assert spent(NoLookContext(Auto(method="sor", seed=seed)), problems) <= 1.01 * exact
         assert spent(CostsAlone(Auto(method="sor", seed=seed)), problems) <= 1.10 * best
         assert spent(Spectral(), problems) <= {"low": 210_000, "high": 285_000}[shifts]
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("warm_start", ["previous", None])
+def test_auto_is_at_youngs_omega_soon_whatever_comes_first(warm_start, asked_for):
+    found = np.array([over_young(seed, warm_start=warm_start) for seed in range(200)])
+    assert found[:, 0].max() <= 1.15
+    assert found[:, 1].max() <= 1.06
 
 
 @pytest.mark.exhaustive

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -43,6 +44,48 @@ def test_weights_against_a_bracketed_root(d, spread):
 
     x = brentq(excess, -2 * np.sqrt(d) / eta, -2 / eta, xtol=1e-14) if spread else -2 * np.sqrt(d) / eta
     np.testing.assert_allclose(weights(losses, eta)[0], 4 / (eta * (losses - low - x)) ** 2, rtol=1e-8)
+
+
+def probabilities(losses, eta):
+    """The minimiser of <losses, p> - (4 / eta) sum sqrt(p) over the simplex, in 40 digits."""
+    with mpmath.workdps(40):
+        losses, eta = [mpmath.mpf(loss) for loss in losses], mpmath.mpf(eta)
+        low, d = min(losses), len(losses)
+
+        def excess(x):
+            return sum(4 / (eta * (loss - x)) ** 2 for loss in losses) - 1
+
+        x = mpmath.findroot(excess, (low - 2 * mpmath.sqrt(d) / eta, low - 2 / eta), solver="anderson", tol=1e-30)
+        return [float(4 / (eta * (loss - x)) ** 2) for loss in losses]
+
+
+@pytest.mark.parametrize("variance_reduced", [False, True])
+@pytest.mark.parametrize("rounds", [1, 3, 10, 100, 1000])
+def test_probabilities_are_those_of_the_published_learning_rate(rounds, variance_reduced):
+    # eta_t = 2 / sqrt(t), and with reduced variance 4 / sqrt(t) (Zimmert & Seldin 2019, theorems 1 and 2).
+    tuner = TsallisINF([0, 1, 2, 3], parameter="k", variance_reduced=variance_reduced, seed=0)
+    costs = [30.0, 50.0, 10.0, 20.0]
+    for _ in range(rounds):
+        tuner.observe(costs[tuner.suggest()])
+    tuner.suggest()
+    eta = (4 if variance_reduced else 2) / np.sqrt(rounds + 1)
+    wanted = probabilities(tuner.losses / (tuner.spent / tuner.rounds), eta)
+    np.testing.assert_allclose(tuner.probabilities, wanted, rtol=1e-9)
+    half = probabilities(tuner.losses / (tuner.spent / tuner.rounds), eta / 2)
+    assert abs(np.subtract(wanted, half)).max() > 0.01  # with half the rate they would be others
+
+
+@pytest.mark.parametrize("variance_reduced", [False, True])
+def test_bins_have_the_same_learning_rate(variance_reduced):
+    tuner = TsallisINFBinned((0, 1), [0, 1, 2], bins=2, parameter="k", variance_reduced=variance_reduced, seed=0)
+    for t in range(60):
+        tuner.observe([30.0, 50.0, 10.0][tuner.suggest(0.2 if t % 3 else 0.9)])
+    for context, one in zip((0.2, 0.9), tuner.bins, strict=True):
+        tuner.suggest(context)
+        eta = (4 if variance_reduced else 2) / np.sqrt(one.rounds + 1)
+        np.testing.assert_allclose(
+            one.probabilities, probabilities(one.losses / (one.spent / one.rounds), eta), rtol=1e-9
+        )
 
 
 def test_newton_falls_monotonically_from_a_safe_start():

@@ -154,7 +154,7 @@ def _loop(run: Run) -> Ending:
     """Look, judge, take steps; until something ends it."""
     problem, method, options, state = run.problem, run.method, run.options, run.state
     assert run.watch is not None
-    limit = options.maxiter if options.maxiter is not None else max(10 * problem.n, 1000)
+    limit = options.most_iterations(problem.n)
     run.loop = compiled_loop(method, problem, state)
     norm = run.norms[0]
     share = 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from .problem import Vector
@@ -156,6 +157,7 @@ class Method(ABC, Generic[S]):
         return None
 
 
-def named_parameters(method: type[Method[Any]]) -> list[str]:
+@cache
+def named_parameters(method: type[Method[Any]]) -> tuple[str, ...]:
     """The names of a method's parameters."""
-    return [one.name for one in fields(method)]  # type: ignore[arg-type]
+    return tuple(one.name for one in fields(method))  # type: ignore[arg-type]

@@ -66,6 +66,10 @@ class Options:
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback: found {type(self.callback).__name__}; wanted a callable")
 
+    def most_iterations(self, n: int) -> int:
+        """``maxiter``, or what it is by default for n unknowns."""
+        return self.maxiter if self.maxiter is not None else max(10 * n, 1000)
+
 
 def _is_real(value: Any) -> bool:
     return type(value) is float or isinstance(value, Real)

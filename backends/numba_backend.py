@@ -9,7 +9,7 @@ import numpy as np
 
 from ..operators import CSR, Dense, Diagonals, Facts, Operator, as_operator
 from ..operators.ordering import Ordering
-from ..precision.recipe import Unrounded
+from ..precision.rounding_rule import Unrounded
 from .compiled import accurate, facts, products, sweeps, vectors
 from .numpy_backend import NumpyBackend
 from .protocol import powers_of_two
@@ -93,8 +93,8 @@ class NumbaBackend(NumpyBackend):
             return super().matvec_dot(A, p, q)
         return q, vectors.matvec_dot.for_size(p.size)(arrays, p, q)
 
-    def descend(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
-        return x, r, *vectors.descend.for_size(x.size)(x.real.dtype.type(alpha), p, q, x, r)
+    def cg_update(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
+        return x, r, *vectors.cg_update.for_size(x.size)(x.real.dtype.type(alpha), p, q, x, r)
 
     def momentum(self, beta: float, gamma: float, x: Any, previous: Any, z: Any) -> Any:
         number = x.real.dtype.type

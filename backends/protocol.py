@@ -3,7 +3,7 @@
 A method is written on both alone. Each returns its result, and may do so in place of the vector it names last: the
 caller always rebinds (``y = backend.axpy(a, x, y)``), so that a library without in-place operations fits too.
 The reductions are ``dot``, ``norm`` and ``max_abs``, and what is composed of them: ``residual_norm``, ``certify``,
-``matvec_dot`` and ``descend``.
+``matvec_dot`` and ``cg_update``.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class Backend(Exchange):
         q = self.matvec(A, p, q)
         return q, self.dot(p, q).real
 
-    def descend(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
+    def cg_update(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
         """x + alpha p and r - alpha q, in place of x and r, and the norms of both."""
         x = self.axpy(alpha, p, x)
         r = self.axpy(-alpha, q, r)

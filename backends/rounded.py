@@ -19,7 +19,7 @@ from ..operators.ordering import Ordering
 from ..precision import round as rounded_to
 from ..precision.formats import Format
 from ..precision.policy import Precision
-from ..precision.recipe import how_to_round
+from ..precision.rounding_rule import rounding_rule_of
 from .protocol import Backend
 
 __all__ = ["Rounded"]
@@ -184,7 +184,7 @@ class Rounded(Backend):
         return self.inner.arrays(A) if plain and isinstance(p.format, Format) else None
 
     def loop_rounding(self, dtype: Any) -> Any:
-        return how_to_round(self.precision.format, dtype)
+        return rounding_rule_of(self.precision.format, dtype)
 
     # One operation after the other, on the host.
 
@@ -193,7 +193,7 @@ class Rounded(Backend):
         return self._round(self.inner.axpby(0.0, x, a, self.inner.copy(x)))
 
     def _how(self, dtype: Any) -> Any:
-        return how_to_round(self.precision.format, dtype, self.precision.rounding)
+        return rounding_rule_of(self.precision.format, dtype, self.precision.rounding)
 
     def _ordered_dot(self, x: Any, y: Any) -> complex:
         from .compiled.rounded import ordered_dot

@@ -67,7 +67,7 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
 def add_precision(parser: argparse.ArgumentParser) -> None:
     """How a format is rounded to."""
     from ..precision.policy import POLICIES
-    from ..precision.recipe import ROUNDINGS
+    from ..precision.rounding_rule import ROUNDINGS
 
     add = parser.add_argument
     add("--policy", choices=list(POLICIES), metavar="NAME", help=f"what is rounded: {', '.join(POLICIES)}")

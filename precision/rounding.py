@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from .blocks import round_blocks, round_wrapping
-from .counter import stream
 from .formats import BlockFormat, format_named
-from .recipe import ROUNDINGS
+from .philox import stream
+from .rounding_rule import ROUNDINGS
 
 __all__ = ["BACKENDS", "round"]
 

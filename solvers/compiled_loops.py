@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..precision.recipe import Unrounded
+from ..precision.rounding_rule import Unrounded
 from .chebyshev.momentum import MomentumMethod
 from .driver.loops import LOOPS, CompiledLoop, Stretch
 from .krylov.cg import CG

@@ -13,7 +13,7 @@ from resolvent.backends import Backend
 from resolvent.cli.main import main
 from resolvent.precision import supported_dtypes
 from resolvent.precision.policy import POLICIES
-from resolvent.precision.recipe import ROUNDINGS
+from resolvent.precision.rounding_rule import ROUNDINGS
 from resolvent.solvers.compiled_loops import BUILDERS
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"

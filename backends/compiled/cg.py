@@ -17,11 +17,11 @@ BROKE, REPLACE = 1, 2
 
 
 @Variants
-def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, gap, how, norms, alphas, betas):  # type: ignore[no-untyped-def]
+def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, gap, rule, norms, alphas, betas):  # type: ignore[no-untyped-def]
     """Iterate until the residual norm is at most target, the buffers are full, or p^H A p is not positive.
 
     ``inverse_diagonal`` is the Jacobi preconditioner, or empty. ``gap`` follows how far the carried residual may have
-    parted from the true one: the attributes of ``Gap`` in ``solvers.krylov.cg``. Vectors are rounded as ``how``
+    parted from the true one: the attributes of ``Gap`` in ``solvers.krylov.cg``. Vectors are rounded as ``rule``
     says when they are written. Returns iterations done, rho, the bound of the gap, and 0, BROKE or REPLACE.
     """
     n = x.size
@@ -38,7 +38,7 @@ def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, gap, how, norms, alpha
             qs = q[low:high]
             block_product(A, p, low, high, qs)
             for i in range(high - low):
-                qs[i] = rounded(how, qs[i])
+                qs[i] = rounded(rule, qs[i])
             partial[0, block] = inner(p[low:high], qs)
         curvature = ordered_sum(partial[0])
         if not curvature > 0.0:
@@ -51,13 +51,13 @@ def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, gap, how, norms, alpha
             high = min(n, low + BLOCK)
             rs, qs = r[low:high], q[low:high]
             for i in range(high - low):
-                rs[i] = rounded(how, rs[i] - step * qs[i])
+                rs[i] = rounded(rule, rs[i] - step * qs[i])
             partial[0, block] = inner(rs, rs)
             if preconditioned:
                 ds = inverse_diagonal[low:high]
                 total = 0.0
                 for i in range(high - low):
-                    total += real_product(rs[i], rounded(how, ds[i] * rs[i]))
+                    total += real_product(rs[i], rounded(rule, ds[i] * rs[i]))
                 partial[1, block] = total
         square = ordered_sum(partial[0])
         next_rho = ordered_sum(partial[1]) if preconditioned else square
@@ -70,15 +70,15 @@ def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, gap, how, norms, alpha
             high = min(n, low + BLOCK)
             xs, ps, rs = x[low:high], p[low:high], r[low:high]
             for i in range(high - low):
-                xs[i] = rounded(how, xs[i] + step * ps[i])
+                xs[i] = rounded(rule, xs[i] + step * ps[i])
             partial[0, block] = inner(xs, xs)
             if preconditioned:
                 ds = inverse_diagonal[low:high]
                 for i in range(high - low):
-                    ps[i] = rounded(how, rounded(how, ds[i] * rs[i]) + turn * ps[i])
+                    ps[i] = rounded(rule, rounded(rule, ds[i] * rs[i]) + turn * ps[i])
             else:
                 for i in range(high - low):
-                    ps[i] = rounded(how, rs[i] + turn * ps[i])
+                    ps[i] = rounded(rule, rs[i] + turn * ps[i])
         rho = next_rho
         alphas[k] = alpha
         betas[k] = beta

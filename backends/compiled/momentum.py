@@ -16,11 +16,11 @@ TASKS = 64  # more than most machines have cores, few enough to spread their cos
 
 
 @Variants
-def momentum_loop(A, inverse_diagonal, x, previous, b, how, betas, gammas):  # type: ignore[no-untyped-def]
+def momentum_loop(A, inverse_diagonal, x, previous, b, rule, betas, gammas):  # type: ignore[no-untyped-def]
     """x_{k+1} = x_k + beta_k (x_k - x_{k-1}) + gamma_k D^{-1} (b - A x_k), for as many k as there are coefficients.
 
     Each iterate overwrites the one before the last: 3 vectors, 4 passes. After an even number of steps the last
-    iterate is in x, after an odd number in previous. Vectors are rounded as ``how`` says.
+    iterate is in x, after an odd number in previous. Vectors are rounded as ``rule`` says.
     """
     n = x.size
     blocks = (n + BLOCK - 1) // BLOCK
@@ -42,12 +42,12 @@ def momentum_loop(A, inverse_diagonal, x, previous, b, how, betas, gammas):  # t
                 if preconditioned:
                     ds = inverse_diagonal[low:high]
                     for i in range(high - low):
-                        z = rounded(how, ds[i] * rounded(how, bs[i] - product[i]))
-                        before[i] = rounded(how, here[i] + beta * (here[i] - before[i]) + gamma * z)
+                        z = rounded(rule, ds[i] * rounded(rule, bs[i] - product[i]))
+                        before[i] = rounded(rule, here[i] + beta * (here[i] - before[i]) + gamma * z)
                 elif beta == 0:
                     for i in range(high - low):
-                        before[i] = rounded(how, here[i] + gamma * rounded(how, bs[i] - product[i]))
+                        before[i] = rounded(rule, here[i] + gamma * rounded(rule, bs[i] - product[i]))
                 else:
                     for i in range(high - low):
-                        z = rounded(how, bs[i] - product[i])
-                        before[i] = rounded(how, here[i] + beta * (here[i] - before[i]) + gamma * z)
+                        z = rounded(rule, bs[i] - product[i])
+                        before[i] = rounded(rule, here[i] + beta * (here[i] - before[i]) + gamma * z)

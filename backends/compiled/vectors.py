@@ -12,7 +12,7 @@ from .products import block_product
 
 __all__ = [
     "axpby",
-    "descend",
+    "cg_update",
     "dot",
     "inner",
     "largest_modulus",
@@ -189,7 +189,7 @@ def matvec_dot(A, p, q):  # type: ignore[no-untyped-def]
 
 
 @Variants
-def descend(alpha, p, q, x, r):  # type: ignore[no-untyped-def]
+def cg_update(alpha, p, q, x, r):  # type: ignore[no-untyped-def]
     """x <- x + alpha p, r <- r - alpha q; returns the norms of both."""
     blocks = (p.size + BLOCK - 1) // BLOCK
     partial = np.zeros((2, blocks))

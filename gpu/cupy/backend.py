@@ -126,8 +126,8 @@ class CupyBackend(NumpyBackend):
         q = self.matvec(A, p, q)
         return q, self.real_dot(p, q)
 
-    def descend(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
-        self.update("descend", (x.dtype.type(alpha), p, q), (x, r))
+    def cg_update(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
+        self.update("cg_update", (x.dtype.type(alpha), p, q), (x, r))
         return x, r, self.norm(x), self.norm(r)
 
     def momentum(self, beta: float, gamma: float, x: Any, previous: Any, z: Any) -> Any:
@@ -284,7 +284,7 @@ def _half_or(dtype: Any) -> Any:
 _PASSES = {
     "axpy": ("T a, T x", "T y", "y += a * x"),
     "axpby": ("T a, T x, T b", "T y", "y = a * x + b * y"),
-    "descend": ("T alpha, T p, T q", "T x, T r", "x += alpha * p; r -= alpha * q"),
+    "cg_update": ("T alpha, T p, T q", "T x, T r", "x += alpha * p; r -= alpha * q"),
     "momentum": ("T beta, T gamma, T x, T z", "T previous", "previous = x + beta * (x - previous) + gamma * z"),
 }
 

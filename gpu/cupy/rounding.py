@@ -11,10 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from ...precision.counter import Stream
 from ...precision.formats import FixedPoint, Format
-from ...precision.recipe import Carrier, RoundInMode, RoundSignificand, carrier_of, how_to_round, recipe
+from ...precision.philox import Stream
 from ...precision.rounding_numpy import delivered, flat, parts, same_kind, whole, widened
+from ...precision.rounding_rule import (
+    Carrier,
+    RoundInMode,
+    RoundSignificand,
+    carrier_of,
+    rounding_rule,
+    rounding_rule_of,
+)
 
 try:
     import cupy as xp
@@ -155,22 +162,24 @@ def round_array(x: Any, format: Format | FixedPoint, rounding: str, out: Any, ke
     # Contiguous, so that a kernel's index is the position.
     source, target, result = flat(xp, x, out)
     word = f"uint{carrier.width}"
-    how = how_to_round(format, x.dtype, rounding)
-    if isinstance(how, RoundSignificand):
-        name, numbers = "significand", [how.discarded, carrier.infinity, carrier.quiet]
+    rule = rounding_rule_of(format, x.dtype, rounding)
+    if isinstance(rule, RoundSignificand):
+        name, numbers = "significand", [rule.discarded, carrier.infinity, carrier.quiet]
     else:
         name = "stochastic" if rounding == "stochastic" else "mode"
-        numbers = arguments(recipe(format, carrier, rounding), carrier) + list(key if name == "stochastic" else ())
+        numbers = arguments(rounding_rule(format, carrier, rounding), carrier) + list(
+            key if name == "stochastic" else ()
+        )
     kinds = [argument.split()[0] for argument in OPERATIONS[name][0].split(", ")]
     typed = [np.dtype(kind.replace("T", word)).type(number) for kind, number in zip(kinds, numbers, strict=True)]
     kernel(name)(source.view(word), *typed, target.view(word))
     return delivered(result, out)
 
 
-def arguments(how: RoundInMode, carrier: Carrier) -> list[int]:
-    """A recipe as the kernels take it: signed numbers and unsigned patterns."""
-    *numbers, positive, negative = how
+def arguments(rule: RoundInMode, carrier: Carrier) -> list[int]:
+    """A rule as the kernels take it: signed numbers and unsigned patterns."""
+    *numbers, positive, negative = rule
     signed = ("discarded", "normal", "nearest", "even", "odd", "stochastic")
-    flat = [number if name in signed else number % 2**64 for name, number in zip(how._fields, numbers, strict=False)]
+    flat = [number if name in signed else number % 2**64 for name, number in zip(rule._fields, numbers, strict=False)]
     sides = [number % 2**64 for side in (positive, negative) for number in side]
     return [carrier.fraction_bits, carrier.sign, *flat, *sides]

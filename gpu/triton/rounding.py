@@ -13,9 +13,9 @@ import torch
 import triton
 import triton.language as tl
 
-from ...precision.counter import Stream
 from ...precision.formats import FixedPoint, Format
-from ...precision.recipe import carrier_of, recipe
+from ...precision.philox import Stream
+from ...precision.rounding_rule import carrier_of, rounding_rule
 from ...precision.rounding_torch import carried, cast, checked_out, finished, is_complex, parts, quietly, whole, xp
 
 __all__ = [
@@ -65,7 +65,7 @@ def _kernel(  # type: ignore[no-untyped-def]
     INFINITE_NEGATIVE: tl.constexpr,
     SIZE: tl.constexpr,
 ):
-    """``precision.patterns.round_patterns`` on a block of patterns, in integers of 64 bits."""
+    """``precision.rounding_reference.round_patterns`` on a block of patterns, in integers of 64 bits."""
     index = tl.program_id(0).to(tl.int64) * SIZE + tl.arange(0, SIZE)
     inside = index < n
     bits = tl.load(bits_pointer + index, mask=inside, other=0).to(tl.int64)
@@ -126,7 +126,7 @@ def round_array(x: Any, format: Format | FixedPoint, rounding: str, out: Any, ke
     carrier = carrier_of(str(real.dtype).removeprefix("torch."))
     integers = getattr(torch, f"int{carrier.width}")
     result = torch.empty_like(real)
-    *numbers, positive, negative = recipe(format, carrier, rounding)
+    *numbers, positive, negative = rounding_rule(format, carrier, rounding)
     n = real.numel()
     if n:
         recipe_and_layout = (carrier.fraction_bits, carrier.width, *numbers, *positive, *negative)

@@ -24,7 +24,7 @@ V = TypeVar("V")  # an array of some library
 LINEAR = Words(residual="||b - A x||", reference="||b||", products="products with A")
 
 # Of Lanczos coefficients that may still serve as a lower bound of ||A||: that of replacements in single precision.
-LARGEST_SLACK = 1e-3
+LARGEST_PERTURBATION = 1e-3
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ class Solution(Generic[V]):
         """ "at least" or "about": whether ``condition`` is a lower bound, up to a tenth."""
         if self.ritz is None or self.evidence is None:
             return "about"
-        return "at least" if self.evidence.slack * self.ritz.largest <= 0.1 * self.ritz.smallest else "about"
+        return "at least" if self.evidence.perturbation * self.ritz.largest <= 0.1 * self.ritz.smallest else "about"
 
     @cached_property
     def backward_error(self) -> Any:
@@ -236,9 +236,11 @@ class Solution(Generic[V]):
         """||A|| ||x|| + ||b|| in internal units, ||A|| estimated from below."""
         _, solution, matrix = self.norms
         if not self.preconditioned and self.ritz is not None:
-            slack = self.evidence.slack if self.evidence is not None else 0.0
-            if slack < LARGEST_SLACK:
-                matrix = max(matrix, (1 - slack) * times_power_of_two(self.ritz.largest, -self.spectral_exponent))
+            perturbation = self.evidence.perturbation if self.evidence is not None else 0.0
+            if perturbation < LARGEST_PERTURBATION:
+                matrix = max(
+                    matrix, (1 - perturbation) * times_power_of_two(self.ritz.largest, -self.spectral_exponent)
+                )
         return matrix * solution + times_power_of_two(self.reference, -self.exponent)
 
     @property

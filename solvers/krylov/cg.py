@@ -12,7 +12,7 @@ import numpy as np
 
 from ...precision import times_power_of_two
 from ..driver.method import Breakdown, State, Traffic
-from ..driver.solution import LARGEST_SLACK, Bound, Solution
+from ..driver.solution import LARGEST_PERTURBATION, Bound, Solution
 from ..driver.status import Cause
 from ..linear.call import Preconditioned, solver
 from ..linear.method import Candidate, LinearMethod
@@ -82,9 +82,9 @@ class CGState(State):
         Step lengths and ratios since the recurrence was begun anew.
     longest : (list of float, list of float)
         The most of them that there were at a time before.
-    done : int
+    steps_before : int
         Steps before those.
-    slack, largest : float
+    perturbation, largest : float
         As in ``SpectralEvidence``.
     """
 
@@ -95,8 +95,8 @@ class CGState(State):
     gap: Any = None
     begun: bool = False
     replacements: int = 0
-    done: int = 0
-    slack: float = 0.0
+    steps_before: int = 0
+    perturbation: float = 0.0
     largest: float = math.inf
     alphas: list[float] = field(default_factory=list)
     betas: list[float] = field(default_factory=list)
@@ -126,14 +126,14 @@ class CG(LinearMethod[CGState]):
         if system.preconditioner is None and system.facts is not None:
             state.largest = 1.01 * system.facts.row_sum
         if system.emulated is not None:
-            state.slack = system.emulated.ritz_slack
+            state.perturbation = system.emulated.ritz_perturbation
         return state
 
     def restart(self, system: LinearSystem, state: CGState) -> None:
         state.r = system.backend.assign(state.work, state.r)
         state.residual_norm = system.backend.norm(state.r)
         state.longest = max(state.longest, (state.alphas, state.betas), key=lambda pair: len(pair[0]))
-        state.done += len(state.alphas)
+        state.steps_before += len(state.alphas)
         state.alphas, state.betas = [], []
         state.gap.replaced(system.backend.norm(state.x), state.residual_norm)
         state.replace = state.begun = False
@@ -158,7 +158,7 @@ class CG(LinearMethod[CGState]):
         alpha = s.rho / curvature
         if not alpha > 0:
             raise _underflow(system, s)
-        s.x, s.r, solution, s.residual_norm = backend.descend(alpha, s.p, s.work, s.x, s.r)
+        s.x, s.r, solution, s.residual_norm = backend.cg_update(alpha, s.p, s.work, s.x, s.r)
         s.z = system.precondition(s.r, s.z)
         before, s.rho = s.rho, self._rho(system, s)
         # Polak-Ribiere: (z, r - r_before) = -alpha (z, q), which spares keeping the residual before.
@@ -184,7 +184,7 @@ class CG(LinearMethod[CGState]):
         if not difference <= math.sqrt(system.unit_roundoff) * norm:
             self.restart(system, state)
             return
-        state.slack = max(state.slack, difference / norm if norm else 0.0)
+        state.perturbation = max(state.perturbation, difference / norm if norm else 0.0)
         state.r, state.residual_norm = backend.assign(state.work, state.r), norm
         state.z = system.precondition(state.r, state.z)
         state.rho = self._rho(system, state)
@@ -216,7 +216,7 @@ class CG(LinearMethod[CGState]):
     def bound(self, solution: Solution[Any]) -> Bound | None:
         """The error in the A-norm, where the coefficients tell it to a factor of two."""
         known, norms = solution.evidence, solution.residual_norms
-        if known is None or norms.size < 2 or not known.complete or not known.slack < LARGEST_SLACK:
+        if known is None or norms.size < 2 or not known.complete or not known.perturbation < LARGEST_PERTURBATION:
             return None
         if not (norms[0] > 0 and norms[-1] > 0):
             return None
@@ -257,12 +257,16 @@ class CG(LinearMethod[CGState]):
         if self.flexible:
             return None
         return SpectralEvidence(
-            alphas, betas, slack=state.slack, largest=state.largest, complete=state.done == 0 and len(alphas) > 0
+            alphas,
+            betas,
+            perturbation=state.perturbation,
+            largest=state.largest,
+            complete=state.steps_before == 0 and len(alphas) > 0,
         )
 
 
 def _underflow(system: LinearSystem, state: CGState) -> Breakdown:
-    iteration = state.done + len(state.alphas)
+    iteration = state.steps_before + len(state.alphas)
     return Breakdown(
         f"r^H M r underflowed at iteration {iteration}: {system.precision_name} can do no better.", Cause.DIGITS
     )
@@ -272,7 +276,7 @@ def _no_curvature(system: LinearSystem, state: CGState, curvature: float) -> Bre
     """Why p^H A p is not positive: NaN, a singular A (up to rounding), or an indefinite one."""
     if not math.isfinite(curvature):
         return system.range_left("A product with A was not finite: the operator returned NaN or infinity.")
-    iteration = state.done + len(state.alphas)
+    iteration = state.steps_before + len(state.alphas)
     norm = system.facts.row_norm if system.facts is not None else 1 / min(state.alphas, default=math.inf)
     # Where A is semidefinite, p^H A p = 0 means A p = 0: ||A p||^2 <= ||A|| p^H A p.
     rounding = 4 * math.sqrt(system.n * system.unit_roundoff)

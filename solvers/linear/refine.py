@@ -12,7 +12,7 @@ from ...precision.formats import format_named
 from ...precision.policy import Precision, as_precision
 from ..driver.iterate import iterate
 from ..driver.method import Breakdown, Norm, State, Traffic
-from ..driver.solution import LARGEST_SLACK, Solution
+from ..driver.solution import LARGEST_PERTURBATION, Solution
 from ..driver.status import Cause, Status
 from ..driver.stopping import Options
 from ..methods import method_named
@@ -171,11 +171,11 @@ class Refinement(LinearMethod[RefinementState]):
         seen, ritz = correction.evidence, correction.ritz
         if seen is None or ritz is None or correction.preconditioned:
             return
-        if system.facts is None and (correction.converged or seen.slack < LARGEST_SLACK):
+        if system.facts is None and (correction.converged or seen.perturbation < LARGEST_PERTURBATION):
             # No norm of A is known; Ritz values are below it, since this correction did not run into rounding.
-            system.matrix_norm = max(system.matrix_norm, (1 - seen.slack) * ritz.largest)
+            system.matrix_norm = max(system.matrix_norm, (1 - seen.perturbation) * ritz.largest)
         kept = state.evidence
-        if kept is None or (-seen.slack, len(seen)) > (-kept.slack, len(kept)):
+        if kept is None or (-seen.perturbation, len(seen)) > (-kept.perturbation, len(kept)):
             state.evidence = seen.scaled(correction.spectral_exponent)
 
     def describe(self, state: RefinementState) -> str:

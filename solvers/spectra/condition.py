@@ -318,11 +318,13 @@ def _by_lanczos(system: LinearSystem, rtol: float, steps: int, seed: int) -> Con
         if taken >= look or exhausted or taken >= steps:
             look = math.ceil(_GROWTH * taken)
             ritz, low, high = _probable_interval(diagonal, off, component)
-            slack = _ROUNDING * math.sqrt(taken) * system.unit_roundoff * max(abs(ritz[0]), abs(ritz[-1]))
-            if ritz[0] <= slack:
-                return None if ritz[0] < -slack or exhausted else _numerically_singular(system, ritz, slack, taken)
-            lower = (ritz[-1] - slack) / (ritz[0] + slack)
-            smallest, largest = max(low - slack, margin), min(high + slack, bound)
+            rounding = _ROUNDING * math.sqrt(taken) * system.unit_roundoff * max(abs(ritz[0]), abs(ritz[-1]))
+            if ritz[0] <= rounding:
+                return (
+                    None if ritz[0] < -rounding or exhausted else _numerically_singular(system, ritz, rounding, taken)
+                )
+            lower = (ritz[-1] - rounding) / (ritz[0] + rounding)
+            smallest, largest = max(low - rounding, margin), min(high + rounding, bound)
             upper = max(_ratio(largest, smallest), lower)
             if exhausted or taken >= steps or upper <= (1 + rtol) * lower:
                 break
@@ -342,16 +344,16 @@ def _by_lanczos(system: LinearSystem, rtol: float, steps: int, seed: int) -> Con
         method="lanczos",
         failure_probability=0.0 if certain or math.isinf(upper) else _FAILURE,
         reason=reason,
-        smallest=(_in_units(system, smallest), _in_units(system, ritz[0] + slack)),
-        largest=(_in_units(system, ritz[-1] - slack), _in_units(system, largest)),
+        smallest=(_in_units(system, smallest), _in_units(system, ritz[0] + rounding)),
+        largest=(_in_units(system, ritz[-1] - rounding), _in_units(system, largest)),
     )
 
 
-def _numerically_singular(system: LinearSystem, ritz: np.ndarray, slack: float, taken: int) -> ConditionNumber:
+def _numerically_singular(system: LinearSystem, ritz: np.ndarray, rounding: float, taken: int) -> ConditionNumber:
     """A Ritz value that is zero to rounding, of a matrix that may be positive definite, semidefinite or indefinite."""
     reason = f"A is singular to rounding, or indefinite: after {taken} Lanczos steps a Ritz value was zero to rounding."
-    lower = float((ritz[-1] - slack) / (2 * slack))
-    ends = (-math.inf, _in_units(system, float(ritz[0]) + slack)), (_in_units(system, float(ritz[-1])), math.inf)
+    lower = float((ritz[-1] - rounding) / (2 * rounding))
+    ends = (-math.inf, _in_units(system, float(ritz[0]) + rounding)), (_in_units(system, float(ritz[-1])), math.inf)
     return ConditionNumber(math.inf, lower, math.inf, 2, "lanczos", 0.0, reason, *ends)
 
 

@@ -102,7 +102,7 @@ class SpectralEvidence:
         The interval a Chebyshev method worked with and whose bound held.
     given : bool
         The interval was the caller's.
-    slack : float
+    perturbation : float
         How far, relative to ||A||, the matrix may be from that of an exact process: Ritz values leave the spectrum by
         no more.
     largest : float
@@ -122,14 +122,14 @@ class SpectralEvidence:
         matrix: Tridiagonal | np.ndarray | None = None,
         interval: tuple[float, float] | None = None,
         given: bool = False,
-        slack: float = 0.0,
+        perturbation: float = 0.0,
         largest: float = math.inf,
         complete: bool = False,
         decay: float = 0.0,
     ) -> None:
         self.coefficients, self._matrix = (alphas, betas), matrix
         self.complete, self.decay = complete, decay
-        self.interval, self.given, self.slack, self.largest = interval, given, slack, largest
+        self.interval, self.given, self.perturbation, self.largest = interval, given, perturbation, largest
 
     def __len__(self) -> int:
         """Steps of the process."""
@@ -157,7 +157,9 @@ class SpectralEvidence:
         if interval is not None:
             interval = times_power_of_two(interval[0], exponent), times_power_of_two(interval[1], exponent)
         largest = times_power_of_two(self.largest, exponent)
-        return SpectralEvidence(matrix=scaled, interval=interval, given=self.given, slack=self.slack, largest=largest)
+        return SpectralEvidence(
+            matrix=scaled, interval=interval, given=self.given, perturbation=self.perturbation, largest=largest
+        )
 
     @cached_property
     def ritz(self) -> RitzValues | None:

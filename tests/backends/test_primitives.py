@@ -93,10 +93,10 @@ def test_vector_operations(on, dtype):
     near(on.multiply(x, y, z), x * y, dtype)
     near(on.momentum(0.25, 2.0, x, y, z), x + (x - y) / 4 + 2 * z, dtype)
     near(on.momentum(0.0, 2.0, x, y, z), x + 2 * z, dtype)
-    for found, wanted in zip(on.descend(0.5, x, y, z, w)[:2], (z + x / 2, w - y / 2), strict=True):
+    for found, wanted in zip(on.cg_update(0.5, x, y, z, w)[:2], (z + x / 2, w - y / 2), strict=True):
         near(found, wanted, dtype)
     norms = [np.linalg.norm(z + x / 2), np.linalg.norm(w - y / 2)]
-    assert on.descend(0.5, x, y, z, w)[2:] == pytest.approx(norms, rel=1e-5)
+    assert on.cg_update(0.5, x, y, z, w)[2:] == pytest.approx(norms, rel=1e-5)
     assert on.dot(x, y) == pytest.approx(np.vdot(x, y).item(), rel=1e-4)
     assert isinstance(on.dot(x, y), complex if np.dtype(dtype).kind == "c" else float)
     assert on.norm(x) == pytest.approx(np.linalg.norm(x), rel=1e-5)

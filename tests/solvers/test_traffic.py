@@ -23,7 +23,7 @@ COSTS = {
     "accurate_residual": (3, 0, 1),
     "certify": (3, 1, 1),
     "matvec_dot": (2, 1, 1),
-    "descend": (6, 1, 0),
+    "cg_update": (6, 1, 0),
     "momentum": (4, 0, 0),
     "sweep": (3, 0, 1),
 }

@@ -201,7 +201,7 @@ def test_kernels_are_their_compositions(dtype):
     for case in cases:
         there, here = both(*case)
         np.testing.assert_allclose(there.get(), here, rtol=1e-5, atol=1e-5)
-    there, here = both("descend", 0.5, x, y, z, w)
+    there, here = both("cg_update", 0.5, x, y, z, w)
     for found, wanted in zip(there[:2], here[:2], strict=True):
         np.testing.assert_allclose(found.get(), wanted, rtol=1e-5, atol=1e-5)
     assert there[2:] == pytest.approx(here[2:], rel=1e-5)

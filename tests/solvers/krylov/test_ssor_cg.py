@@ -607,8 +607,8 @@ def test_definite_systems_are_solved_and_the_error_falls(n, seed, omega, storage
     exact = np.linalg.solve(A.astype(np.complex128), b)
     errors = [0 * b, *iterates(form, b, 8, omega=omega)] - exact
     norms = np.sqrt(np.einsum("ki,ij,kj->k", errors.conj(), A, errors).real.clip(0))
-    slack = 100 * np.finfo(dtype).eps * norms[0]
-    assert (norms[1:] <= norms[:-1] + slack).all()
+    perturbation = 100 * np.finfo(dtype).eps * norms[0]
+    assert (norms[1:] <= norms[:-1] + perturbation).all()
     rtol = 1e-4 if dtype == "float32" else 1e-10
     solution = rv.ssor_cg(form, b, omega=omega, rtol=rtol)
     assert solution.converged

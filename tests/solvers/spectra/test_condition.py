@@ -110,13 +110,13 @@ def test_bounds_hold_and_meet(name, seed):
     values = SPECTRA[name]
     true = values.max() / values.min()
     found = rv.condition_number(hidden_in(values), seed=seed, rtol=0.2, steps=3000)
-    slack = 1 + 1e-13 * true
+    perturbation = 1 + 1e-13 * true
     assert found.method == "lanczos"
-    assert found.lower <= true * slack
-    assert true <= found.upper * slack
-    assert found.upper <= 1.2 * found.lower * slack
-    assert found.smallest[0] <= values.min() * slack
-    assert found.largest[1] >= values.max() / slack
+    assert found.lower <= true * perturbation
+    assert true <= found.upper * perturbation
+    assert found.upper <= 1.2 * found.lower * perturbation
+    assert found.smallest[0] <= values.min() * perturbation
+    assert found.largest[1] >= values.max() / perturbation
     assert found.failure_probability in (0.0, 1e-6)
 
 

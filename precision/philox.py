@@ -37,7 +37,7 @@ def stream(seed: int, step: int) -> Stream:
 
     Examples
     --------
-    >>> from resolvent.precision.counter import stream
+    >>> from resolvent.precision.philox import stream
     >>> stream(2**32 + 5, 7)
     Stream(seed_low=5, seed_high=1, step_low=7, step_high=0)
     """
@@ -59,7 +59,7 @@ def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, A
 
     Examples
     --------
-    >>> from resolvent.precision.counter import philox
+    >>> from resolvent.precision.philox import philox
     >>> [hex(word) for word in philox(0, 0, 0, 0, 0, 0)]
     ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
     """

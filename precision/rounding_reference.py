@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .recipe import Carrier, RoundInMode
+from .rounding_rule import Carrier, RoundInMode
 
 __all__ = ["round_patterns"]
 
 
-def round_patterns(xp: Any, bits: Any, how: RoundInMode, carrier: Carrier, random: Any = None) -> Any:
+def round_patterns(xp: Any, bits: Any, rule: RoundInMode, carrier: Carrier, random: Any = None) -> Any:
     """Any format in any mode.
 
     Parameters
@@ -38,7 +38,7 @@ def round_patterns(xp: Any, bits: Any, how: RoundInMode, carrier: Carrier, rando
     magnitude = bits & (carrier.sign - 1)
 
     def of_sign(name: str) -> Any:
-        one, other = getattr(how.positive, name), getattr(how.negative, name)
+        one, other = getattr(rule.positive, name), getattr(rule.negative, name)
         return one if one == other else one ^ ((one ^ other) & negative)
 
     # The significand with its hidden bit, and what its place adds to the pattern.
@@ -47,8 +47,8 @@ def round_patterns(xp: Any, bits: Any, how: RoundInMode, carrier: Carrier, rando
     significand = magnitude - base
 
     # s of its bits do not fit; from s = f + 2 on, it is less than half of the smallest number.
-    s = how.discarded + xp.clip(how.normal - field, 0, None)
-    if how.stochastic:
+    s = rule.discarded + xp.clip(rule.normal - field, 0, None)
+    if rule.stochastic:
         significand = significand >> xp.clip(s - 63, 0, 63)
         top, s = 63, xp.clip(s, None, 63)
     else:
@@ -58,22 +58,22 @@ def round_patterns(xp: Any, bits: Any, how: RoundInMode, carrier: Carrier, rando
 
     # What the mode adds to the lost bits; they carry where the sum exceeds ``below``.
     away = of_sign("away")
-    if how.stochastic:
+    if rule.stochastic:
         more = random >> (63 - s)
-    elif how.nearest:
-        more = ((below >> 1) + ((kept & 1) if how.even else 1)) & below
+    elif rule.nearest:
+        more = ((below >> 1) + ((kept & 1) if rule.even else 1)) & below
     else:
         more = away & below
     kept = kept + (more > below - lost)
-    if how.odd:
+    if rule.odd:
         kept = kept | (lost != 0)
 
-    result = xp.where(s > f + 1, how.smallest, base + (kept << s))
+    result = xp.where(s > f + 1, rule.smallest, base + (kept << s))
     result = xp.where(kept == 0, 0, result)
-    if how.flushed:
-        up = away & how.flushed
-        result = xp.where(result < how.flushed, xp.where(magnitude > 0, up, 0), result)
+    if rule.flushed:
+        up = away & rule.flushed
+        result = xp.where(result < rule.flushed, xp.where(magnitude > 0, up, 0), result)
     result = xp.where(result > of_sign("largest"), of_sign("beyond"), result)
     result = xp.where(magnitude == infinity, of_sign("infinite"), result)
-    result = xp.where(magnitude > infinity, (magnitude | carrier.quiet) & how.quiet, result)
+    result = xp.where(magnitude > infinity, (magnitude | carrier.quiet) & rule.quiet, result)
     return result | (bits & -carrier.sign)

@@ -37,8 +37,8 @@ __all__ = [
     "Side",
     "Unrounded",
     "carrier_of",
-    "how_to_round",
-    "recipe",
+    "rounding_rule_of",
+    "rounding_rule",
 ]
 
 Rounding = Literal[
@@ -157,7 +157,7 @@ HowToRound = Unrounded | RoundSignificand | RoundFormat | RoundInMode | RoundWra
 
 
 @cache
-def recipe(format: Format | FixedPoint, carrier: Carrier, rounding: str = "nearest-even") -> RoundInMode:
+def rounding_rule(format: Format | FixedPoint, carrier: Carrier, rounding: str = "nearest-even") -> RoundInMode:
     """The integers of rounding to a format in a carrier; where numbers wrap, of rounding before they do.
 
     Raises
@@ -208,7 +208,7 @@ def recipe(format: Format | FixedPoint, carrier: Carrier, rounding: str = "neare
 
 
 @cache
-def how_to_round(format: Any, dtype: Any, rounding: str = "nearest-even") -> HowToRound:
+def rounding_rule_of(format: Any, dtype: Any, rounding: str = "nearest-even") -> HowToRound:
     """What ``rounded`` of the compiled kernels is to do.
 
     Parameters
@@ -234,8 +234,8 @@ def how_to_round(format: Any, dtype: Any, rounding: str = "nearest-even") -> How
 
     Examples
     --------
-    >>> from resolvent.precision.recipe import how_to_round
-    >>> how_to_round("bf16", "float32")
+    >>> from resolvent.precision.rounding_rule import rounding_rule_of
+    >>> rounding_rule_of("bf16", "float32")
     RoundSignificand(discarded=16)
     """
     carrier = carrier_of(dtype)
@@ -244,17 +244,17 @@ def how_to_round(format: Any, dtype: Any, rounding: str = "nearest-even") -> How
     format = format_named(format)
     if isinstance(format, BlockFormat):
         raise ValueError(f"format: {format} rounds whole blocks, not single numbers; its elements are {format.element}")
-    how = recipe(format, carrier, rounding)
+    rule = rounding_rule(format, carrier, rounding)
     if format == Format(carrier.fraction_bits + 1, 1 - carrier.bias, carrier.bias):
         return Unrounded()
     if isinstance(format, FixedPoint):
-        return RoundWrapped(how, -2.0 * format.lowest) if format.overflow == "wrap" else how
-    if rounding != "nearest-even" or how.discarded == 0:
-        return how
+        return RoundWrapped(rule, -2.0 * format.lowest) if format.overflow == "wrap" else rule
+    if rounding != "nearest-even" or rule.discarded == 0:
+        return rule
     if format == Format(format.significand_bits, 1 - carrier.bias, carrier.bias):
-        return RoundSignificand(how.discarded)
-    _, largest, beyond, infinite = how.positive
-    return RoundFormat(how.discarded, how.normal, how.flushed, how.quiet, largest, beyond, infinite)
+        return RoundSignificand(rule.discarded)
+    _, largest, beyond, infinite = rule.positive
+    return RoundFormat(rule.discarded, rule.normal, rule.flushed, rule.quiet, largest, beyond, infinite)
 
 
 def carrier_of(dtype: Any) -> Carrier:

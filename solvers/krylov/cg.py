@@ -246,8 +246,9 @@ class CG(LinearMethod[CGState]):
             if rho == 0 and state.residual_norm**2 < sys.float_info.min:
                 raise _underflow(system, state)
             raise Breakdown(
-                f"M is not positive definite: r^H M r = {rho:.2e} at iteration {state.steps_before + len(state.alphas)}, but "
-                "conjugate gradients need a Hermitian positive definite preconditioner. Use another M, or none.",
+                f"M is not positive definite: r^H M r = {rho:.2e} at iteration "
+                f"{state.steps_before + len(state.alphas)}, but conjugate gradients need a Hermitian positive definite "
+                "preconditioner. Use another M, or none.",
                 Cause.PRECONDITIONER,
             )
         return rho

@@ -39,7 +39,7 @@ from .work import checked_cost, cost_of
 __all__ = ["Sequence"]
 
 FAILED = (Status.DIVERGED, Status.BREAKDOWN, Status.OVERFLOW)
-UNSOLVED = (*FAILED, Status.STAGNATED, Status.MAX_ITERATIONS)  # what another parameter may be better at
+UNSOLVED = (*FAILED, Status.MAX_ITERATIONS)  # what another parameter may be better at
 KNOWN_AFTER = 5  # solves from which there is a usual number of iterations
 RECENT = 20  # solves that the usual number is a mean of
 FEWEST = 20  # iterations, and multiples of them, after which a parameter may be given up
@@ -74,7 +74,7 @@ class Sequence:
         A solve that has taken this many times the usual iterations, and at its rate needs as many again, goes on from
         where it is with a parameter that served well, or that the tuner knows to suit this system; for what the tuner
         only tries, it may ask for fewer. The tuner is told the cost of both. If that one fails, the first goes on.
-        Whatever this factor is, so does a solve that failed: diverged, broke down, stagnated or met the limit.
+        Whatever this factor is, so does a solve that failed: diverged, broke down or met the limit.
     M : preconditioner, optional
         The same for all systems.
     precondition : callable, optional

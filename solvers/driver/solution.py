@@ -191,6 +191,8 @@ class Solution(Generic[V]):
         if self.spectrum is None or self.evidence is None or not self.evidence.hermitian:
             return None
         low, high = self.spectrum
+        if self.evidence.ritz is not None:  # in its own units, where no digit of a small one is lost
+            low, high = self.evidence.ritz.smallest, self.evidence.ritz.largest
         if low > 0:
             return high / low
         # Ritz values on both sides of zero do not tell how near to it an eigenvalue lies.

@@ -39,6 +39,8 @@ def _cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state: Any
     kernel = cg_loop.for_size(system.n)
 
     def loop(steps: int, target: float) -> Stretch:
+        if not state.begun:  # a replaced residual may have begun the recurrence anew
+            method.begin(system, state)
         norms, alphas, betas = np.empty((3, steps))
         gap = state.gap
         taken, state.rho, gap.bound, why = kernel(

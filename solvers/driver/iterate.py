@@ -314,7 +314,7 @@ def _finish(run: Run, ending: Ending) -> Solution:
     problem, state, method = run.problem, run.state, run.method
     if state is None:
         # Nothing was begun: the first guess is all there is.
-        x, work, residual = problem.initial()
+        x, work, residual = problem.first_guess()
     elif ending.status is Status.CONVERGED:
         x, work, residual = run.x, state.work, run.certified
     else:

@@ -126,6 +126,10 @@ class Problem(ABC):
     def initial(self) -> tuple[Vector, Vector, float]:
         """The first iterate, its residual, and the norm of that; new vectors."""
 
+    def first_guess(self) -> tuple[Vector, Vector, float]:
+        """The same with the true residual norm, for a solve that could not begin."""
+        return self.initial()
+
     @abstractmethod
     def residual_norm(self, x: Vector, out: Vector) -> tuple[Vector, float]:
         """The residual of x in working precision, in place of out, and its norm."""

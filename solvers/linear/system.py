@@ -222,7 +222,8 @@ class LinearSystem(Units):
 
     @property
     def compiled(self) -> tuple[Any, Any]:
-        return self.backend.arrays(self.operator), self.backend.loop_rounding(self.dtype)
+        arrays = self.backend.arrays(self.operator)
+        return arrays, None if arrays is None else self.backend.loop_rounding(self.dtype)
 
     def prepare(self) -> None:
         """Put A into the storage that this backend multiplies fastest, and into units found by a product if it must."""
@@ -312,6 +313,11 @@ class LinearSystem(Units):
             self.guess = None  # rounding A x0 alone leaves more than b: zero is the better guess
             return self.initial()
         return x, r, norm
+
+    def first_guess(self) -> tuple[Vector, Vector, float]:
+        if self.guess is None:
+            return self.vector(), self.backend.copy(self.rhs), self.reference
+        return self.initial()
 
     def vector(self) -> Any:
         """A new vector."""

@@ -33,7 +33,7 @@ class Counting(NumpyBackend):
     """The reference, counting each primitive by what it moves when fused; what that calls in turn is not counted."""
 
     def __init__(self):
-        self.total = np.zeros(3, int)
+        self.counted = np.zeros(3, int)
         self.inside = False
 
 
@@ -43,7 +43,7 @@ def counted(name, cost):
     def primitive(self, *arguments, **options):
         if self.inside:
             return plain(self, *arguments, **options)
-        self.total += cost
+        self.counted += cost
         self.inside = True
         try:
             return plain(self, *arguments, **options)
@@ -71,10 +71,10 @@ def test_a_step_costs_what_is_declared(method):
     declared = chosen.traffic
     chosen.step(system, state)  # the first may have to make the first direction
     for _ in range(4):
-        backend.total[:] = 0
+        backend.counted[:] = 0
         before = system.matvecs
         chosen.step(system, state)
-        assert backend.total.tolist() == [declared.passes, declared.reductions, declared.matvecs]
+        assert backend.counted.tolist() == [declared.passes, declared.reductions, declared.matvecs]
         assert system.matvecs - before == declared.matvecs
 
 

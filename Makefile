@@ -31,13 +31,14 @@ demo: $(DEMO)  ## solve a sparse system from a file, with a report and a plot
 test: $(DEV)  ## run the whole test suite, doctests included
 	$(BIN)/pytest -n 2 $(ARGS)
 
-# mypy sees the package through a link that bears its name, whatever the clone is called.
+# mypy sees the package through a link that bears its name, whatever the clone is called; then what a user's script sees.
 lint: $(DEV)  ## ruff (rules and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	mkdir -p build/typing
 	ln -sfn ../.. build/typing/resolvent
 	cd build/typing && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p resolvent
+	cd build/typing && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml ../../tests/typing/user_script.py
 
 docs: $(DEV)  ## build the documentation into build/docs, warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs build/docs

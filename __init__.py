@@ -10,6 +10,17 @@ from importlib import import_module
 from typing import Any
 
 from . import precision
+from .backends import BACKENDS
+from .errors import (
+    BackendError,
+    BusyError,
+    ConvergenceError,
+    ConvergenceWarning,
+    InputError,
+    NotHermitianError,
+    SingularError,
+)
+from .operators import Diagonals, Operator, Stencil, as_operator
 from .precision import Precision, precision_facts
 from .solvers import (
     METHODS,
@@ -25,21 +36,10 @@ from .solvers import (
     ssor,
     ssor_cg,
 )
-from .solvers.advice import PrecisionAdvice, precision_for
-from .solvers.backends import BACKENDS
-from .solvers.condition import ConditionNumber, condition_number
-from .solvers.errors import (
-    BackendError,
-    BusyError,
-    ConvergenceError,
-    ConvergenceWarning,
-    InputError,
-    NotHermitianError,
-    SingularError,
-)
-from .solvers.operators import Diagonals, Operator, Stencil, as_operator
-from .solvers.progress import Progress
-from .solvers.solution import Solution, Status
+from .solvers.driver.progress import Progress
+from .solvers.driver.solution import Solution, Status
+from .solvers.spectra.advice import PrecisionAdvice, precision_for
+from .solvers.spectra.condition import ConditionNumber, condition_number
 
 __version__ = "0.1.0"
 

@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import resolvent as rv
-from resolvent.__main__ import PURPOSE
 from resolvent.precision import BlockFormat, supported_dtypes
 from resolvent.precision.formats import FORMATS
 from resolvent.precision.policy import POLICIES
 from resolvent.precision.tensor_core import TENSOR_CORES
-from resolvent.solvers.backends.loops import BUILDERS
+from resolvent.solvers.driver.loops import LOOPS
 
 MARKERS = re.compile(r"(<!-- methods:begin[^>]*-->\n)(.*?)(<!-- methods:end -->)", re.DOTALL)
 
@@ -35,20 +34,13 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[Any]], right: Iterable[i
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
 
 
-def _needs(method: Any) -> str:
-    if method.needs_hermitian:
-        return "Hermitian A"
-    return "entries of A" if method.needs_entries else "products with A"
-
-
 def readme_table() -> str:
     """The methods, as the README lists them."""
     rows = []
     for name, method in rv.METHODS.items():
         cost = method.traffic
-        purpose = PURPOSE.get(name, "")
         rows.append(
-            (f"`rv.{name}`", method.title, purpose, _needs(method), cost.matvecs, cost.reductions, cost.vectors)
+            (f"`rv.{name}`", method.title, method.purpose, method.needs(), cost.matvecs, cost.reductions, cost.vectors)
         )
     head = ("call", "method", "for", "needs", "products", "reductions", "vectors kept")
     return _table(head, rows, right=(4, 5, 6))
@@ -57,7 +49,7 @@ def readme_table() -> str:
 def methods_table() -> str:
     """The methods with links to their pages."""
     rows = [
-        (f"[{method.title}]({name}.md)", f"{{func}}`rv.{name} <resolvent.{name}>`", PURPOSE.get(name, ""))
+        (f"[{method.title}]({name}.md)", f"{{func}}`rv.{name} <resolvent.{name}>`", method.purpose)
         for name, method in rv.METHODS.items()
     ]
     return _table(("method", "call", "for"), rows)
@@ -72,7 +64,7 @@ def costs_table() -> str:
         rows.append(
             (
                 f"`{name}`",
-                _needs(method),
+                method.needs(),
                 preconditioner,
                 cost.vectors,
                 cost.matvecs,
@@ -86,12 +78,17 @@ def costs_table() -> str:
     return _table(head, rows, right=range(3, 9))
 
 
+def _has_loop(name: str) -> bool:
+    """Whether the step of a method is among those that are compiled."""
+    return any(kind in rv.METHODS[name].__mro__ for kind, _, _ in LOOPS)
+
+
 def support_table() -> str:
     """Every method on every backend in every working precision."""
     dtypes = ", ".join(dtype.name for dtype in supported_dtypes)
     rows = []
     for name in rv.METHODS:
-        cells = ["compiled loop" if backend == "numba" and name in BUILDERS else "step" for backend in rv.BACKENDS]
+        cells = ["compiled loop" if backend == "numba" and _has_loop(name) else "step" for backend in rv.BACKENDS]
         rows.append((f"`{name}`", *cells))
     rows.append(("precisions", *[dtypes] * len(rv.BACKENDS)))
     return _table(("", *(f"`{backend}`" for backend in rv.BACKENDS)), rows)

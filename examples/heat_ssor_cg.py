@@ -22,7 +22,7 @@ import numpy as np
 
 import resolvent as rv
 from resolvent import tuning
-from resolvent.solvers.ssor_cg import ssor_omega
+from resolvent.solvers.krylov.ssor_cg import ssor_omega
 
 GRID = np.round(np.linspace(1, 1.95, 20), 2).tolist()
 DRAWN = {

@@ -17,7 +17,7 @@ import numpy as np
 
 import resolvent as rv
 from resolvent import tuning
-from resolvent.solvers.sor import SOR
+from resolvent.solvers.relaxation.sor import SOR
 
 INTERVAL = (-0.15, 0.65)  # where the published programs let the contexts c lie
 COLOURS = {

@@ -81,7 +81,7 @@ def cross(centre: Any, sides: Sequence[tuple[Any, Any]]) -> dict[tuple[int, ...]
 
 def stencil(grid: tuple[int, ...], centre: float, sides: Sequence[tuple[float, float]], dtype: Any = np.float64) -> Any:
     """The matrix-free operator of a star-shaped stencil with constant coefficients."""
-    from ..solvers.operators import Stencil
+    from ..operators import Stencil
 
     return Stencil(grid, centre, tuple(sides), dtype)
 
@@ -122,7 +122,7 @@ def csr(grid: tuple[int, ...], entries: Entries, dtype: Any = np.float64) -> spa
 
 def diagonals(grid: tuple[int, ...], entries: Entries) -> Any:
     """The matrix-free operator of a symmetric stencil: its diagonals on and above the main one, aligned by rows."""
-    from ..solvers.operators import Diagonals
+    from ..operators import Diagonals
 
     data, offsets = upper_diagonals(grid, entries)
     return Diagonals(data, offsets, symmetric=True)

@@ -16,7 +16,7 @@ if find_spec("torch") is None:
     raise ModuleNotFoundError("resolvent.layers needs PyTorch; install resolvent[torch]", name="torch")
 
 from . import functional
+from .linear.solve import Solves, solve
 from .modules import Cache, GatedKalmaNet, ShortConvolution
-from .solve import Solves, solve
 
 __all__ = ["Cache", "GatedKalmaNet", "ShortConvolution", "Solves", "functional", "solve"]

@@ -4,14 +4,7 @@ from . import formats
 from .equilibrate import Equilibration, equilibrate
 from .formats import BlockFormat, FixedPoint, Format
 from .policy import Precision
-from .ridge import (
-    RidgeEffect,
-    condition_limit,
-    frobenius_ridge,
-    ridge_effect,
-    ridge_for_condition,
-    wolkowicz_styan,
-)
+from .ridge import RidgeEffect, condition_limit, frobenius_ridge, ridge_effect, ridge_for_condition, wolkowicz_styan
 from .rounding import round
 from .tensor_core import tensor_core_matmul
 from .working import PrecisionFacts, precision_facts, supported_dtypes, times_power_of_two, working_dtype

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .counter import Stream
 from .formats import BlockFormat, FixedPoint, fp32
+from .philox import Stream
 
 __all__ = ["round_blocks", "round_wrapping"]
 

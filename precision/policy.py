@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .formats import BlockFormat, FixedPoint, Format, format_named, fp32, fp64
-from .recipe import ROUNDINGS
+from .rounding_rule import ROUNDINGS
 from .tensor_core import block_fma
 from .working import precision_facts
 
@@ -123,7 +123,7 @@ class Precision:
         return u if self.rounding.startswith("nearest") else 2 * u
 
     @property
-    def ritz_slack(self) -> float:
+    def ritz_perturbation(self) -> float:
         """How far extreme Ritz values may leave the spectrum, relative to ||A||: measured up to 5 u, so 8 u."""
         scalars = 0.0 if self.scalars is None else float(self.scalars.unit_roundoff)
         wraps = any(getattr(held, "overflow", "") == "wrap" for held in (self.format, self.scalars))

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from .blocks import round_blocks, round_wrapping
-from .counter import stream
 from .formats import BlockFormat, format_named
-from .recipe import ROUNDINGS
+from .philox import stream
+from .rounding_rule import ROUNDINGS
 
 __all__ = ["BACKENDS", "round"]
 
@@ -146,9 +146,9 @@ def _loaded(backend: str) -> Any:
     elif backend == "torch":
         from . import rounding_torch as engine
     elif backend == "triton":
-        from ..gpu import rounding_triton as engine
+        from ..gpu.triton import rounding as engine
     else:
-        from ..gpu import rounding as engine
+        from ..gpu.cupy import rounding as engine
     return engine
 
 

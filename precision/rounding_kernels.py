@@ -14,19 +14,8 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic, overload
 
-from .counter import Stream, philox
 from .formats import FixedPoint, Format
-from .recipe import (
-    HowToRound,
-    RoundFormat,
-    RoundInMode,
-    RoundSignificand,
-    RoundWrapped,
-    Unrounded,
-    carrier_of,
-    how_to_round,
-    recipe,
-)
+from .philox import Stream, philox
 from .rounding_numpy import (
     before_line,
     carried,
@@ -41,6 +30,17 @@ from .rounding_numpy import (
     whole,
     xp,
 )
+from .rounding_rule import (
+    HowToRound,
+    RoundFormat,
+    RoundInMode,
+    RoundSignificand,
+    RoundWrapped,
+    Unrounded,
+    carrier_of,
+    rounding_rule,
+    rounding_rule_of,
+)
 
 __all__ = [
     "RoundFormat",
@@ -52,7 +52,7 @@ __all__ = [
     "cast",
     "checked_out",
     "finished",
-    "how_to_round",
+    "rounding_rule_of",
     "is_complex",
     "parts",
     "quietly",
@@ -100,13 +100,13 @@ def _right(context: Any, value: Any, count: Any) -> Any:
     return value(value, value), lambda context, builder, signature, arguments: builder.lshr(*arguments)
 
 
-def rounded(how: HowToRound, value: Any) -> Any:
+def rounded(rule: HowToRound, value: Any) -> Any:
     """A real or complex number, rounded; for compiled code only.
 
     Parameters
     ----------
     how : Unrounded, RoundSignificand, RoundFormat, RoundInMode or RoundWrapped
-        From ``how_to_round`` for the type of the value.
+        From ``rounding_rule_of`` for the type of the value.
     value : float32, float64, complex64 or complex128
 
     Returns
@@ -120,25 +120,25 @@ def rounded(how: HowToRound, value: Any) -> Any:
     Examples
     --------
     >>> import numba
-    >>> from resolvent.precision.rounding_kernels import how_to_round, rounded
+    >>> from resolvent.precision.rounding_kernels import rounding_rule_of, rounded
     >>> @numba.njit
     ... def tenth(how):
     ...     return rounded(how, 0.1)
-    >>> tenth(how_to_round("bf16", "float64"))
+    >>> tenth(rounding_rule_of("bf16", "float64"))
     0.10009765625
     """
     raise TypeError("rounded is for compiled code; resolvent.precision.round is for Python")
 
 
 @overload(rounded, jit_options=_OPTIONS)
-def _rounded(how, value):  # type: ignore[no-untyped-def]
-    kind = getattr(how, "instance_class", None)
+def _rounded(rule, value):  # type: ignore[no-untyped-def]
+    kind = getattr(rule, "instance_class", None)
     if kind is Unrounded:
-        return lambda how, value: value
+        return lambda rule, value: value
     if isinstance(value, types.Complex):
-        return lambda how, value: complex(rounded(how, value.real), rounded(how, value.imag))
+        return lambda rule, value: complex(rounded(rule, value.real), rounded(rule, value.imag))
     if kind is RoundInMode:
-        return lambda how, value: rounded_in_mode(how, value, 0)
+        return lambda rule, value: rounded_in_mode(rule, value, 0)
     if kind is RoundWrapped:
         return _wrapped
     return _nearest(kind, value)
@@ -150,46 +150,46 @@ def _nearest(kind: Any, value: Any) -> Callable[..., Any]:
     f, infinity, quiet, positive = U(carrier.fraction_bits), U(carrier.infinity), U(carrier.quiet), U(carrier.sign - 1)
     sign_bit, zero, one, furthest = U(carrier.sign), U(0), U(1), U(carrier.fraction_bits + 2)
 
-    def significand(how, value):  # type: ignore[no-untyped-def]
+    def significand(rule, value):  # type: ignore[no-untyped-def]
         bits = _bits(value)
-        s = U(how.discarded)
+        s = U(rule.discarded)
         below = U(_left(one, s) - one)
         result = U(U(bits + U(_right(bits, s) & one)) + _right(below, one))
         if U(bits & positive) > infinity:
             result = U(bits | quiet)
         return _float(U(result & U(~below)))
 
-    def format(how, value):  # type: ignore[no-untyped-def]
+    def format(rule, value):  # type: ignore[no-untyped-def]
         bits = _bits(value)
         magnitude = U(bits & positive)
         field = max(_right(magnitude, f), one)
         base = _left(U(field - one), f)
-        s = min(U(U(how.discarded) + U(max(field, U(how.normal)) - field)), furthest)
+        s = min(U(U(rule.discarded) + U(max(field, U(rule.normal)) - field)), furthest)
         below = U(_left(one, s) - one)
         kept = U(magnitude - base)
         result = U(U(U(kept + _right(below, one)) + U(_right(kept, s) & one)) & U(~below))
         if result != zero:
             result = U(result + base)
-        if result < U(how.flushed):
+        if result < U(rule.flushed):
             result = zero
-        if result > U(how.largest):
-            result = U(how.beyond)
+        if result > U(rule.largest):
+            result = U(rule.beyond)
         if magnitude == infinity:
-            result = U(how.infinite)
+            result = U(rule.infinite)
         if magnitude > infinity:
-            result = U(U(magnitude | quiet) & U(how.quiet))
+            result = U(U(magnitude | quiet) & U(rule.quiet))
         return _float(U(result | U(bits & sign_bit)))
 
     return significand if kind is RoundSignificand else format
 
 
-def rounded_in_mode(how: RoundInMode, value: Any, random: int) -> Any:
+def rounded_in_mode(rule: RoundInMode, value: Any, random: int) -> Any:
     """A real number, rounded in any mode, the stochastic one by these 63 random bits; for compiled code only."""
     raise TypeError("rounded_in_mode is for compiled code")
 
 
 @overload(rounded_in_mode, jit_options=_OPTIONS)
-def _rounded_in_mode(how, value, random):  # type: ignore[no-untyped-def]
+def _rounded_in_mode(rule, value, random):  # type: ignore[no-untyped-def]
     carrier = carrier_of(value.name)
     narrow = np.uint32 if carrier.width == 32 else np.uint64
     U = np.uint64
@@ -197,16 +197,16 @@ def _rounded_in_mode(how, value, random):  # type: ignore[no-untyped-def]
     zero, one, most, all_ones = U(0), U(1), U(63), U((1 << 63) - 1)
     furthest = U(carrier.fraction_bits + 2)
 
-    def in_mode(how, value, random):  # type: ignore[no-untyped-def]
+    def in_mode(rule, value, random):  # type: ignore[no-untyped-def]
         bits = U(_bits(value))
         sign = bits & sign_bit
-        side = how.negative if sign else how.positive
+        side = rule.negative if sign else rule.positive
         magnitude = bits ^ sign
         field = max(magnitude >> f, one)
         base = (field - one) << f
         significand = magnitude - base
-        s = U(how.discarded) + max(field, U(how.normal)) - field
-        if how.stochastic:
+        s = U(rule.discarded) + max(field, U(rule.normal)) - field
+        if rule.stochastic:
             significand = significand >> min(max(s, most) - most, most)
             s = min(s, most)
         else:
@@ -214,31 +214,31 @@ def _rounded_in_mode(how, value, random):  # type: ignore[no-untyped-def]
         below = all_ones >> (most - s)
         lost = significand & below
         kept = significand >> s
-        half = (below >> one) + (kept & one & U(how.even)) + (one & ~U(how.even))
-        more = (half & U(how.nearest)) | U(side.away) | ((U(random) >> (most - s)) & U(how.stochastic))
-        kept = (kept + U(lost + (more & below) > below)) | (U(lost != zero) & U(how.odd))
+        half = (below >> one) + (kept & one & U(rule.even)) + (one & ~U(rule.even))
+        more = (half & U(rule.nearest)) | U(side.away) | ((U(random) >> (most - s)) & U(rule.stochastic))
+        kept = (kept + U(lost + (more & below) > below)) | (U(lost != zero) & U(rule.odd))
         result = base + (kept << s)
         if s >= furthest:
-            result = U(how.smallest)
+            result = U(rule.smallest)
         if kept == zero:
             result = zero
-        if result < U(how.flushed):
-            result = U(side.away) & U(how.flushed) & (zero - U(magnitude != zero))
+        if result < U(rule.flushed):
+            result = U(side.away) & U(rule.flushed) & (zero - U(magnitude != zero))
         if result > U(side.largest):
             result = U(side.beyond)
         if magnitude == infinity:
             result = U(side.infinite)
         if magnitude > infinity:
-            result = (magnitude | quiet) & U(how.quiet)
+            result = (magnitude | quiet) & U(rule.quiet)
         return _float(narrow(result | sign))
 
     return in_mode
 
 
-def _wrapped(how, value):  # type: ignore[no-untyped-def]
-    modulus = type(value)(how.modulus)
+def _wrapped(rule, value):  # type: ignore[no-untyped-def]
+    modulus = type(value)(rule.modulus)
     half = modulus / 2
-    result = rounded_in_mode(how.rounding, np.fmod(value, modulus), 0)
+    result = rounded_in_mode(rule.rounding, np.fmod(value, modulus), 0)
     if result >= half:
         result -= modulus
     elif result < -half:
@@ -247,33 +247,33 @@ def _wrapped(how, value):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True)
-def round_values(how, x, out):  # type: ignore[no-untyped-def]
+def round_values(rule, x, out):  # type: ignore[no-untyped-def]
     """Round real numbers, contiguous and in one dimension, without random bits."""
     for i in range(x.size):
-        out[i] = rounded(how, x[i])
+        out[i] = rounded(rule, x[i])
 
 
 _philox = numba.njit(forceinline=True)(philox)
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True)
-def round_stochastically(how, x, out, key):  # type: ignore[no-untyped-def]
+def round_stochastically(rule, x, out, key):  # type: ignore[no-untyped-def]
     """Round real numbers, contiguous and in one dimension, each by its position's random bits."""
     for i in range(x.size):
         first, second, _, _ = _philox(i & 0xFFFFFFFF, i >> 32, key[2], key[3], key[0], key[1])
-        out[i] = rounded_in_mode(how, x[i], (first << 31) | (second >> 1))
+        out[i] = rounded_in_mode(rule, x[i], (first << 31) | (second >> 1))
 
 
 def round_array(x: Any, format: Format | FixedPoint, rounding: str, out: Any, key: Stream) -> Any:
     """Round a carried NumPy array; numbers do not wrap around yet."""
     source, target, result = flat(xp, x, out)
-    how = how_to_round(format, source.dtype, rounding)
-    if isinstance(how, Unrounded | RoundWrapped):  # NaN is quietened all the same, and wrapping is not done here
-        how = recipe(format, carrier_of(source.dtype), rounding)
+    rule = rounding_rule_of(format, source.dtype, rounding)
+    if isinstance(rule, Unrounded | RoundWrapped):  # NaN is quietened all the same, and wrapping is not done here
+        rule = rounding_rule(format, carrier_of(source.dtype), rounding)
     if rounding == "stochastic":
-        round_stochastically(how, source, target, key)
+        round_stochastically(rule, source, target, key)
     else:
         if head := before_line(target):
-            round_values(how, source[:head], target[:head])
-        round_values(how, source[head:], target[head:])
+            round_values(rule, source[:head], target[:head])
+        round_values(rule, source[head:], target[head:])
     return delivered(result, out)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .counter import Stream, random_bits
 from .formats import FixedPoint, Format
-from .patterns import round_patterns
-from .recipe import Carrier, RoundInMode, RoundSignificand, carrier_of, how_to_round, recipe
+from .philox import Stream, random_bits
+from .rounding_reference import round_patterns
+from .rounding_rule import Carrier, RoundInMode, RoundSignificand, carrier_of, rounding_rule, rounding_rule_of
 
 __all__ = [
     "before_line",
@@ -138,12 +138,12 @@ def round_array(x: Any, format: Format | FixedPoint, rounding: str, out: Any, ke
     """Round a carried array; numbers do not wrap around yet."""
     source, target, result = flat(np, x, out)
     carrier = carrier_of(source.dtype)
-    how = how_to_round(format, source.dtype, rounding)
-    if isinstance(how, RoundSignificand):
+    rule = rounding_rule_of(format, source.dtype, rounding)
+    if isinstance(rule, RoundSignificand):
         with quietly():  # what the look for NaN says of signalling ones
-            _round_significands(source, target, how.discarded, carrier)
+            _round_significands(source, target, rule.discarded, carrier)
     else:
-        _round_patterns(source, target, recipe(format, carrier, rounding), carrier, key)
+        _round_patterns(source, target, rounding_rule(format, carrier, rounding), carrier, key)
     return delivered(result, out)
 
 
@@ -155,18 +155,18 @@ def delivered(result: Any, out: Any) -> Any:
     return out
 
 
-def _round_patterns(source: Any, target: Any, how: RoundInMode, carrier: Carrier, key: Stream) -> None:
+def _round_patterns(source: Any, target: Any, rule: RoundInMode, carrier: Carrier, key: Stream) -> None:
     signed = f"i{carrier.width // 8}"
     patterns, results = source.view(signed), target.view(signed)
     for start in range(0, source.size, PATTERNS):
         bits, random = patterns[start : start + PATTERNS], None
-        if how.stochastic:
+        if rule.stochastic:
             bits, random = bits.astype(np.int64), random_bits(np.arange(start, start + bits.size), key)
-        results[start : start + PATTERNS] = round_patterns(np, bits, how, carrier, random)
+        results[start : start + PATTERNS] = round_patterns(np, bits, rule, carrier, random)
 
 
 def _round_significands(source: Any, target: Any, discarded: int, carrier: Carrier) -> None:
-    """``patterns.round_significands`` in place, in as few passes as NumPy needs."""
+    """``rounding_reference.round_significands`` in place, in as few passes as NumPy needs."""
     count, one, less, mask, quiet = _constants(discarded, carrier)
     patterns, results = source.view(count.dtype), target.view(count.dtype)
     in_place = np.may_share_memory(source, target)

@@ -7,10 +7,19 @@ from typing import Any
 
 import torch
 
-from .counter import Stream, random_bits
 from .formats import FixedPoint, Format
-from .patterns import round_patterns
-from .recipe import FLOAT32, FLOAT64, Carrier, RoundInMode, RoundSignificand, carrier_of, how_to_round, recipe
+from .philox import Stream, random_bits
+from .rounding_reference import round_patterns
+from .rounding_rule import (
+    FLOAT32,
+    FLOAT64,
+    Carrier,
+    RoundInMode,
+    RoundSignificand,
+    carrier_of,
+    rounding_rule,
+    rounding_rule_of,
+)
 
 __all__ = [
     "carried",
@@ -113,8 +122,8 @@ def round_array(x: Any, format: Format | FixedPoint, rounding: str, out: Any, ke
 
 def _recipes(format: Format | FixedPoint, carrier: str, rounding: str) -> tuple[bool, RoundInMode]:
     """Whether only significands are to be rounded, and how in general."""
-    how = how_to_round(format, carrier, rounding)
-    return isinstance(how, RoundSignificand), recipe(format, carrier_of(carrier), rounding)
+    rule = rounding_rule_of(format, carrier, rounding)
+    return isinstance(rule, RoundSignificand), rounding_rule(format, carrier_of(carrier), rounding)
 
 
 # As torch.compiler.assume_constant_result does, which would import the compiler for it.

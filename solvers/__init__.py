@@ -1,18 +1,21 @@
 """The solvers: one method a file, all run by the driver in ``iterate``."""
 
-from . import precondition
-from .cg import cg
-from .chebyshev import chebyshev
-from .jacobi import jacobi
-from .refine import refine
-from .richardson import richardson
-from .solve import METHODS, solve
-from .sor import gauss_seidel, sor, ssor
-from .ssor_cg import ssor_cg
+from . import compiled_loops  # registers its rows
+from . import preconditioners as precondition
+from .chebyshev.chebyshev import chebyshev
+from .krylov.cg import cg
+from .krylov.ssor_cg import ssor_cg
+from .linear.refine import refine
+from .linear.solve import solve
+from .methods import METHODS
+from .relaxation.jacobi import jacobi
+from .relaxation.richardson import richardson
+from .relaxation.sor import gauss_seidel, sor, ssor
 
 __all__ = [
     "METHODS",
     "cg",
+    "compiled_loops",
     "chebyshev",
     "gauss_seidel",
     "jacobi",

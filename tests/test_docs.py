@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import resolvent as rv
-from resolvent.__main__ import main
+from resolvent.backends import Backend
+from resolvent.cli.main import main
 from resolvent.precision import supported_dtypes
 from resolvent.precision.policy import POLICIES
-from resolvent.precision.recipe import ROUNDINGS
-from resolvent.solvers.backends import Backend
-from resolvent.solvers.backends.loops import BUILDERS
+from resolvent.precision.rounding_rule import ROUNDINGS
+from resolvent.solvers.compiled_loops import BUILDERS
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 PAGES = sorted(path for path in (*DOCS.glob("*.md"), *DOCS.glob("methods/*.md")))

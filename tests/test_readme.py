@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from resolvent.__main__ import main
+from resolvent.cli.main import main
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = ROOT / "README.md"

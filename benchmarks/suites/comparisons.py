@@ -10,11 +10,11 @@ import numpy as np
 import scipy.sparse.linalg as scipy_linalg
 
 import resolvent as rv
-from resolvent.solvers.iterate import iterate
-from resolvent.solvers.operators.ordering import Ordering
-from resolvent.solvers.solve import method_named
-from resolvent.solvers.stopping import Options
-from resolvent.solvers.system import LinearSystem
+from resolvent.operators.ordering import Ordering
+from resolvent.solvers.driver.iterate import iterate
+from resolvent.solvers.driver.stopping import Options
+from resolvent.solvers.linear.system import LinearSystem
+from resolvent.solvers.methods import method_named
 
 from .measure import Loop, Times, call_times, copy_call, iteration_times, peak_vectors, ratio
 from .problems import System, in_single, poisson, stretched

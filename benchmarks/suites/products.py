@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import resolvent as rv
-from resolvent.solvers.backends import backend_named
+from resolvent.backends import backend_named
 
 from . import measure
 from .problems import poisson

@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 import resolvent as rv
-from resolvent.solvers.backends import backend_named
+from resolvent.backends import backend_named
 
 from . import comparisons, measure
 from .problems import System, poisson

@@ -14,7 +14,7 @@ import numpy as np
 
 import resolvent as rv
 from resolvent import tuning
-from resolvent.solvers.ssor_cg import ssor_omega
+from resolvent.solvers.krylov.ssor_cg import ssor_omega
 
 INTERVAL = (-0.15, 0.65)
 SYSTEMS = 5000

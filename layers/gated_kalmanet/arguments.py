@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch.autograd import forward_ad
 
-from ...solvers.errors import InputError
+from ...errors import InputError
 from .interval import INTERVALS
 from .settings import SOLVERS, Solver
 

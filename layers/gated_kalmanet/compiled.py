@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...solvers.backends.kernels.compiling import threads
-from ...solvers.errors import InputError
+from ...backends.compiled.compiling import threads
+from ...errors import InputError
 from . import kernels
 from .arguments import Inputs
 from .info import Info

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from numba import prange
 
-from ...solvers.backends.kernels.compiling import FAST, Variants
+from ...backends.compiled.compiling import FAST, Variants
 from .interval import GUARD
 
 __all__ = ["CHEBYSHEV", "CONJUGATE_GRADIENTS", "FROBENIUS", "WOLKOWICZ_STYAN", "all_tokens"]

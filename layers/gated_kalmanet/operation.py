@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ...solvers.errors import InputError
+from ...errors import InputError
 from .arguments import as_inputs, as_solver, mark_as_own, refuse_all_but_reverse_mode
 from .forms import FORMS, choose_form
 

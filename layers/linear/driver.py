@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from ...solvers.errors import InputError
-from ...solvers.run import TELL, warn_of
-from ...solvers.solution import Solution
-from ...solvers.solve import solve as drive
-from ...solvers.status import Status
+from ...errors import InputError
+from ...solvers.driver.batch import TELL, warn_of
+from ...solvers.driver.solution import Solution
+from ...solvers.driver.status import Status
+from ...solvers.linear.solve import solve as drive
 from .exact import Factored, factors
 from .maps import Dense, LinearMap, to_front
 from .plan import BACKWARD, FORWARD, Plan, Solver

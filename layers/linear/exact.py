@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...errors import InputError, NotHermitianError, SingularError
 from ...precision import precision_facts
-from ...solvers.errors import InputError, NotHermitianError, SingularError
-from ...solvers.run import stacked
-from ...solvers.solution import Solution
-from ...solvers.status import Status
+from ...solvers.driver.batch import stacked
+from ...solvers.driver.solution import Solution
+from ...solvers.driver.status import Status
 from .maps import Dense, LinearMap
 from .plan import Plan
 
@@ -146,7 +146,7 @@ def _judged(x: Any, figures: Any, precision: Any, seconds: float, rtol: float) -
         unit_roundoff=precision.unit_roundoff,
         norms=(residual, size, matrix),
         tolerance=tolerance,
-        rhs_norm=rhs,
+        reference=rhs,
     )
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from ...solvers.backends.torch_backend import checked_layout
-from ...solvers.errors import InputError
+from ...backends.torch_backend import checked_layout
+from ...errors import InputError
 
 __all__ = ["Dense", "LinearMap", "MatrixFree", "Pattern", "Sparse", "to_front"]
 

@@ -8,15 +8,14 @@ from typing import Any
 
 import torch
 
-from ...solvers.errors import InputError
-from ...solvers.solution import Solution
-from ...solvers.solve import METHODS, method_named
-from ...solvers.stopping import Options
+from ...errors import InputError
+from ...solvers.driver.solution import Solution
+from ...solvers.driver.stopping import Options
+from ...solvers.methods import METHODS, method_named
 
 __all__ = ["BACKWARD", "FORWARD", "TANGENT", "Plan", "Solver", "Solves", "checked_tolerance"]
 
 FORWARD, BACKWARD, TANGENT = "forward", "backward", "tangent"
-_REVERSED = {"forward": "backward", "backward": "forward"}
 
 
 @dataclass
@@ -79,11 +78,10 @@ class Solver:
         return Solver(method, tuple(parameters.items()), M, precision)
 
     def adjoint(self, M: Any = None) -> Solver:
-        """The same for A^H: sweeps run the other way, so that they converge as those of A do."""
+        """The same for A^H."""
         parameters = dict(self.parameters)
-        sweep = parameters.get("sweep", getattr(METHODS.get(self.method), "sweep", None))
-        if sweep in _REVERSED:
-            parameters["sweep"] = _REVERSED[sweep]
+        if self.method in METHODS:
+            parameters = METHODS[self.method].adjoint_parameters(parameters)
         return Solver(self.method, tuple(parameters.items()), self.adjoint_M() if M is None else M, self.precision)
 
     def adjoint_M(self) -> Any:

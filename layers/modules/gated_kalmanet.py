@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.functional import silu, softplus
 
-from ...solvers.errors import InputError
+from ...errors import InputError
 from ..functional import gated_kalmanet
 from .short_convolution import ShortConvolution
 

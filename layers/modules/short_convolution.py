@@ -7,7 +7,7 @@ import math
 import torch
 from torch import nn
 
-from ...solvers.errors import InputError
+from ...errors import InputError
 
 __all__ = ["ShortConvolution"]
 

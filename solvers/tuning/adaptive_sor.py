@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, ClassVar
 
-from ..errors import InputError
-from ..method import Traffic
-from ..sor import SOR, SORState
-from ..system import LinearSystem
+from ...errors import InputError
+from ..driver.method import Traffic
+from ..linear.system import LinearSystem
+from ..relaxation.sor import SOR, SORState
 from .closed_forms import SORForm
 from .evidence import Evidence
 from .tuner import Tuner, check_omega
@@ -18,7 +18,7 @@ from .tuner import Tuner, check_omega
 __all__ = ["AdaptiveSOR", "AdaptiveSORMethod"]
 
 STRATEGY = 0.75  # F of ITPACK: a rate above (omega - 1)^F is worth a change
-SLACK = 5e-5  # a rate may fall by this and still count as settled
+SETTLED = 5e-5  # a rate may fall by this and still count as settled
 CAPS = (1.5, 1.8, 1.85, 1.9, 1.94, 1.96, 1.975, 1.985, 1.992)  # of the first, second, ... change
 
 
@@ -67,7 +67,7 @@ class AdaptiveSORMethod(SOR):
         if rate <= omega - 1:
             state.settled = True  # omega is at least the best one
         since = iteration - state.changed
-        rising = rate + SLACK > before
+        rising = rate + SETTLED > before
         # At the best omega, a double eigenvalue makes the residual fall like k (omega - 1)^k only.
         double = (since / max(since - steps, 1)) ** (1 / steps) if omega > 1 else 1.0
         if state.settled or since < _fading(omega) or not rising or not (omega - 1) ** STRATEGY < rate / double < 1:

@@ -9,7 +9,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from ..errors import InputError
+from ...errors import InputError
 from .evidence import Evidence
 from .tsallis_binned import checked_context, checked_interval
 from .tuner import GridTuner, checked_seed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import InputError
+from ...errors import InputError
 from .evidence import Evidence, Look
 from .thompson import GaussianThompson
 from .tuner import Fallback, Tuner

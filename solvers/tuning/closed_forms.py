@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..errors import InputError
-from ..ssor_cg import ssor_omega
+from ...errors import InputError
+from ..krylov.ssor_cg import ssor_omega
 
 __all__ = ["CLOSED_FORMS", "ClosedForm", "SORForm", "SSORForm", "closed_form"]
 

@@ -10,8 +10,9 @@ import numba
 import numpy as np
 
 from ...precision import times_power_of_two
-from ..solution import Solution
-from ..system import LinearSystem
+from ..driver.solution import Solution
+from ..linear.system import LinearSystem
+from ..spectra.ritz import Tridiagonal, extreme_eigenvalue
 
 __all__ = ["Evidence", "Look", "look_at"]
 
@@ -140,43 +141,11 @@ class Evidence:
         if self._smallest is not None or self._solution is None:
             return self._smallest
         found = self._solution.evidence
-        if found is None or len(found.alphas) < 1:
+        if found is None or not isinstance(found.matrix, Tridiagonal) or len(found.matrix.diagonal) == 0:
             return None
-        value, before = smallest_ritz(np.array(found.alphas), np.array(found.betas))
+        T = found.matrix
+        steps = len(T.diagonal)
+        value, before = (extreme_eigenvalue(T.first(max(k, 1)), 0) for k in (steps, steps - 1))
         if not 0 < value < math.inf or before > 1.1 * value:
             return None
         return float(times_power_of_two(value, self._solution.spectral_exponent))
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def smallest_ritz(alphas, betas):  # type: ignore[no-untyped-def]
-    """The smallest eigenvalue of the Lanczos matrix of conjugate gradients, and what it was an iteration before.
-
-    T_11 = 1 / alpha_1, T_jj = 1 / alpha_j + beta_{j-1} / alpha_{j-1}, T_{j,j+1}^2 = beta_j / alpha_j^2 (Saad 2003,
-    6.7.3), by bisection: x lies below all eigenvalues where the pivots of T - x I are positive (Golub & Van Loan 2013,
-    section 8.4). O(k) a step, 40 steps.
-    """
-    k = alphas.size
-    largest = 1 / alphas[0]
-    values = np.empty(2)
-    for which in range(2):
-        m = max(k - which, 1)
-        low, high = 0.0, largest
-        for _ in range(40):
-            x = 0.5 * (low + high)
-            pivot = 1 / alphas[0] - x
-            positive = pivot > 0
-            for j in range(1, m):
-                if not positive:
-                    break
-                square = betas[j - 1] / (alphas[j - 1] * alphas[j - 1])
-                pivot = 1 / alphas[j] + betas[j - 1] / alphas[j - 1] - x - square / pivot
-                positive = pivot > 0
-            if positive:
-                low = x
-            else:
-                high = x
-            if high - low < 1e-4 * high:
-                break
-        values[which] = 0.5 * (low + high)
-    return values[0], values[1]

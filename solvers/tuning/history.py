@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..report import BLUE, GREY, INK, VERMILLION
+from ..report.figures import plot_sequence
 from .tuner import Tuner
 
 __all__ = ["History"]
@@ -98,30 +98,11 @@ class History:
 
     def plot(self, title: str, unit: str, file: str | os.PathLike[str] | None = None) -> Any:
         """Costs, parameters and regret by system, one below the other."""
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError("plots need matplotlib: pip install 'resolvent[plot]'") from error
+        curves = [("cost", f"cost, {unit}", np.asarray(self.costs)), ("parameter", "parameter", self.numbers())]
         regret = self.regret
-        curves = [("cost", np.asarray(self.costs), BLUE), ("parameter", self.numbers(), VERMILLION)]
-        curves = [curve for curve in curves if np.isfinite(curve[1]).any()]
         if regret is not None:
-            curves.append(("estimated regret", regret, GREY))
-        figure = Figure(figsize=(7.2, 2.0 * max(len(curves), 1) + 0.6), layout="constrained")
-        FigureCanvasAgg(figure)
-        panels = np.atleast_1d(figure.subplots(max(len(curves), 1), 1, sharex=True))
-        for axes, (name, values, colour) in zip(panels, curves, strict=False):
-            lone = len(values) > 300 and name != "estimated regret"
-            axes.plot(np.arange(1, len(values) + 1), values, "." if lone else "-", markersize=2, color=colour)
-            axes.set_ylabel(f"{name}, {unit}" if name != "parameter" else name, color=INK)
-            axes.spines[["top", "right"]].set_visible(False)
-            axes.grid(color="#EBEBEB", linewidth=0.7)
-        panels[0].set_title(title, loc="left", fontsize=10.5, color=INK)
-        panels[-1].set_xlabel("system", color=INK)
-        if file is not None:
-            figure.savefig(file, dpi=160)
-        return panels
+            curves.append(("regret", f"estimated regret, {unit}", regret))
+        return plot_sequence(title, {name: (label, values) for name, label, values in curves}, file)
 
 
 def _row(label: str, text: str) -> str:

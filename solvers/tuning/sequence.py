@@ -8,22 +8,23 @@ import os
 from collections.abc import Callable
 from collections.abc import Sequence as Several
 from contextlib import nullcontext
-from dataclasses import fields, replace
-from functools import cache
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from ..iterate import iterate
-from ..method import Method
-from ..precondition.base import as_preconditioner
-from ..run import check_fits, solve_each
-from ..solution import Solution
-from ..solve import METHODS
-from ..status import Status
-from ..stopping import Options
-from ..system import LinearSystem
+from ...errors import InputError
+from ..driver.batch import solve_each
+from ..driver.iterate import iterate
+from ..driver.method import named_parameters
+from ..driver.solution import Solution
+from ..driver.status import Status
+from ..driver.stopping import Options
+from ..linear.method import LinearMethod
+from ..linear.run import check_fits
+from ..linear.system import LinearSystem
+from ..methods import METHODS, method_of
+from ..preconditioners.base import as_preconditioner
 from .adaptive_sor import AdaptiveSORMethod
 from .auto import Auto
 from .choice import Choice
@@ -43,13 +44,16 @@ KNOWN_AFTER = 5  # solves from which there is a usual number of iterations
 RECENT = 20  # solves that the usual number is a mean of
 FEWEST = 20  # iterations, and multiples of them, after which a parameter may be given up
 
+# Those of the table, and one that is there for its tuner.
+_METHODS: dict[str, type[LinearMethod[Any]]] = {**METHODS, AdaptiveSORMethod.name: AdaptiveSORMethod}
+
 
 class Sequence:
     r"""Solve related systems one after the other, with a parameter that gets better by itself.
 
     Parameters
     ----------
-    method : str, subclass of Method, or list of them
+    method : str, subclass of LinearMethod, or list of them
         A name in ``resolvent.METHODS`` or a method of one's own; of several, the cheapest is found.
     tuner : Tuner, optional
         Chooses the parameter. Anything with ``suggest(context)``, ``observe(cost, evidence)`` and ``parameter``. By
@@ -110,7 +114,7 @@ class Sequence:
 
     def __init__(
         self,
-        method: str | type[Method] | Several[str | type[Method]],
+        method: str | type[LinearMethod[Any]] | Several[str | type[LinearMethod[Any]]],
         *,
         tuner: Any = None,
         rtol: float = 1e-5,
@@ -131,7 +135,7 @@ class Sequence:
         names = self.names = list(self.methods)
         self.parameters = parameters
         for name in names:
-            _made(self.methods[name], parameters if len(names) == 1 else {})
+            method_of(self.methods[name], parameters if len(names) == 1 else {})
         self.method = "|".join(names)
         self.options = Options(rtol, atol, maxiter, None, False, time_limit)
         self.cost = checked_cost(cost or ("iterations" if len(names) == 1 else "work"))
@@ -174,7 +178,7 @@ class Sequence:
                 raise InputError(f"tuner: chooses {value!r}; the methods are {', '.join(self.names)}")
         if self.precondition is None and parameter != "method" and not several:
             for name in self.names:
-                known = _parameters_of(self.methods[name])
+                known = named_parameters(self.methods[name])
                 if parameter not in known:
                     raise InputError(
                         f"tuner: chooses {parameter}, which {name} does not have; it has "
@@ -235,7 +239,7 @@ class Sequence:
         if solution.converged:
             first = solution.history[1][0] if len(solution.history[1]) else math.inf
             kept = system.backend.exact.copy(system.backend.reshape(solution.x, (-1,)))
-            self._warm.keep(kept, float(first), system.rhs_norm)
+            self._warm.keep(kept, float(first), system.reference)
         history = self.history
         history.parameters.append(value)
         history.costs.append(cost)
@@ -261,7 +265,7 @@ class Sequence:
         solution = iterate(system, method, options if budget is None else self._limited[1])
         cost = cost_of(solution, system, method, M, self.cost)
         evidence = Evidence(solution=solution)
-        left = _most_iterations(options, system.n) - solution.iterations  # to this value
+        left = options.most_iterations(system.n) - solution.iterations  # to this value
         cut = budget is not None and solution.status is Status.MAX_ITERATIONS
         if cut and budget is not None and _remaining(solution) <= budget:
             solution, extra = self._again(system, A, solution, options, value, left)
@@ -278,10 +282,10 @@ class Sequence:
             solution.reason = f"{said}. {solution.reason}"
         elif solution.status in FAILED:
             # It would have gone on to the limit, had it not been stopped.
-            cost *= _most_iterations(options, system.n) / max(solution.iterations, 1)
+            cost *= options.most_iterations(system.n) / max(solution.iterations, 1)
         return solution, method.name, cost, evidence, given_up
 
-    def _prepare(self, system: LinearSystem, A: Any, value: Any) -> tuple[Method, Any]:
+    def _prepare(self, system: LinearSystem, A: Any, value: Any) -> tuple[LinearMethod[Any], Any]:
         """The method with its parameter; the preconditioner, which the system is given, if that is what is tuned."""
         name, parameters, M = self.names[0], dict(self.parameters), self.M
         if self.precondition is not None:
@@ -292,7 +296,7 @@ class Sequence:
             name = parameters.pop("method", name)
         elif value is not None:
             parameters[getattr(self.tuner, "parameter", "omega")] = value
-        method = _made(self.methods.get(name) or _named(name)[1], parameters)
+        method = method_of(self.methods.get(name) or _named(name)[1], parameters)
         check_fits(method, system)
         return method, M
 
@@ -311,7 +315,7 @@ class Sequence:
                 return good, None
             patience = self.give_up * usual
         budget = FEWEST * math.ceil(patience / FEWEST)
-        return good, budget if budget < _most_iterations(options, n) else None
+        return good, budget if budget < options.most_iterations(n) else None
 
     def _again(
         self, system: LinearSystem, A: Any, before: Solution, options: Options, value: Any, maxiter: int | None
@@ -395,7 +399,7 @@ class Sequence:
         backend = None
         arrays: dict[str, np.ndarray] = {}
         for k, x in enumerate(solutions):
-            from ..backends import choose_backend
+            from ...backends import choose_backend
 
             backend = backend or choose_backend(None, x)
             arrays[f"x{k}"] = backend.to_numpy(x)
@@ -442,36 +446,13 @@ class Sequence:
         return f"<Sequence {self._title()}, {len(self.history)} systems>"
 
 
-def _named(method: Any) -> tuple[str, type[Method]]:
+def _named(method: Any) -> tuple[str, type[LinearMethod[Any]]]:
     """A method by its name, or a class that is one, with its name."""
-    if isinstance(method, type) and issubclass(method, Method):
+    if isinstance(method, type) and issubclass(method, LinearMethod):
         return method.name, method
-    if method == AdaptiveSORMethod.name:
-        return method, AdaptiveSORMethod
-    if not isinstance(method, str) or method not in METHODS:
-        raise InputError(f"method: found {method!r}; wanted a subclass of Method, or one of {', '.join(METHODS)}")
-    return method, METHODS[method]
-
-
-@cache
-def _parameters_of(method: type[Method]) -> list[str]:
-    """The names of a method's parameters."""
-    return [one.name for one in fields(method)]  # type: ignore[arg-type]
-
-
-def _made(method: type[Method], parameters: dict[str, Any]) -> Method:
-    """A method with its parameters; errors name what is unknown."""
-    known = _parameters_of(method)
-    for name in parameters:
-        if name not in known:
-            has = ", ".join(known) or "none"
-            raise InputError(f"{name}: {method.name} has no such parameter; it has {has}")
-    return method(**parameters)
-
-
-def _most_iterations(options: Options, n: int) -> int:
-    """The limit asked for, or the default one."""
-    return options.maxiter if options.maxiter is not None else max(10 * n, 1000)
+    if not isinstance(method, str) or method not in _METHODS:
+        raise InputError(f"method: found {method!r}; wanted a subclass of LinearMethod, or one of {', '.join(METHODS)}")
+    return method, _METHODS[method]
 
 
 def _remaining(solution: Solution) -> float:

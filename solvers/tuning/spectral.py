@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import InputError
+from ...errors import InputError
 from .closed_forms import CLOSED_FORMS, ClosedForm, closed_form
 from .evidence import Evidence, Look
 from .tuner import Tuner

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..errors import BusyError, InputError
+from ...errors import BusyError, InputError
 from .evidence import Evidence, Look
 from .turn import Turn
 

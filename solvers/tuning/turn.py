@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import BusyError
+from ...errors import BusyError
 
 __all__ = ["Turn"]
 
@@ -24,7 +24,7 @@ class Turn:
     >>> with turn.taken("the sequence"), turn.taken("the sequence"):
     ...     pass
     Traceback (most recent call last):
-    resolvent.solvers.errors.BusyError: the sequence: is in use already, further up in this very thread; ...
+    resolvent.errors.BusyError: the sequence: is in use already, further up in this very thread; ...
     """
 
     def __init__(self) -> None:

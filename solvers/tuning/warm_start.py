@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from ..system import LinearSystem
+from ...errors import InputError
+from ..linear.system import LinearSystem
 
 __all__ = ["WARM_STARTS", "WarmStart"]
 
@@ -61,7 +61,7 @@ class WarmStart:
     def _least_residual(self, system: LinearSystem, kept: list[Any]) -> Any:
         """V y with || b - A V y || smallest; the columns of A V made orthonormal by Gram and Schmidt, twice."""
         backend = system.backend.exact
-        shift = system.rhs_exponent - system.matrix_exponent
+        shift = system.exponent - system.matrix_exponent
         basis: list[Any] = []
         images: list[Any] = []
         guess, rest = None, backend.copy(system.true_rhs, system.true_dtype)

@@ -4,48 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import InputError
-from ..method import Method
-from ..precondition import PolynomialPreconditioner, SSORPreconditioner
-from ..solution import Solution
-from ..system import LinearSystem
+from ...errors import InputError
+from ..driver.solution import Solution
+from ..linear.method import LinearMethod
+from ..linear.system import LinearSystem
 
 __all__ = ["COSTS", "cost_of"]
 
 COSTS = ("iterations", "seconds", "work")
 
 
-def cost_of(solution: Solution, system: LinearSystem, method: Method, M: Any, kind: str) -> float:
+def cost_of(solution: Solution, system: LinearSystem, method: LinearMethod[Any], M: Any, kind: str) -> float:
     """The cost of a solve, in the unit asked for.
 
     Work is the number of matrix entries and vector elements touched: of each product with A, or sweep, the entries of
-    A; of each iteration, the vector passes that the method declares, those of its compiled loop on Numba, and the
-    entries of M.
+    A; of the iterations, the vector passes that the method declares, those of its compiled loop where the backend has
+    such loops, and what M touches.
     """
     if kind == "iterations":
         return float(solution.iterations)
     if kind == "seconds":
         return float(solution.seconds)
-    entries = system.operator.entries
-    traffic = method.traffic
-    passes = traffic.compiled_passes if system.backend.name == "numba" else traffic.passes
-    vectors = passes * system.n
-    return float(solution.matvecs * entries + solution.iterations * (vectors + _entries_of(M, system)))
-
-
-def _entries_of(M: Any, system: LinearSystem) -> int:
-    """What an application of M touches; the diagonal and what is unknown count as much as a vector, or as A."""
-    if M is None:
-        return 0
-    if isinstance(M, SSORPreconditioner):
-        return 2 * system.operator.entries
-    if isinstance(M, PolynomialPreconditioner):
-        return (len(M.coefficients) - 1) * (system.operator.entries + 6 * system.n)
+    cost = method.cost(solution.iterations)
+    compiled = system.backend.arrays(system.operator) is not None
+    vectors = (cost.compiled_passes if compiled else cost.passes) * system.n
     bound = system.preconditioner
-    if bound is not None and bound.inverse_diagonal is not None:
-        return 2 * system.n
-    given = getattr(getattr(bound, "operator", None), "entries", None)
-    return system.operator.entries if given is None else int(given)
+    applied = 0 if M is None or bound is None else solution.iterations * bound.work(system.operator.entries)
+    return float(solution.matvecs * system.operator.entries + vectors + applied)
 
 
 def checked_cost(kind: Any) -> str:

@@ -308,7 +308,7 @@ class TestConvectionDiffusion:
     ],
 )
 def test_operators_without_a_matrix_are_the_same_matrix(family, grid, options):
-    pytest.importorskip("resolvent.solvers.operators")
+    pytest.importorskip("resolvent.operators")
     stored, free = family(grid, **options), family(grid, matrix_free=True, **options)
     assert not sparse.issparse(free.A)
     assert not isinstance(free.A, np.ndarray)

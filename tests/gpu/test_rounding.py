@@ -11,8 +11,8 @@ import pytest
 
 from resolvent.gpu import rounding as gpu_rounding
 from resolvent.precision import FixedPoint, Format, formats, round
-from resolvent.precision.recipe import ROUNDINGS
 from resolvent.precision.rounding import BACKENDS
+from resolvent.precision.rounding_rule import ROUNDINGS
 
 COMPILER = shutil.which("c++") or shutil.which("g++")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C++ compiler")

@@ -233,9 +233,9 @@ def test_wolkowicz_styan_holds_and_is_attained(n):
     for _ in range(300):
         values = rng.standard_normal(n) * 10.0 ** rng.uniform(-3, 3, n)
         bounds = wolkowicz_styan(values.sum(), (values**2).sum(), n)
-        slack = 1e-7 * np.abs(values).max()
-        assert bounds.smallest_from - slack <= values.min() <= bounds.smallest_to + slack
-        assert bounds.largest_from - slack <= values.max() <= bounds.largest_to + slack
+        perturbation = 1e-7 * np.abs(values).max()
+        assert bounds.smallest_from - perturbation <= values.min() <= bounds.smallest_to + perturbation
+        assert bounds.largest_from - perturbation <= values.max() <= bounds.largest_to + perturbation
     values = np.array([1.0] * (n - 1) + [5.0])  # one eigenvalue apart, upwards, then downwards
     bounds = wolkowicz_styan(values.sum(), (values**2).sum(), n)
     assert bounds.largest_to == pytest.approx(5, rel=1e-12)

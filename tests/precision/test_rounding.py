@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from resolvent.precision import FixedPoint, Format, formats, round
-from resolvent.precision.recipe import ROUNDINGS
+from resolvent.precision.rounding_rule import ROUNDINGS
 
 inf, nan = math.inf, math.nan
 BOTH = pytest.mark.parametrize("backend", ["numba", "numpy"])

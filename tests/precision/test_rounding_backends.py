@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from resolvent.precision import FixedPoint, Format, formats, round
-from resolvent.precision.recipe import ROUNDINGS
 from resolvent.precision.rounding_kernels import (
     RoundFormat,
     RoundInMode,
     RoundSignificand,
     RoundWrapped,
     Unrounded,
-    how_to_round,
     rounded,
+    rounding_rule_of,
 )
+from resolvent.precision.rounding_rule import ROUNDINGS
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not HAS_TORCH, reason="torch is not installed")
@@ -68,9 +68,9 @@ def test_same_bits(other, mode, dtype):
 
 
 @numba.njit(fastmath={"reassoc", "contract"}, error_model="numpy")
-def axpy(how, a, x, y):
+def axpy(rule, a, x, y):
     for i in range(x.size):
-        y[i] = rounded(how, rounded(how, a * x[i]) + y[i])
+        y[i] = rounded(rule, rounded(rule, a * x[i]) + y[i])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.complex128])
@@ -86,11 +86,11 @@ def test_rounded_inside_a_loop(mode, dtype):
     for format in held_by(x.real.dtype):
         if format in formats.FORMATS.values() and not isinstance(format, Format):
             continue
-        how = how_to_round(format, dtype, mode)
-        kinds.add(type(how))
+        rule = rounding_rule_of(format, dtype, mode)
+        kinds.add(type(rule))
         found = y.copy()
-        axpy(how, a, x, found)
-        if type(how) is Unrounded:  # the compiler may fuse what is not rounded
+        axpy(rule, a, x, found)
+        if type(rule) is Unrounded:  # the compiler may fuse what is not rounded
             np.testing.assert_allclose(found, a * x + y, rtol=1e-5)
             continue
         wanted = round(round(a * x, format, mode) + y, format, mode)
@@ -106,30 +106,30 @@ def test_ends_of_fixed_point_inside_a_loop(overflow, dtype):
     format = FixedPoint(3, 4, overflow=overflow)
     x = np.array([7.9375, 7.97, 8.0, 15.97, 16.0, 1e30, -7.97, -8.0, -8.0625, -16.0, np.inf, -np.inf, np.nan], dtype)
     zero = np.zeros_like(x)
-    axpy(how_to_round(format, dtype), dtype(1), x, zero)
+    axpy(rounding_rule_of(format, dtype), dtype(1), x, zero)
     assert np.array_equal(zero, round(x, format), equal_nan=True)
 
 
 def test_how_to_round():
-    assert type(how_to_round(None, "float32")) is Unrounded
-    assert type(how_to_round("fp32", "complex64")) is Unrounded
-    assert type(how_to_round("fp64", "float64", "toward-zero")) is Unrounded
-    assert how_to_round("bf16", "complex64") == RoundSignificand(16)
-    assert how_to_round("tf32", np.float32) == RoundSignificand(13)
-    assert type(how_to_round("bf16", np.float64)) is RoundFormat
-    assert type(how_to_round("fp8_e4m3fn", np.float32)) is RoundFormat
-    assert type(how_to_round("bf16", np.float32, "to-odd")) is RoundInMode
-    assert type(how_to_round(Format(24, -10, 10), np.float32)) is RoundInMode
-    assert type(how_to_round(FixedPoint(3, 4), np.float32)) is RoundInMode
-    assert how_to_round(FixedPoint(3, 4, overflow="wrap"), np.float32).modulus == 16.0
+    assert type(rounding_rule_of(None, "float32")) is Unrounded
+    assert type(rounding_rule_of("fp32", "complex64")) is Unrounded
+    assert type(rounding_rule_of("fp64", "float64", "toward-zero")) is Unrounded
+    assert rounding_rule_of("bf16", "complex64") == RoundSignificand(16)
+    assert rounding_rule_of("tf32", np.float32) == RoundSignificand(13)
+    assert type(rounding_rule_of("bf16", np.float64)) is RoundFormat
+    assert type(rounding_rule_of("fp8_e4m3fn", np.float32)) is RoundFormat
+    assert type(rounding_rule_of("bf16", np.float32, "to-odd")) is RoundInMode
+    assert type(rounding_rule_of(Format(24, -10, 10), np.float32)) is RoundInMode
+    assert type(rounding_rule_of(FixedPoint(3, 4), np.float32)) is RoundInMode
+    assert rounding_rule_of(FixedPoint(3, 4, overflow="wrap"), np.float32).modulus == 16.0
     with pytest.raises(ValueError, match="wider than float32"):
-        how_to_round("fp64", "complex64")
+        rounding_rule_of("fp64", "complex64")
     with pytest.raises(ValueError, match="mxfp4 rounds whole blocks"):
-        how_to_round("mxfp4", "float32")
+        rounding_rule_of("mxfp4", "float32")
     with pytest.raises(TypeError, match="dtype: found int64"):
-        how_to_round("bf16", "int64")
+        rounding_rule_of("bf16", "int64")
     with pytest.raises(ValueError, match="rounding: found 'up'"):
-        how_to_round("bf16", "float32", "up")
+        rounding_rule_of("bf16", "float32", "up")
     with pytest.raises(TypeError, match="compiled code"):
         rounded(Unrounded(), 1.0)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from resolvent.precision import FixedPoint, Format, formats, round
 from resolvent.precision.formats import FORMATS
-from resolvent.precision.recipe import ROUNDINGS
+from resolvent.precision.rounding_rule import ROUNDINGS
 
 inf, nan = math.inf, math.nan
 MODES = [mode for mode in ROUNDINGS if mode != "stochastic"]

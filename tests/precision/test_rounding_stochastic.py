@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from resolvent.precision import FixedPoint, Format, formats, round
-from resolvent.precision.counter import philox, random_bits, stream
+from resolvent.precision.philox import philox, random_bits, stream
 
 # Random123's known answers for philox4x32-10: counter, key, output.
 KNOWN = [

@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse as sparse
 
 import resolvent as rv
-from resolvent.solvers.backends.numba_backend import NumbaBackend
+from resolvent.backends.numba_backend import NumbaBackend
 
 GRID = (5, 4)
 N = math.prod(GRID)

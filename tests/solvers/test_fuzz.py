@@ -421,18 +421,21 @@ def check(case):
     residual, rhs, size = exact_residual(case.dense, x, b)
     # The residual is accumulated in about twice the precision where the entries are at hand, and rounded once.
     wide = (2.0**-53 if dtype.char in "fF" else 2.0**-63) if case.form != "operator" else u
-    slack = 2 * (n + 4) * wide * size + (n + 4) * u * residual
+    perturbation = 2 * (n + 4) * wide * size + (n + 4) * u * residual
     options = case.options
     tolerance = max(mpmath.mpf(options["rtol"]) * rhs, mpmath.mpf(options.get("atol", 0.0)))
     if solution.converged:
-        assert residual <= tolerance * (1 + (n + 4) * u) + slack, (
+        assert residual <= tolerance * (1 + (n + 4) * u) + perturbation, (
             f"CONVERGED with a residual of {mpmath.nstr(residual / tolerance if tolerance else residual, 5)} tolerances"
         )
     if rhs:
-        assert abs(solution.relative_residual - residual / rhs) <= slack / rhs + (n + 4) * u * residual / rhs + 1e-300
+        assert (
+            abs(solution.relative_residual - residual / rhs)
+            <= perturbation / rhs + (n + 4) * u * residual / rhs + 1e-300
+        )
     if not solution.converged and n:
         first = rhs if options.get("x0") is None else exact_residual(case.dense, np.asarray(options["x0"]), b)[0]
-        assert residual <= first * (1 + (n + 4) * u) + slack, "worse than the first guess"
+        assert residual <= first * (1 + (n + 4) * u) + perturbation, "worse than the first guess"
 
 
 # 16 x 140 = 2240 systems, the same ones every time unless another profile is asked for.

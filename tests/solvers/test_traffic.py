@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import resolvent as rv
-from resolvent.solvers.backends.numpy_backend import NumpyBackend
-from resolvent.solvers.solve import method_named
-from resolvent.solvers.system import LinearSystem
+from resolvent.backends.numpy_backend import NumpyBackend
+from resolvent.solvers.linear.system import LinearSystem
+from resolvent.solvers.methods import method_named
 
 # primitive: vectors read plus vectors written, reductions, products with A
 COSTS = {
@@ -23,7 +23,7 @@ COSTS = {
     "accurate_residual": (3, 0, 1),
     "certify": (3, 1, 1),
     "matvec_dot": (2, 1, 1),
-    "descend": (6, 1, 0),
+    "cg_update": (6, 1, 0),
     "momentum": (4, 0, 0),
     "sweep": (3, 0, 1),
 }
@@ -33,7 +33,7 @@ class Counting(NumpyBackend):
     """The reference, counting each primitive by what it moves when fused; what that calls in turn is not counted."""
 
     def __init__(self):
-        self.total = np.zeros(3, int)
+        self.counted = np.zeros(3, int)
         self.inside = False
 
 
@@ -43,7 +43,7 @@ def counted(name, cost):
     def primitive(self, *arguments, **options):
         if self.inside:
             return plain(self, *arguments, **options)
-        self.total += cost
+        self.counted += cost
         self.inside = True
         try:
             return plain(self, *arguments, **options)
@@ -71,10 +71,10 @@ def test_a_step_costs_what_is_declared(method):
     declared = chosen.traffic
     chosen.step(system, state)  # the first may have to make the first direction
     for _ in range(4):
-        backend.total[:] = 0
+        backend.counted[:] = 0
         before = system.matvecs
         chosen.step(system, state)
-        assert backend.total.tolist() == [declared.passes, declared.reductions, declared.matvecs]
+        assert backend.counted.tolist() == [declared.passes, declared.reductions, declared.matvecs]
         assert system.matvecs - before == declared.matvecs
 
 

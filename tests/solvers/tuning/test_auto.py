@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import resolvent as rv
-from resolvent.solvers.system import LinearSystem
+from resolvent.solvers.linear.system import LinearSystem
 from resolvent.solvers.tuning import Auto, Choice, Evidence, Fixed, GaussianThompson, Look, TsallisINF
 from resolvent.solvers.tuning.adaptive_sor import AdaptiveSORMethod
 from resolvent.solvers.tuning.closed_forms import SORForm

@@ -14,7 +14,7 @@ from scipy.linalg import cho_solve
 
 import resolvent as rv
 from resolvent.gallery import heat_sequence, poisson, shifted_laplacians
-from resolvent.solvers.sor import SOR
+from resolvent.solvers.relaxation.sor import SOR
 from resolvent.solvers.tuning import (
     Auto,
     ChebCB,

@@ -1,0 +1,59 @@
+"""The registry of backends. Each is imported when it is first asked for."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from ..errors import BackendError
+from ..operators.libraries import library_of
+from .protocol import Backend
+
+__all__ = ["BACKENDS", "Backend", "backend_named", "choose_backend"]
+
+# name: (module, class); the order is the order in which tables list them.
+BACKENDS: dict[str, tuple[str, str]] = {
+    "numpy": ("backends.numpy_backend", "NumpyBackend"),
+    "numba": ("backends.numba_backend", "NumbaBackend"),
+    "array_api": ("backends.array_api_backend", "ArrayAPIBackend"),
+    "torch": ("backends.torch_backend", "TorchBackend"),
+    "cupy": ("gpu.cupy.backend", "CupyBackend"),
+}
+# The backend that a library's arrays are worked on with, unless another is asked for.
+_DEFAULT = {"numpy": "numba", "torch": "torch", "cupy": "cupy", "array_api": "array_api"}
+
+
+@cache
+def backend_named(name: str) -> Backend:
+    """The backend of that name; an error lists the names there are, or says what to install."""
+    if name not in BACKENDS:
+        raise BackendError(f"backend: found {name!r}; wanted one of {', '.join(BACKENDS)}")
+    module, cls = BACKENDS[name]
+    package = __name__.rpartition(".")[0]
+    try:
+        return getattr(import_module(f"{package}.{module}"), cls)()
+    except ImportError as error:
+        extra = "cuda12] or resolvent[cuda13" if name == "cupy" else name
+        raise BackendError(f"backend: {name!r} cannot be used here ({error}); install resolvent[{extra}]") from error
+
+
+def choose_backend(asked: str | Backend | None, *arrays: Any) -> Backend:
+    """The backend for these arrays: the one asked for if it can work on them, else the default of their library."""
+    given = [array for array in arrays if array is not None]
+    libraries = {library for array in given if (library := library_of(array)) is not None}
+    if len(libraries) > 1:
+        raise BackendError(
+            f"A, b and x0 come from {' and '.join(sorted(libraries))}; convert them to one library first, since "
+            "nothing is moved between libraries or devices silently"
+        )
+    library = next(iter(libraries), "numpy")
+    if asked is None:
+        return backend_named(_DEFAULT[library]).bound_to(given)
+    backend = asked if isinstance(asked, Backend) else backend_named(asked)
+    if libraries and backend.library != library:
+        raise BackendError(
+            f"backend: {backend.name!r} works on {backend.library} arrays, but the system is given in {library} "
+            "arrays; convert them, or leave backend out"
+        )
+    return backend.bound_to(given)

@@ -1,0 +1,384 @@
+"""One look at the entries of a CSR matrix, its diagonals or a dense matrix, without transposing it."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from ...precision.sparse_arrays import FAULTY, SORTED, UNSORTED
+from .vectors import largest_modulus
+
+__all__ = ["band_facts", "csr_facts", "csr_offsets", "csr_to_bands", "csr_to_upper_bands", "dense_facts", "rows_kind"]
+
+ROWS = 512  # a block of rows, whose sums stay in the first-level cache
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
+    """Facts of a canonical CSR matrix, in the order of the fields of ``Facts``.
+
+    Rows are visited in order and columns are sorted, so the partners a_ji of the entries above the diagonal are met
+    in the order in which row j holds them: one pointer a row replaces the transposition.
+    """
+    n = indptr.size - 1
+    max_abs = largest_modulus(data)
+    if not max_abs < np.inf:
+        return max_abs, 0.0, 0.0, np.nan, False, False, False, False, -1, -1, -np.inf
+    # Squares are taken of entries divided by a power of two, so that they neither overflow nor vanish.
+    unit = 2.0 ** -np.floor(np.log2(max_abs)) if 1e-300 < max_abs < 1e300 else 1.0
+    scale = 1.0 if unit == 1.0 else 1.0 / unit
+    asymmetry = 0.0
+    pointer = indptr[:-1].copy()
+    lower = upper = positive = dominant = True
+    empty_row, zero_diagonal = -1, -1
+    row_square, row_sum_largest, margin = 0.0, 0.0, np.inf
+    for i in range(n):
+        square, total, diagonal_size, diagonal_real = 0.0, 0.0, 0.0, 0.0
+        diagonal_positive, has_diagonal, has_entry = False, False, False
+        for k in range(indptr[i], indptr[i + 1]):
+            j = indices[k]
+            value = data[k]
+            size = np.float64(abs(value)) * unit
+            square += size * size
+            total += size
+            has_entry |= value != 0
+            if j == i:
+                has_diagonal = value != 0
+                diagonal_size = size
+                diagonal_real = np.float64(value.real) * unit
+                diagonal_positive = value.real > 0 and value.imag == 0
+                asymmetry = max(asymmetry, 2 * np.float64(abs(value.imag)))
+            elif j > i:
+                if value != 0:
+                    lower = False
+                # Entries of row j left of column i that met no partner must be negligible themselves.
+                at = pointer[j]
+                while at < indptr[j + 1] and indices[at] < i:
+                    asymmetry = max(asymmetry, np.float64(abs(data[at])))
+                    at += 1
+                if at < indptr[j + 1] and indices[at] == i:
+                    asymmetry = max(asymmetry, np.float64(abs(value - np.conj(data[at]))))
+                    at += 1
+                else:
+                    asymmetry = max(asymmetry, np.float64(abs(value)))
+                pointer[j] = at
+            elif value != 0:
+                upper = False
+        while pointer[i] < indptr[i + 1] and indices[pointer[i]] < i:
+            asymmetry = max(asymmetry, np.float64(abs(data[pointer[i]])))
+            pointer[i] += 1
+        row_square = max(row_square, square)
+        row_sum_largest = max(row_sum_largest, total)
+        margin = min(margin, diagonal_real + diagonal_size - total)
+        positive &= diagonal_positive
+        if not 2 * diagonal_size > total:
+            dominant = False
+        if not has_entry and empty_row < 0:
+            empty_row = i
+        if not has_diagonal and zero_diagonal < 0:
+            zero_diagonal = i
+    return (
+        max_abs,
+        np.sqrt(row_square) * scale,
+        row_sum_largest * scale,
+        asymmetry,
+        lower,
+        upper,
+        positive,
+        dominant,
+        empty_row,
+        zero_diagonal,
+        margin * scale,
+    )
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def band_facts(bands, offsets, symmetric):  # type: ignore[no-untyped-def]
+    """The same for diagonals, bands[d, i] being the entry (i, i + offsets[d]), or the upper half of a symmetric matrix.
+
+    Offsets increase, and 0 is among them. Sums over rows are those of ``csr_facts`` to the last bit.
+    """
+    count, n = bands.shape
+    middle = np.searchsorted(offsets, 0)
+    max_abs, above, below = 0.0, 0.0, 0.0
+    for d in range(count):
+        size = largest_modulus(bands[d])
+        if not size < np.inf:
+            return size, 0.0, 0.0, np.nan, False, False, False, False, -1, -1, -np.inf
+        max_abs = max(max_abs, size)
+        if d < middle:
+            below = max(below, size)
+        elif d > middle:
+            above = max(above, size)
+    unit = 2.0 ** -np.floor(np.log2(max_abs)) if 1e-300 < max_abs < 1e300 else 1.0
+    scale = 1.0 if unit == 1.0 else 1.0 / unit
+    asymmetry = 0.0
+    if symmetric:
+        below = above
+    for d in range(count if not symmetric else 0):
+        mirror = np.searchsorted(offsets, -offsets[d])
+        if mirror == count or offsets[mirror] != -offsets[d]:
+            asymmetry = max(asymmetry, largest_modulus(bands[d]))
+        elif d >= middle:
+            asymmetry = max(asymmetry, _largest_difference(bands[d, : n - offsets[d]], bands[mirror, offsets[d] :]))
+    positive = dominant = True
+    empty_row, zero_diagonal = -1, -1
+    row_square, row_sum_largest, margin = 0.0, 0.0, np.inf
+    squares, totals = np.empty(ROWS), np.empty(ROWS)
+    for low in range(0, n, ROWS):
+        rows = min(n - low, ROWS)
+        squares[:rows] = 0.0
+        totals[:rows] = 0.0
+        if symmetric:
+            for d in range(count - 1, 0, -1):
+                first = max(offsets[d] - low, 0)
+                if first < rows:
+                    band = bands[d, low + first - offsets[d] : low + rows - offsets[d]]
+                    _add_sizes(band, unit, squares[first:rows], totals[first:rows])
+        for d in range(count):
+            _add_sizes(bands[d, low : low + rows], unit, squares[:rows], totals[:rows])
+        row_square = max(row_square, largest_modulus(squares[:rows]))
+        row_sum_largest = max(row_sum_largest, largest_modulus(totals[:rows]))
+        band = bands[middle, low : low + rows]
+        zeros, negative, outweighed = 0, 0, 0
+        for i in range(rows):
+            size = np.float64(abs(band[i])) * unit
+            zeros += band[i] == 0
+            negative += not (band[i].real > 0 and band[i].imag == 0)
+            outweighed += not 2 * size > totals[i]
+            squares[i] = np.float64(band[i].real) * unit + size - totals[i]
+        margin = min(margin, _smallest(squares[:rows]))
+        positive &= negative == 0
+        dominant &= outweighed == 0
+        if zeros > 0 and empty_row < 0:
+            for i in range(low, low + rows):
+                if bands[middle, i] == 0:
+                    if zero_diagonal < 0:
+                        zero_diagonal = i
+                    filled = np.any(bands[:, i] != 0)
+                    for d in range(1, count if symmetric else 0):
+                        filled |= i >= offsets[d] and bands[d, i - offsets[d]] != 0
+                    if empty_row < 0 and not filled:
+                        empty_row = i
+    return (
+        max_abs,
+        np.sqrt(row_square) * scale,
+        row_sum_largest * scale,
+        asymmetry,
+        above == 0,
+        below == 0,
+        positive,
+        dominant,
+        empty_row,
+        zero_diagonal,
+        margin * scale,
+    )
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def _add_sizes(band, unit, squares, totals):  # type: ignore[no-untyped-def]
+    """Add the moduli of entries of some rows to their sums, and the squares of them."""
+    for i in range(band.size):
+        size = np.float64(abs(band[i])) * unit
+        squares[i] += size * size
+        totals[i] += size
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def _largest_difference(x, y):  # type: ignore[no-untyped-def]
+    """The largest modulus of x_i - conj(y_i), all of them finite; what is equal, as most are, costs a comparison."""
+    largest = 0.0
+    for low in range(0, x.size, ROWS):
+        xs, ys = x[low : low + ROWS], y[low : low + ROWS]
+        unequal = 0
+        for i in range(xs.size):
+            unequal += xs[i] != np.conj(ys[i])
+        if unequal:
+            for i in range(xs.size):
+                largest = max(largest, np.float64(abs(xs[i] - np.conj(ys[i]))))
+    return largest
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def _smallest(x):  # type: ignore[no-untyped-def]
+    """The least entry; four at a time, since each comparison waits for the one before."""
+    a = b = c = d = np.inf
+    end = x.size // 4 * 4
+    for i in range(0, end, 4):
+        a, b, c, d = min(a, x[i]), min(b, x[i + 1]), min(c, x[i + 2]), min(d, x[i + 3])
+    for i in range(end, x.size):
+        a = min(a, x[i])
+    return min(min(a, b), min(c, d))
+
+
+@numba.njit(cache=True, nogil=True)
+def rows_kind(indptr, indices, width):  # type: ignore[no-untyped-def]
+    """SORTED, UNSORTED or FAULTY, as the reference of this name tells them apart, in one pass over the indices.
+
+    Columns increase strictly in each row where, wherever they do not, a row begins.
+    """
+    end = np.int64(indptr[-1])
+    if indptr[0] != 0 or not 0 <= end <= indices.size or _drops(indptr):
+        return FAULTY
+    last = indices.dtype.type(min(width - 1, np.iinfo(indices.dtype).max))
+    falls, outside = _falls(indices[:end], last)
+    if outside:
+        return FAULTY
+    for i in range(indptr.size - 1):
+        k = indptr[i]
+        if 0 < k < indptr[i + 1] and indices[k] <= indices[k - 1]:
+            falls -= 1
+    return UNSORTED if falls else SORTED
+
+
+@numba.njit(cache=True, nogil=True)
+def _drops(starts):  # type: ignore[no-untyped-def]
+    count = 0
+    for i in range(1, starts.size):
+        count += starts[i] < starts[i - 1]
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def _falls(indices, last):  # type: ignore[no-untyped-def]
+    """How many do not exceed the one before; how many are out of 0 to last."""
+    falls = outside = 0
+    if indices.size:
+        outside += (indices[0] < 0) | (indices[0] > last)
+    for k in range(1, indices.size):
+        falls += indices[k] <= indices[k - 1]
+        outside += (indices[k] < 0) | (indices[k] > last)
+    return falls, outside
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def dense_facts(matrix):  # type: ignore[no-untyped-def]
+    """The same for a full matrix."""
+    n = matrix.shape[0]
+    max_abs = 0.0
+    for i in range(n):
+        for j in range(n):
+            size = np.float64(abs(matrix[i, j]))
+            if not size < np.inf:
+                return size, 0.0, 0.0, np.nan, False, False, False, False, -1, -1, -np.inf
+            max_abs = max(max_abs, size)
+    unit = 2.0 ** -np.floor(np.log2(max_abs)) if 1e-300 < max_abs < 1e300 else 1.0
+    scale = 1.0 if unit == 1.0 else 1.0 / unit
+    asymmetry = 0.0
+    lower = upper = positive = dominant = True
+    empty_row, zero_diagonal = -1, -1
+    row_square, row_sum_largest, margin = 0.0, 0.0, np.inf
+    for i in range(n):
+        square, total = 0.0, 0.0
+        has_entry = False
+        for j in range(n):
+            value = matrix[i, j]
+            size = np.float64(abs(value)) * unit
+            square += size * size
+            total += size
+            has_entry |= value != 0
+            if j > i:
+                if value != 0:
+                    lower = False
+                asymmetry = max(asymmetry, np.float64(abs(value - np.conj(matrix[j, i]))))
+            elif j < i and value != 0:
+                upper = False
+        diagonal = matrix[i, i]
+        has_diagonal = diagonal != 0
+        diagonal_size = np.float64(abs(diagonal)) * unit
+        asymmetry = max(asymmetry, 2 * np.float64(abs(diagonal.imag)))
+        row_square = max(row_square, square)
+        row_sum_largest = max(row_sum_largest, total)
+        margin = min(margin, np.float64(diagonal.real) * unit + diagonal_size - total)
+        if not (diagonal.real > 0 and diagonal.imag == 0):
+            positive = False
+        if not 2 * diagonal_size > total:
+            dominant = False
+        if not has_entry and empty_row < 0:
+            empty_row = i
+        if not has_diagonal and zero_diagonal < 0:
+            zero_diagonal = i
+    return (
+        max_abs,
+        np.sqrt(row_square) * scale,
+        row_sum_largest * scale,
+        asymmetry,
+        lower,
+        upper,
+        positive,
+        dominant,
+        empty_row,
+        zero_diagonal,
+        margin * scale,
+    )
+
+
+@numba.njit(cache=True, nogil=True)
+def csr_offsets(indptr, indices, limit, stride):  # type: ignore[no-untyped-def]
+    """0 and the values of column - row in every stride-th row, increasing; more than ``limit`` where there are more."""
+    n = indptr.size - 1
+    found = np.empty(limit + 1, np.int64)
+    found[0] = 0
+    count = 1
+    for i in range(0, n, stride):
+        last = 0
+        for k in range(indptr[i], indptr[i + 1]):
+            offset = np.int64(indices[k]) - i
+            # Rows resemble their predecessor: the search starts where the last entry was found.
+            known = False
+            for step in range(count):
+                at = last + step
+                if at >= count:
+                    at -= count
+                if found[at] == offset:
+                    known = True
+                    last = at + 1
+                    break
+            if not known:
+                found[count] = offset
+                count += 1
+                if count > limit:
+                    return np.sort(found)
+    return np.sort(found[:count])
+
+
+@numba.njit(cache=True, nogil=True)
+def csr_to_bands(indptr, indices, data, offsets, bands):  # type: ignore[no-untyped-def]
+    """bands[d, i] <- the entry (i, i + offsets[d]) of a canonical CSR matrix; False where an offset is not listed."""
+    count = offsets.size
+    for i in range(indptr.size - 1):
+        k, end = np.int64(indptr[i]), np.int64(indptr[i + 1])
+        for d in range(count):
+            if k < end and np.int64(indices[k]) - i == offsets[d]:
+                bands[d, i] = data[k]
+                k += 1
+            else:
+                bands[d, i] = 0
+        if k < end:
+            return False
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def csr_to_upper_bands(indptr, indices, data, offsets, bands):  # type: ignore[no-untyped-def]
+    """The same for the upper half, 0 being the first offset; False as well where a matrix is not exactly symmetric."""
+    count = offsets.size
+    for i in range(indptr.size - 1):
+        k, end = np.int64(indptr[i]), np.int64(indptr[i + 1])
+        for d in range(count - 1, 0, -1):
+            j = i - offsets[d]
+            if k < end and np.int64(indices[k]) == j:
+                if bands[d, j] != data[k]:
+                    return False
+                k += 1
+            elif j >= 0 and bands[d, j] != 0:
+                return False
+        for d in range(count):
+            if k < end and np.int64(indices[k]) - i == offsets[d]:
+                bands[d, i] = data[k]
+                k += 1
+            else:
+                bands[d, i] = 0
+        if k < end:
+            return False
+    return True

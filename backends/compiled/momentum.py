@@ -1,0 +1,53 @@
+"""The compiled loop of Chebyshev, Richardson and Jacobi iteration: one pass and no reduction an iteration."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from ...precision.rounding_kernels import rounded
+from .compiling import Variants
+from .products import block_product
+
+__all__ = ["momentum_loop"]
+
+BLOCK = 512  # rows: without sums to keep in order, blocks are as small as keeps four vectors in the first-level cache
+TASKS = 64  # more than most machines have cores, few enough to spread their cost over many blocks
+
+
+@Variants
+def momentum_loop(A, inverse_diagonal, x, previous, b, rule, betas, gammas):  # type: ignore[no-untyped-def]
+    """x_{k+1} = x_k + beta_k (x_k - x_{k-1}) + gamma_k D^{-1} (b - A x_k), for as many k as there are coefficients.
+
+    Each iterate overwrites the one before the last: 3 vectors, 4 passes. After an even number of steps the last
+    iterate is in x, after an odd number in previous. Vectors are rounded as ``rule`` says.
+    """
+    n = x.size
+    blocks = (n + BLOCK - 1) // BLOCK
+    tasks = min(blocks, TASKS)
+    preconditioned = inverse_diagonal.size > 0
+    for k in range(betas.size):
+        beta = x.real.dtype.type(betas[k])
+        gamma = x.real.dtype.type(gammas[k])
+        now, then = (x, previous) if k % 2 == 0 else (previous, x)
+        # A task is some blocks in a row, so that its buffer is made once.
+        for task in prange(tasks):
+            buffer = np.empty(BLOCK, x.dtype)
+            for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
+                low = block * BLOCK
+                high = min(n, low + BLOCK)
+                product = buffer[: high - low]
+                block_product(A, now, low, high, product)
+                here, before, bs = now[low:high], then[low:high], b[low:high]
+                if preconditioned:
+                    ds = inverse_diagonal[low:high]
+                    for i in range(high - low):
+                        z = rounded(rule, ds[i] * rounded(rule, bs[i] - product[i]))
+                        before[i] = rounded(rule, here[i] + beta * (here[i] - before[i]) + gamma * z)
+                elif beta == 0:
+                    for i in range(high - low):
+                        before[i] = rounded(rule, here[i] + gamma * rounded(rule, bs[i] - product[i]))
+                else:
+                    for i in range(high - low):
+                        z = rounded(rule, bs[i] - product[i])
+                        before[i] = rounded(rule, here[i] + beta * (here[i] - before[i]) + gamma * z)

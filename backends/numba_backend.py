@@ -1,0 +1,161 @@
+"""The compiled backend for the CPU: fused passes, loops of many iterations a call, bands where a matrix has few."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..operators import CSR, Dense, Diagonals, Facts, Operator, as_operator
+from ..operators.ordering import Ordering
+from ..precision.rounding_rule import Unrounded
+from .compiled import accurate, facts, products, sweeps, vectors
+from .numpy_backend import NumpyBackend
+from .protocol import powers_of_two
+
+__all__ = ["NumbaBackend"]
+
+UNROUNDED = Unrounded()
+BANDS_FROM = 4096  # rows: below, finding the bands costs more than they save
+BANDS_MOST = 16
+SAMPLED = 60  # rows
+PADDING = 1.25  # stored band entries per nonzero up to which bands are the smaller storage
+
+
+class NumbaBackend(NumpyBackend):
+    """NumPy arrays, compiled kernels. Whatever has no kernel is done as the NumPy backend does it."""
+
+    name: ClassVar[str] = "numba"
+
+    def operator(self, A: Any, name: str = "A") -> Operator:
+        return as_operator(A, name, rows_kind=facts.rows_kind)
+
+    def max_abs(self, x: Any) -> float:
+        return vectors.max_abs.for_size(x.size)(x) if x.dtype.kind in "fc" else super().max_abs(x)
+
+    def copy(self, x: Any, dtype: Any = None) -> Any:
+        return np.array(x, dtype=dtype, order="C")
+
+    def ldexp(self, x: Any, exponent: int) -> Any:
+        # One factor a pass: compiled together, they may be multiplied with each other first, which can overflow.
+        for power in powers_of_two(exponent, x.dtype):
+            vectors.scale.for_size(x.size)(x, x.real.dtype.type(power))
+        return x
+
+    def dot(self, x: Any, y: Any) -> complex:
+        real, imaginary = vectors.dot.for_size(x.size)(x, y)
+        return complex(real, imaginary) if x.dtype.kind == "c" else real
+
+    def norm(self, x: Any) -> float:
+        return math.sqrt(vectors.dot.for_size(x.size)(x, x)[0])
+
+    def axpy(self, a: complex, x: Any, y: Any) -> Any:
+        return self.axpby(a, x, 1.0, y)
+
+    def axpby(self, a: complex, x: Any, b: complex, y: Any) -> Any:
+        number = y.dtype.type
+        vectors.axpby.for_size(y.size)(number(a), x, number(b), y)
+        return y
+
+    def matvec(self, A: Operator, x: Any, out: Any) -> Any:
+        arrays = self.arrays(A)
+        if arrays is None:
+            return super().matvec(A, x, out)
+        vectors.matvec.for_size(x.size)(arrays, x, out)
+        return out
+
+    def residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
+        if self.arrays(A) is None:
+            return super().residual(A, x, b, out)
+        return self.residual_norm(A, x, b, out)[0]
+
+    def accurate_residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
+        if self.arrays(A) is None:
+            return super().accurate_residual(A, x, b, out)
+        return self.certify(A, x, b, out)[0]
+
+    def residual_norm(self, A: Operator, x: Any, b: Any, out: Any) -> tuple[Any, float]:
+        arrays = self.arrays(A)
+        if arrays is None:
+            return super().residual_norm(A, x, b, out)
+        return out, vectors.residual.for_size(x.size)(arrays, x, b, out)
+
+    def certify(self, A: Operator, x: Any, b: Any, out: Any) -> tuple[Any, float]:
+        arrays = self.arrays(A)
+        if arrays is None:
+            return super().certify(A, x, b, out)
+        return out, accurate.accurate_residual.for_size(x.size)(arrays, x, b, out)
+
+    def matvec_dot(self, A: Operator, p: Any, q: Any) -> tuple[Any, float]:
+        arrays = self.arrays(A)
+        if arrays is None:
+            return super().matvec_dot(A, p, q)
+        return q, vectors.matvec_dot.for_size(p.size)(arrays, p, q)
+
+    def cg_update(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
+        return x, r, *vectors.cg_update.for_size(x.size)(x.real.dtype.type(alpha), p, q, x, r)
+
+    def momentum(self, beta: float, gamma: float, x: Any, previous: Any, z: Any) -> Any:
+        number = x.real.dtype.type
+        vectors.momentum.for_size(x.size)(number(beta), number(gamma), x, previous, z)
+        return previous
+
+    def sweep(self, ordering: Ordering, x: Any, b: Any, omega: float, reverse: bool) -> Any:
+        arrays = self.arrays(ordering.operator)
+        inverse = ordering.inverse_diagonal
+        if ordering.order == "natural":
+            sweeps.natural_sweeps(arrays, inverse, x, b, float(omega), UNROUNDED, not reverse, reverse, 1)
+        else:
+            rows, starts = ordering.rows
+            sweeps.staged_sweep.for_size(x.size)(arrays, inverse, rows, starts, x, b, float(omega), UNROUNDED, reverse)
+        return x
+
+    def facts(self, A: Operator) -> Facts | None:
+        if isinstance(A, CSR):
+            bands = self.bands(A)
+            return Facts(*(facts.csr_facts(*self.arrays(A)) if bands is None else facts.band_facts(*bands)))
+        if isinstance(A, Dense):
+            return Facts(*facts.dense_facts(A.matrix))
+        return A.facts()
+
+    def prepare(self, A: Operator, known: Facts | None) -> Operator:
+        """A large CSR matrix of a few diagonals as Diagonals, upper half only when it is exactly symmetric."""
+        bands = self.bands(A) if isinstance(A, CSR) else None
+        return A if bands is None else Diagonals(*bands)
+
+    def bands(self, A: CSR) -> tuple[np.ndarray, np.ndarray, bool] | None:
+        """The diagonals of a large CSR matrix that has few, as ``Diagonals`` takes them; kept on our own operator."""
+        if A.shape[0] < BANDS_FROM:
+            return None
+        if "_numba_bands" not in A.__dict__:
+            A.__dict__["_numba_bands"] = self._found_bands(A)
+        return A.__dict__["_numba_bands"]
+
+    def _found_bands(self, A: CSR) -> tuple[np.ndarray, np.ndarray, bool] | None:
+        indptr, indices, data = self.arrays(A)
+        n = A.shape[0]
+        # Some rows tell the offsets of most matrices; where they do not, all have to be asked.
+        for stride in (max(1, n // SAMPLED), 1):
+            offsets = facts.csr_offsets(indptr, indices, BANDS_MOST, stride)
+            if offsets.size > BANDS_MOST or offsets.size * n > PADDING * A.entries:
+                return None
+            if A.dtype.kind == "f":
+                upper = np.unique(np.abs(offsets))
+                bands = np.empty((upper.size, n), A.dtype)
+                if facts.csr_to_upper_bands(indptr, indices, data, upper, bands):
+                    return bands, upper, True
+            bands = np.empty((offsets.size, n), A.dtype)
+            if facts.csr_to_bands(indptr, indices, data, offsets, bands):
+                return bands, offsets, False
+        return None
+
+    def loop_rounding(self, dtype: Any) -> Any:
+        return UNROUNDED
+
+    def arrays(self, A: Operator) -> Any:
+        """The arrays of A that kernels take, or None; kept on our own operator so that it is done once."""
+        held = A.__dict__.get("_numba_arrays")
+        if held is None:
+            held = A.__dict__["_numba_arrays"] = products.arrays_of(A)
+        return held

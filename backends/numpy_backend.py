@@ -1,0 +1,135 @@
+"""The reference backend: every operation in plain NumPy and SciPy; CuPy's stands on it, sharing NumPy's interface."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..operators import CSR, Dense, Diagonals, Operator, Stencil, as_operator
+from ..operators.exchange import NumpyExchange, refuse_masked
+from ..precision import round as round_to
+from ..precision.policy import Precision
+from .protocol import Backend
+
+__all__ = ["NumpyBackend"]
+
+
+class NumpyBackend(NumpyExchange, Backend):
+    """Operations through a namespace with NumPy's functions, ufuncs and ``out=``."""
+
+    name: ClassVar[str] = "numpy"
+    library: ClassVar[str] = "numpy"
+    xp: ModuleType = np
+
+    def operator(self, A: Any, name: str = "A") -> Operator:
+        return as_operator(A, name)
+
+    def vector(self, b: Any, name: str) -> Any:
+        refuse_masked(b, name)
+        return self.xp.asarray(b)
+
+    def zeros(self, n: int, dtype: Any) -> Any:
+        return self.xp.zeros(n, dtype)
+
+    def from_numpy(self, x: Any, dtype: Any) -> Any:
+        return self.xp.array(x, dtype=dtype)
+
+    def copy(self, x: Any, dtype: Any = None) -> Any:
+        return self.xp.array(x, dtype=dtype, order="C")
+
+    def assign(self, x: Any, out: Any) -> Any:
+        out[...] = x
+        return out
+
+    def ldexp(self, x: Any, exponent: int) -> Any:
+        if exponent:
+            for part in (x.real, x.imag) if x.dtype.kind == "c" else (x,):
+                self.xp.ldexp(part, exponent, out=part)
+        return x
+
+    def max_abs(self, x: Any) -> float:
+        if x.dtype.kind in "biu":
+            x = x.astype(np.float64)  # the smallest integer has no modulus of its own type
+        return self.greatest(float(self.xp.abs(x).max()) if x.size else 0.0)
+
+    def dot(self, x: Any, y: Any) -> complex:
+        return self.total(self.xp.vdot(x, y).item())
+
+    def norms(self, *vectors: Any) -> tuple[float, ...]:
+        squares = self.total(np.array([self.xp.vdot(x, x).real.item() for x in vectors]))
+        return tuple(np.sqrt(squares).tolist())
+
+    def dots(self, V: Any, w: Any) -> np.ndarray:
+        return self.total(np.array([self.xp.vdot(v, w).item() for v in V]))
+
+    def norm(self, x: Any) -> float:
+        return float(np.sqrt(self.total(self.xp.vdot(x, x).real.item())))
+
+    def axpy(self, a: complex, x: Any, y: Any) -> Any:
+        y += x.dtype.type(a) * x
+        return y
+
+    def axpby(self, a: complex, x: Any, b: complex, y: Any) -> Any:
+        y *= y.dtype.type(b)
+        y += x if a == 1.0 else x.dtype.type(a) * x
+        return y
+
+    def multiply(self, d: Any, x: Any, out: Any) -> Any:
+        return self.xp.multiply(d, x, out=out)
+
+    def matvec(self, A: Operator, x: Any, out: Any) -> Any:
+        out[...] = A.matvec(x)
+        return out
+
+    def put(self, x: Any, rows: Any, values: Any) -> Any:
+        x[rows] = values
+        return x
+
+    def rounded(self, x: Any, precision: Precision, step: int) -> Any:
+        return round_to(x, precision.format, precision.rounding, out=x, seed=precision.seed, step=step)
+
+    def stage_arrays(self, rows: Any, block: Any, inverse_diagonal: Any) -> tuple[Any, Any, Any]:
+        return rows, block, inverse_diagonal
+
+    def stack(self, vectors: list[Any], shape: tuple[int, ...], columns: bool) -> Any:
+        stacked = self.xp.stack(vectors).reshape(*shape, -1)
+        return self.xp.ascontiguousarray(self.xp.swapaxes(stacked, -1, -2)) if columns else stacked
+
+    def accurate_residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
+        """b - A x with products and sums in extended precision (float64 for single), block by block of rows."""
+        wide = _wider(out.dtype)
+        if wide is None or self.xp is not np:
+            return self.residual(A, x, b, out)
+        if isinstance(A, Dense):
+            for low in range(0, out.size, 1024):
+                rows = slice(low, low + 1024)
+                out[rows] = b[rows] - (A.matrix[rows].astype(wide) * x).sum(axis=1)
+        elif isinstance(A, CSR):
+            for low in range(0, out.size, 65536):
+                rows = slice(low, min(low + 65536, out.size))
+                out[rows] = b[rows] - _wide_rows(A, x, rows, wide)
+        elif isinstance(A, (Diagonals, Stencil)):
+            out[...] = b - A.matvec(x.astype(wide))
+        else:
+            return self.residual(A, x, b, out)
+        return out
+
+
+def _wider(dtype: np.dtype) -> Any:
+    """A type with at least ten more bits of significand, or None where the platform has none."""
+    wide: Any = {"f": np.float64, "d": np.longdouble, "F": np.complex128, "D": np.clongdouble}[dtype.char]
+    return wide if np.finfo(wide).eps < 1e-3 * np.finfo(dtype).eps else None
+
+
+def _wide_rows(A: CSR, x: Any, rows: slice, wide: Any) -> Any:
+    """The products of some rows of A with x, in the wide type."""
+    indptr = A.indptr[rows.start : rows.stop + 1]
+    held = slice(indptr[0], indptr[-1])
+    result = np.zeros(rows.stop - rows.start, wide)
+    filled = np.flatnonzero(np.diff(indptr))
+    if filled.size:
+        products = A.data[held].astype(wide) * x[A.indices[held]]
+        result[filled] = np.add.reduceat(products, indptr[filled] - indptr[0])
+    return result

@@ -1,0 +1,262 @@
+"""The operations a backend provides, and the compositions every backend inherits.
+
+A method is written on both alone. Each returns its result, and may do so in place of the vector it names last: the
+caller always rebinds (``y = backend.axpy(a, x, y)``), so that a library without in-place operations fits too.
+The reductions are ``dot``, ``norm`` and ``max_abs``, and what is composed of them: ``residual_norm``, ``certify``,
+``matvec_dot`` and ``cg_update``.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..operators import Facts, Operator
+from ..operators.exchange import Exchange
+from ..operators.ordering import Ordering
+from ..precision import precision_facts
+from ..precision import round as round_to
+from ..precision.policy import Precision
+
+__all__ = ["Backend", "powers_of_two"]
+
+
+class Backend(Exchange):
+    """Vector operations of one array library; vectors have shape (n,), scalars are Python numbers."""
+
+    name: ClassVar[str]
+    library: ClassVar[str]
+
+    @abstractmethod
+    def operator(self, A: Any, name: str = "A") -> Operator:
+        """A as an Operator on this backend's arrays."""
+
+    @abstractmethod
+    def vector(self, b: Any, name: str) -> Any:
+        """b as an array of this library, not copied; its dtype is ``numpy_dtype(b)``."""
+
+    @abstractmethod
+    def zeros(self, n: int, dtype: Any) -> Any:
+        """n zeros, where this backend computes."""
+
+    @abstractmethod
+    def from_numpy(self, x: Any, dtype: Any) -> Any:
+        """A host vector, where this backend computes."""
+
+    @abstractmethod
+    def copy(self, x: Any, dtype: Any = None) -> Any:
+        """A contiguous copy of x, never x itself."""
+
+    @abstractmethod
+    def assign(self, x: Any, out: Any) -> Any:
+        """x's values into out."""
+
+    @abstractmethod
+    def ldexp(self, x: Any, exponent: int) -> Any:
+        """2**exponent x, exactly, in place of x."""
+
+    @abstractmethod
+    def max_abs(self, x: Any) -> float:
+        """Largest modulus of an entry; NaN where an entry is NaN; 0 for an empty vector."""
+
+    @abstractmethod
+    def dot(self, x: Any, y: Any) -> complex:
+        """Sum of conj(x_i) y_i: a float for real vectors."""
+
+    @abstractmethod
+    def norm(self, x: Any) -> float:
+        """Euclidean norm."""
+
+    @abstractmethod
+    def axpy(self, a: complex, x: Any, y: Any) -> Any:
+        """y + a x, in place of y."""
+
+    @abstractmethod
+    def axpby(self, a: complex, x: Any, b: complex, y: Any) -> Any:
+        """a x + b y, in place of y."""
+
+    @abstractmethod
+    def multiply(self, d: Any, x: Any, out: Any) -> Any:
+        """d_i x_i, in place of out."""
+
+    @abstractmethod
+    def matvec(self, A: Operator, x: Any, out: Any) -> Any:
+        """A x, in place of out."""
+
+    @abstractmethod
+    def put(self, x: Any, rows: Any, values: Any) -> Any:
+        """x with these values in the given (distinct) rows, in place of x."""
+
+    @abstractmethod
+    def stage_arrays(self, rows: Any, block: Any, inverse_diagonal: Any) -> tuple[Any, Any, Any]:
+        """Row numbers, a SciPy CSR block of rows, and the inverse diagonal there, as this backend indexes with them."""
+
+    @abstractmethod
+    def stack(self, vectors: list[Any], shape: tuple[int, ...], columns: bool) -> Any:
+        """Vectors of a batch as ``(*shape, n)``; the last axis of shape goes last when it counts columns."""
+
+    # What fits most libraries as it is.
+
+    def bound_to(self, arrays: Sequence[Any]) -> Backend:
+        """This backend, for the namespace and device of the arrays (and operators) of one system.
+
+        Raises
+        ------
+        BackendError
+            Where they lie on several devices.
+        """
+        return self
+
+    def reshape(self, x: Any, shape: tuple[int, ...]) -> Any:
+        """x in another shape, a view where possible; one length may be -1."""
+        return x.reshape(shape)
+
+    # What a backend whose vectors are spread over processes has to provide besides: nothing else communicates.
+
+    def total(self, value: Any) -> Any:
+        """The sum over all processes of a number, or of each entry of a small NumPy array."""
+        return value
+
+    def greatest(self, value: float) -> float:
+        """The largest of the numbers that the processes have; NaN where one of them is."""
+        return value
+
+    def local_length(self, n: int) -> int:
+        """How many of the n entries of a vector lie in this process."""
+        return n
+
+    @property
+    def rank(self) -> int:
+        """The number of this process."""
+        return 0
+
+    def clock(self) -> float:
+        """Seconds on a clock that all processes agree on, so that time limits end a solve in all of them."""
+        return time.perf_counter()
+
+    # Compositions: a backend overrides those that it can fuse into fewer passes over memory.
+
+    def norms(self, *vectors: Any) -> tuple[float, ...]:
+        """Euclidean norms, in one reduction where a backend can take them together."""
+        return tuple(self.norm(x) for x in vectors)
+
+    def dots(self, V: Sequence[Any], w: Any) -> np.ndarray:
+        """V^H w, (k,), for a block V of k vectors; one reduction where a backend can take them together."""
+        return np.array([self.dot(v, w) for v in V])
+
+    def combine(self, V: Sequence[Any], y: Any, out: Any) -> Any:
+        """V y for a block V of k vectors and k numbers, in place of out, which is none of the vectors."""
+        first, *others = np.asarray(y).tolist()
+        out = self.assign(V[0], out)
+        out = self.axpby(0.0, V[0], first, out)
+        for v, coefficient in zip(V[1:], others, strict=True):
+            out = self.axpy(coefficient, v, out)
+        return out
+
+    def residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
+        """b - A x in working precision, in place of out."""
+        return self.axpby(1.0, b, -1.0, self.matvec(A, x, out))
+
+    def residual_norm(self, A: Operator, x: Any, b: Any, out: Any) -> tuple[Any, float]:
+        """``residual`` and its norm."""
+        out = self.residual(A, x, b, out)
+        return out, self.norm(out)
+
+    def accurate_residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
+        """b - A x, accumulated in twice the working precision where this backend can, rounded into out."""
+        return self.residual(A, x, b, out)
+
+    def certify(self, A: Operator, x: Any, b: Any, out: Any) -> tuple[Any, float]:
+        """The accurate residual, in place of out, and its norm."""
+        out = self.accurate_residual(A, x, b, out)
+        return out, self.norm(out)
+
+    def matvec_dot(self, A: Operator, p: Any, q: Any) -> tuple[Any, float]:
+        """q = A p, in place of q, and the real part of p^H q."""
+        q = self.matvec(A, p, q)
+        return q, self.dot(p, q).real
+
+    def cg_update(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
+        """x + alpha p and r - alpha q, in place of x and r, and the norms of both."""
+        x = self.axpy(alpha, p, x)
+        r = self.axpy(-alpha, q, r)
+        return x, r, *self.norms(x, r)
+
+    def momentum(self, beta: float, gamma: float, x: Any, previous: Any, z: Any) -> Any:
+        """x + beta (x - previous) + gamma z, in place of previous."""
+        previous = self.axpby(1.0 + beta, x, -beta, previous)
+        return self.axpy(gamma, z, previous)
+
+    def sweep(self, ordering: Ordering, x: Any, b: Any, omega: float, reverse: bool) -> Any:
+        """One SOR sweep over the stages of an ordering, forwards or backwards, in place of x.
+
+        Rows of one stage do not depend on each other, so each stage is one product with its rows of A.
+        """
+        for stage in ordering.stages(self, reverse):
+            x = stage.relax(x, b, omega)
+        return x
+
+    def facts(self, A: Operator) -> Facts | None:
+        """What one look at the entries of A tells."""
+        return A.facts()
+
+    def prepare(self, A: Operator, facts: Facts | None) -> Operator:
+        """A in the storage that this backend multiplies fastest; A itself where it has nothing better."""
+        return A
+
+    def arrays(self, A: Operator) -> Any:
+        """The arrays of A that compiled loops take; None where this backend has no such loops for it."""
+        return None
+
+    def loop_rounding(self, dtype: Any) -> Any:
+        """How compiled loops round each vector that they write."""
+        return None
+
+    # Where numbers are rounded to a format, for ``Rounded``, which overrides the first two.
+
+    @property
+    def exact(self) -> Backend:
+        """This backend without emulation: computing in the carrier."""
+        return self
+
+    def store(self, A: Operator, dtype: Any) -> Operator:
+        """A in this precision, as this backend keeps it."""
+        stored = A.astype(np.dtype(dtype))
+        if stored is not A:
+            stored.rounded_from = A.rounded_from or (A, np.dtype(dtype).name)
+        return stored
+
+    def rounded(self, x: Any, precision: Precision, step: int) -> Any:
+        """x rounded to a format, in place of x; ``step`` counts the roundings, for the stochastic ones."""
+        host = np.array(self.to_numpy(x))
+        round_to(host, precision.format, precision.rounding, out=host, seed=precision.seed, step=step)
+        return self.from_numpy(host, host.dtype)
+
+    def to_numpy(self, x: Any) -> Any:
+        """x as a NumPy array on the host."""
+        return x
+
+
+@cache
+def powers_of_two(exponent: int, dtype: Any) -> tuple[float, ...]:
+    """Factors that multiply to 2**exponent, each within the range of a precision.
+
+    Multiplying by them one after the other is exact unless the last result is subnormal or overflows.
+
+    Examples
+    --------
+    >>> from resolvent.backends.protocol import powers_of_two
+    >>> powers_of_two(3, "float32"), [f == 2.0**-100 for f in powers_of_two(-200, "float32")]
+    ((8.0,), [True, True])
+    """
+    if exponent == 0:
+        return ()
+    most = -precision_facts(dtype).smallest_exponent
+    parts = -(-abs(exponent) // most)
+    share, rest = divmod(exponent, parts)
+    return tuple(2.0 ** (share + (part < rest)) for part in range(parts))

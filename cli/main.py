@@ -1,0 +1,92 @@
+"""The command line: ``resolvent solve A.mtx b.mtx``, also as ``python -m resolvent``.
+
+What a command needs is imported inside it, so that help and errors come at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import NoReturn
+
+from . import advise, condition, formats, gallery, info, methods, refine, solve
+from .console import BAD_INPUT, CONVERGED, KILLED, complain
+
+__all__ = ["main"]
+
+# In the order in which help lists them. Each adds its arguments to a parser, and runs.
+COMMANDS = {
+    "solve": solve,
+    "refine": refine,
+    "condition": condition,
+    "advise": advise,
+    "formats": formats,
+    "methods": methods,
+    "gallery": gallery,
+    "info": info,
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """With errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"{self.prog}: {message} (--help lists what there is)\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments without the program's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        0 when the command succeeded (of ``solve``: converged), 1 when a solve did not converge, 2 for input that
+        cannot be used and output that cannot be written, 130 after Ctrl-C outside a solve.
+
+    Examples
+    --------
+    >>> from resolvent.cli.main import main
+    >>> main(["solve", "nowhere.mtx", "--quiet"])
+    2
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without Greek letters shows question marks rather than a traceback.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        arguments = parser().parse_args(argv)
+    except SystemExit as done:
+        return int(done.code or 0)
+    try:
+        return arguments.run(arguments)
+    except KeyboardInterrupt:
+        return complain("interrupted", KILLED)
+    except BrokenPipeError:
+        # Whoever read the output has enough; the interpreter must not complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CONVERGED
+    except MemoryError as error:
+        return complain(f"not enough memory: {error}")
+    except (OSError, ValueError, TypeError, ImportError, ArithmeticError) as error:
+        return complain(error)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of all commands."""
+    from .. import __version__
+
+    made = Parser(prog="resolvent", description="Iterative solvers for linear systems.")
+    made.add_argument("--version", action="version", version=f"resolvent {__version__}")
+    added = made.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        text = command.SUMMARY
+        one = added.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        one.set_defaults(run=command.run)
+        command.add_arguments(one)
+    return made

@@ -1,0 +1,250 @@
+"""What the commands that solve have in common: a system and its parameters from arguments, a report, files written."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .console import CONVERGED, NOT_CONVERGED, complain
+
+__all__ = [
+    "FIELDS",
+    "add_outcome",
+    "add_parameters",
+    "add_precision",
+    "add_system",
+    "check_targets",
+    "ones",
+    "precision_of",
+    "solved",
+]
+
+# What the JSON report holds of a Solution, besides its status and reason.
+FIELDS = (
+    "iterations",
+    "matvecs",
+    "seconds",
+    "tolerance",
+    "relative_residual",
+    "residual_norm",
+    "backward_error",
+    "unit_roundoff",
+    "attainable_residual",
+    "attainable_error",
+    "error_bound",
+    "error_estimate",
+    "condition",
+    "spectrum",
+    "predicted_iterations",
+    "method",
+    "backend",
+    "precision",
+    "preconditioned",
+    "residual_iterations",
+    "residual_norms",
+)
+
+
+def add_system(parser: argparse.ArgumentParser) -> None:
+    """The files of A and b."""
+    kinds = "Matrix Market (plain, .gz or .bz2), .npz or .npy"
+    parser.add_argument("A", help=f"matrix: {kinds}; - reads standard input")
+    parser.add_argument("b", nargs="?", help=f"right-hand side: {kinds}; - reads standard input; ones by default")
+
+
+def add_parameters(parser: argparse.ArgumentParser) -> None:
+    """The preconditioner and the parameters of a method."""
+    add = parser.add_argument
+    add("--preconditioner", default="none", choices=["none", "jacobi", "ssor", "chebyshev", "neumann"])
+    add("--omega", type=float, help="relaxation factor, of the preconditioner if it takes one, else of the method")
+    add("--interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="spectrum, for chebyshev")
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """How a format is rounded to."""
+    from ..precision.policy import POLICIES
+    from ..precision.rounding_rule import ROUNDINGS
+
+    add = parser.add_argument
+    add("--policy", choices=list(POLICIES), metavar="NAME", help=f"what is rounded: {', '.join(POLICIES)}")
+    add("--rounding", choices=ROUNDINGS, metavar="NAME", help=f"how: {', '.join(ROUNDINGS)}")
+    add("--seed", type=int, help="of stochastic rounding; 0 by default")
+
+
+def add_outcome(parser: argparse.ArgumentParser) -> None:
+    """Limits, and what is written."""
+    from .. import BACKENDS
+
+    add = parser.add_argument
+    add("--atol", type=float, default=0.0)
+    add("--time-limit", type=float, metavar="SECONDS")
+    add("--backend", choices=list(BACKENDS), metavar="NAME", help=f"{', '.join(BACKENDS)}; numba by default")
+    add("--plot", metavar="FILE.png", help="draw the residual by iteration; the data lie beside it as .csv")
+    add("--output", metavar="FILE", help="write x: .mtx, .mtx.gz or .npy; - for standard output, as .mtx")
+    add("--json", metavar="FILE", help="write everything but x as JSON; - for standard output")
+    add("--quiet", action="store_true", help="no report, which goes to standard error where - takes standard output")
+
+
+def precision_of(arguments: argparse.Namespace) -> Any:
+    """What --precision and its kin ask for; None where they are absent."""
+    from ..errors import InputError
+    from ..precision import Precision
+    from ..precision.formats import FORMATS
+
+    asked = {name: getattr(arguments, name) for name in ("policy", "rounding", "seed")}
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if arguments.precision is None:
+        if asked:
+            raise InputError(f"--{next(iter(asked))}: says how to round; name a format with --precision")
+        return None
+    if arguments.precision not in FORMATS:
+        raise InputError(
+            f"--precision: found {arguments.precision!r}; wanted one of the formats that resolvent formats lists"
+        )
+    return Precision(arguments.precision, **asked)
+
+
+def solved(arguments: argparse.Namespace, run: Callable[[Any, Any, dict[str, Any]], Any]) -> int:
+    """Read A and b, solve, report and write: what the commands that solve have in common."""
+    from importlib.util import find_spec
+
+    from ..errors import ConvergenceWarning, InputError
+    from ..io.matrix_files import is_standard_input, read_matrix, read_vector, write_vector, written_kind
+    from ..io.safe_writing import check_room
+    from ..solvers.driver.solution import Status
+
+    if arguments.plot:
+        if not arguments.plot.lower().endswith((".png", ".pdf", ".svg")):
+            raise InputError(f"--plot: found {arguments.plot!r}; wanted a name that ends in .png, .pdf or .svg")
+        if find_spec("matplotlib") is None:
+            raise InputError("--plot: needs matplotlib: pip install 'resolvent[plot]'")
+    if arguments.output:
+        written_kind(arguments.output, "vector")
+    drawn = arguments.plot and str(Path(arguments.plot).with_suffix(".csv"))
+    targets = {"--plot": arguments.plot, "--plot (.csv)": drawn, "--output": arguments.output, "--json": arguments.json}
+    report = check_targets(targets, {"A": arguments.A, "b": arguments.b})
+    if is_standard_input(arguments.A) and is_standard_input(arguments.b):
+        raise InputError("b: found standard input, which is A's; wanted another file")
+    A = read_matrix(arguments.A)
+    b = ones(A) if arguments.b is None else read_vector(arguments.b, A.shape[0])
+    if arguments.output:
+        check_room(arguments.output, b.nbytes)
+    with warnings.catch_warnings():
+        # The report says the same, and more.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        M, parameters = _preconditioner_and_parameters(arguments, A)
+        parameters |= {name: getattr(arguments, name) for name in ("rtol", "atol", "time_limit", "backend")}
+        progress = not arguments.quiet and sys.stderr.isatty()
+        solution = run(A, b, {"M": M, "progress": progress, **parameters})
+    infeasible = solution.status is Status.INFEASIBLE
+    if not (arguments.quiet or infeasible):
+        print(solution, file=report)
+    written = []
+    if arguments.output and not infeasible:
+        write_vector(arguments.output, solution.x, comment="x of A x = b")
+        written.append(arguments.output)
+    if arguments.json:
+        _write_json(arguments.json, solution, arguments)
+        written.append(arguments.json)
+    if arguments.plot and not infeasible:
+        solution.plot(file=arguments.plot)
+        written += [arguments.plot, drawn]
+    if written and not arguments.quiet:
+        print(f"\n  wrote {', '.join(written)}", file=report)
+    if infeasible:
+        return complain(solution.reason)
+    return CONVERGED if solution.converged else NOT_CONVERGED
+
+
+def check_targets(targets: dict[str, str | None], sources: dict[str, str | None]) -> Any:
+    """Find out before the work whether files can be written; the stream for the report, which - of one displaces."""
+    from ..io.safe_writing import check_distinct, check_writable, is_standard_output
+
+    check_distinct(targets, sources)
+    for path in targets.values():
+        if path is not None:
+            check_writable(path)
+    return sys.stderr if any(map(is_standard_output, targets.values())) else sys.stdout
+
+
+def ones(A: Any) -> Any:
+    """The right-hand side where none is given."""
+    import numpy as np
+
+    return np.ones(A.shape[0], dtype=np.result_type(A.dtype, np.float32))
+
+
+def _preconditioner_and_parameters(arguments: argparse.Namespace, A: Any) -> tuple[Any, dict[str, Any]]:
+    """M, and the parameters of the method; omega and interval go to whichever of the two takes them."""
+    from .. import METHODS, precondition
+    from ..errors import InputError
+    from ..operators import check_square
+    from ..solvers.driver.method import named_parameters
+
+    check_square(A.shape)
+    omega = arguments.omega
+    interval = None if arguments.interval is None else tuple(arguments.interval)
+    if interval is not None and not 0 < interval[0] <= interval[1] < float("inf"):
+        raise InputError(f"--interval: found {interval[0]:g} {interval[1]:g}; wanted 0 < LOW <= HIGH")
+    if omega is not None and not 0 < omega < float("inf"):
+        raise InputError(f"--omega: found {omega:g}; wanted a positive finite number")
+    given = {name: value for name, value in {"omega": omega, "interval": interval}.items() if value is not None}
+    # Each with what it takes, and what it is always given.
+    makers: dict[str, tuple[Any, str, dict[str, str]]] = {
+        "jacobi": (precondition.jacobi, "", {}),
+        "ssor": (precondition.ssor, "omega", {}),
+        "neumann": (precondition.polynomial, "omega", {"kind": "neumann"}),
+        "chebyshev": (precondition.polynomial, "interval", {"kind": "chebyshev"}),
+    }
+    if arguments.preconditioner not in makers:
+        return None, given
+    make, takes, fixed = makers[arguments.preconditioner]
+    method = METHODS.get(arguments.method)
+    # An interval is that of M A, which the method works with, if the method takes one.
+    if takes == "interval" and method is not None and takes in named_parameters(method):
+        takes = ""
+    own = {takes: given.pop(takes)} if takes in given else {}
+    return make(A, backend=arguments.backend, **fixed, **own), given
+
+
+def _write_json(path: str, solution: Any, arguments: argparse.Namespace) -> None:
+    import json
+
+    from .. import __version__
+    from ..io.safe_writing import writing
+
+    document = {"resolvent": __version__, "matrix": arguments.A, "rhs": arguments.b, **_fields(solution)}
+    text = json.dumps(document, indent=1, allow_nan=False)
+    with writing(path) as stream:
+        stream.write(f"{text}\n".encode())
+
+
+def _fields(solution: Any) -> dict[str, Any]:
+    """Everything of a Solution but x, as JSON knows it."""
+    found: dict[str, Any] = {
+        "status": solution.status.name,
+        "converged": solution.converged,
+        "reason": solution.reason,
+        "shape": list(solution.x.shape),
+    }
+    found |= {name: _plain(getattr(solution, name)) for name in FIELDS}
+    if solution.systems:
+        found["systems"] = [_fields(system) for system in solution.systems]
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as lists, and what JSON has no number for: NaN as null, infinities as strings."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and value != value:
+        return None
+    if isinstance(value, float) and abs(value) == float("inf"):
+        return "Infinity" if value > 0 else "-Infinity"
+    return value

@@ -1,0 +1,307 @@
+"""CuPy arrays on a CUDA device: NumPy's operations by way of CuPy, with the passes that matter fused into kernels.
+
+The class stands on NumpyBackend with another namespace, so all that it inherits or composes is exercised with NumPy in
+its place; only the kernels need a device. Data cross to the host as scalars of reductions, and once for an ordering.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.sparse as sparse
+
+from ...backends.array_api_backend import csr_facts, dense_facts
+from ...backends.numpy_backend import NumpyBackend
+from ...backends.protocol import powers_of_two
+from ...errors import BackendError, InputError
+from ...operators import BlackBox, Facts, Operator, check_square, guarded
+from ...precision import working_dtype
+from ...precision.sparse_arrays import SORTED, UNSORTED, coordinates_fault, look_at_rows, rows_kind
+
+try:
+    import cupy
+    import cupyx.scipy.sparse as device_sparse
+except ImportError:  # the class can be looked at, and its shared part tested, without CuPy
+    cupy = device_sparse = None
+
+__all__ = ["CupyBackend", "DeviceCSR", "DeviceDense", "DeviceMatrix"]
+
+BLOCK = 1 << 22  # entries that an accurate residual widens at a time
+_WIDER = {"f": np.float64, "F": np.complex128}
+
+
+class CupyBackend(NumpyBackend):
+    """Vector operations on CuPy arrays of the current device.
+
+    Raises
+    ------
+    ImportError
+        Where CuPy is not installed.
+    """
+
+    name: ClassVar[str] = "cupy"
+    library: ClassVar[str] = "cupy"
+    xp: Any = cupy
+    sparse: Any = device_sparse
+
+    def __init__(self) -> None:
+        if self.xp is None:
+            raise ImportError("CuPy is not installed")
+
+    def bound_to(self, arrays: Sequence[Any]) -> CupyBackend:
+        matrices = [getattr(array, "matrix", array) for array in arrays]
+        parts = [A if isinstance(A, self.xp.ndarray) else getattr(A, "data", None) for A in matrices]
+        devices = {str(part.device) for part in parts if isinstance(part, self.xp.ndarray)}
+        current = self.current_device()
+        if devices - {current}:
+            raise BackendError(
+                f"A, b and x0 lie on {' and '.join(sorted(devices))}, and the current device is {current}; move them "
+                "to one device, and make it the current one by `with cupy.cuda.Device(k):`"
+            )
+        return self
+
+    def current_device(self) -> str:
+        """The device on which kernels run."""
+        return str(self.xp.cuda.Device())
+
+    def operator(self, A: Any, name: str = "A") -> Operator:
+        if isinstance(A, Operator):
+            check_square(A.shape, name)
+            if A.library != self.library:
+                raise BackendError(f"{name}: found an operator on {A.library} arrays; wanted {self.library} arrays")
+            return guarded(A, self, name)
+        if isinstance(A, self.xp.ndarray):
+            check_square(A.shape, name)
+            return DeviceDense(A.astype(self._working(A.dtype, name), copy=False), self)
+        if self.sparse.issparse(A):
+            check_square(A.shape, name)
+            matrix = self._canonical(A, name)
+            dtype = self._working(A.dtype, name)
+            return DeviceCSR(matrix if matrix.dtype == dtype else matrix.astype(dtype), self)
+        multiply = getattr(A, "matvec", None) or (A if callable(A) else None)
+        if multiply is None or hasattr(A, "__array__"):
+            raise BackendError(f"{name}: found {type(A).__name__}; convert it to a {self.library} array first")
+        shape, kind = getattr(A, "shape", None), getattr(A, "dtype", None)
+        if shape is None or kind is None:
+            raise TypeError(f"{name}: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
+        check_square(shape, name)
+        return BlackBox(multiply, shape, self._working(np.dtype(kind), name), self.library, self, name)
+
+    def vector(self, b: Any, name: str) -> Any:
+        if not isinstance(b, self.xp.ndarray):
+            raise BackendError(f"{name}: found {type(b).__name__}; convert it to a {self.library} array first")
+        return b
+
+    def numpy_dtype(self, x: Any) -> Any:
+        return _half_or(x.dtype)
+
+    def lend(self, x: Any, dtype: np.dtype) -> Any:
+        return self.copy(x, dtype)  # device arrays have no views that are read-only
+
+    def received(self, result: Any, name: str) -> Any:
+        return self.vector(result, f"the product with {name}").reshape(-1)
+
+    def ldexp(self, x: Any, exponent: int) -> Any:
+        for power in powers_of_two(exponent, x.dtype):
+            x *= x.dtype.type(power)
+        return x
+
+    def dot(self, x: Any, y: Any) -> complex:
+        return self.xp.vdot(x, y).item()
+
+    def norm(self, x: Any) -> float:
+        return math.sqrt(self.real_dot(x, x))
+
+    def axpy(self, a: complex, x: Any, y: Any) -> Any:
+        return self.update("axpy", (y.dtype.type(a), x), (y,))
+
+    def axpby(self, a: complex, x: Any, b: complex, y: Any) -> Any:
+        return self.update("axpby", (y.dtype.type(a), x, y.dtype.type(b)), (y,))
+
+    def matvec_dot(self, A: Operator, p: Any, q: Any) -> tuple[Any, float]:
+        q = self.matvec(A, p, q)
+        return q, self.real_dot(p, q)
+
+    def cg_update(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
+        self.update("cg_update", (x.dtype.type(alpha), p, q), (x, r))
+        return x, r, self.norm(x), self.norm(r)
+
+    def momentum(self, beta: float, gamma: float, x: Any, previous: Any, z: Any) -> Any:
+        return self.update("momentum", (x.dtype.type(beta), x.dtype.type(gamma), x, z), (previous,))
+
+    def update(self, name: str, given: tuple[Any, ...], changed: tuple[Any, ...]) -> Any:
+        """One pass of a fused kernel over all its vectors; the first changed one."""
+        elementwise(name)(*given, *changed)
+        return changed[0]
+
+    def real_dot(self, x: Any, y: Any) -> float:
+        """Real part of x^H y, summed in float64 in one pass."""
+        return float(real_dot(x.dtype.kind)(x, y))
+
+    def accurate_residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
+        """b - A x with products and sums in float64 for single precision, block by block of rows."""
+        wide = _WIDER.get(out.dtype.char)
+        if wide is None or not isinstance(A, DeviceMatrix):
+            return self.residual(A, x, b, out)
+        vector = x.astype(wide)
+        rows = max(1, BLOCK * out.size // max(1, A.entries))
+        for low in range(0, out.size, rows):
+            part = slice(low, min(low + rows, out.size))
+            out[part] = b[part] - A.matrix[part].astype(wide) @ vector
+        return out
+
+    def stage_arrays(self, rows: Any, block: Any, inverse_diagonal: Any) -> tuple[Any, Any, Any]:
+        return self.xp.asarray(rows), self.sparse.csr_matrix(block), self.xp.asarray(inverse_diagonal)
+
+    def to_numpy(self, x: Any) -> Any:
+        return x.get()
+
+    def _working(self, dtype: Any, name: str) -> np.dtype:
+        try:
+            return working_dtype(_half_or(dtype))
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from None
+
+    def _canonical(self, A: Any, name: str) -> Any:
+        """By rows, increasing columns in each, as read off the arrays: flags on the caller's matrix may be stale."""
+        kind = self._checked(A, name)
+        if A.format != "csr":
+            A = self.sparse.csr_matrix(A)
+            kind = self._checked(A, name)
+        end = int(A.indptr[-1])
+        parts = (A.data[:end], A.indices[:end], A.indptr)
+        if kind == SORTED:
+            return A if end == len(A.data) == len(A.indices) else self.sparse.csr_matrix(parts, shape=A.shape)
+        matrix = self.sparse.csr_matrix(tuple(part.copy() for part in parts), shape=A.shape)
+        matrix.sum_duplicates()
+        return matrix
+
+    def _checked(self, A: Any, name: str) -> int:
+        """Refuse arrays that point out of A, on the device; what ``rows_kind`` says, UNSORTED of what has no rows."""
+        kind, fault, (rows, columns) = UNSORTED, None, A.shape
+        if A.format in ("csr", "csc"):
+            words = ("indptr", "row", "column") if A.format == "csr" else ("indptr", "column", "row")
+            shape = (rows, columns) if A.format == "csr" else (columns, rows)
+            look = partial(rows_kind, xp=self.xp)
+            kind, fault = look_at_rows(A.indptr, A.indices, len(A.data), shape, words, kind=look, host=self.to_numpy)
+        elif A.format == "coo":
+            i, j = A.row, A.col
+            wrong = not len(i) == len(j) == len(A.data)
+            if wrong or bool(((i < 0) | (i >= rows) | (j < 0) | (j >= columns)).any()):
+                fault = coordinates_fault((self.to_numpy(i), self.to_numpy(j)), len(A.data), A.shape)
+        if fault:
+            raise InputError(f"{name}: {fault}")
+        return kind
+
+
+class DeviceMatrix(Operator):
+    """A matrix with entries on a device. ``tocsr`` copies them to the host, which only orderings ask for."""
+
+    def __init__(self, matrix: Any, backend: CupyBackend) -> None:
+        self.matrix, self.backend, self.library = matrix, backend, backend.library
+        self.shape = (matrix.shape[0], matrix.shape[1])
+        self.dtype = matrix.dtype
+
+    def matvec(self, x: Any) -> Any:
+        return self.matrix @ x
+
+    def astype(self, dtype: np.dtype) -> DeviceMatrix:
+        return self if dtype == self.dtype else type(self)(self.matrix.astype(dtype), self.backend)
+
+    def mapped(self, function: Callable[[Any], Any]) -> DeviceMatrix:
+        matrix = self.matrix.copy()
+        self.values_of(matrix)[...] = function(self.values_of(self.matrix))
+        return type(self)(matrix, self.backend)
+
+    def rescaled(self, exponent: int) -> DeviceMatrix:
+        return self.mapped(lambda values: self.backend.ldexp(values.copy(), exponent))
+
+    def values_of(self, matrix: Any) -> Any:
+        """The entries of a matrix of this kind, as one array."""
+        return matrix
+
+
+class DeviceDense(DeviceMatrix):
+    """A full matrix."""
+
+    kind = "dense"
+
+    @property
+    def entries(self) -> int:
+        return self.shape[0] ** 2
+
+    def tocsr(self) -> Any:
+        return sparse.csr_array(self.backend.to_numpy(self.matrix))
+
+    def diagonal(self) -> Any:
+        return self.matrix.diagonal().copy()
+
+    def facts(self) -> Facts:
+        return dense_facts(self.matrix)
+
+
+class DeviceCSR(DeviceMatrix):
+    """A sparse matrix by rows, its columns sorted and without duplicates."""
+
+    kind = "csr"
+
+    @property
+    def entries(self) -> int:
+        return int(self.matrix.data.size)
+
+    def tocsr(self) -> Any:
+        parts = (self.matrix.data, self.matrix.indices, self.matrix.indptr)
+        matrix = sparse.csr_array(tuple(self.backend.to_numpy(part) for part in parts), shape=self.shape)
+        matrix.has_canonical_format = True
+        return matrix
+
+    def diagonal(self) -> Any:
+        return self.matrix.diagonal()
+
+    def facts(self) -> Facts:
+        A = self.matrix
+        ones = self.backend.xp.ones(self.shape[0], np.float64)
+
+        def row_sums(values: Any) -> Any:
+            return self.backend.sparse.csr_matrix((values, A.indices, A.indptr), shape=self.shape) @ ones
+
+        return csr_facts(A.indptr, A.indices, A.data, row_sums)
+
+    def values_of(self, matrix: Any) -> Any:
+        return matrix.data
+
+
+def _half_or(dtype: Any) -> Any:
+    """NumPy's half precision for bfloat16, which it lacks: both are carried in float32."""
+    return np.dtype(np.float16) if np.dtype(dtype).name == "bfloat16" else dtype
+
+
+# name: (given, changed, what is done to each element)
+_PASSES = {
+    "axpy": ("T a, T x", "T y", "y += a * x"),
+    "axpby": ("T a, T x, T b", "T y", "y = a * x + b * y"),
+    "cg_update": ("T alpha, T p, T q", "T x, T r", "x += alpha * p; r -= alpha * q"),
+    "momentum": ("T beta, T gamma, T x, T z", "T previous", "previous = x + beta * (x - previous) + gamma * z"),
+}
+
+
+@cache
+def elementwise(name: str) -> Any:
+    """The fused pass of that name, for any type T."""
+    given, changed, operation = _PASSES[name]
+    return cupy.ElementwiseKernel(given, changed, operation, f"resolvent_{name}")
+
+
+@cache
+def real_dot(kind: str) -> Any:
+    """The real part of conj(x) y, summed in float64, for real ("f") or complex ("c") vectors."""
+    product = "double(x) * double(y)"
+    if kind == "c":
+        product = "double(x.real()) * double(y.real()) + double(x.imag()) * double(y.imag())"
+    return cupy.ReductionKernel(
+        "T x, T y", "float64 total", product, "a + b", "total = a", "0", f"resolvent_dot_{kind}"
+    )

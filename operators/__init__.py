@@ -1,0 +1,23 @@
+"""Operators: what A may be, and the products and facts that the solvers need of it."""
+
+from .base import Operator
+from .black_box import BlackBox, guarded
+from .coerce import as_operator, check_square
+from .csr import CSR
+from .dense import Dense
+from .diagonals import Diagonals
+from .facts import Facts
+from .stencil import Stencil
+
+__all__ = [
+    "CSR",
+    "BlackBox",
+    "Dense",
+    "Diagonals",
+    "Facts",
+    "Operator",
+    "Stencil",
+    "as_operator",
+    "check_square",
+    "guarded",
+]

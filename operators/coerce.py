@@ -1,0 +1,108 @@
+"""From what users have to an Operator: arrays, any SciPy sparse format, LinearOperator, callables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+
+from ..errors import BackendError, InputError
+from ..precision import working_dtype
+from ..precision.sparse_arrays import csr_arrays
+from .base import Operator
+from .black_box import BlackBox, guarded
+from .csr import CSR
+from .dense import Dense
+from .exchange import NumpyExchange, refuse_masked
+from .libraries import library_of
+
+__all__ = ["as_operator", "check_square"]
+
+_EXCHANGE = NumpyExchange()
+
+
+def check_square(shape: Any, name: str = "A") -> None:
+    """Refuse anything but (n, n)."""
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise InputError(f"{name}: found shape {tuple(shape)}; wanted a square matrix (n, n)")
+
+
+def as_operator(A: Any, name: str = "A", *, rows_kind: Callable[[Any, Any, int], int] | None = None) -> Operator:
+    """An Operator over NumPy arrays.
+
+    Parameters
+    ----------
+    A : Operator, array_like of shape (n, n), SciPy sparse array or matrix, LinearOperator, or callable
+        A callable needs ``shape`` and ``dtype`` attributes and maps (n,) to (n,). Sparse formats other than CSR, and
+        CSR with unsorted or repeated indices, are converted into a copy; the caller's arrays are never changed.
+        Entries beyond those that ``indptr`` names are left out.
+    name : str
+        What messages call it.
+    rows_kind : callable, optional
+        A faster ``rows_kind``, the look at (indptr, indices, n) that finds out whether they describe sorted rows.
+
+    Raises
+    ------
+    InputError
+        For anything not square, and for a sparse matrix whose arrays point out of themselves or of its shape.
+    TypeError
+        For what cannot be multiplied with a vector, or is in no working precision.
+    BackendError
+        For arrays of another library than NumPy.
+
+    Examples
+    --------
+    >>> import numpy as np, scipy.sparse as sparse
+    >>> from resolvent.operators import as_operator
+    >>> as_operator(sparse.eye_array(3, format="coo"))
+    <CSR 3x3 float64>
+    """
+    if library_of(A) not in (None, "numpy"):
+        raise BackendError(f"{name}: found {type(A).__name__} of {library_of(A)}; convert it to NumPy first")
+    if isinstance(A, Operator):
+        check_square(A.shape, name)
+        return guarded(A, _EXCHANGE, name)
+    if isinstance(A, np.ndarray):
+        refuse_masked(A, name)
+        check_square(A.shape, name)
+        return Dense(_in_working_precision(A, name))
+    if sparse.issparse(A):
+        check_square(A.shape, name)
+        indptr, indices, data, is_sorted = csr_arrays(A, name, kind=rows_kind, error=InputError)
+        data = _in_working_precision(data, name)
+        if not is_sorted:
+            matrix = sparse.csr_array((data.copy(), indices.copy(), indptr.copy()), shape=A.shape)
+            matrix.sum_duplicates()
+            indptr, indices, data = matrix.indptr, matrix.indices, matrix.data
+        return CSR(indptr, indices, np.ascontiguousarray(data))
+    multiply = getattr(A, "matvec", None) or (A if callable(A) else None)
+    if multiply is not None:
+        shape, dtype = getattr(A, "shape", None), getattr(A, "dtype", None)
+        if shape is None or dtype is None:
+            raise TypeError(f"{name}: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
+        check_square(shape, name)
+        return BlackBox(multiply, shape, _dtype(dtype, name), name=name)
+    try:
+        array = np.asarray(A)
+    except ValueError as error:
+        raise InputError(f"{name}: cannot be read as a matrix ({error})") from None
+    if array.dtype.kind not in "biufc":
+        raise TypeError(
+            f"{name}: found {type(A).__name__}; wanted an array, a sparse matrix, a LinearOperator or a callable"
+        )
+    check_square(array.shape, name)
+    return Dense(_in_working_precision(array, name))
+
+
+def _dtype(dtype: Any, name: str) -> np.dtype:
+    try:
+        return working_dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
+
+
+def _in_working_precision(values: np.ndarray, name: str) -> np.ndarray:
+    dtype = _dtype(values.dtype, name)
+    return values if values.dtype == dtype else values.astype(dtype)

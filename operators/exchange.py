@@ -1,0 +1,111 @@
+"""How vectors are handed to code that is not ours, and how its results are taken."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..precision import supported_dtypes
+
+__all__ = ["Exchange", "NumpyExchange", "is_ours", "refuse_masked"]
+
+
+class Exchange(ABC):
+    """Lends vectors of one library to code that is not ours, and takes what it returns.
+
+    That code may write to a vector it got, keep it, or return it, now or at its next call. What it is lent has the
+    values of our vector and no way to its memory; what it returns is read before it runs again.
+    """
+
+    @abstractmethod
+    def lend(self, x: Any, dtype: np.dtype) -> Any:
+        """The values of x, (n,), in this precision: a copy, or a view that cannot be written to."""
+
+    @abstractmethod
+    def received(self, result: Any, name: str) -> Any:
+        """What code called ``name`` returned, as a flat array of this library, not copied; an error where it is none.
+
+        A library without places to write to may have to copy it all the same.
+        """
+
+    @abstractmethod
+    def numpy_dtype(self, x: Any) -> Any:
+        """The NumPy dtype that corresponds to x's."""
+
+    def take(self, result: Any, x: Any, name: str, *, exact: bool = False) -> Any:
+        """What was returned for the vector x, as a vector of its shape.
+
+        Parameters
+        ----------
+        exact : bool
+            Refuse a result in fewer digits than x, which could certify nothing.
+
+        Raises
+        ------
+        InputError, TypeError
+            For what is no vector of that shape, complex numbers for real ones, too few digits.
+        """
+        vector = self.received(result, name)
+        if vector.shape != x.shape:
+            raise InputError(
+                f"{name}: its product with a vector of shape {tuple(x.shape)} has shape {tuple(vector.shape)}"
+            )
+        if vector.dtype != x.dtype:
+            self._check_type(self.numpy_dtype(vector), self.numpy_dtype(x), name, exact)
+        return vector
+
+    def _check_type(self, found: np.dtype, wanted: np.dtype, name: str, exact: bool) -> None:
+        what = f"{name}: its product with a vector of {wanted}"
+        if found.kind not in "biufc":
+            raise TypeError(f"{what} is an array of {found}; wanted numbers")
+        if found.kind == "c" and wanted.kind != "c":
+            raise InputError(
+                f"{what} is {found}; wanted real numbers. Declare a complex dtype, or return the real part where the "
+                "imaginary one is rounding"
+            )
+        if exact and (found.kind in "biu" or np.finfo(found).eps > np.finfo(wanted).eps):
+            advice = f", or pass A, b and x0 in {found}" if found in supported_dtypes else ""
+            raise InputError(
+                f"{what} is {found}, whose digits cannot tell how small b - A x is; return {wanted}{advice}"
+            )
+
+
+class NumpyExchange(Exchange):
+    """Of NumPy arrays: no copies, since there are views that stay read-only."""
+
+    def lend(self, x: Any, dtype: np.dtype) -> Any:
+        if x.dtype != dtype:
+            return x.astype(dtype)
+        # A plain view can be made writeable again by whoever holds it, one of a read-only buffer cannot.
+        return np.asarray(memoryview(x).toreadonly())
+
+    def received(self, result: Any, name: str) -> Any:
+        if type(result) is not np.ndarray:
+            refuse_masked(result, f"the product with {name}")
+        try:
+            vector = np.asarray(result)
+        except ValueError as error:
+            raise InputError(f"{name}: its product cannot be read as an array ({error})") from None
+        if vector.dtype.kind not in "biufc":
+            raise TypeError(f"{name}: its product is a {type(result).__name__}; wanted an array of numbers")
+        return vector.reshape(-1)
+
+    def numpy_dtype(self, x: Any) -> Any:
+        return x.dtype
+
+
+def refuse_masked(array: Any, name: str) -> None:
+    """An error where entries are masked: what lies under a mask is no number to compute with."""
+    if isinstance(array, np.ndarray) and type(array) is not np.ndarray and np.ma.is_masked(array):
+        at = tuple(int(k) for k in np.argwhere(np.ma.getmaskarray(array))[0])
+        where = at[0] if len(at) == 1 else at
+        raise InputError(f"{name}: entry {where} is masked; wanted numbers everywhere, from .filled() or .compressed()")
+
+
+def is_ours(function: Any) -> bool:
+    """Whether a function or method was written in this package, which keeps to the vectors that it is handed."""
+    module = getattr(function, "__module__", None) or ""
+    return module.partition(".")[0] == __name__.partition(".")[0]

@@ -1,0 +1,1 @@
+"""Chebyshev iteration, its interval and its bound."""

@@ -1,0 +1,210 @@
+"""The compiled loops of the Numba backend: rows of the table of loops, and how each is fed.
+
+Each takes and leaves the state that the textbook step works on, so the two may follow each other. Kernels are imported
+where a loop is made, since that imports Numba.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..precision.rounding_rule import Unrounded
+from .chebyshev.momentum import MomentumMethod
+from .driver.loops import LOOPS, CompiledLoop, Stretch
+from .krylov.cg import CG
+from .linear.system import LinearSystem
+from .relaxation.sor import SOR, SWEEPS
+
+STORAGES = ("csr", "diagonals", "stencil", "dense")
+
+
+def _diagonal(system: LinearSystem) -> Any:
+    """The inverse diagonal that the loop applies itself: empty for none."""
+    return np.empty(0, system.dtype) if system.preconditioner is None else system.preconditioner.inverse_diagonal
+
+
+def _cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state: Any) -> CompiledLoop | None:
+    from ..backends.compiled.cg import BROKE, REPLACE, cg_loop
+
+    if method.flexible:
+        return None
+    if not state.begun:
+        method.begin(system, state)
+        if system.preconditioner_exponent:
+            return None  # the first product with M has shown that M is to be scaled
+    diagonal = _diagonal(system)
+    kernel = cg_loop.for_size(system.n)
+
+    def loop(steps: int, target: float) -> Stretch:
+        if not state.begun:  # a replaced residual may have begun the recurrence anew
+            method.begin(system, state)
+        norms, alphas, betas = np.empty((3, steps))
+        gap = state.gap
+        taken, state.rho, gap.bound, why = kernel(
+            arrays,
+            diagonal,
+            state.x,
+            state.r,
+            state.p,
+            state.work,
+            state.rho,
+            target,
+            (gap.bound, gap.renewed, gap.per_solution, gap.unit_roundoff, gap.norm),
+            rounding,
+            norms,
+            alphas,
+            betas,
+        )
+        state.replace = why == REPLACE
+        state.alphas.extend(alphas[:taken].tolist())
+        state.betas.extend(betas[:taken].tolist())
+        seen = norms[:taken].tolist()
+        if seen:
+            state.residual_norm = gap.norm = seen[-1]
+        return Stretch(seen, taken, why == BROKE, taken)
+
+    return loop
+
+
+def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state: Any) -> CompiledLoop | None:
+    """Eisenstat's trick: between calls, r holds T^-1 r and z holds T^H p, until somebody is to look at them."""
+    from ..backends.compiled.cg import BROKE, REPLACE
+    from ..backends.compiled.pipeline import tiles_of
+    from ..backends.compiled.ssor_cg import ssor_cg_begin, ssor_cg_enter, ssor_cg_leave, ssor_cg_loop
+
+    sweeps: Any = system.preconditioner
+    if method.flexible or not isinstance(rounding, Unrounded) or sweeps.order != "natural":
+        return None
+    if system.preconditioner_exponent:
+        return None
+    n, omega = system.n, float(sweeps.omega)
+    held = system.operator.__dict__
+    if "_numba_tiles" not in held:
+        held["_numba_tiles"] = tiles_of(arrays, n)
+    tiles = held["_numba_tiles"]
+    if ssor_cg_loop.for_size(n) is ssor_cg_loop.serial:
+        tiles = tiles.sequential()
+    transformed, curvature = False, 0.0
+
+    def begin() -> float | None:
+        """The first direction and its p^H A p; None where M r asks for scaling, or a word, by the textbook's step."""
+        state.work = system.backend.assign(state.r, state.work)
+        state.z = system.vector() if state.z is None else state.z
+        p = system.vector()
+        rho, curvature = ssor_cg_begin.for_size(n)(arrays, tiles, omega, state.r, state.z, p)
+        if not (rho > 0 and system.comfortable(system.backend.max_abs(p))):
+            state.r = system.backend.assign(state.work, state.r)
+            return None
+        system.preconditioner_exponent = 0
+        system.matvecs += 2
+        state.p, state.rho, state.begun = p, rho, True
+        return curvature
+
+    def loop(steps: int, target: float) -> Stretch:
+        nonlocal transformed, curvature
+        if not state.begun:
+            begun = begin()
+            if begun is None:
+                return Stretch([], 0, True, 0)
+            curvature = begun
+        elif system.preconditioner_exponent:
+            return Stretch([], 0, True, 0)
+        elif not transformed:
+            state.z = system.matvec(state.p, state.z)
+            curvature = ssor_cg_enter.for_size(n)(arrays, tiles, omega, state.r, state.z, state.p)
+        norms, alphas, betas = np.empty((3, steps))
+        gap = state.gap
+        taken, (state.rho, curvature), gap.bound, why = ssor_cg_loop.for_size(n)(
+            arrays,
+            tiles,
+            omega,
+            state.x,
+            state.r,
+            state.z,
+            state.p,
+            (state.rho, curvature),
+            target,
+            (gap.bound, gap.renewed, gap.per_solution, gap.unit_roundoff, gap.norm),
+            norms,
+            alphas,
+            betas,
+        )
+        state.replace = why == REPLACE
+        transformed = why == 0
+        if why:
+            ssor_cg_leave.for_size(n)(arrays, tiles, omega, state.r)
+        state.alphas.extend(alphas[:taken].tolist())
+        state.betas.extend(betas[:taken].tolist())
+        seen = norms[:taken].tolist()
+        if seen:
+            state.residual_norm = gap.norm = seen[-1]
+        return Stretch(seen, taken, why == BROKE, taken)
+
+    return loop
+
+
+def _momentum(
+    arrays: Any, rounding: Any, method: MomentumMethod, system: LinearSystem, state: Any
+) -> CompiledLoop | None:
+    from ..backends.compiled.momentum import momentum_loop
+
+    diagonal = state.inverse_diagonal if state.inverse_diagonal is not None else _diagonal(system)
+    kernel = momentum_loop.for_size(system.n)
+
+    def loop(steps: int, target: float) -> Stretch:
+        betas, gammas = np.array([method.coefficients(state) for _ in range(steps)]).T
+        kernel(arrays, diagonal, state.x, state.previous, system.rhs, rounding, betas, gammas)
+        if steps % 2:
+            state.x, state.previous = state.previous, state.x
+        state.residual_norm = None
+        state.work, norm = system.residual_norm(state.x, state.work)
+        return Stretch([norm], steps, False, steps)
+
+    return loop
+
+
+def _sweeps(arrays: Any, rounding: Any, method: SOR, system: LinearSystem, state: Any) -> CompiledLoop | None:
+    from ..backends.compiled.sweeps import natural_sweeps, staged_sweep
+
+    ordering = state.ordering
+    reverses = SWEEPS[method.sweep]
+    inverse = ordering.inverse_diagonal
+    forward, backward = False in reverses, True in reverses
+
+    if ordering.order == "natural":
+
+        def sweeps(steps: int) -> None:
+            omega = float(state.omega)
+            natural_sweeps(arrays, inverse, state.x, system.rhs, omega, rounding, forward, backward, steps)
+    else:
+        rows, starts = ordering.rows
+        staged: Callable[..., None] = staged_sweep.for_size(system.n)
+
+        def sweeps(steps: int) -> None:
+            omega = float(state.omega)
+            for _ in range(steps):
+                for reverse in reverses:
+                    staged(arrays, inverse, rows, starts, state.x, system.rhs, omega, rounding, reverse)
+
+    def loop(steps: int, target: float) -> Stretch:
+        sweeps(steps)
+        state.residual_norm = None
+        state.work, norm = system.residual_norm(state.x, state.work)
+        return Stretch([norm], steps, False, len(reverses) * steps)
+
+    return loop
+
+
+def _register(method: Any, preconditioners: tuple[str, ...], build: Any) -> None:
+    for storage in STORAGES:
+        for preconditioner in preconditioners:
+            LOOPS[method, storage, preconditioner] = build
+
+
+_register(CG, ("none", "diagonal"), _cg)
+_register(CG, ("ssor",), _ssor_cg)
+_register(MomentumMethod, ("none", "diagonal"), _momentum)
+_register(SOR, ("none",), _sweeps)

@@ -1,0 +1,1 @@
+"""What every solve goes through: problem, method, iterate, stopping, solution. Knows nothing of A x = b."""

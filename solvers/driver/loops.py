@@ -1,0 +1,60 @@
+"""The one table of compiled loops, keyed by method, storage and preconditioner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from .method import Method
+from .problem import Problem
+
+__all__ = ["LOOPS", "CompiledLoop", "Stretch", "compiled_loop"]
+
+
+class Stretch(NamedTuple):
+    """What a compiled loop did in one call.
+
+    Attributes
+    ----------
+    norms : sequence of float
+        The residual norms seen: one an iteration, or that of the last iterate alone.
+    taken : int
+        Iterations.
+    broke : bool
+        The next step cannot be taken; the textbook step says why.
+    matvecs : int
+        Products with A, or what costs as much.
+    """
+
+    norms: Sequence[float]
+    taken: int
+    broke: bool
+    matvecs: int
+
+
+# Up to so many iterations on the method's state, stopping at the first residual norm that is at most the second.
+CompiledLoop = Callable[[int, float], Stretch]
+
+# From (arrays of A, rounding, method, problem, state) to the loop; None where these parameters have none.
+Builder = Callable[[Any, Any, Any, Any, Any], CompiledLoop | None]
+
+# By (class of the method, storage of A, preconditioner). The textbook step of that class is what a loop is held to.
+LOOPS: dict[tuple[type[Method[Any]], str, str], Builder] = {}
+
+
+def compiled_loop(method: Method[Any], problem: Problem, state: Any) -> CompiledLoop | None:
+    """The loop for this method on this problem, or None: then the textbook step is taken.
+
+    A method that inherits its step inherits the loop with it; one that has a step of its own does not.
+    """
+    arrays, rounding = problem.compiled
+    if arrays is None:
+        return None
+    storage, preconditioner = problem.storage, problem.preconditioner_kind
+    for kind in type(method).__mro__:
+        build = LOOPS.get((kind, storage, preconditioner))
+        if build is not None:
+            return build(arrays, rounding, method, problem, state)
+        if "step" in vars(kind):
+            break
+    return None

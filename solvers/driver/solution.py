@@ -1,0 +1,301 @@
+"""The one result type: the solution, how it was reached, and everything one may ask about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from ...errors import ConvergenceError
+from ...precision import times_power_of_two
+from ..spectra.ritz import RitzValues, SpectralEvidence
+from .method import Norm
+from .problem import Words
+from .status import Cause, Status
+
+__all__ = ["Bound", "Solution", "Status"]
+
+V = TypeVar("V")  # an array of some library
+
+LINEAR = Words(residual="||b - A x||", reference="||b||", products="products with A")
+
+# Of Lanczos coefficients that may still serve as a lower bound of ||A||: that of replacements in single precision.
+LARGEST_PERTURBATION = 1e-3
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What is known of every iteration besides its residual, for a figure.
+
+    Attributes
+    ----------
+    iterations, values : ndarray of shape (k,)
+        Values are relative: to ``reference`` where they bound the residual, to the first error where they are errors.
+    label : str
+        Says "at most" of what holds whatever A is, "about" of what rests on estimates of its spectrum.
+    """
+
+    iterations: np.ndarray
+    values: np.ndarray
+    label: str
+
+
+def no_bound(solution: Solution[Any]) -> Bound | None:
+    """Nothing is known."""
+    return None
+
+
+@dataclass(eq=False)
+class Solution(Generic[V]):
+    """What a solve returns.
+
+    Attributes
+    ----------
+    x : array
+        The solution, in b's shape; without convergence the best iterate met.
+    status : Status
+    reason : str
+        Sentences: what was done, why it ended so, and what to do about it.
+    iterations, matvecs : int
+        Iterations, and products with A in all of them, checks included.
+    seconds : float
+    relative_residual : float
+        ``||b - A x|| / ||b||``, recomputed from x, accumulated in more than working precision where possible.
+    residual_norm : float
+        ``||b - A x||`` in the units of b.
+    method, backend, precision : str
+        Precision: the name of the dtype or of the format that was iterated in.
+    unit_roundoff : float
+        u of that precision.
+    predicted_iterations : int or None
+        What theory promised, where the method has an a-priori bound.
+    tolerance : float
+        What ``relative_residual`` had to reach: ``max(rtol, atol / ||b||)``, or the backward error asked for where that
+        is more.
+    reference : float
+        What ``relative_residual`` is relative to, in the caller's units: of a linear system ``||b||``.
+    cause : Cause or None
+        What ended a solve that did not converge, where more is known than the status.
+    carries : Norm
+        What the residual norms of the history are.
+    theory : callable
+        From the Solution to what theory promises of it; asked for by ``bound``.
+    words : Words
+        What reports call the parts of the problem.
+    systems : tuple of Solution
+        One for each system of a batch; empty for a single system.
+    """
+
+    x: V
+    status: Status
+    reason: str
+    iterations: Any
+    matvecs: Any
+    seconds: float
+    relative_residual: Any
+    residual_norm: Any
+    method: str
+    backend: str
+    precision: str
+    unit_roundoff: float = math.nan
+    history: tuple[Any, Any] = ((), ())
+    exponent: int = 0
+    spectral_exponent: int = 0
+    evidence: SpectralEvidence | None = None
+    norms: tuple[float, float, float] = (math.nan, math.nan, math.nan)
+    predicted_iterations: int | None = None
+    tolerance: float = math.nan
+    reference: float = math.nan
+    smallest_eigenvalue: float = -math.inf
+    preconditioned: bool = False
+    cause: Cause | None = None
+    carries: Norm = Norm.RECURRENCE
+    theory: Callable[[Solution[V]], Bound | None] = no_bound
+    words: Words = LINEAR
+    systems: tuple[Solution[V], ...] = field(default=(), repr=False)
+
+    @property
+    def converged(self) -> bool:
+        """Whether ``||b - A x|| <= tolerance ||b||`` was verified of the true residual, for every system of a batch."""
+        return self.status is Status.CONVERGED
+
+    def raise_for_status(self) -> Solution[V]:
+        """Itself when converged, otherwise a ``ConvergenceError`` with the reason."""
+        if not self.converged:
+            raise ConvergenceError(f"{self.status.value}: {self.reason}")
+        return self
+
+    @cached_property
+    def bound(self) -> Bound | None:
+        """What theory promises of every iteration, as the method says it."""
+        return self.theory(self)
+
+    @property
+    def rhs_norm(self) -> float:
+        """``||b||`` of a linear system: the same as ``reference``."""
+        return self.reference
+
+    @property
+    def residual_norms(self) -> np.ndarray:
+        """Residual norms at ``residual_iterations``, in the units of b, as the method carried them."""
+        return np.ldexp(np.asarray(self.history[1], dtype=np.float64), self.exponent)
+
+    @property
+    def relative_residual_norms(self) -> np.ndarray:
+        """The same relative to ``reference``; to the first of them where that is nothing."""
+        norms = self.residual_norms
+        size = self.reference if 0 < self.reference < math.inf else float(norms[0]) if norms.size else 0.0
+        return norms / size if size > 0 else norms
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether it is of several systems, of which there may be none."""
+        return bool(self.systems) or np.ndim(self.relative_residual) > 0
+
+    @property
+    def residual_iterations(self) -> np.ndarray:
+        """The iterations at which the residual norm was known."""
+        return np.asarray(self.history[0], dtype=np.int64)
+
+    @cached_property
+    def ritz(self) -> RitzValues | None:
+        """Extreme Ritz values of A (of M A with a preconditioner), or None where no coefficients tell."""
+        found = None if self.evidence is None else self.evidence.ritz
+        if found is None:
+            return None
+        scale = self.spectral_exponent
+        values = (found.smallest, found.largest, found.smallest_error, found.largest_error)
+        return RitzValues(*(times_power_of_two(value, scale) for value in values))
+
+    @cached_property
+    def spectrum(self) -> tuple[float, float] | None:
+        """Smallest and largest eigenvalue as far as they showed: estimates from inside, or the Chebyshev interval."""
+        if self.ritz is not None:
+            return self.ritz.smallest, self.ritz.largest
+        if self.evidence is not None and self.evidence.interval is not None:
+            low, high = np.ldexp(self.evidence.interval, self.spectral_exponent)
+            return float(low), float(high)
+        return None
+
+    @property
+    def condition(self) -> float | None:
+        """Estimate of the condition number in the 2-norm of A (of M A with a preconditioner).
+
+        A lower bound where Ritz values tell it, unless rounding may have moved the smallest of them: see
+        ``condition_sense``. The ratio of the interval after Chebyshev iteration.
+        """
+        if self.spectrum is None or self.evidence is None or not self.evidence.hermitian:
+            return None
+        low, high = self.spectrum
+        if self.evidence.ritz is not None:  # in its own units, where no digit of a small one is lost
+            low, high = self.evidence.ritz.smallest, self.evidence.ritz.largest
+        if low > 0:
+            return high / low
+        # Ritz values on both sides of zero do not tell how near to it an eigenvalue lies.
+        return None if low < -self.unit_roundoff * high else math.inf
+
+    @property
+    def condition_sense(self) -> str:
+        """ "at least" or "about": whether ``condition`` is a lower bound, up to a tenth."""
+        if self.ritz is None or self.evidence is None:
+            return "about"
+        return "at least" if self.evidence.perturbation * self.ritz.largest <= 0.1 * self.ritz.smallest else "about"
+
+    @cached_property
+    def backward_error(self) -> Any:
+        """Normwise backward error ``||b - A x|| / (||A|| ||x|| + ||b||)`` (Rigal & Gaches 1967).
+
+        ||A|| is estimated from below, by the largest row norm or Ritz value, so that the error is never understated.
+        Without an estimate the term is left out.
+        """
+        if self.systems:
+            return np.array([system.backward_error for system in self.systems])
+        return self.norms[0] / self._data_norm if self.norms[0] else 0.0
+
+    @property
+    def attainable_residual(self) -> Any:
+        """Prediction of the relative residual that this precision can reach: u (||A|| ||x|| + ||b||) / ||b||.
+
+        That much rounding x alone may leave (Higham 2002, section 7.1). Conjugate gradients, Chebyshev iteration and
+        relaxation come within a factor of ten of it, which the tests hold them to.
+        """
+        if self.systems:
+            return np.array([system.attainable_residual for system in self.systems])
+        rhs = times_power_of_two(self.reference, -self.exponent)
+        return self.unit_roundoff * self._data_norm / rhs if rhs else 0.0
+
+    @property
+    def attainable_error(self) -> float | None:
+        """Prediction of the relative error of x that this precision can reach: condition times u, if it is known."""
+        return None if self.condition is None else min(1.0, self.condition * self.unit_roundoff)
+
+    @property
+    def _data_norm(self) -> float:
+        """||A|| ||x|| + ||b|| in internal units, ||A|| estimated from below."""
+        _, solution, matrix = self.norms
+        if not self.preconditioned and self.ritz is not None:
+            perturbation = self.evidence.perturbation if self.evidence is not None else 0.0
+            if perturbation < LARGEST_PERTURBATION:
+                matrix = max(
+                    matrix, (1 - perturbation) * times_power_of_two(self.ritz.largest, -self.spectral_exponent)
+                )
+        return matrix * solution + times_power_of_two(self.reference, -self.exponent)
+
+    @property
+    def error_bound(self) -> float | None:
+        """Bound of ``||x - A^{-1} b|| / ||x||`` for Hermitian A: the residual over a lower bound of the spectrum.
+
+        That bound is Gershgorin's, or the lower end of the interval that the caller gave to Chebyshev; None where
+        neither is positive. See ``error_estimate`` for what the Ritz values suggest.
+        """
+        return self._error(self.smallest_eigenvalue)
+
+    @cached_property
+    def error_estimate(self) -> float | None:
+        """Estimate of ``||x - A^{-1} b|| / ||x||``: the residual over the smallest Ritz value less its error bar.
+
+        Right when no eigenvalue hides below the smallest Ritz value, which the coefficients alone cannot rule out.
+        None before that value has settled (an error bar of a tenth), and with a preconditioner.
+        """
+        ritz = self.ritz
+        if ritz is None or self.evidence is None or not self.evidence.hermitian or self.preconditioned:
+            return None
+        settled = ritz.settled
+        return None if settled is None else self._error(times_power_of_two(settled, -self.spectral_exponent))
+
+    def _error(self, smallest: float) -> float | None:
+        residual, solution, _ = self.norms
+        return residual / (smallest * solution) if smallest > 0 and solution > 0 else None
+
+    def __str__(self) -> str:
+        from ..report.text import report
+
+        return report(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Solution {self.status.name} by {self.method} in {self.iterations} iterations, relative residual "
+            f"{np.max(self.relative_residual, initial=0.0):.2e}>"
+        )
+
+    def plot(self, axes: Any = None, *, file: Any = None) -> Any:
+        """Residual history as a figure (needs matplotlib); saved when ``file`` is given.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes, optional
+            Where to draw; a new figure when absent.
+        file : path, optional
+            PNG, PDF or SVG to write; the data are saved beside it as CSV.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        from ..report.figures import plot
+
+        return plot(self, axes, file)

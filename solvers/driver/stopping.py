@@ -1,0 +1,148 @@
+"""The one stopping rule, and the options every solve takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+from ...errors import InputError
+from .status import Status
+
+__all__ = ["Deadline", "Options", "Watch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """When to stop and whom to tell. The tolerance is ||b - A x|| <= max(rtol ||b||, atol), of the true residual.
+
+    Parameters
+    ----------
+    rtol : float
+        Relative tolerance, in [0, 1).
+    atol : float
+        Absolute tolerance in the units of b, at least 0.
+    maxiter : int, optional
+        Iterations at most; by default 10 n, and at least 1000.
+    callback : callable, optional
+        Called with a ``Progress`` after every iteration; a true result stops the solve.
+    progress : bool
+        Show a live line in the terminal.
+    time_limit : float, optional
+        Seconds after which the best iterate is returned.
+    backward_error : float
+        Stop as well when ||b - A x|| <= this times (||A|| ||x|| + ||b||).
+
+    Raises
+    ------
+    InputError
+        For a tolerance, limit or callback outside its range.
+    """
+
+    rtol: float = 1e-5
+    atol: float = 0.0
+    maxiter: int | None = None
+    callback: Callable[[Any], Any] | None = None
+    progress: bool = False
+    time_limit: float | None = None
+    backward_error: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (_is_real(self.rtol) and 0 <= self.rtol < 1):
+            raise InputError(f"rtol: found {self.rtol!r}; wanted a number in [0, 1)")
+        if not (_is_real(self.atol) and 0 <= self.atol < math.inf):
+            raise InputError(f"atol: found {self.atol!r}; wanted a finite number of at least 0")
+        if not (_is_real(self.backward_error) and 0 <= self.backward_error < 1):
+            raise InputError(f"backward_error: found {self.backward_error!r}; wanted a number in [0, 1)")
+        if self.maxiter is not None:
+            if not isinstance(self.maxiter, Integral) or isinstance(self.maxiter, bool):
+                raise TypeError(f"maxiter: found {self.maxiter!r}; wanted an integer")
+            if self.maxiter < 0:
+                raise InputError(f"maxiter: found {self.maxiter}; wanted at least 0")
+        if self.time_limit is not None and not (_is_real(self.time_limit) and self.time_limit > 0):
+            raise InputError(f"time_limit: found {self.time_limit!r}; wanted a number of seconds above 0")
+        if self.callback is not None and not callable(self.callback):
+            raise TypeError(f"callback: found {type(self.callback).__name__}; wanted a callable")
+
+    def most_iterations(self, n: int) -> int:
+        """``maxiter``, or what it is by default for n unknowns."""
+        return self.maxiter if self.maxiter is not None else max(10 * n, 1000)
+
+
+def _is_real(value: Any) -> bool:
+    return type(value) is float or isinstance(value, Real)
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When a solve has to end.
+
+    Attributes
+    ----------
+    at : float
+        Seconds on that clock.
+    clock : callable
+        The clock that all processes agree on.
+    """
+
+    at: float
+    clock: Callable[[], float]
+
+    @property
+    def passed(self) -> bool:
+        """Whether it is over."""
+        return self.left < 0
+
+    @property
+    def left(self) -> float:
+        """Seconds until then."""
+        return self.at - self.clock()
+
+
+class Watch:
+    """Follows the residual norms: the rate, the best, whether they diverge or stand still.
+
+    Two kinds of standing still are told apart: at the rounding level, where nothing more can be had, and above it,
+    where the method is merely slow. Progress is less than a tenth within ``window`` iterations. ``floor`` is asked for
+    u (||A|| ||x|| + ||b||) only when progress has ceased.
+    """
+
+    def __init__(self, norm: float, unit_roundoff: float, floor: Callable[[], float], window: int) -> None:
+        self.window = window
+        self.initial = self.best = norm
+        self.limit = norm / unit_roundoff
+        self.floor = floor
+        self.window_norm, self.window_start = norm, 0
+        self.last_norm, self.last_iteration, self.rate = norm, 0, math.nan
+        self.best_at = 0
+
+    def observe(self, iteration: int, norm: float) -> Status | None:
+        """Take note of a norm; DIVERGED or STAGNATED when it is so."""
+        if iteration > self.last_iteration and self.last_norm > 0 and norm > 0:
+            self.rate = (norm / self.last_norm) ** (1 / (iteration - self.last_iteration))
+        self.last_norm, self.last_iteration = norm, iteration
+        if norm < self.best:
+            self.best, self.best_at = norm, iteration
+        if not norm <= self.limit:
+            return Status.DIVERGED
+        if norm <= 0.9 * self.window_norm:
+            self.window_norm, self.window_start = norm, iteration
+        elif iteration - self.window_start >= self.window:
+            floor = self.floor()
+            if norm <= 10 * floor:
+                return Status.STAGNATED
+            if norm <= 1e6 * floor and iteration - self.best_at >= 10 * self.window:
+                return Status.STAGNATED
+            if norm > 0.999 * self.window_norm:
+                self.window_start = iteration - self.window // 2
+            else:
+                self.window_norm, self.window_start = norm, iteration
+        return None
+
+    def iterations_to(self, target: float) -> float:
+        """Further iterations to the target at the observed rate; infinite where there is none."""
+        if not 0 < self.rate < 1 or target <= 0:
+            return math.inf
+        return max(0.0, (math.log(target) - math.log(self.last_norm)) / math.log(self.rate))

@@ -1,0 +1,136 @@
+"""The call of a solver: what all of them take, declared once, with the types that a caller sees."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    get_args,
+    get_origin,
+    overload,
+)
+
+import numpy as np
+
+from ..driver.progress import Progress
+from ..driver.solution import Solution
+
+if TYPE_CHECKING:
+    from ...backends import Backend
+    from ...precision import Precision
+    from ...precision.formats import BlockFormat, Format
+
+__all__ = ["Array", "Common", "Nested", "Preconditioned", "SolverFunction", "solver"]
+
+
+class Array(Protocol):
+    """An array of NumPy, PyTorch, CuPy or any library that follows the array API standard."""
+
+    @property
+    def shape(self) -> Any:
+        """Lengths of the axes."""
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the entries."""
+
+
+V = TypeVar("V", bound=Array)
+P = ParamSpec("P")
+
+# Numbers in lists, which become NumPy arrays.
+Nested = Sequence[complex] | Sequence[Sequence[complex]] | Sequence[Sequence[Sequence[complex]]]
+
+
+class Common(TypedDict, total=False):
+    """What every solver takes by keyword; ``resolvent.cg`` documents it, and defaults are those of ``DEFAULTS``."""
+
+    x0: Array | Nested | None
+    rtol: float
+    atol: float
+    maxiter: int | None
+    callback: Callable[[Progress], Any] | None
+    progress: bool
+    time_limit: float | None
+    backend: str | Backend | None
+    precision: str | Format | BlockFormat | Precision | None
+
+
+class Preconditioned(Common, total=False):
+    """The same with a preconditioner: a matrix, an operator, a callable, or one of ``rv.precondition``."""
+
+    M: Any
+
+
+DEFAULTS: dict[str, Any] = {
+    "x0": None,
+    "M": None,
+    "rtol": 1e-5,
+    "atol": 0.0,
+    "maxiter": None,
+    "callback": None,
+    "progress": False,
+    "time_limit": None,
+    "backend": None,
+    "precision": None,
+}
+
+
+class SolverFunction(Protocol[P]):
+    """A function that solves A x = b: the solution is an array of b's kind, a NumPy array where b is a list."""
+
+    __name__: str
+
+    @overload
+    def __call__(self, A: Any, b: V, *args: P.args, **kwargs: P.kwargs) -> Solution[V]: ...
+
+    @overload
+    def __call__(self, A: Any, b: Nested, *args: P.args, **kwargs: P.kwargs) -> Solution[np.ndarray]: ...
+
+
+def solver(function: Callable[Concatenate[Any, Any, P], Solution[Any]]) -> SolverFunction[P]:
+    """The solver with its types; one that ends in ``**common`` with its full signature, which refuses other names.
+
+    Which of the common parameters it takes, the annotation says: ``Unpack[Common]`` or ``Unpack[Preconditioned]``.
+    """
+    signature = inspect.signature(function)
+    *own, rest = signature.parameters.values()
+    kind = inspect.signature(function, eval_str=True).parameters[rest.name].annotation
+    if rest.kind is not inspect.Parameter.VAR_KEYWORD or get_origin(kind) is not Unpack:
+        return function  # type: ignore[return-value]
+    annotations = _annotations(get_args(kind)[0])
+    common = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotations[name])
+        for name, default in DEFAULTS.items()
+        if name in annotations
+    ]
+    names = {one.name for one in [*own, *common]}
+
+    @functools.wraps(function)
+    def call(A: Any, b: Any, *args: P.args, **kwargs: P.kwargs) -> Solution[Any]:
+        if not names >= kwargs.keys():
+            raise TypeError(_unexpected(function.__name__, next(name for name in kwargs if name not in names), names))
+        return function(A, b, *args, **kwargs)
+
+    call.__signature__ = signature.replace(parameters=[*own, *common])  # type: ignore[attr-defined]
+    return call
+
+
+def _annotations(kind: Any) -> dict[str, str]:
+    """The types of the parameters as they are written."""
+    return {name: getattr(known, "__forward_arg__", known) for name, known in kind.__annotations__.items()}
+
+
+def _unexpected(function: str, name: str, names: set[str]) -> str:
+    near = difflib.get_close_matches(name, names, 1)
+    return f"{function}() has no parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")

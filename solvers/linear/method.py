@@ -1,0 +1,102 @@
+"""What a method for linear systems says besides: for which A its theory holds, and how it solves with the adjoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ...errors import InputError, NotHermitianError
+from ..driver.method import Method, S
+
+if TYPE_CHECKING:
+    from .system import LinearSystem
+
+__all__ = ["Candidate", "Fit", "LinearMethod"]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether a method's theory holds for a problem, and if not, why.
+
+    Attributes
+    ----------
+    suits : bool
+    reason : str
+        A sentence; empty where it suits.
+    error : type of exception
+        Under which it is refused.
+    """
+
+    suits: bool
+    reason: str = ""
+    error: type[InputError] = InputError
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to solve a problem that its entries recommend.
+
+    Attributes
+    ----------
+    rank : int
+        Smaller is better: 0 for what is exact in one step, 1 for what converges fastest, 2 for the rest.
+    method : LinearMethod
+    why : str
+        What recommends it.
+    preconditioner : str or None
+        One to make for it: "jacobi".
+    sign : int
+        -1 where the problem is to be solved with the sign of A and b changed.
+    """
+
+    rank: int
+    method: LinearMethod[Any]
+    why: str
+    preconditioner: str | None = None
+    sign: int = 1
+
+
+class LinearMethod(Method[S]):
+    """A method for A x = b. ``rv.solve``, the command line, the tables and the layers read what it says of A."""
+
+    needs_hermitian: ClassVar[bool] = False
+    needs_entries: ClassVar[bool] = False
+    takes_preconditioner: ClassVar[bool] = True
+
+    @classmethod
+    def fits(cls, system: LinearSystem) -> Fit:
+        """Whether the theory holds for what is known of A; what is unknown is taken on trust."""
+        if cls.needs_hermitian and system.hermitian is False and system.facts is not None:
+            ratio = system.facts.asymmetry / system.facts.max_abs
+            return Fit(
+                False,
+                f"A: {cls.name} needs a symmetric (complex: Hermitian) matrix, but A and its transpose differ by "
+                f"{ratio:.1e} of the largest entry; rv.solve chooses a method that fits",
+                NotHermitianError,
+            )
+        if system.preconditioner is not None and not cls.takes_preconditioner:
+            return Fit(False, f"M: {cls.name} is itself a relaxation and takes no preconditioner")
+        return Fit(True)
+
+    @classmethod
+    def needs(cls) -> str:
+        """What A has to be, in words, for tables."""
+        if cls.needs_hermitian:
+            return "Hermitian A"
+        return "entries of A" if cls.needs_entries else "products with A"
+
+    @classmethod
+    def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
+        """The ways in which this method recommends itself for what is known of A."""
+        return iter(())
+
+    @classmethod
+    def adjoint_parameters(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """The parameters with which it solves with the adjoint of A as it does with A."""
+        return dict(parameters)
+
+    def adjoint(self) -> LinearMethod[S]:
+        """The method for the adjoint of A."""
+        own = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+        return replace(self, **self.adjoint_parameters(own))  # type: ignore[type-var]

@@ -1,0 +1,1 @@
+"""Relaxations: Richardson, Jacobi, Gauss-Seidel, SOR and SSOR iteration."""

@@ -1,0 +1,107 @@
+"""Richardson iteration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Unpack
+
+from ...errors import InputError
+from ...precision import times_power_of_two
+from ..chebyshev.momentum import MomentumMethod, MomentumState
+from ..driver.method import Traffic
+from ..driver.solution import Solution
+from ..linear.call import Preconditioned, solver
+from ..linear.run import solve_with
+from ..linear.system import LinearSystem
+from ..spectra.lanczos import positive_spectrum
+
+__all__ = ["Richardson", "richardson"]
+
+LANCZOS_STEPS = 20
+
+
+@dataclass
+class RichardsonState(MomentumState):
+    """With the step length in use."""
+
+    omega: float = 0.0
+
+
+@dataclass(frozen=True)
+class Richardson(MomentumMethod):
+    """x + omega M (b - A x)."""
+
+    omega: float | None = None
+
+    name: ClassVar[str] = "richardson"
+    title: ClassVar[str] = "Richardson iteration"
+    purpose: ClassVar[str] = "A close to a multiple of the identity, or M close to the inverse"
+    traffic: ClassVar[Traffic] = Traffic(vectors=3, passes=7, reductions=0, matvecs=1, compiled_passes=3)
+    when_diverging: ClassVar[str] = "omega must lie between 0 and 2 / lambda_max: lower it, or leave it out."
+
+    def __post_init__(self) -> None:
+        if self.omega is not None and not 0 < self.omega < math.inf:
+            raise InputError(f"omega: found {self.omega!r}; wanted a positive finite step length")
+
+    def start(self, system: LinearSystem) -> RichardsonState:
+        state = self.new_state(system, RichardsonState)
+        if self.omega is not None:
+            self.preconditioned(system, state)
+            state.omega = times_power_of_two(self.omega, system.spectral_exponent)
+            return state
+        ritz = positive_spectrum(system, LANCZOS_STEPS, "step length", "Give omega, or let rv.solve choose a method.")
+        low, high = max(ritz.smallest - ritz.smallest_error, 0.0), ritz.largest + ritz.largest_error
+        state.omega = 2 / (low + high)
+        state.notes.append(f"omega was chosen as 2 / (lambda_min + lambda_max) from {LANCZOS_STEPS} Lanczos steps.")
+        return state
+
+    def coefficients(self, state: RichardsonState) -> tuple[float, float]:
+        return 0.0, state.omega
+
+
+@solver
+def richardson(
+    A: Any,
+    b: Any,
+    *,
+    omega: float | None = None,
+    **common: Unpack[Preconditioned],
+) -> Solution[Any]:
+    """Solve A x = b by x <- x + omega M (b - A x).
+
+    Converges for Hermitian positive definite M A exactly when 0 < omega < 2 / lambda_max(M A); the best omega,
+    2 / (lambda_min + lambda_max), reduces the error by (kappa - 1) / (kappa + 1) an iteration.
+
+    Parameters
+    ----------
+    A, b, x0, M, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
+        As in ``resolvent.cg``; A need not be Hermitian when omega is given.
+    omega : float, optional
+        Step length in the units of 1 / (M A). By default the best one for the interval that 20 Lanczos steps find.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    InputError
+        As in ``resolvent.cg``, and for an omega that is not positive and finite.
+
+    Notes
+    -----
+    Per iteration: 1 matvec, 7 vector passes (3 compiled), no reduction; 3 vectors kept. The residual norm is looked at
+    every 16 iterations, and nearer to the end when the observed rate says so.
+
+    References
+    ----------
+    Richardson (1910); Saad (2003), "Iterative methods for sparse linear systems", example 4.1.
+
+    Examples
+    --------
+    >>> import numpy as np, resolvent as rv
+    >>> rv.richardson(np.diag([1.0, 2.0]), np.ones(2), omega=2 / 3, rtol=1e-10).converged
+    True
+    """
+    return solve_with(Richardson(omega), A, b, **common)

@@ -1,0 +1,1 @@
+"""What a person reads of a Solution: text for a terminal, and figures."""

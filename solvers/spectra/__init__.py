@@ -1,0 +1,1 @@
+"""Ritz values, condition numbers, and advice on precision."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..driver.method import Norm, State, Traffic
+from ..driver.problem import Vector
 from ..linear.method import LinearMethod
 from ..linear.system import LinearSystem
 
@@ -24,9 +25,9 @@ class MomentumState(State):
     ``inverse_diagonal`` is the method's own preconditioner, or None for the system's.
     """
 
-    previous: Any = None
-    z: Any = None
-    inverse_diagonal: Any = None
+    previous: Vector = None
+    z: Vector = None
+    inverse_diagonal: Vector | None = None
 
 
 class MomentumMethod(LinearMethod[Any]):

@@ -47,7 +47,7 @@ class Run:
     """
 
     problem: Problem
-    method: Method[Any]
+    method: Method[Any, Any]
     options: Options
     target: float
     state: Any = None
@@ -95,7 +95,7 @@ class Run:
         return self.problem.backend.clock() - self.began
 
 
-def iterate(problem: Problem, method: Method[Any], options: Options) -> Solution:
+def iterate(problem: Problem, method: Method[Any, Any], options: Options) -> Solution:
     """Solve one problem.
 
     Parameters

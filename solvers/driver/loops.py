@@ -39,10 +39,10 @@ CompiledLoop = Callable[[int, float], Stretch]
 Builder = Callable[[Any, Any, Any, Any, Any], CompiledLoop | None]
 
 # By (class of the method, storage of A, preconditioner). The textbook step of that class is what a loop is held to.
-LOOPS: dict[tuple[type[Method[Any]], str, str], Builder] = {}
+LOOPS: dict[tuple[type[Method[Any, Any]], str, str], Builder] = {}
 
 
-def compiled_loop(method: Method[Any], problem: Problem, state: Any) -> CompiledLoop | None:
+def compiled_loop(method: Method[Any, Any], problem: Problem, state: Any) -> CompiledLoop | None:
     """The loop for this method on this problem, or None: then the textbook step is taken.
 
     A method that inherits its step inherits the loop with it; one that has a step of its own does not.

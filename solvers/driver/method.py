@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from .problem import Vector
+from .problem import Problem, Vector
 from .status import Breakdown
 
 if TYPE_CHECKING:
@@ -92,10 +92,11 @@ class State:
     notes: list[str] = field(default_factory=list)
 
 
+P = TypeVar("P", bound=Problem)
 S = TypeVar("S", bound=State)
 
 
-class Method(ABC, Generic[S]):
+class Method(ABC, Generic[P, S]):
     """One iterative method with its parameters. Subclasses are frozen dataclasses, one a file.
 
     ``start`` and ``step`` are the textbook. What follows them is what the method says about itself: the driver, tables,
@@ -114,26 +115,22 @@ class Method(ABC, Generic[S]):
     when_diverging: ClassVar[str] = "Try rv.solve, which chooses a method by what A is."
 
     @abstractmethod
-    def start(self, problem: Any) -> S:
+    def start(self, problem: P) -> S:
         """The state before the first iteration, residual norm included."""
 
     @abstractmethod
-    def step(self, problem: Any, state: S) -> None:
+    def step(self, problem: P, state: S) -> None:
         """One iteration; raises ``Breakdown`` where the textbook divides by nothing."""
 
-    def iterate(self, problem: Any, state: S) -> Vector:
+    def iterate(self, problem: P, state: S) -> Vector:
         """The current iterate; a method that keeps a basis forms it here, when it is asked for."""
         return state.x
 
-    def restart(self, problem: Any, state: S) -> None:
+    def restart(self, problem: P, state: S) -> None:
         """Begin anew from the current iterate, whose accurate residual is in state.work."""
 
-    def review(self, problem: Any, state: S, iteration: int, norm: float, best: Vector | None) -> None:
+    def review(self, problem: P, state: S, iteration: int, norm: float, best: Vector | None) -> None:
         """Look at a measured residual norm, and mend what it shows to be wrong; ``best`` is a kept iterate or None."""
-
-    def tuned(self, problem: Any, state: S) -> Method[S]:
-        """This method with the parameters that ``start`` found, for further right-hand sides."""
-        return self
 
     def cost(self, iterations: int) -> Cost:
         """What the first so many iterations cost."""
@@ -158,6 +155,6 @@ class Method(ABC, Generic[S]):
 
 
 @cache
-def named_parameters(method: type[Method[Any]]) -> tuple[str, ...]:
+def named_parameters(method: type[Method[Any, Any]]) -> tuple[str, ...]:
     """The names of a method's parameters."""
     return tuple(one.name for one in fields(method))  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...precision import times_power_of_two
 from ..driver.method import Breakdown, State, Traffic
+from ..driver.problem import Vector
 from ..driver.solution import LARGEST_PERTURBATION, Bound, Solution
 from ..driver.status import Cause
 from ..linear.call import Preconditioned, solver
@@ -69,7 +70,7 @@ class Gap:
         self.norm = norm
 
 
-@dataclass
+@dataclass(kw_only=True)
 class CGState(State):
     """Iterate x, residual r, preconditioned residual z, direction p, and rho = r^H z; a step puts A p into ``work``.
 
@@ -88,11 +89,11 @@ class CGState(State):
         As in ``SpectralEvidence``.
     """
 
-    r: Any = None
-    z: Any = None
-    p: Any = None
+    r: Vector
+    z: Vector = None
+    p: Vector = None
     rho: float = 0.0
-    gap: Any = None
+    gap: Gap
     begun: bool = False
     replacements: int = 0
     steps_before: int = 0

@@ -26,7 +26,7 @@ from .cg import CG, CGState
 __all__ = ["SSORCG", "ssor_cg", "ssor_omega", "triangle_bound"]
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SSORCGState(CGState):
     """That of conjugate gradients, and the relaxation factor in use."""
 

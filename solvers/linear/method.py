@@ -57,7 +57,7 @@ class Candidate:
     sign: int = 1
 
 
-class LinearMethod(Method[S]):
+class LinearMethod(Method["LinearSystem", S]):
     """A method for A x = b. ``rv.solve``, the command line, the tables and the layers read what it says of A."""
 
     needs_hermitian: ClassVar[bool] = False
@@ -90,6 +90,10 @@ class LinearMethod(Method[S]):
     def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
         """The ways in which this method recommends itself for what is known of A."""
         return iter(())
+
+    def tuned(self, system: LinearSystem, state: S) -> LinearMethod[S]:
+        """This method with the parameters that ``start`` found, for further right-hand sides."""
+        return self
 
     @classmethod
     def adjoint_parameters(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:

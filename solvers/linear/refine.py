@@ -36,10 +36,10 @@ class RefinementState(State):
     """Iterate x, its residual in ``work``, and the system of the corrections in the inner precision of the moment."""
 
     precisions: list[Precision] = field(default_factory=list)
-    inner: Any = None
-    method: Any = None
+    inner: LinearSystem = field(init=False)
+    method: LinearMethod[Any] = field(init=False)
     iterations: int = 0
-    evidence: Any = None
+    evidence: SpectralEvidence | None = None
     used: list[str] = field(default_factory=list)
 
 

@@ -26,11 +26,11 @@ _REVERSED = {"forward": "backward", "backward": "forward"}
 SWEEPS = {"forward": (False,), "backward": (True,), "symmetric": (False, True)}
 
 
-@dataclass
+@dataclass(kw_only=True)
 class SORState(State):
     """Iterate x, the order of visiting, and the relaxation factor in use."""
 
-    ordering: Any = None
+    ordering: Ordering
     omega: float = 1.0
 
 

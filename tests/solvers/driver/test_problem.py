@@ -49,7 +49,7 @@ class Cosine(Problem):
 
 
 @dataclass(frozen=True)
-class Picard(Method[State]):
+class Picard(Method[Cosine, State]):
     """x <- g(x)."""
 
     name: ClassVar[str] = "picard"

@@ -78,7 +78,7 @@ def costs_table() -> str:
     return _table(head, rows, right=range(3, 9))
 
 
-def _has_loop(name: str) -> bool:
+def has_loop(name: str) -> bool:
     """Whether the step of a method is among those that are compiled."""
     return any(kind in rv.METHODS[name].__mro__ for kind, _, _ in LOOPS)
 
@@ -88,7 +88,7 @@ def support_table() -> str:
     dtypes = ", ".join(dtype.name for dtype in supported_dtypes)
     rows = []
     for name in rv.METHODS:
-        cells = ["compiled loop" if backend == "numba" and _has_loop(name) else "step" for backend in rv.BACKENDS]
+        cells = ["compiled loop" if backend == "numba" and has_loop(name) else "step" for backend in rv.BACKENDS]
         rows.append((f"`{name}`", *cells))
     rows.append(("precisions", *[dtypes] * len(rv.BACKENDS)))
     return _table(("", *(f"`{backend}`" for backend in rv.BACKENDS)), rows)

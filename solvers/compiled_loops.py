@@ -7,6 +7,8 @@ where a loop is made, since that imports Numba.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,14 +23,21 @@ from .relaxation.sor import SOR, SWEEPS
 STORAGES = ("csr", "diagonals", "stencil", "dense")
 
 
+@cache
+def _kernels() -> Any:
+    """The modules of kernels, imported when the first loop is made: that imports Numba."""
+    from ..backends.compiled import cg, momentum, pipeline, ssor_cg, sweeps
+
+    return SimpleNamespace(cg=cg, momentum=momentum, pipeline=pipeline, ssor_cg=ssor_cg, sweeps=sweeps)
+
+
 def _diagonal(system: LinearSystem) -> Any:
     """The inverse diagonal that the loop applies itself: empty for none."""
     return np.empty(0, system.dtype) if system.preconditioner is None else system.preconditioner.inverse_diagonal
 
 
 def _cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state: Any) -> CompiledLoop | None:
-    from ..backends.compiled.cg import BROKE, REPLACE, cg_loop
-
+    cg = _kernels().cg
     if method.flexible:
         return None
     if not state.begun:
@@ -36,7 +45,7 @@ def _cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state: Any
         if system.preconditioner_exponent:
             return None  # the first product with M has shown that M is to be scaled
     diagonal = _diagonal(system)
-    kernel = cg_loop.for_size(system.n)
+    kernel = cg.cg_loop.for_size(system.n)
 
     def loop(steps: int, target: float) -> Stretch:
         if not state.begun:  # a replaced residual may have begun the recurrence anew
@@ -58,23 +67,20 @@ def _cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state: Any
             alphas,
             betas,
         )
-        state.replace = why == REPLACE
+        state.replace = why == cg.REPLACE
         state.alphas.extend(alphas[:taken].tolist())
         state.betas.extend(betas[:taken].tolist())
         seen = norms[:taken].tolist()
         if seen:
             state.residual_norm = gap.norm = seen[-1]
-        return Stretch(seen, taken, why == BROKE, taken)
+        return Stretch(seen, taken, why == cg.BROKE, taken)
 
     return loop
 
 
 def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state: Any) -> CompiledLoop | None:
     """Eisenstat's trick: between calls, r holds T^-1 r and z holds T^H p, until somebody is to look at them."""
-    from ..backends.compiled.cg import BROKE, REPLACE
-    from ..backends.compiled.pipeline import tiles_of
-    from ..backends.compiled.ssor_cg import ssor_cg_begin, ssor_cg_enter, ssor_cg_leave, ssor_cg_loop
-
+    kernels = _kernels().ssor_cg
     sweeps: Any = system.preconditioner
     if method.flexible or not isinstance(rounding, Unrounded) or sweeps.order != "natural":
         return None
@@ -83,9 +89,9 @@ def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state
     n, omega = system.n, float(sweeps.omega)
     held = system.operator.__dict__
     if "_numba_tiles" not in held:
-        held["_numba_tiles"] = tiles_of(arrays, n)
+        held["_numba_tiles"] = _kernels().pipeline.tiles_of(arrays, n)
     tiles = held["_numba_tiles"]
-    if ssor_cg_loop.for_size(n) is ssor_cg_loop.serial:
+    if kernels.ssor_cg_loop.for_size(n) is kernels.ssor_cg_loop.serial:
         tiles = tiles.sequential()
     transformed, curvature = False, 0.0
 
@@ -94,7 +100,7 @@ def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state
         state.work = system.backend.assign(state.r, state.work)
         state.z = system.vector() if state.z is None else state.z
         p = system.vector()
-        rho, curvature = ssor_cg_begin.for_size(n)(arrays, tiles, omega, state.r, state.z, p)
+        rho, curvature = kernels.ssor_cg_begin.for_size(n)(arrays, tiles, omega, state.r, state.z, p)
         if not (rho > 0 and system.comfortable(system.backend.max_abs(p))):
             state.r = system.backend.assign(state.work, state.r)
             return None
@@ -114,10 +120,10 @@ def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state
             return Stretch([], 0, True, 0)
         elif not transformed:
             state.z = system.matvec(state.p, state.z)
-            curvature = ssor_cg_enter.for_size(n)(arrays, tiles, omega, state.r, state.z, state.p)
+            curvature = kernels.ssor_cg_enter.for_size(n)(arrays, tiles, omega, state.r, state.z, state.p)
         norms, alphas, betas = np.empty((3, steps))
         gap = state.gap
-        taken, (state.rho, curvature), gap.bound, why = ssor_cg_loop.for_size(n)(
+        taken, (state.rho, curvature), gap.bound, why = kernels.ssor_cg_loop.for_size(n)(
             arrays,
             tiles,
             omega,
@@ -132,16 +138,16 @@ def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state
             alphas,
             betas,
         )
-        state.replace = why == REPLACE
+        state.replace = why == kernels.REPLACE
         transformed = why == 0
         if why:
-            ssor_cg_leave.for_size(n)(arrays, tiles, omega, state.r)
+            kernels.ssor_cg_leave.for_size(n)(arrays, tiles, omega, state.r)
         state.alphas.extend(alphas[:taken].tolist())
         state.betas.extend(betas[:taken].tolist())
         seen = norms[:taken].tolist()
         if seen:
             state.residual_norm = gap.norm = seen[-1]
-        return Stretch(seen, taken, why == BROKE, taken)
+        return Stretch(seen, taken, why == kernels.BROKE, taken)
 
     return loop
 
@@ -149,10 +155,8 @@ def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state
 def _momentum(
     arrays: Any, rounding: Any, method: MomentumMethod, system: LinearSystem, state: Any
 ) -> CompiledLoop | None:
-    from ..backends.compiled.momentum import momentum_loop
-
     diagonal = state.inverse_diagonal if state.inverse_diagonal is not None else _diagonal(system)
-    kernel = momentum_loop.for_size(system.n)
+    kernel = _kernels().momentum.momentum_loop.for_size(system.n)
 
     def loop(steps: int, target: float) -> Stretch:
         betas, gammas = np.array([method.coefficients(state) for _ in range(steps)]).T
@@ -167,8 +171,7 @@ def _momentum(
 
 
 def _sweeps(arrays: Any, rounding: Any, method: SOR, system: LinearSystem, state: Any) -> CompiledLoop | None:
-    from ..backends.compiled.sweeps import natural_sweeps, staged_sweep
-
+    kernels = _kernels().sweeps
     ordering = state.ordering
     reverses = SWEEPS[method.sweep]
     inverse = ordering.inverse_diagonal
@@ -178,10 +181,10 @@ def _sweeps(arrays: Any, rounding: Any, method: SOR, system: LinearSystem, state
 
         def sweeps(steps: int) -> None:
             omega = float(state.omega)
-            natural_sweeps(arrays, inverse, state.x, system.rhs, omega, rounding, forward, backward, steps)
+            kernels.natural_sweeps(arrays, inverse, state.x, system.rhs, omega, rounding, forward, backward, steps)
     else:
         rows, starts = ordering.rows
-        staged: Callable[..., None] = staged_sweep.for_size(system.n)
+        staged: Callable[..., None] = kernels.staged_sweep.for_size(system.n)
 
         def sweeps(steps: int) -> None:
             omega = float(state.omega)

@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from resolvent.gpu import rounding as gpu_rounding
+from resolvent.gpu.cupy import rounding as gpu_rounding
 from resolvent.precision import FixedPoint, Format, formats, round
 from resolvent.precision.rounding import BACKENDS
 from resolvent.precision.rounding_rule import ROUNDINGS

@@ -138,7 +138,7 @@ class AdaptiveSOR(Tuner):
         check_omega(self.start, "omega", AdaptiveSORMethod.name)
 
     def bind(self, method: str) -> None:
-        if method != "sor":
+        if method != SOR.name:
             raise InputError(f"tuner: AdaptiveSOR adapts the omega of sor, not of {method}")
         super().bind(method)
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ...errors import InputError
 from ..krylov.ssor_cg import ssor_omega
+from .evidence import Evidence
 
-__all__ = ["CLOSED_FORMS", "ClosedForm", "SORForm", "SSORForm", "closed_form"]
+__all__ = ["CLOSED_FORMS", "ClosedForm", "SORForm", "SSORCGForm", "SSORForm", "closed_form"]
 
 DIGITS = math.log(1e6)  # the reduction that iterations are predicted for; only their ratios matter
 
@@ -26,10 +28,17 @@ class ClosedForm:
         How far above the best omega to go, relative to its distance from 2: too low costs more than too high.
     probe : float
         How far below the best omega, likewise, a solve shows the radius: at and above it all radii look alike.
+    dear : bool
+        Whether to read it off costs more than a small solve.
     """
 
     margin: float
     probe: float
+    dear: ClassVar[bool] = False
+
+    def shown(self, evidence: Evidence) -> float | None:
+        """What a solve showed, in the sense of ``radius``."""
+        raise NotImplementedError
 
     def iterations(self, radius: float, omega: float) -> float | None:
         """Iterations predicted for a reduction by a million; None where the relation is but a bound of the rate."""
@@ -67,6 +76,9 @@ class SORForm(ClosedForm):
 
     margin: float = 0.01
     probe: float = 0.07
+
+    def shown(self, evidence: Evidence) -> float | None:
+        return evidence.rate
 
     def best(self, radius: float, lower: float | None = None) -> float:
         """2 / (1 + sqrt(1 - m^2))."""
@@ -110,6 +122,9 @@ class SSORForm(ClosedForm):
     margin: float = 0.0
     probe: float = 0.2
 
+    def shown(self, evidence: Evidence) -> float | None:
+        return None if evidence.rate is None else 1 - evidence.rate
+
     def best(self, radius: float, lower: float | None = None) -> float:
         """2 / (1 + sqrt(1 - 2 m + 4 lower)) for m < 4 lower, else 2 / (1 + sqrt(1 - 4 lower)); ``ssor_omega``."""
         return ssor_omega(radius, radius * radius / 4 if lower is None else min(lower, 0.25))
@@ -135,7 +150,17 @@ class SSORForm(ClosedForm):
         return found if 0 < found < 1 else None
 
 
-CLOSED_FORMS: dict[str, ClosedForm] = {"sor": SORForm(), "ssor": SSORForm(), "ssor_cg": SSORForm()}
+@dataclass(frozen=True)
+class SSORCGForm(SSORForm):
+    """The same where conjugate gradients show that eigenvalue: by a Ritz value, which costs more than a small solve."""
+
+    dear: ClassVar[bool] = True
+
+    def shown(self, evidence: Evidence) -> float | None:
+        return evidence.smallest
+
+
+CLOSED_FORMS: dict[str, ClosedForm] = {"sor": SORForm(), "ssor": SSORForm(), "ssor_cg": SSORCGForm()}
 
 
 def closed_form(method: str) -> ClosedForm:

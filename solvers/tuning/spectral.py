@@ -197,9 +197,9 @@ class Spectral(Tuner):
             return
         believed, lower = self._believed, self._lower
         usual, self._usual = self._usual, cost if believed is None else 0.9 * self._usual + 0.1 * cost
-        if self.form_name == "ssor_cg" and not (self._due or cost > DEAR * usual):
-            return  # Ritz values cost more than a small solve
-        shown = evidence.rate if self.form_name == "sor" else self._least(evidence)
+        if form.dear and not (self._due or cost > DEAR * usual):
+            return  # looking costs more than a small solve
+        shown = form.shown(evidence)
         if shown is None or not 0 < shown < 1:
             return
         found = form.radius(shown, value, lower)
@@ -241,12 +241,6 @@ class Spectral(Tuner):
         self._due = self._probing = self._own = False
         self._believed = self.radius(context)
         self._learn(value, cost, context, evidence)
-
-    def _least(self, evidence: Evidence) -> float | None:
-        """The least eigenvalue of M A."""
-        if self.form_name == "ssor_cg":
-            return evidence.smallest
-        return None if evidence.rate is None else 1 - evidence.rate
 
     def _settle(self, shown: bool, alike: bool) -> None:
         """When to probe again: soon after a surprise, at once where only a limit showed, later each time otherwise."""

@@ -7,10 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..operators import CSR, Dense, Diagonals, Facts, Operator, as_operator
+from ..operators import CSR, CSRStack, Dense, Diagonals, Facts, Operator, as_operator
 from ..operators.ordering import Ordering
+from ..operators.stack import Pattern
 from ..precision.rounding_rule import Unrounded
-from .compiled import accurate, facts, products, sweeps, vectors
+from .compiled import accurate, facts, products, solves, sweeps, vectors
+from .compiled.compiling import threads
 from .numpy_backend import NumpyBackend
 from .protocol import powers_of_two
 
@@ -27,9 +29,10 @@ class NumbaBackend(NumpyBackend):
     """NumPy arrays, compiled kernels. Whatever has no kernel is done as the NumPy backend does it."""
 
     name: ClassVar[str] = "numba"
+    compiles_solves: ClassVar[bool] = True
 
     def operator(self, A: Any, name: str = "A") -> Operator:
-        return as_operator(A, name, rows_kind=facts.rows_kind)
+        return as_operator(A, name=name, rows_kind=facts.rows_kind)
 
     def max_abs(self, x: Any) -> float:
         return vectors.max_abs.for_size(x.size)(x) if x.dtype.kind in "fc" else super().max_abs(x)
@@ -116,7 +119,7 @@ class NumbaBackend(NumpyBackend):
             bands = self.bands(A)
             return Facts(*(facts.csr_facts(*self.arrays(A)) if bands is None else facts.band_facts(*bands)))
         if isinstance(A, Dense):
-            return Facts(*facts.dense_facts(A.matrix))
+            return Facts(*facts.dense_facts(self.arrays(A).matrix))
         return A.facts()
 
     def prepare(self, A: Operator, known: Facts | None) -> Operator:
@@ -159,3 +162,27 @@ class NumbaBackend(NumpyBackend):
         if held is None:
             held = A.__dict__["_numba_arrays"] = products.arrays_of(A)
         return held
+
+    def stack_of(self, A: Any) -> tuple[Any, int] | None:
+        """The matrices of a batch, a ``CSRStack`` or an array (..., n, n), and the entries of each; None for others."""
+        if isinstance(A, CSRStack):
+            return A, A.values.shape[-1]
+        if len(getattr(A, "shape", ())) > 2:
+            matrices = self.vector(A, "A") if isinstance(A, np.ndarray) or self.library != "numpy" else None
+            return None if matrices is None else (matrices, matrices.shape[-1] ** 2)
+        one = self.operator(A)
+        if isinstance(one, CSR):
+            return CSRStack(Pattern(one.indptr, one.indices, True), one.data), one.entries
+        return (one.matrix, one.entries) if isinstance(one, Dense) else None
+
+    def stack_arrays(self, A: Any, dtype: np.dtype) -> Any:
+        """The arrays of a stack that kernels take."""
+        if isinstance(A, CSRStack):
+            values = np.ascontiguousarray(A.values, dtype)
+            indptr, indices, _ = products.arrays_of(CSR(A.pattern.indptr, A.pattern.indices, values[..., :0]))
+            return products.CSRStack(indptr, indices, values.reshape(-1, values.shape[-1]))
+        return products.DenseStack(np.ascontiguousarray(A, dtype).reshape(-1, *A.shape[-2:]))
+
+    def shared(self, kernel: Any, work: int) -> Any:
+        """The variant of a kernel over many systems that is faster for so much work in all."""
+        return kernel.parallel if work >= solves.SHARED and threads() > 1 else kernel.serial

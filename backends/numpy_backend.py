@@ -24,7 +24,7 @@ class NumpyBackend(NumpyExchange, Backend):
     xp: ModuleType = np
 
     def operator(self, A: Any, name: str = "A") -> Operator:
-        return as_operator(A, name)
+        return as_operator(A, name=name)
 
     def vector(self, b: Any, name: str) -> Any:
         refuse_masked(b, name)

@@ -31,6 +31,7 @@ class Backend(Exchange):
 
     name: ClassVar[str]
     library: ClassVar[str]
+    compiles_solves: ClassVar[bool] = False  # whole solves of small systems, as compiled calls on NumPy arrays
 
     @abstractmethod
     def operator(self, A: Any, name: str = "A") -> Operator:
@@ -216,6 +217,10 @@ class Backend(Exchange):
     def loop_rounding(self, dtype: Any) -> Any:
         """How compiled loops round each vector that they write."""
         return None
+
+    def returned(self, x: Any) -> Any:
+        """x as an array of the caller's library."""
+        return x
 
     # Where numbers are rounded to a format, for ``Rounded``, which overrides the first two.
 

@@ -140,7 +140,7 @@ def solved(arguments: argparse.Namespace, run: Callable[[Any, Any, dict[str, Any
         parameters |= {name: getattr(arguments, name) for name in ("rtol", "atol", "time_limit", "backend")}
         progress = not arguments.quiet and sys.stderr.isatty()
         solution = run(A, b, {"M": M, "progress": progress, **parameters})
-    infeasible = solution.status is Status.INFEASIBLE
+    infeasible = solution.overall_status is Status.INFEASIBLE
     if not (arguments.quiet or infeasible):
         print(solution, file=report)
     written = []
@@ -226,7 +226,7 @@ def _write_json(path: str, solution: Any, arguments: argparse.Namespace) -> None
 def _fields(solution: Any) -> dict[str, Any]:
     """Everything of a Solution but x, as JSON knows it."""
     found: dict[str, Any] = {
-        "status": solution.status.name,
+        "status": solution.overall_status.name,
         "converged": solution.converged,
         "reason": solution.reason,
         "shape": list(solution.x.shape),

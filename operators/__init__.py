@@ -7,10 +7,12 @@ from .csr import CSR
 from .dense import Dense
 from .diagonals import Diagonals
 from .facts import Facts
+from .stack import CSRStack
 from .stencil import Stencil
 
 __all__ = [
     "CSR",
+    "CSRStack",
     "BlackBox",
     "Dense",
     "Diagonals",

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import scipy.sparse as sparse
 
 from ..errors import BackendError, InputError
 from ..precision import working_dtype
-from ..precision.sparse_arrays import csr_arrays
+from ..precision.sparse_arrays import SORTED, csr_arrays, look_at_rows
+from ..precision.sparse_arrays import rows_kind as sorted_or_not
 from .base import Operator
 from .black_box import BlackBox, guarded
 from .csr import CSR
 from .dense import Dense
 from .exchange import NumpyExchange, refuse_masked
 from .libraries import library_of
+from .stack import CSRStack, Pattern
 
-__all__ = ["as_operator", "check_square"]
+__all__ = ["as_operator", "check_square", "pattern_of"]
 
 _EXCHANGE = NumpyExchange()
 
@@ -29,15 +31,38 @@ def check_square(shape: Any, name: str = "A") -> None:
         raise InputError(f"{name}: found shape {tuple(shape)}; wanted a square matrix (n, n)")
 
 
-def as_operator(A: Any, name: str = "A", *, rows_kind: Callable[[Any, Any, int], int] | None = None) -> Operator:
-    """An Operator over NumPy arrays.
+@overload
+def as_operator(
+    A: tuple[Any, Any, Any],
+    shape: tuple[int, int],
+    *,
+    name: str = "A",
+    rows_kind: Callable[[Any, Any, int], int] | None = None,
+) -> CSR | CSRStack: ...
+
+
+@overload
+def as_operator(A: Any, *, name: str = "A", rows_kind: Callable[[Any, Any, int], int] | None = None) -> Operator: ...
+
+
+def as_operator(
+    A: Any,
+    shape: tuple[int, int] | None = None,
+    *,
+    name: str = "A",
+    rows_kind: Callable[[Any, Any, int], int] | None = None,
+) -> Operator | CSRStack:
+    """An Operator over NumPy arrays, or a stack of sparse matrices of one pattern.
 
     Parameters
     ----------
     A : Operator, array_like of shape (n, n), SciPy sparse array or matrix, LinearOperator, or callable
         A callable needs ``shape`` and ``dtype`` attributes and maps (n,) to (n,). Sparse formats other than CSR, and
         CSR with unsorted or repeated indices, are converted into a copy; the caller's arrays are never changed.
-        Entries beyond those that ``indptr`` names are left out.
+        Entries beyond those that ``indptr`` names are left out. With ``shape``: the arrays (indptr, indices, values)
+        of compressed rows, values of shape (..., entries) for as many matrices of that pattern.
+    shape : (int, int), optional
+        (n, n) of the matrices that the three arrays stand for.
     name : str
         What messages call it.
     rows_kind : callable, optional
@@ -58,7 +83,11 @@ def as_operator(A: Any, name: str = "A", *, rows_kind: Callable[[Any, Any, int],
     >>> from resolvent.operators import as_operator
     >>> as_operator(sparse.eye_array(3, format="coo"))
     <CSR 3x3 float64>
+    >>> as_operator(([0, 1, 2], [0, 1], np.ones((5, 2))), (2, 2))
+    <CSRStack of (5,) matrices 2x2 float64>
     """
+    if shape is not None:
+        return _of_arrays(A, shape, name, rows_kind)
     if library_of(A) not in (None, "numpy"):
         raise BackendError(f"{name}: found {type(A).__name__} of {library_of(A)}; convert it to NumPy first")
     if isinstance(A, Operator):
@@ -94,6 +123,41 @@ def as_operator(A: Any, name: str = "A", *, rows_kind: Callable[[Any, Any, int],
         )
     check_square(array.shape, name)
     return Dense(_in_working_precision(array, name))
+
+
+def _of_arrays(arrays: Any, shape: Any, name: str, kind: Callable[[Any, Any, int], int] | None) -> CSR | CSRStack:
+    """The matrices of compressed rows (indptr, indices, values), values (..., entries)."""
+    try:
+        indptr, indices, values = map(np.asarray, arrays)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: wanted three arrays (indptr, indices, values) beside a shape ({error})") from None
+    check_square(shape, name)
+    if values.ndim == 0:
+        raise InputError(f"{name}: values is a number; wanted an array of shape (..., {len(indices)})")
+    pattern = pattern_of(indptr, indices, values.shape[-1], tuple(shape), name, kind)
+    placed = pattern.placed(_in_working_precision(values, name))
+    return CSR(pattern.indptr, pattern.indices, placed) if values.ndim == 1 else CSRStack(pattern, placed)
+
+
+def pattern_of(
+    indptr: Any,
+    indices: Any,
+    values: int,
+    shape: tuple[int, int],
+    name: str = "A",
+    kind: Callable[[Any, Any, int], int] | None = None,
+) -> Pattern:
+    """The pattern of compressed rows, copies of their arrays; an error where they do not describe one."""
+    found, fault = look_at_rows(indptr, indices, values, shape, kind=kind or sorted_or_not)
+    if fault is None and not int(indptr[-1]) == len(indices) == values:
+        fault = f"its rows hold {int(indptr[-1])} entries, for {len(indices)} indices and {values} values"
+    if fault:
+        raise InputError(f"{name}: {fault}")
+    index = [
+        np.array(part, np.int64 if part.dtype.kind != "i" or part.dtype.itemsize != 4 else np.int32)
+        for part in (indptr, indices)
+    ]
+    return Pattern(index[0], index[1], found == SORTED)
 
 
 def _dtype(dtype: Any, name: str) -> np.dtype:

@@ -17,6 +17,7 @@ from ..precision.rounding_rule import Unrounded
 from .chebyshev.momentum import MomentumMethod
 from .driver.loops import LOOPS, CompiledLoop, Stretch
 from .krylov.cg import CG
+from .linear.small import SMALL, Row
 from .linear.system import LinearSystem
 from .relaxation.sor import SOR, SWEEPS
 
@@ -211,3 +212,5 @@ _register(CG, ("none", "diagonal"), _cg)
 _register(CG, ("ssor",), _ssor_cg)
 _register(MomentumMethod, ("none", "diagonal"), _momentum)
 _register(SOR, ("none",), _sweeps)
+
+SMALL[CG] = Row("cg_solve", "cg_batch", lambda method: not method.flexible)

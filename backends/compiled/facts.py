@@ -6,6 +6,7 @@ import numba
 import numpy as np
 
 from ...precision.sparse_arrays import FAULTY, SORTED, UNSORTED
+from .compiling import FAST
 from .vectors import largest_modulus
 
 __all__ = ["band_facts", "csr_facts", "csr_offsets", "csr_to_bands", "csr_to_upper_bands", "dense_facts", "rows_kind"]
@@ -253,64 +254,75 @@ def _falls(indices, last):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True, error_model="numpy", nogil=True)
 def dense_facts(matrix):  # type: ignore[no-untyped-def]
-    """The same for a full matrix."""
+    """The same for a full matrix in C order."""
     n = matrix.shape[0]
-    max_abs = 0.0
-    for i in range(n):
-        for j in range(n):
-            size = np.float64(abs(matrix[i, j]))
-            if not size < np.inf:
-                return size, 0.0, 0.0, np.nan, False, False, False, False, -1, -1, -np.inf
-            max_abs = max(max_abs, size)
+    max_abs = largest_modulus(matrix.reshape(n * n))
+    if not max_abs < np.inf:
+        return max_abs, 0.0, 0.0, np.nan, False, False, False, False, -1, -1, -np.inf
     unit = 2.0 ** -np.floor(np.log2(max_abs)) if 1e-300 < max_abs < 1e300 else 1.0
     scale = 1.0 if unit == 1.0 else 1.0 / unit
     asymmetry = 0.0
-    lower = upper = positive = dominant = True
+    positive = dominant = True
     empty_row, zero_diagonal = -1, -1
     row_square, row_sum_largest, margin = 0.0, 0.0, np.inf
+    below, unequal = _below(matrix)
+    above = -below
     for i in range(n):
-        square, total = 0.0, 0.0
-        has_entry = False
-        for j in range(n):
-            value = matrix[i, j]
-            size = np.float64(abs(value)) * unit
-            square += size * size
-            total += size
-            has_entry |= value != 0
-            if j > i:
-                if value != 0:
-                    lower = False
-                asymmetry = max(asymmetry, np.float64(abs(value - np.conj(matrix[j, i]))))
-            elif j < i and value != 0:
-                upper = False
-        diagonal = matrix[i, i]
-        has_diagonal = diagonal != 0
-        diagonal_size = np.float64(abs(diagonal)) * unit
+        row = matrix[i]
+        diagonal = row[i]
+        size = np.float64(abs(diagonal)) * unit
+        square, total, filled = _row_sums(row, unit)
+        if unequal:
+            asymmetry = max(asymmetry, _largest_difference(row[:i], matrix[:i, i]))
         asymmetry = max(asymmetry, 2 * np.float64(abs(diagonal.imag)))
+        above += filled - (diagonal != 0)
         row_square = max(row_square, square)
         row_sum_largest = max(row_sum_largest, total)
-        margin = min(margin, np.float64(diagonal.real) * unit + diagonal_size - total)
-        if not (diagonal.real > 0 and diagonal.imag == 0):
-            positive = False
-        if not 2 * diagonal_size > total:
-            dominant = False
-        if not has_entry and empty_row < 0:
-            empty_row = i
-        if not has_diagonal and zero_diagonal < 0:
+        margin = min(margin, np.float64(diagonal.real) * unit + size - total)
+        positive &= diagonal.real > 0 and diagonal.imag == 0
+        dominant &= 2 * size > total
+        if diagonal == 0 and zero_diagonal < 0:
             zero_diagonal = i
+        if filled == 0 and empty_row < 0:
+            empty_row = i
     return (
         max_abs,
         np.sqrt(row_square) * scale,
         row_sum_largest * scale,
         asymmetry,
-        lower,
-        upper,
+        above == 0,
+        below == 0,
         positive,
         dominant,
         empty_row,
         zero_diagonal,
         margin * scale,
     )
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
+def _row_sums(row, unit):  # type: ignore[no-untyped-def]
+    """Of the squares and of the moduli of entries, and how many are not zero."""
+    square = total = 0.0
+    filled = 0
+    for j in range(row.size):
+        size = np.float64(abs(row[j])) * unit
+        square += size * size
+        total += size
+        filled += row[j] != 0
+    return square, total, filled
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def _below(matrix):  # type: ignore[no-untyped-def]
+    """Of the entries below the diagonal: how many are not zero, and how many differ from their mirror images."""
+    filled = unequal = 0
+    for i in range(1, matrix.shape[0]):
+        row = matrix[i]
+        for j in range(i):
+            filled += row[j] != 0
+            unequal += row[j] != np.conj(matrix[j, i])
+    return filled, unequal
 
 
 @numba.njit(cache=True, nogil=True)

@@ -278,7 +278,7 @@ def chebyshev(
 
     Parameters
     ----------
-    A, b, x0, M, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
+    A, b, x0, M, rtol, atol, maxiter, callback, progress, time_limit, backend, precision, errors :
         As in ``resolvent.cg``. A that is not Hermitian is taken with a given interval, without bound and repairs.
     interval : (float, float), optional
         0 < a <= b, in the units of A (of M A). By default 20 Lanczos steps find it, the upper end widened by its error

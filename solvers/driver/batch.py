@@ -1,24 +1,26 @@
-"""The batch axis: one system, or each system of a batch, and the warning of what did not converge."""
+"""The batch axis: one system, or many of one shape, and the warning of what did not converge."""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol, cast
 
 import numpy as np
 
 from ...backends import choose_backend
 from ...errors import ConvergenceWarning, InputError
+from .batch_solution import BatchSolution, Systems, summary
 from .solution import Solution
 from .status import Status
 from .stopping import Options
 
-__all__ = ["TELL", "solve_each", "stacked", "warn_of"]
+__all__ = ["TELL", "Batch", "Solver", "Together", "one_or_many", "stacked", "warn_of"]
 
 # The folders of the package, whose root also holds what is not part of it, such as examples.
 PARTS = ("solvers", "backends", "operators", "precision", "gallery", "layers", "gpu", "cli")
@@ -27,8 +29,141 @@ PARTS = ("solvers", "backends", "operators", "precision", "gallery", "layers", "
 TELL: ContextVar[Callable[[Solution], None]] = ContextVar("TELL")
 
 
-def solve_each(one: Any, A: Any, b: Any, x0: Any, options: Options) -> Solution:
-    """Apply ``one(A, b, x0, options)`` to a system or to each of a batch, and warn of what did not converge."""
+@dataclass(frozen=True)
+class Batch:
+    """The systems of one call.
+
+    Attributes
+    ----------
+    A, b, x0 : arrays
+        As the caller gave them; x0 in b's shape, or None.
+    matrices : tuple of int
+        The axes of A before its last two.
+    lead, columns : tuple of int
+        The axes of the batch: those that matrices and right-hand sides share, and that of the right-hand sides of one
+        matrix, if there is one.
+    n : int
+        Unknowns of each system.
+    """
+
+    A: Any
+    b: Any
+    x0: Any
+    matrices: tuple[int, ...]
+    lead: tuple[int, ...]
+    columns: tuple[int, ...]
+    n: int
+
+    @staticmethod
+    def of(A: Any, b: Any, x0: Any, shape: tuple[int, ...]) -> Batch:
+        """The batch of a call, A being of this shape; an error where shapes do not fit."""
+        *matrices, n = shape[:-1]
+        size = tuple(b.shape)
+        vectors = len(matrices) > 0 and size == shape[:-1]
+        columns = () if vectors else size[-1:]
+        try:
+            if not vectors and (len(size) < 2 or size[-2] != n):
+                raise ValueError
+            lead = np.broadcast_shapes(tuple(matrices), size[:-1] if vectors else size[:-2])
+        except ValueError:
+            raise InputError(
+                f"b: found shape {size} for A of shape {shape}; wanted {shape[:-1]} (a vector a system) or "
+                f"{(*matrices, n, 'k')} (k right-hand sides a system)"
+            ) from None
+        if x0 is not None and tuple(x0.shape) != size:
+            raise InputError(f"x0: found shape {tuple(x0.shape)}; wanted {size}, the shape of b")
+        return Batch(A, b, x0, tuple(matrices), lead, columns, n)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return (*self.lead, *self.columns)
+
+    def __len__(self) -> int:
+        return int(np.prod(self.shape, dtype=int))
+
+    def index(self, k: int) -> tuple[int, ...]:
+        """Where system k stands: the axis of right-hand sides is the fastest."""
+        return tuple(int(part) for part in np.unravel_index(k, self.shape))
+
+    @cached_property
+    def which(self) -> np.ndarray:
+        """The number of the matrix of each system."""
+        count = int(np.prod(self.matrices, dtype=int))
+        numbers = np.broadcast_to(np.arange(count).reshape(self.matrices), self.lead)
+        return np.broadcast_to(numbers[(..., *(None,) * len(self.columns))], self.shape).reshape(-1)
+
+    def matrix(self, k: int) -> Any:
+        """That of system k."""
+        if not self.matrices:
+            return self.A
+        return self.A[(*(int(part) for part in np.unravel_index(self.which[k], self.matrices)), ...)]
+
+    def vector(self, given: Any, k: int) -> Any:
+        """System k's part of b or x0."""
+        if given is None:
+            return None
+        at = self.index(k)
+        lead = given.shape[: given.ndim - 1 - len(self.columns)]
+        own = at[len(self.lead) - len(lead) : len(self.lead)]
+        # An axis along which one right-hand side serves many matrices.
+        own = tuple(0 if size == 1 else part for part, size in zip(own, lead, strict=True))
+        return given[(*own, slice(None), *at[len(self.lead) :])]
+
+    def rows(self, given: Any, dtype: Any) -> np.ndarray:
+        """b or x0, a NumPy array, with one vector a row."""
+        if self.columns:
+            given = np.moveaxis(np.broadcast_to(given, (*self.lead, self.n, *self.columns)), -2, -1)
+        return np.ascontiguousarray(given, dtype).reshape(-1, self.n)
+
+    def joined(self, rows: np.ndarray) -> np.ndarray:
+        """The inverse."""
+        x = rows.reshape(*self.shape, self.n)
+        return np.ascontiguousarray(np.moveaxis(x, -1, -2)) if self.columns else x
+
+
+class Together(Protocol):
+    """Systems of a batch that were iterated together.
+
+    Attributes
+    ----------
+    x : ndarray of shape (systems, n)
+        To which those that are solved alone are added.
+    fields : dict of str to ndarray of shape (systems,)
+        Fields of a Solution.
+    left : ndarray of int
+        The systems that are to be solved alone.
+    seconds : float
+    """
+
+    x: np.ndarray
+    fields: dict[str, np.ndarray]
+    left: np.ndarray
+    seconds: float
+
+    def solution(self, k: int) -> Solution:
+        """That of one system."""
+
+    def returned(self, x: np.ndarray) -> Any:
+        """As an array of the caller's library."""
+
+
+class Solver(Protocol):
+    """How the systems of one call are solved."""
+
+    def alone(self, A: Any, b: Any, x0: Any, options: Options) -> Solution:
+        """Solve one."""
+
+    def together(self, batch: Batch, options: Options) -> Together | None:
+        """Solve those that take the ordinary course side by side; None where all are to be solved one by one."""
+
+
+# Fields of a Solution that a batch has an array of.
+GATHERED = ("status", "iterations", "matvecs", "relative_residual", "residual_norm", "tolerance")
+
+
+def one_or_many(solver: Solver, A: Any, b: Any, x0: Any, options: Options) -> Solution:
+    """Solve a system or each of a batch, and warn of what did not converge."""
     A = A if callable(A) or hasattr(A, "matvec") else _as_array(A, "A")
     b = _as_array(b, "b")
     x0 = None if x0 is None else _as_array(x0, "x0")
@@ -36,8 +171,7 @@ def solve_each(one: Any, A: Any, b: Any, x0: Any, options: Options) -> Solution:
     if shape is not None and len(shape) < 2:
         raise InputError(f"A: found shape {tuple(shape)}; wanted a square matrix (n, n)")
     single = (shape is None or len(shape) == 2) and len(size) <= 2 and (len(size) < 2 or size[1] == 1)
-    with np.errstate(all="ignore"):  # overflow and NaN are looked for, and reported in words
-        solution = one(A, b, x0, options) if single else _batch(one, A, b, x0, tuple(shape or ()), options)
+    solution = solver.alone(A, b, x0, options) if single else _batch(solver, A, b, x0, tuple(shape or ()), options)
     if not solution.converged:
         TELL.get(warn_of)(solution)
     return solution
@@ -56,86 +190,97 @@ def _as_array(value: Any, name: str) -> Any:
     return array
 
 
-def _batch(one: Any, A: Any, b: Any, x0: Any, shape: tuple[int, ...], options: Options) -> Solution:
-    """Each system by itself: its own stopping, its own reason, and a finished one no longer changes.
+def _batch(solver: Solver, A: Any, b: Any, x0: Any, shape: tuple[int, ...], options: Options) -> Solution:
+    """Each system with its own target, status and stopping; a finished one no longer changes.
 
     An interrupt ends the batch: the systems that were not begun come back with their first guesses.
     """
-    lead, n = shape[:-2], shape[-1]
-    size = tuple(b.shape)
-    if lead and size == shape[:-1]:
-        columns: tuple[int, ...] = ()
-    elif len(size) >= 2 and size[-2] == n and size[:-2] == lead:
-        columns = size[-1:]
-    else:
-        raise InputError(
-            f"b: found shape {size} for A of shape {shape}; wanted {shape[:-1]} (a vector a system) or "
-            f"{(*shape[:-1], 'k')} (k right-hand sides a system)"
-        )
-    if x0 is not None and tuple(x0.shape) != size:
-        raise InputError(f"x0: found shape {tuple(x0.shape)}; wanted {size}, the shape of b")
-    systems: list[Solution] = []
+    batch = Batch.of(A, b, x0, shape)
+    together = solver.together(batch, options) if len(batch) else None
+    left = range(len(batch)) if together is None else together.left.tolist()
+    held: dict[int, Solution] = {}
     interrupted = False
-    for index in np.ndindex(*lead, *columns):
-        at, column = index[: len(lead)], index[len(lead) :]
-        where = (*at, slice(None), *column)
-        matrix = A[(*at, ...)] if lead else A
-        guess = None if x0 is None else x0[where]
-        system = one(matrix, b[where], guess, replace(options, maxiter=0, callback=None) if interrupted else options)
+    for k in left:
+        own = replace(options, maxiter=0, callback=None) if interrupted else options
+        system = _one(solver, batch, k, own)
         if interrupted and not system.converged:
             system.status, system.reason = Status.INTERRUPTED, "An earlier system of the batch was interrupted."
         interrupted = interrupted or system.status is Status.INTERRUPTED
-        systems.append(system)
-    return stacked(tuple(systems), lead, columns, b)
+        held[k] = system
+    return _gathered(batch, together, held)
 
 
-def stacked(systems: tuple[Solution, ...], lead: tuple[int, ...], columns: tuple[int, ...], b: Any) -> Solution:
-    """The solutions of a batch as one."""
-    if not systems:
-        return Solution(
-            b,
-            Status.CONVERGED,
-            "The batch is empty.",
-            0,
-            0,
-            0.0,
-            np.zeros((*lead, *columns)),
-            np.zeros(0),
-            "",
-            "",
-            "float64",
-            2.0**-53,
-        )
-    first = systems[0]
-    backend = choose_backend(None, first.x)
-    x = backend.stack([system.x for system in systems], (*lead, *columns), bool(columns))
-    failed = [index for index, system in enumerate(systems) if not system.converged]
-    if failed:
-        at = tuple(int(k) for k in np.unravel_index(failed[0], (*lead, *columns)))
-        reason = (
-            f"{len(failed)} of {len(systems)} systems did not converge; the first, {at}: {systems[failed[0]].reason}"
-        )
-    else:
-        reason = f"All {len(systems)} systems converged."
+def _one(solver: Solver, batch: Batch, k: int, options: Options) -> Solution:
+    """System k alone; one that is refused is named, or comes back with that as its status."""
+    b, x0 = batch.vector(batch.b, k), batch.vector(batch.x0, k)
+    try:
+        return solver.alone(batch.matrix(k), b, x0, options)
+    except InputError as error:
+        if options.errors == "raise":
+            raise type(error)(f"{error} (system {batch.index(k)} of the batch)") from None
+        nan = float("nan")
+        return Solution(nan * b, Status.REFUSED, f"{error}.", 0, 0, 0.0, nan, nan, "", "", "")
 
-    def gathered(name: str) -> np.ndarray:
-        return np.array([getattr(system, name) for system in systems]).reshape(*lead, *columns)
 
-    return Solution(
+def _gathered(batch: Batch, together: Together | None, held: dict[int, Solution]) -> BatchSolution:
+    """The solutions of a batch as one, those that were solved together and those that were solved alone."""
+    if together is None:
+        return stacked(tuple(held.values()), batch.lead, batch.columns, batch.b)
+    for k, system in held.items():
+        together.x[k] = choose_backend(None, system.x).to_numpy(system.x)
+        for name in GATHERED:
+            together.fields[name][k] = getattr(system, name)
+    x = together.returned(batch.joined(together.x))
+    seconds = together.seconds + sum(system.seconds for system in held.values())
+    members = Systems(batch.shape, held, together.solution)
+    return _of_fields(x, together.fields, seconds, batch.shape, members, members[0])
+
+
+def stacked(systems: Sequence[Solution], lead: tuple[int, ...], columns: tuple[int, ...], b: Any) -> BatchSolution:
+    """Solutions as one; x is b where there are none.
+
+    Parameters
+    ----------
+    systems : sequence of Solution
+        In the order of the axes.
+    lead, columns : tuple of int
+        The axes of the batch, columns those that stand last in x.
+    b : array
+    """
+    shape = (*lead, *columns)
+    fields = {name: np.empty(len(systems), object) for name in GATHERED}
+    for name, values in fields.items():
+        values[:] = [getattr(system, name) for system in systems]
+        if name != "status":
+            fields[name] = values.astype(float)
+    first = (
+        systems[0] if systems else Solution(b, Status.CONVERGED, "", 0, 0, 0.0, 0.0, 0.0, "", "", "float64", 2.0**-53)
+    )
+    x = b
+    if systems:
+        x = choose_backend(None, first.x).stack([system.x for system in systems], shape, bool(columns))
+    members = Systems(shape, dict(enumerate(systems)))
+    return _of_fields(x, fields, sum(system.seconds for system in systems), shape, members, first)
+
+
+def _of_fields(
+    x: Any, fields: dict[str, np.ndarray], seconds: float, shape: tuple[int, ...], members: Systems, like: Solution
+) -> BatchSolution:
+    """Of the fields that are arrays, (systems,), and of those that are alike in all systems."""
+    parts: dict[str, Any] = {name: values.reshape(shape) for name, values in fields.items()}
+    for name in ("iterations", "matvecs"):
+        parts[name] = parts[name].astype(int)
+    return BatchSolution(
         x=x,
-        status=systems[failed[0]].status if failed else Status.CONVERGED,
-        reason=reason,
-        iterations=gathered("iterations"),
-        matvecs=gathered("matvecs"),
-        seconds=sum(system.seconds for system in systems),
-        relative_residual=gathered("relative_residual"),
-        residual_norm=gathered("residual_norm"),
-        method=first.method,
-        backend=first.backend,
-        precision=first.precision,
-        unit_roundoff=first.unit_roundoff,
-        tolerance=first.tolerance,
-        systems=systems,
+        reason=cast(str, summary),
+        seconds=seconds,
+        method=like.method,
+        backend=like.backend,
+        precision=like.precision,
+        unit_roundoff=like.unit_roundoff,
+        words=like.words,
+        members=members,
+        **parts,
     )
 
 
@@ -148,4 +293,5 @@ def warn_of(solution: Solution, which: str = "") -> None:
         inside = (*inside, os.path.dirname(str(sys.modules["torch"].__file__)))
     while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
         frame, level = frame.f_back, level + 1
-    warnings.warn(f"{which}{solution.status.value}: {solution.reason}", ConvergenceWarning, stacklevel=level + 1)
+    said = solution.reason if solution.is_batch else f"{solution.status.value}: {solution.reason}"
+    warnings.warn(f"{which}{said}", ConvergenceWarning, stacklevel=level + 1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from .solution import Solution
 from .status import Status
@@ -12,32 +13,51 @@ from .status import Status
 if TYPE_CHECKING:
     from .iterate import Run
 
-__all__ = ["explain"]
+__all__ = ["converged_sentence", "explain", "not_there_sentence"]
 
 
-def explain(solution: Solution, run: Run, reason: str) -> str:
-    """The reason of a finished solve; ``reason`` is what the driver, the method or the problem said already."""
+def explain(solution: Solution, run: Run, reason: str) -> Any:
+    """The reason of a finished solve; ``reason`` is what the driver, the method or the problem said already.
+
+    That of one that converged is put into words when somebody reads it.
+    """
     lines = list(run.state.notes) if run.state is not None else []
     if run.state is not None and (description := run.method.describe(run.state)):
         lines.insert(0, description)
-    said = reason or _SENTENCES[solution.status](solution, run)
-    return " ".join(filter(None, [said, *lines, run.problem.remarks]))
+    lines.append(run.problem.remarks)
+    if not reason and solution.status is Status.CONVERGED:
+        return partial(_converged, name=run.method.name, lines=lines)
+    return _joined(reason or _SENTENCES[solution.status](solution, run), lines)
+
+
+def _joined(said: str, lines: list[str]) -> str:
+    return " ".join(filter(None, [said, *lines]))
 
 
 def _counted(iterations: int) -> str:
     return f"{iterations} iteration{'' if iterations == 1 else 's'}"
 
 
-def _converged(solution: Solution, run: Run) -> str:
+def _converged(solution: Solution, name: str, lines: list[str]) -> str:
+    return _joined(converged_sentence(solution, name), lines)
+
+
+def converged_sentence(solution: Solution, name: str) -> str:
+    """That a solve by a method of this name converged."""
     return (
         f"The true residual is {solution.relative_residual:.2e} of {solution.words.reference}, at most the "
-        f"{solution.tolerance:.2e} asked for, after {_counted(solution.iterations)} of {run.method.name}."
+        f"{solution.tolerance:.2e} asked for, after {_counted(solution.iterations)} of {name}."
     )
 
 
 def _not_there(solution: Solution, run: Run) -> str:
     left = run.watch.iterations_to(run.target / run.per_carried) if run.watch is not None else math.inf
     rate = run.watch.rate if run.watch is not None else math.nan
+    return not_there_sentence(solution, rate, left, run.problem.advice(solution))
+
+
+def not_there_sentence(solution: Solution, rate: float, left: float, advice: str) -> str:
+    """That a solve ended before it converged, with the observed rate and the iterations that it lacks at that rate."""
     outlook = (
         f"at the observed rate of {rate:.4f} an iteration about {left:.0f} more are needed"
         if math.isfinite(left)
@@ -45,8 +65,7 @@ def _not_there(solution: Solution, run: Run) -> str:
     )
     return (
         f"After {_counted(solution.iterations)} the residual is {solution.relative_residual:.2e} of "
-        f"{solution.words.reference}, not the {solution.tolerance:.2e} asked for; {outlook}. "
-        f"{run.problem.advice(solution)}"
+        f"{solution.words.reference}, not the {solution.tolerance:.2e} asked for; {outlook}. {advice}"
     ).rstrip()
 
 
@@ -89,7 +108,6 @@ def _breakdown(solution: Solution, run: Run) -> str:
 
 
 _SENTENCES: dict[Status, Callable[[Solution, Run], str]] = {
-    Status.CONVERGED: _converged,
     Status.MAX_ITERATIONS: _not_there,
     Status.STAGNATED: _stagnated,
     Status.DIVERGED: _diverged,
@@ -99,4 +117,5 @@ _SENTENCES: dict[Status, Callable[[Solution, Run], str]] = {
     Status.INTERRUPTED: _not_there,
     Status.STOPPED: _not_there,
     Status.INFEASIBLE: _breakdown,
+    Status.REFUSED: _breakdown,
 }

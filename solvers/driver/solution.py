@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
@@ -51,7 +51,7 @@ def no_bound(solution: Solution[Any]) -> Bound | None:
 
 @dataclass(eq=False)
 class Solution(Generic[V]):
-    """What a solve returns.
+    """What a solve returns; of a batch, a ``BatchSolution``.
 
     Attributes
     ----------
@@ -86,8 +86,11 @@ class Solution(Generic[V]):
         From the Solution to what theory promises of it; asked for by ``bound``.
     words : Words
         What reports call the parts of the problem.
-    systems : tuple of Solution
-        One for each system of a batch; empty for a single system.
+
+    Notes
+    -----
+    ``reason``, ``history``, ``evidence`` and ``predicted_iterations`` may be given as functions of the Solution, which
+    are asked when somebody first reads them.
     """
 
     x: V
@@ -116,12 +119,23 @@ class Solution(Generic[V]):
     carries: Norm = Norm.RECURRENCE
     theory: Callable[[Solution[V]], Bound | None] = no_bound
     words: Words = LINEAR
-    systems: tuple[Solution[V], ...] = field(default=(), repr=False)
+
+    is_batch: ClassVar[bool] = False
 
     @property
     def converged(self) -> bool:
-        """Whether ``||b - A x|| <= tolerance ||b||`` was verified of the true residual, for every system of a batch."""
+        """Whether ``||b - A x|| <= tolerance ||b||`` was verified of the true residual."""
         return self.status is Status.CONVERGED
+
+    @property
+    def converged_each(self) -> Any:
+        """The same as ``converged``; of a batch, for each system."""
+        return self.converged
+
+    @property
+    def overall_status(self) -> Status:
+        """The status; of a batch CONVERGED, or that of the first system that did not."""
+        return self.status
 
     def raise_for_status(self) -> Solution[V]:
         """Itself when converged, otherwise a ``ConvergenceError`` with the reason."""
@@ -152,9 +166,9 @@ class Solution(Generic[V]):
         return norms / size if size > 0 else norms
 
     @property
-    def is_batch(self) -> bool:
-        """Whether it is of several systems, of which there may be none."""
-        return bool(self.systems) or np.ndim(self.relative_residual) > 0
+    def systems(self) -> Sequence[Solution[V]]:
+        """The systems of a batch, one Solution each; none of a single system."""
+        return ()
 
     @property
     def residual_iterations(self) -> np.ndarray:
@@ -212,8 +226,6 @@ class Solution(Generic[V]):
         ||A|| is estimated from below, by the largest row norm or Ritz value, so that the error is never understated.
         Without an estimate the term is left out.
         """
-        if self.systems:
-            return np.array([system.backward_error for system in self.systems])
         return self.norms[0] / self._data_norm if self.norms[0] else 0.0
 
     @property
@@ -223,8 +235,6 @@ class Solution(Generic[V]):
         That much rounding x alone may leave (Higham 2002, section 7.1). Conjugate gradients, Chebyshev iteration and
         relaxation come within a factor of ten of it, which the tests hold them to.
         """
-        if self.systems:
-            return np.array([system.attainable_residual for system in self.systems])
         rhs = times_power_of_two(self.reference, -self.exponent)
         return self.unit_roundoff * self._data_norm / rhs if rhs else 0.0
 
@@ -271,6 +281,11 @@ class Solution(Generic[V]):
         residual, solution, _ = self.norms
         return residual / (smallest * solution) if smallest > 0 and solution > 0 else None
 
+    def __getstate__(self) -> dict[str, Any]:
+        for name in LAZY:
+            getattr(self, name)  # what is to be asked for goes by no file
+        return self.__dict__
+
     def __str__(self) -> str:
         from ..report.text import report
 
@@ -299,3 +314,26 @@ class Solution(Generic[V]):
         from ..report.figures import plot
 
         return plot(self, axes, file)
+
+
+class Lazy:
+    """A field that may be set to a function of the Solution."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, solution: Any, owner: type | None = None) -> Any:
+        if solution is None:
+            return self
+        value = solution.__dict__[self.name]
+        if callable(value):
+            value = solution.__dict__[self.name] = value(solution)
+        return value
+
+    def __set__(self, solution: Any, value: Any) -> None:
+        solution.__dict__[self.name] = value
+
+
+LAZY = ("reason", "history", "evidence", "predicted_iterations")
+for _name in LAZY:
+    setattr(Solution, _name, Lazy(_name))

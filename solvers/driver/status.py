@@ -21,6 +21,7 @@ class Status(enum.Enum):
     TIME_LIMIT = "time limit reached"
     INTERRUPTED = "interrupted"
     STOPPED = "stopped by the callback"
+    REFUSED = "refused: the input is no system of this kind"
 
 
 class Cause(enum.Enum):

@@ -34,6 +34,8 @@ class Options:
         Seconds after which the best iterate is returned.
     backward_error : float
         Stop as well when ||b - A x|| <= this times (||A|| ||x|| + ||b||).
+    errors : {"raise", "collect"}
+        What a system of a batch that is refused does: raise its error, or come back with the status REFUSED and NaN.
 
     Raises
     ------
@@ -48,6 +50,7 @@ class Options:
     progress: bool = False
     time_limit: float | None = None
     backward_error: float = 0.0
+    errors: str = "raise"
 
     def __post_init__(self) -> None:
         if not (_is_real(self.rtol) and 0 <= self.rtol < 1):
@@ -63,8 +66,15 @@ class Options:
                 raise InputError(f"maxiter: found {self.maxiter}; wanted at least 0")
         if self.time_limit is not None and not (_is_real(self.time_limit) and self.time_limit > 0):
             raise InputError(f"time_limit: found {self.time_limit!r}; wanted a number of seconds above 0")
+        if self.errors not in ("raise", "collect"):
+            raise InputError(f'errors: found {self.errors!r}; wanted "raise" or "collect"')
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback: found {type(self.callback).__name__}; wanted a callable")
+
+    @property
+    def unobserved(self) -> bool:
+        """Nobody watches, and no clock limits it."""
+        return self.callback is None and not self.progress and self.time_limit is None and self.backward_error == 0
 
     def most_iterations(self, n: int) -> int:
         """``maxiter``, or what it is by default for n unknowns."""

@@ -16,12 +16,15 @@ from ..driver.problem import Vector
 from ..driver.solution import LARGEST_PERTURBATION, Bound, Solution
 from ..driver.status import Cause
 from ..linear.call import Preconditioned, solver
-from ..linear.method import Candidate, LinearMethod
+from ..linear.method import Candidate, LinearMethod, said_of_choice
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 from ..spectra.ritz import SpectralEvidence, energy_errors
 
 __all__ = ["CG", "cg"]
+
+WHY_JACOBI = "Jacobi-preconditioned, since A is Hermitian with a positive diagonal that varies"
+WHY_POSITIVE = "A is Hermitian with a positive diagonal"
 
 
 class Gap:
@@ -210,9 +213,13 @@ class CG(LinearMethod[CGState]):
                 return
             positive = system.facts.diagonal_positive
             if positive and system.preconditioner is None and system.diagonal_varies:
-                why = "Jacobi-preconditioned, since A is Hermitian with a positive diagonal that varies"
-                yield Candidate(1, cls(), why, preconditioner="jacobi")
-            yield Candidate(1, cls(), "A is Hermitian" + (" with a positive diagonal" if positive else ""))
+                yield Candidate(1, cls(), WHY_JACOBI, preconditioner="jacobi")
+            yield Candidate(1, cls(), WHY_POSITIVE if positive else "A is Hermitian")
+
+    @staticmethod
+    def why_chosen(jacobi: bool) -> str:
+        """Of a small system with a positive diagonal: why it was solved so, with or without Jacobi's preconditioner."""
+        return said_of_choice(CG.name, WHY_JACOBI if jacobi else WHY_POSITIVE)
 
     def bound(self, solution: Solution[Any]) -> Bound | None:
         """The error in the A-norm, where the coefficients tell it to a factor of two."""
@@ -239,7 +246,8 @@ class CG(LinearMethod[CGState]):
 
     def _rho(self, system: LinearSystem, state: CGState) -> float:
         if system.preconditioner is None:
-            return float(state.residual_norm or 0.0) ** 2
+            norm = float(state.residual_norm or 0.0)
+            return norm * norm
         rho = system.backend.dot(state.r, state.z).real
         if not math.isfinite(rho):
             raise system.range_left("M returned NaN or infinity; check the preconditioner.")
@@ -352,6 +360,9 @@ def cg(
     precision : str, Format or Precision, optional
         To iterate in: a format such as "bf16", emulated, or "fp32"; by default that of the data. Whatever it is, the
         certificate refers to A and b as given. See ``resolvent.precision.Precision``.
+    errors : {"raise", "collect"}
+        Of a batch: "raise" raises the error of a system that is refused, naming it; with "collect" it comes back with
+        the status REFUSED and NaN, and the others are solved.
 
     Returns
     -------

@@ -196,7 +196,7 @@ def ssor_cg(
 
     Parameters
     ----------
-    A, b, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
+    A, b, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision, errors :
         As in ``resolvent.cg``; the entries of A must be at hand.
     omega : float, optional
         Relaxation factor in (0, 2), without unit. By default the closed form of ITPACK with an eigenvalue from a few

@@ -10,6 +10,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
+    Literal,
     ParamSpec,
     Protocol,
     TypedDict,
@@ -64,6 +65,7 @@ class Common(TypedDict, total=False):
     time_limit: float | None
     backend: str | Backend | None
     precision: str | Format | BlockFormat | Precision | None
+    errors: Literal["raise", "collect"]
 
 
 class Preconditioned(Common, total=False):
@@ -83,6 +85,7 @@ DEFAULTS: dict[str, Any] = {
     "time_limit": None,
     "backend": None,
     "precision": None,
+    "errors": "raise",
 }
 
 

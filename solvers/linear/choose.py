@@ -12,7 +12,7 @@ from ..driver.solution import Solution
 from ..driver.status import Cause, Status
 from ..driver.stopping import Deadline, Options
 from ..preconditioners.jacobi import JacobiPreconditioner
-from .method import Candidate, LinearMethod
+from .method import Candidate, LinearMethod, said_of_choice
 from .system import LinearSystem
 
 __all__ = ["candidates", "solve_by_choice"]
@@ -49,7 +49,7 @@ def solve_by_choice(system: LinearSystem, methods: Iterable[type[LinearMethod[An
         unused = system.preconditioner is not None and not method.takes_preconditioner
         if unused:
             system.use_preconditioner(None)
-        said.append(f"{method.name} was chosen: {candidate.why}{'; M was not needed' if unused else ''}.")
+        said.append(said_of_choice(method.name, candidate.why, unused))
         try:
             if candidate.preconditioner is not None:
                 bound = JacobiPreconditioner(system.operator).bind(system.backend, system.dtype)

@@ -12,7 +12,7 @@ from ..driver.method import Method, S
 if TYPE_CHECKING:
     from .system import LinearSystem
 
-__all__ = ["Candidate", "Fit", "LinearMethod"]
+__all__ = ["Candidate", "Fit", "LinearMethod", "said_of_choice"]
 
 
 @dataclass(frozen=True)
@@ -104,3 +104,8 @@ class LinearMethod(Method["LinearSystem", S]):
         """The method for the adjoint of A."""
         own = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
         return replace(self, **self.adjoint_parameters(own))  # type: ignore[type-var]
+
+
+def said_of_choice(name: str, why: str, unused: bool = False) -> str:
+    """A sentence on the choice of a method; ``unused`` that the caller's preconditioner had no part in it."""
+    return f"{name} was chosen: {why}{'; M was not needed' if unused else ''}."

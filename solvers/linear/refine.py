@@ -213,6 +213,7 @@ def refine(
     progress: bool = False,
     time_limit: float | None = None,
     backend: Any = None,
+    errors: str = "raise",
     **parameters: Any,
 ) -> Solution[Any]:
     r"""Solve A x = b in the working precision by corrections that are solved in a lower one.
@@ -224,7 +225,7 @@ def refine(
 
     Parameters
     ----------
-    A, b, x0, M, callback, progress, time_limit, backend :
+    A, b, x0, M, callback, progress, time_limit, backend, errors :
         As in ``resolvent.cg``. M preconditions the inner method.
     inner : str
         A method of ``resolvent.METHODS`` that fits A.
@@ -294,4 +295,5 @@ def refine(
         progress=progress,
         time_limit=time_limit,
         backward_error=eta,
+        errors=errors,
     )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
-from ..driver.batch import solve_each
+import numpy as np
+
+from ...backends import choose_backend
+from ..driver.batch import Batch, Together, one_or_many
 from ..driver.iterate import iterate
 from ..driver.solution import Solution
 from ..driver.stopping import Options
 from .method import LinearMethod
+from .small import Small, small_solver
 from .system import LinearSystem
 
-__all__ = ["check_fits", "solve_with"]
+__all__ = ["ByMethod", "check_fits", "solve_alone", "solve_together", "solve_with"]
 
 
 def solve_with(
@@ -44,12 +49,74 @@ def solve_with(
     array([1., 1., 1.])
     """
 
-    def one(matrix: Any, rhs: Any, guess: Any, options: Options) -> Solution:
-        system = LinearSystem(matrix, rhs, x0=guess, M=M, backend=backend, precision=precision)
-        check_fits(method, system)
-        return iterate(system, method, options)
+    options = Options(**limits)
+    return one_or_many(ByMethod(method, small_solver(method), M, backend, precision), A, b, x0, options)
 
-    return solve_each(one, A, b, x0, Options(**limits))
+
+class ByMethod(NamedTuple):
+    """Solves with one method."""
+
+    method: LinearMethod[Any]
+    small: Small | None
+    M: Any
+    backend: Any
+    precision: Any
+
+    def alone(self, A: Any, b: Any, x0: Any, options: Options) -> Solution:
+        """One system."""
+        return solve_alone(self, self._driven, A, b, x0, options)
+
+    def _driven(self, system: LinearSystem, options: Options) -> Solution:
+        check_fits(self.method, system)
+        return iterate(system, self.method, options)
+
+    def together(self, batch: Batch, options: Options) -> Together | None:
+        """Those that take the ordinary course."""
+        return solve_together(self, batch, options)
+
+
+class _Settings(Protocol):
+    """What of a solver the small systems depend on."""
+
+    @property
+    def small(self) -> Small | None: ...
+    @property
+    def M(self) -> Any: ...
+    @property
+    def backend(self) -> Any: ...
+    @property
+    def precision(self) -> Any: ...
+
+
+def solve_alone(
+    solver: _Settings,
+    driven: Callable[[LinearSystem, Options], Solution],
+    A: Any,
+    b: Any,
+    x0: Any,
+    options: Options,
+) -> Solution:
+    """One system: in one compiled call where it is small and takes the ordinary course, otherwise by ``driven``."""
+    small, backend = solver.small, solver.backend
+    if small is not None and solver.M is None and solver.precision is None and options.unobserved:
+        backend = choose_backend(backend, A, b, x0)
+        if backend.compiles_solves:
+            A = backend.operator(A)
+            guess = None if x0 is None else backend.vector(x0, "x0")
+            solution = small.solve(backend, A, backend.vector(b, "b"), guess, options)
+            if solution is not None:
+                return solution
+    with np.errstate(all="ignore"):  # overflow and NaN are looked for, and reported in words
+        system = LinearSystem(A, b, x0=x0, M=solver.M, backend=backend, precision=solver.precision)
+        return driven(system, options)
+
+
+def solve_together(solver: _Settings, batch: Batch, options: Options) -> Together | None:
+    """The systems of a batch that are small and take the ordinary course; None where there are none such."""
+    small = solver.small
+    if small is None or solver.M is not None or solver.precision is not None:
+        return None
+    return small.together(choose_backend(solver.backend, batch.A, batch.b, batch.x0), batch, options)
 
 
 def check_fits(method: LinearMethod[Any], system: LinearSystem) -> None:

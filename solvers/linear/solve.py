@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import InputError
-from ..driver.batch import solve_each
-from ..driver.iterate import iterate
+from ..driver.batch import Batch, Solver, Together, one_or_many
 from ..driver.solution import Solution
 from ..driver.stopping import Options
+from ..krylov.cg import CG
 from ..methods import METHODS, method_named
-from .call import solver
+from .call import solver as with_types
 from .choose import solve_by_choice
-from .run import check_fits
+from .run import ByMethod, solve_alone, solve_together
+from .small import Small, small_solver
 from .system import LinearSystem
 
 __all__ = ["solve"]
 
 
-@solver
+@with_types
 def solve(
     A: Any,
     b: Any,
@@ -34,6 +35,7 @@ def solve(
     time_limit: float | None = None,
     backend: Any = None,
     precision: Any = None,
+    errors: str = "raise",
     **parameters: Any,
 ) -> Solution[Any]:
     """Solve A x = b by a method that fits A.
@@ -45,7 +47,7 @@ def solve(
 
     Parameters
     ----------
-    A, b, x0, M, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
+    A, b, x0, M, rtol, atol, maxiter, callback, progress, time_limit, backend, precision, errors :
         As in ``resolvent.cg``.
     method : str
         "auto" or a name in ``resolvent.METHODS``.
@@ -74,17 +76,33 @@ def solve(
     >>> rv.solve(np.diag([1.0, 2.0, 4.0]), np.ones(3), method="chebyshev", interval=(1, 4)).method
     'chebyshev'
     """
-    options = Options(rtol, atol, maxiter, callback, progress, time_limit)
+    options = Options(rtol, atol, maxiter, callback, progress, time_limit, errors=errors)
     if method != "auto":
         chosen = method_named(method, parameters)
+        solver: Solver = ByMethod(chosen, small_solver(chosen), M, backend, precision)
     elif parameters:
         raise InputError(f'{next(iter(parameters))}: is a parameter of a method; name one instead of method="auto"')
+    else:
+        solver = ByChoice(small_solver(CG(), CG.why_chosen), M, backend, precision)
+    return one_or_many(solver, A, b, x0, options)
 
-    def one(matrix: Any, rhs: Any, guess: Any, options: Options) -> Solution:
-        system = LinearSystem(matrix, rhs, x0=guess, M=M, backend=backend, precision=precision)
-        if method == "auto":
-            return solve_by_choice(system, METHODS.values(), options)
-        check_fits(chosen, system)
-        return iterate(system, chosen, options)
 
-    return solve_each(one, A, b, x0, options)
+class ByChoice(NamedTuple):
+    """Solves with the methods that recommend themselves."""
+
+    small: Small | None
+    M: Any
+    backend: Any
+    precision: Any
+
+    def alone(self, A: Any, b: Any, x0: Any, options: Options) -> Solution:
+        """One system."""
+        return solve_alone(self, _by_choice, A, b, x0, options)
+
+    def together(self, batch: Batch, options: Options) -> Together | None:
+        """Those that conjugate gradients are chosen for, with or without Jacobi's preconditioner."""
+        return solve_together(self, batch, options)
+
+
+def _by_choice(system: LinearSystem, options: Options) -> Solution:
+    return solve_by_choice(system, METHODS.values(), options)

@@ -77,7 +77,7 @@ def jacobi(
 
     Parameters
     ----------
-    A, b, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
+    A, b, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision, errors :
         As in ``resolvent.cg``; A need not be Hermitian, but its entries must be at hand.
     omega : float
         Damping, without unit; 1 is the classical method.

@@ -75,7 +75,7 @@ def richardson(
 
     Parameters
     ----------
-    A, b, x0, M, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
+    A, b, x0, M, rtol, atol, maxiter, callback, progress, time_limit, backend, precision, errors :
         As in ``resolvent.cg``; A need not be Hermitian when omega is given.
     omega : float, optional
         Step length in the units of 1 / (M A). By default the best one for the interval that 20 Lanczos steps find.

@@ -175,7 +175,7 @@ def sor(
 
     Parameters
     ----------
-    A, b, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
+    A, b, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision, errors :
         As in ``resolvent.cg``; A need not be Hermitian, but its entries must be at hand.
     omega : float, optional
         Relaxation factor in (0, 2), without unit. By default Young's :math:`2/(1+\sqrt{1-\rho_J^2})` with the Jacobi
@@ -232,7 +232,7 @@ def gauss_seidel(
 
     Parameters
     ----------
-    A, b, x0, sweep, order, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
+    A, b, x0, sweep, order, rtol, atol, maxiter, callback, progress, time_limit, backend, precision, errors :
         As in ``resolvent.sor``.
 
     Returns
@@ -274,7 +274,7 @@ def ssor(
 
     Parameters
     ----------
-    A, b, x0, order, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
+    A, b, x0, order, rtol, atol, maxiter, callback, progress, time_limit, backend, precision, errors :
         As in ``resolvent.sor``.
     omega : float, optional
         Relaxation factor in (0, 2). By default :math:`2/(1+\sqrt{2(1-\rho_J)})` with the Jacobi spectral radius from a

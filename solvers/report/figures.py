@@ -113,8 +113,7 @@ def _slowest(s: Solution) -> list[tuple[str, Solution]]:
     if not s.is_batch:
         return [("", s)]
     shape = np.shape(s.iterations)
-    order = sorted(range(len(s.systems)), key=lambda k: -int(s.systems[k].iterations))
-    chosen = sorted(order[:MOST_CURVES])
+    chosen = sorted(np.argsort(-np.ravel(s.iterations), kind="stable")[:MOST_CURVES].tolist())
     return [(_index_name(k, shape), s.systems[k]) for k in chosen]
 
 
@@ -143,12 +142,12 @@ def _typeset(words: str) -> str:
 
 
 def _title(s: Solution, drawn: int) -> str:
-    if s.is_batch and not s.systems:
+    if s.is_batch and not len(s.systems):
         return s.reason
     how = f"{'preconditioned ' if s.preconditioned else ''}{s.method}, {s.precision}, {s.backend}"
     if not s.is_batch:
         return f"{how}: {s.status.value} after {s.iterations} iterations"
-    failed = sum(not system.converged for system in s.systems)
+    failed = int(np.count_nonzero(~np.asarray(s.converged_each)))
     said = f"{failed} of {len(s.systems)} systems did not converge" if failed else f"{len(s.systems)} systems converged"
     return f"{how}: {said}" + (f"; the {drawn} slowest" if drawn < len(s.systems) else "")
 
@@ -252,8 +251,9 @@ def _draw_levels(axes: Any, s: Solution, systems: list[Solution], values: list[f
         known += carried.tolist()
         known += [float(system.relative_residual)] * (0 < float(system.relative_residual) < math.inf)
         last = max(last, int(at[-1]) if at.size else 0, int(system.iterations))
-    u = s.unit_roundoff
-    levels = [(s.tolerance, ORANGE, f"tolerance {s.tolerance:.1e}")] if 0 < s.tolerance < math.inf else []
+    u = s.unit_roundoff if s.unit_roundoff > 0 else 2.0**-53  # a system that was refused has none
+    asked = float(np.max([system.tolerance for system in systems], initial=0.0))
+    levels = [(asked, ORANGE, f"tolerance {asked:.1e}")] if 0 < asked < math.inf else []
     lowest = min([*known, *(level for level, _, _ in levels)], default=u)
     highest = max([*known, *(level for level, _, _ in levels)], default=1.0)
     # Six empty decades would press the curve flat; then the floor is named at the lower edge instead.
@@ -287,7 +287,7 @@ def _save_data(s: Solution, stream: BinaryIO) -> None:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["system", "iteration", "residual_norm", "relative_residual", "kind"])
     for k, system in enumerate(s.systems if s.is_batch else (s,)):
-        name = _index_name(k, shape) if s.systems else ""
+        name = _index_name(k, shape) if s.is_batch else ""
         kind = "recurrence" if _carried_by_recurrence(system) else "computed"
         at, relative = system.residual_iterations, system.relative_residual_norms
         for step, norm, share in zip(at.tolist(), system.residual_norms.tolist(), relative.tolist(), strict=True):

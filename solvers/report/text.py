@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from ..driver.status import Status
+
 if TYPE_CHECKING:
+    from ..driver.batch_solution import BatchSolution
     from ..driver.solution import Solution
 
 __all__ = ["report"]
@@ -36,7 +39,7 @@ def report(solution: Solution) -> str:
     ✓ converged: cg on numba in float64
     ...
     """
-    return "\n".join(_batch_lines(solution) if solution.is_batch else _lines(solution))
+    return "\n".join(_batch_lines(cast("BatchSolution", solution)) if solution.is_batch else _lines(solution))
 
 
 def _lines(s: Solution) -> list[str]:
@@ -65,14 +68,14 @@ def _lines(s: Solution) -> list[str]:
 
 
 def _headline(s: Solution, said: str) -> str:
-    mark = "✓" if s.converged else "!" if s.status.name in _UNFINISHED else "✗"
+    mark = "✓" if s.converged else "!" if s.overall_status in _UNFINISHED else "✗"
     how = "preconditioned " if s.preconditioned else ""
     where = f": {how}{s.method} on {s.backend} in {s.precision}" if s.method else ""
     return _cut(f"{mark} {said}{where}")
 
 
 # Ended before the answer was there, though nothing went wrong.
-_UNFINISHED = ("MAX_ITERATIONS", "STAGNATED", "TIME_LIMIT", "INTERRUPTED", "STOPPED")
+_UNFINISHED = (Status.MAX_ITERATIONS, Status.STAGNATED, Status.TIME_LIMIT, Status.INTERRUPTED, Status.STOPPED)
 
 
 def _residual(s: Solution) -> str:
@@ -98,35 +101,31 @@ def _spectrum_rows(s: Solution) -> list[str]:
     ]
 
 
-def _batch_lines(s: Solution) -> list[str]:
-    """Counts by status, and the worst system."""
+def _batch_lines(s: BatchSolution) -> list[str]:
+    """Counts by status, and the slowest system."""
     systems = s.systems
-    if not systems:
-        return [_headline(s, s.status.value), *_wrapped(s.reason)]
-    failed = sum(not system.converged for system in systems)
+    if not len(systems):
+        return [_headline(s, Status.CONVERGED.value), *_wrapped(s.reason)]
+    converged, statuses = np.ravel(s.converged_each), np.ravel(s.status)
+    failed = int(np.count_nonzero(~converged))
     some = f"{failed} of {len(systems)} systems did not converge" if failed else f"all {len(systems)} systems converged"
     lines = [_headline(s, some), *_wrapped(s.reason), ""]
-    lines.append(f"  {'':40}{'systems':>9}{'iterations':>16}{'largest residual':>20}")
-    by_status: dict[Any, list[Solution]] = {}
-    for system in systems:
-        by_status.setdefault(system.status, []).append(system)
+    lines.append(f"  {'':50}{'systems':>9}{'iterations':>16}{'largest residual':>20}")
     # Enum order, so that the table does not depend on which system came first.
-    for status in type(s.status):
-        if group := by_status.get(status):
-            steps = [int(system.iterations) for system in group]
-            span = f"{min(steps)}" if min(steps) == max(steps) else f"{min(steps)} to {max(steps)}"
-            largest = np.max([system.relative_residual for system in group])
-            lines.append(f"  {status.value:40}{len(group):>9}{span:>16}{_number(largest):>20}")
-    # The worst is the one furthest from its own tolerance; NaN is worse than any number.
-    short = [_shortfall(system) for system in systems]
-    worst = int(np.argmax(short))
-    shape = np.shape(s.iterations)
-    at = tuple(int(k) for k in np.unravel_index(worst, shape)) if shape else (worst,)
-    system = systems[worst]
+    for status in Status:
+        group = statuses == status
+        if group.any():
+            steps = np.ravel(s.iterations)[group]
+            span = f"{steps.min()}" if steps.min() == steps.max() else f"{steps.min()} to {steps.max()}"
+            largest = np.max(np.ravel(s.relative_residual)[group])
+            lines.append(f"  {status.value:50}{np.count_nonzero(group):>9}{span:>16}{_number(largest):>20}")
+    slowest = int(np.argmax(s.iterations))
+    system = systems[slowest]
+    at = systems.index_of(slowest)
     name = f"{at[0]}" if len(at) == 1 else f"{at}"
     lines += [
         "",
-        _row("worst system", f"{name}: {system.status.value} after {system.iterations} iterations"),
+        _row("slowest system", f"{name}: {system.status.value} after {system.iterations} iterations"),
         _row(
             "true residual",
             f"{_number(system.relative_residual)} of {s.words.reference}, {_number(system.tolerance)} asked for",
@@ -137,13 +136,6 @@ def _batch_lines(s: Solution) -> list[str]:
     if drawn := _sparkline(system):
         lines += ["", _row("its residual", drawn)]
     return lines
-
-
-def _shortfall(system: Solution) -> float:
-    residual, tolerance = float(system.relative_residual), system.tolerance
-    if math.isnan(residual):
-        return math.inf
-    return residual / tolerance if tolerance > 0 else residual
 
 
 def _row(name: str, value: str) -> str:

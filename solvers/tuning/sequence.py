@@ -9,12 +9,12 @@ from collections.abc import Callable
 from collections.abc import Sequence as Several
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...errors import InputError
-from ..driver.batch import solve_each
+from ..driver.batch import Batch, one_or_many
 from ..driver.iterate import iterate
 from ..driver.method import named_parameters
 from ..driver.solution import Solution
@@ -59,7 +59,7 @@ class Sequence:
         Chooses the parameter. Anything with ``suggest(context)``, ``observe(cost, evidence)`` and ``parameter``. By
         default ``rv.tuning.Auto`` for a method with an omega, ``rv.tuning.Choice`` among several methods, none for
         other methods.
-    rtol, atol, maxiter, time_limit, backend, precision :
+    rtol, atol, maxiter, time_limit, backend, precision, errors :
         As in ``resolvent.cg``; maxiter limits the iterations with each parameter. What goes on after a parameter that
         was given up has as many as if it had begun, so that no solve fails for having tried another first.
     warm_start : {"previous", "extrapolate", "subspace", None}
@@ -212,11 +212,8 @@ class Sequence:
             sequence's solve. After an error or an interrupt it goes on with the next system.
         """
 
-        def one(matrix: Any, rhs: Any, guess: Any, options: Options) -> Solution:
-            return self._solve(matrix, rhs, guess, options, context)
-
         with self._turn.taken("sequence"):
-            return solve_each(one, A, b, x0, self.options)
+            return one_or_many(_InTurn(self, context), A, b, x0, self.options)
 
     def _solve(self, A: Any, b: Any, x0: Any, options: Options, context: float | None) -> Solution:
         system = LinearSystem(A, b, x0=x0, M=self.M, backend=self.backend, precision=self.precision)
@@ -463,3 +460,17 @@ def _remaining(solution: Solution) -> float:
     if not (norms[-1] < norms[half] and target > 0):
         return math.inf
     return (at[-1] - at[half]) * math.log(target / norms[-1]) / math.log(norms[-1] / norms[half])
+
+
+class _InTurn(NamedTuple):
+    """Solves the systems of a call one after the other, since each learns from those before it."""
+
+    sequence: Sequence
+    context: float | None
+
+    def alone(self, A: Any, b: Any, x0: Any, options: Options) -> Solution:
+        with np.errstate(all="ignore"):  # overflow and NaN are looked for, and reported in words
+            return self.sequence._solve(A, b, x0, options, self.context)
+
+    def together(self, batch: Batch, options: Options) -> None:
+        return None

@@ -290,7 +290,7 @@ def test_a_batch_that_partly_fails_says_which():
 
 def test_batches_of_wrong_shapes_are_refused():
     A = np.stack([np.eye(3)] * 2)
-    for b in (np.ones(3), np.ones((3, 3)), np.ones((2, 4)), np.ones((2, 2, 3))):
+    for b in (np.ones(3), np.ones((2, 4)), np.ones((2, 2, 3)), np.ones((3, 3, 1))):
         with pytest.raises(rv.InputError, match=r"^b: found shape"):
             rv.cg(A, b)
     with pytest.raises(rv.InputError, match=r"^x0: "):

@@ -1,0 +1,300 @@
+"""Whole solves of small systems in one compiled call: facts, units, iteration and certificate.
+
+Each takes the course that the driver takes where nothing out of the ordinary happens, by the same kernels, so that its
+iterates are the driver's to the last bit. Where anything else happens (entries that are not finite, sizes that have to
+be scaled, a curvature that is not positive, a certificate that fails) it says ``ALONE``: the system is the driver's.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba
+import numpy as np
+from numba import prange
+from numba.extending import overload
+
+from . import accurate, cg, vectors
+from .compiling import Variants
+from .facts import csr_facts, dense_facts
+from .products import CSRArrays, DenseArrays, is_kind, member
+
+__all__ = ["ALONE", "CONVERGED", "FOUND", "MAX_ITERATIONS", "ZERO", "Limits", "cg_batch", "cg_solve"]
+
+ALONE, CONVERGED, MAX_ITERATIONS, ZERO = 0, 1, 2, 3
+
+# What is found of a system, one number each; the facts are those of ``csr_facts``.
+FOUND = (
+    "status",
+    "iterations",
+    "exponent",
+    "reference",
+    "residual",
+    "size",
+    "initial",
+    "last",
+    "jacobi",
+    "max_abs",
+    "row_norm",
+    "row_sum",
+    "asymmetry",
+    "lower",
+    "upper",
+    "diagonal_positive",
+    "dominant",
+    "empty_row",
+    "zero_diagonal",
+    "margin",
+)
+_STATUS, _ITERATIONS, _EXPONENT, _REFERENCE, _RESIDUAL, _SIZE, _INITIAL, _LAST, _JACOBI, _FACTS = range(10)
+
+# One after the other: systems, not rows, are shared among threads.
+accurate_residual = accurate.accurate_residual.serial
+cg_loop = cg.cg_loop.serial
+dot, max_abs, scale = vectors.dot.serial, vectors.max_abs.serial, vectors.scale.serial
+
+TASKS = 64  # buffers are made once for each; more than most machines have cores
+SHARED = 1 << 20  # entries and vector elements that a step of all systems touches, from which a second thread pays
+
+
+class Limits(NamedTuple):
+    """When to stop, and what the precision allows.
+
+    Attributes
+    ----------
+    rtol, atol : float
+    maxiter, steps : int
+        Iterations at most, and so many of them without a look at the clock: a system that needs more is the driver's.
+    unit_roundoff : float
+    skew : float
+        Largest asymmetry, relative to the largest entry, of a matrix that is taken for Hermitian.
+    comfortable, lowest, highest : int
+        Exponents: of data that need no scaling, and of what a solution may hold without loss in the caller's units.
+    choose : bool
+        As ``rv.solve`` does: Jacobi's preconditioner where the diagonal varies, triangular matrices left alone.
+    looked : bool
+        The facts of A are among what was found already.
+    """
+
+    rtol: float
+    atol: float
+    maxiter: int
+    steps: int
+    unit_roundoff: float
+    skew: float
+    comfortable: int
+    lowest: int
+    highest: int
+    choose: bool
+    looked: bool
+
+
+def _compiled(function):  # type: ignore[no-untyped-def]
+    return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
+
+
+def facts_of(A):  # type: ignore[no-untyped-def]
+    """The facts of a matrix in one of the storages that kernels multiply."""
+    raise NotImplementedError
+
+
+@overload(facts_of)
+def _facts_of(A):  # type: ignore[no-untyped-def]
+    if is_kind(A, CSRArrays):
+        return lambda A: csr_facts(A.indptr, A.indices, A.data)
+    if is_kind(A, DenseArrays):
+        return lambda A: dense_facts(A.matrix)
+    return None
+
+
+def diagonal_into(A, d):  # type: ignore[no-untyped-def]
+    """d <- the diagonal of A."""
+    raise NotImplementedError
+
+
+@overload(diagonal_into)
+def _diagonal_into(A, d):  # type: ignore[no-untyped-def]
+    if is_kind(A, CSRArrays):
+
+        def csr(A, d):  # type: ignore[no-untyped-def]
+            for i in range(d.size):
+                d[i] = 0
+                for k in range(A.indptr[i], A.indptr[i + 1]):
+                    if A.indices[k] == i:
+                        d[i] = A.data[k]
+
+        return csr
+    if is_kind(A, DenseArrays):
+
+        def dense(A, d):  # type: ignore[no-untyped-def]
+            for i in range(d.size):
+                d[i] = A.matrix[i, i]
+
+        return dense
+    return None
+
+
+@numba.njit(inline="always")
+def exponent_of(size):  # type: ignore[no-untyped-def]
+    """The e with 2**e <= size < 2**(e + 1); 0 for 0."""
+    return math.frexp(size)[1] - 1 if size > 0 else 0
+
+
+@_compiled
+def copy(x, out):  # type: ignore[no-untyped-def]
+    """out <- x. A slice assignment would compile the error message of one that does not fit, which takes seconds."""
+    for i in range(out.size):
+        out[i] = x[i]
+
+
+@_compiled
+def look(A, found):  # type: ignore[no-untyped-def]
+    """The facts of A, among what is found."""
+    largest, norm, total, asymmetry, lower, upper, positive, dominant, empty_row, zero_diagonal, margin = facts_of(A)
+    f = found[_FACTS:]
+    f[0], f[1], f[2], f[3], f[4], f[5], f[6] = largest, norm, total, asymmetry, lower, upper, positive
+    f[7], f[8], f[9], f[10] = dominant, empty_row, zero_diagonal, margin
+
+
+@_compiled
+def begin(A, given, x0, b, x, r, limits, hermitian, found):  # type: ignore[no-untyped-def]
+    """Look at A and b, choose units, put the first guess and its residual into x and r: whether there is more to do.
+
+    x0 is empty for zero. b becomes the right-hand side ``given`` in the new units.
+    """
+    found[:_FACTS] = 0.0
+    if not limits.looked:
+        look(A, found)
+    f = found[_FACTS:]
+    largest, asymmetry, lower, upper, positive, empty_row = f[0], f[3], f[4], f[5], f[6], f[8]
+    if not largest < np.inf or abs(exponent_of(largest)) > limits.comfortable:
+        return False
+    symmetric = asymmetry <= limits.skew * largest
+    if hermitian and not symmetric:
+        return False
+    size = max_abs(given)
+    if not size < np.inf:
+        return False
+    if size == 0.0:
+        x.fill(0)
+        found[_STATUS] = ZERO
+        return False
+    triangular = lower != 0.0 or upper != 0.0
+    if empty_row >= 0.0 or (limits.choose and (not symmetric or positive == 0.0 or triangular)):
+        return False
+    exponent = exponent_of(size)
+    if abs(exponent) > limits.highest - 2:
+        return False
+    power = b.real.dtype.type(2.0**-exponent)
+    copy(given, b)
+    scale(b, power)
+    reference = np.sqrt(dot(b, b)[0])
+    found[_EXPONENT], found[_REFERENCE], found[_INITIAL] = exponent, reference, reference
+    if x0.size == 0:
+        x.fill(0)
+        copy(b, r)
+        return True
+    size = max_abs(x0)
+    if not size < np.inf or (size > 0.0 and exponent_of(size) + exponent_of(largest) > exponent):
+        return False
+    copy(x0, x)
+    scale(x, power)
+    norm = accurate_residual(A, x, b, r)
+    found[_INITIAL] = norm
+    return norm <= reference / limits.unit_roundoff
+
+
+@_compiled
+def target_of(limits, found):  # type: ignore[no-untyped-def]
+    """The residual norm at which it is solved, and that at which to look: far below rounding norms say nothing."""
+    reference = found[_REFERENCE]
+    target = limits.rtol * reference
+    if limits.atol > 0.0:
+        target = max(target, math.ldexp(limits.atol, -int(found[_EXPONENT])))
+    return target, max(target, limits.unit_roundoff**2 * reference)
+
+
+@_compiled
+def finish(A, b, x, work, target, limits, found):  # type: ignore[no-untyped-def]
+    """Certify x and put it back into the caller's units; ALONE where it is not to be had so."""
+    initial = found[_INITIAL]
+    residual = accurate_residual(A, x, b, work)
+    size = np.sqrt(dot(x, x)[0])
+    exponent = int(found[_EXPONENT])
+    reached = math.frexp(size)[1] + exponent
+    found[_RESIDUAL], found[_SIZE] = residual, size
+    if exponent != 0 and size > 0.0 and not limits.lowest <= reached <= limits.highest:
+        return
+    if residual <= target:
+        found[_STATUS] = CONVERGED
+    elif found[_ITERATIONS] == limits.maxiter and residual <= initial:
+        found[_STATUS] = MAX_ITERATIONS
+    else:
+        return
+    scale(x, x.real.dtype.type(2.0**exponent))
+
+
+@_compiled
+def cg_solve(A, given, x0, x, limits, rule, work, numbers, found):  # type: ignore[no-untyped-def]
+    """Conjugate gradients for A x = ``given``.
+
+    ``work`` holds five vectors to work with; ``numbers`` three rows of one more than ``limits.steps``, for the residual
+    norms, the first included, and from the second place on for the coefficients of the steps.
+    """
+    r, p, q, d, b = work[0], work[1], work[2], work[3], work[4]
+    if not begin(A, given, x0, b, x, r, limits, True, found):
+        return
+    diagonal = d[:0]
+    initial = found[_INITIAL]
+    if limits.choose:
+        diagonal_into(A, d)
+        high = max_abs(d)
+        for i in range(d.size):
+            d[i] = 1 / d[i]
+        if high > 1.01 * (1.0 / max_abs(d)):
+            diagonal = d
+            found[_JACOBI] = 1.0
+    if diagonal.size > 0:
+        for i in range(d.size):
+            p[i] = d[i] * r[i]
+        size = max_abs(p)
+        if not (size < np.inf and abs(exponent_of(size)) <= limits.comfortable):
+            return
+        rho = dot(r, p)[0]
+    else:
+        copy(r, p)
+        rho = initial * initial
+    target, wanted = target_of(limits, found)
+    norms = numbers[0]
+    norms[0] = initial
+    if not (rho > 0.0 and initial > wanted):
+        return
+    u = limits.unit_roundoff
+    gap = (0.0, 0.0, u * found[_FACTS + 2], u, initial)
+    taken, rho, _, why = cg_loop(
+        A, diagonal, x, r, p, q, rho, wanted, gap, rule, norms[1:], numbers[1, 1:], numbers[2, 1:]
+    )
+    last = norms[taken]
+    found[_ITERATIONS], found[_LAST] = taken, last
+    if why or not last < np.inf or (last > wanted and (taken < limits.maxiter or last > 0.9 * initial)):
+        return
+    finish(A, b, x, q, target, limits, found)
+
+
+@Variants
+def cg_batch(stack, which, b, x0, x, limits, rule, numbers, found):  # type: ignore[no-untyped-def]
+    """The same for every system of a batch: row i of b, x and ``found`` belongs to matrix which[i] of the stack.
+
+    x0 and ``numbers``, (systems, 3, steps + 1), may have no rows: for zero, and for what is not to be kept.
+    """
+    systems, n = b.shape
+    guessed, kept = x0.shape[0] > 0, numbers.shape[0] > 0
+    tasks = min(systems, TASKS)
+    for task in prange(tasks):
+        work = np.empty((5, n), x.dtype)
+        own = np.empty((3, 0 if kept else limits.steps + 1))
+        for i in range(task * systems // tasks, (task + 1) * systems // tasks):
+            guess = x0[i] if guessed else work[0, :0]
+            place = numbers[i] if kept else own
+            cg_solve(member(stack, which[i]), b[i], guess, x[i], limits, rule, work, place, found[i])

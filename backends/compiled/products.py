@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from numba.core import types
 from numba.extending import overload, register_jitable
@@ -135,14 +136,27 @@ def _row_defect(A, x, start, i, backward):  # type: ignore[no-untyped-def]
 
 
 def _csr_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
-    ends = A.indptr[low : high + 1]
+    _csr_rows(A.indptr, A.indices, A.data, x, low, high, y)
+
+
+# Two sums a row, and in this order: where sums may be reassociated, the compiler gathers entries into registers, which
+# takes three times as long.
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
+def _csr_rows(indptr, indices, data, x, low, high, y):  # type: ignore[no-untyped-def]
+    zero = x.dtype.type(0)
+    ends = indptr[low : high + 1]
     end = ends[0]
+    one = end - end + 1
     for i in range(high - low):
-        begin, end = end, ends[i + 1]
-        total = x.dtype.type(0)
-        for k in range(begin, end):
-            total += A.data[k] * x[A.indices[k]]
-        y[i] = total
+        k, end = end, ends[i + 1]
+        even, odd = zero, zero
+        while k + one < end:
+            even += data[k] * x[indices[k]]
+            odd += data[k + one] * x[indices[k + one]]
+            k += one + one
+        if k < end:
+            even += data[k] * x[indices[k]]
+        y[i] = even + odd
 
 
 def _csr_row(A, x, start, i, backward):  # type: ignore[no-untyped-def]

@@ -15,7 +15,9 @@ import numpy as np
 from numba import prange
 from numba.extending import overload
 
-from . import accurate, cg, vectors
+from ...precision.rounding_rule import Unrounded
+from . import accurate, vectors
+from .cg import cg_loop as iterate
 from .compiling import Variants
 from .facts import csr_facts, dense_facts
 from .products import CSRArrays, DenseArrays, is_kind, member
@@ -24,7 +26,8 @@ __all__ = ["ALONE", "CONVERGED", "FOUND", "MAX_ITERATIONS", "ZERO", "Limits", "c
 
 ALONE, CONVERGED, MAX_ITERATIONS, ZERO = 0, 1, 2, 3
 
-# What is found of a system, one number each; the facts are those of ``csr_facts``.
+# What is found of a system, one number each. From ``reference`` to ``last`` in the units it is iterated in, the norms
+# after ``jacobi`` in the caller's; the facts are those of ``csr_facts``.
 FOUND = (
     "status",
     "iterations",
@@ -32,9 +35,13 @@ FOUND = (
     "reference",
     "residual",
     "size",
-    "initial",
+    "first",
     "last",
     "jacobi",
+    "relative_residual",
+    "residual_norm",
+    "rhs_norm",
+    "tolerance",
     "max_abs",
     "row_norm",
     "row_sum",
@@ -47,19 +54,21 @@ FOUND = (
     "zero_diagonal",
     "margin",
 )
-_STATUS, _ITERATIONS, _EXPONENT, _REFERENCE, _RESIDUAL, _SIZE, _INITIAL, _LAST, _JACOBI, _FACTS = range(10)
+_STATUS, _ITERATIONS, _EXPONENT, _REFERENCE, _RESIDUAL, _SIZE, _FIRST, _LAST, _JACOBI = range(9)
+_RELATIVE, _NORM, _RHS_NORM, _TOLERANCE, _FACTS = range(9, 14)
 
 # One after the other: systems, not rows, are shared among threads.
 accurate_residual = accurate.accurate_residual.serial
-cg_loop = cg.cg_loop.serial
+cg_loop = iterate.serial
 dot, max_abs, scale = vectors.dot.serial, vectors.max_abs.serial, vectors.scale.serial
 
+UNROUNDED = Unrounded()
 TASKS = 64  # buffers are made once for each; more than most machines have cores
 SHARED = 1 << 20  # entries and vector elements that a step of all systems touches, from which a second thread pays
 
 
 class Limits(NamedTuple):
-    """When to stop, and what the precision allows.
+    """When to stop, and what the precision allows; kernels are handed an array of these numbers, which is cheaper.
 
     Attributes
     ----------
@@ -178,7 +187,7 @@ def begin(A, given, x0, b, x, r, limits, hermitian, found):  # type: ignore[no-u
         return False
     if size == 0.0:
         x.fill(0)
-        found[_STATUS] = ZERO
+        found[_STATUS], found[_TOLERANCE] = ZERO, limits.rtol
         return False
     triangular = lower != 0.0 or upper != 0.0
     if empty_row >= 0.0 or (limits.choose and (not symmetric or positive == 0.0 or triangular)):
@@ -190,7 +199,7 @@ def begin(A, given, x0, b, x, r, limits, hermitian, found):  # type: ignore[no-u
     copy(given, b)
     scale(b, power)
     reference = np.sqrt(dot(b, b)[0])
-    found[_EXPONENT], found[_REFERENCE], found[_INITIAL] = exponent, reference, reference
+    found[_EXPONENT], found[_REFERENCE], found[_FIRST] = exponent, reference, reference
     if x0.size == 0:
         x.fill(0)
         copy(b, r)
@@ -201,7 +210,7 @@ def begin(A, given, x0, b, x, r, limits, hermitian, found):  # type: ignore[no-u
     copy(x0, x)
     scale(x, power)
     norm = accurate_residual(A, x, b, r)
-    found[_INITIAL] = norm
+    found[_FIRST] = norm
     return norm <= reference / limits.unit_roundoff
 
 
@@ -218,12 +227,15 @@ def target_of(limits, found):  # type: ignore[no-untyped-def]
 @_compiled
 def finish(A, b, x, work, target, limits, found):  # type: ignore[no-untyped-def]
     """Certify x and put it back into the caller's units; ALONE where it is not to be had so."""
-    initial = found[_INITIAL]
+    initial = found[_FIRST]
     residual = accurate_residual(A, x, b, work)
     size = np.sqrt(dot(x, x)[0])
     exponent = int(found[_EXPONENT])
     reached = math.frexp(size)[1] + exponent
-    found[_RESIDUAL], found[_SIZE] = residual, size
+    reference = found[_REFERENCE]
+    found[_RESIDUAL], found[_SIZE], found[_RELATIVE] = residual, size, residual / reference
+    found[_NORM], found[_RHS_NORM] = math.ldexp(residual, exponent), math.ldexp(reference, exponent)
+    found[_TOLERANCE] = target / reference
     if exponent != 0 and size > 0.0 and not limits.lowest <= reached <= limits.highest:
         return
     if residual <= target:
@@ -235,18 +247,42 @@ def finish(A, b, x, work, target, limits, found):  # type: ignore[no-untyped-def
     scale(x, x.real.dtype.type(2.0**exponent))
 
 
+@numba.njit(inline="always")
+def limits_of(given):  # type: ignore[no-untyped-def]
+    """The numbers by name."""
+    return Limits(
+        given[0],
+        given[1],
+        int(given[2]),
+        int(given[3]),
+        given[4],
+        given[5],
+        int(given[6]),
+        int(given[7]),
+        int(given[8]),
+        given[9] != 0.0,
+        given[10] != 0.0,
+    )
+
+
 @_compiled
-def cg_solve(A, given, x0, x, limits, rule, work, numbers, found):  # type: ignore[no-untyped-def]
+def cg_solve(A, given, x0, x, limits, numbers, found):  # type: ignore[no-untyped-def]
     """Conjugate gradients for A x = ``given``.
 
-    ``work`` holds five vectors to work with; ``numbers`` three rows of one more than ``limits.steps``, for the residual
-    norms, the first included, and from the second place on for the coefficients of the steps.
+    ``numbers`` holds three rows of one more than ``limits.steps``, for the residual norms, the first included, and from
+    the second place on for the coefficients of the steps.
     """
+    cg(A, given, x0, x, limits_of(limits), np.empty((5, x.size), x.dtype), numbers, found)
+
+
+@_compiled
+def cg(A, given, x0, x, limits, work, numbers, found):  # type: ignore[no-untyped-def]
+    """The same with five vectors to work with."""
     r, p, q, d, b = work[0], work[1], work[2], work[3], work[4]
     if not begin(A, given, x0, b, x, r, limits, True, found):
         return
     diagonal = d[:0]
-    initial = found[_INITIAL]
+    initial = found[_FIRST]
     if limits.choose:
         diagonal_into(A, d)
         high = max_abs(d)
@@ -273,7 +309,7 @@ def cg_solve(A, given, x0, x, limits, rule, work, numbers, found):  # type: igno
     u = limits.unit_roundoff
     gap = (0.0, 0.0, u * found[_FACTS + 2], u, initial)
     taken, rho, _, why = cg_loop(
-        A, diagonal, x, r, p, q, rho, wanted, gap, rule, norms[1:], numbers[1, 1:], numbers[2, 1:]
+        A, diagonal, x, r, p, q, rho, wanted, gap, UNROUNDED, norms[1:], numbers[1, 1:], numbers[2, 1:]
     )
     last = norms[taken]
     found[_ITERATIONS], found[_LAST] = taken, last
@@ -283,12 +319,13 @@ def cg_solve(A, given, x0, x, limits, rule, work, numbers, found):  # type: igno
 
 
 @Variants
-def cg_batch(stack, which, b, x0, x, limits, rule, numbers, found):  # type: ignore[no-untyped-def]
+def cg_batch(stack, which, b, x0, x, given, numbers, found):  # type: ignore[no-untyped-def]
     """The same for every system of a batch: row i of b, x and ``found`` belongs to matrix which[i] of the stack.
 
     x0 and ``numbers``, (systems, 3, steps + 1), may have no rows: for zero, and for what is not to be kept.
     """
     systems, n = b.shape
+    limits = limits_of(given)
     guessed, kept = x0.shape[0] > 0, numbers.shape[0] > 0
     tasks = min(systems, TASKS)
     for task in prange(tasks):
@@ -297,4 +334,4 @@ def cg_batch(stack, which, b, x0, x, limits, rule, numbers, found):  # type: ign
         for i in range(task * systems // tasks, (task + 1) * systems // tasks):
             guess = x0[i] if guessed else work[0, :0]
             place = numbers[i] if kept else own
-            cg_solve(member(stack, which[i]), b[i], guess, x[i], limits, rule, work, place, found[i])
+            cg(member(stack, which[i]), b[i], guess, x[i], limits, work, place, found[i])

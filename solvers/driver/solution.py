@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -280,6 +280,14 @@ class Solution(Generic[V]):
     def _error(self, smallest: float) -> float | None:
         residual, solution, _ = self.norms
         return residual / (smallest * solution) if smallest > 0 and solution > 0 else None
+
+    @classmethod
+    def like(cls, fields: Mapping[str, Any], **own: Any) -> Self:
+        """A Solution of these fields, which ``vars`` of another has, and its own: without going through each of them."""
+        solution = cls.__new__(cls)
+        solution.__dict__.update(fields)
+        solution.__dict__.update(own)
+        return solution
 
     def __getstate__(self) -> dict[str, Any]:
         for name in LAZY:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from functools import cache, lru_cache, partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ from .method import LinearMethod
 
 __all__ = ["SMALL", "Small", "small_solver"]
 
+_ALONE, _MAX_ITERATIONS = 0, 2  # as in the kernels, whose module is not to be imported for two numbers
 KEPT = 256  # systems of a batch up to which all their residual norms and coefficients are kept
 CHUNK = 1 << 28  # entries and vector elements touched between two looks for an interrupt: about a tenth of a second
 
@@ -59,7 +61,8 @@ def _kernels() -> Any:
     return solves
 
 
-class Small(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Small:
     """How small systems are solved.
 
     Attributes
@@ -83,10 +86,15 @@ class Small(NamedTuple):
             return None
         if not isinstance(A, (CSR, Dense)) or not backend.compiles_solves:
             return None
-        dtype = working_dtype(A.dtype, b.dtype) if x0 is None else working_dtype(A.dtype, b.dtype, x0.dtype)
-        limits = _limits(options.rtol, options.atol, options.maxiter, dtype, n, A.entries, self.why is not None, False)
-        if limits is None or not _met(self.row, dtype, A.kind):
+        if x0 is None:
+            dtype = A.dtype if A.dtype == b.dtype else working_dtype(A.dtype, b.dtype)
+        else:
+            dtype = working_dtype(A.dtype, b.dtype, x0.dtype)
+        guessed = x0 is not None
+        told = self._told(backend.name, options.rtol, options.atol, options.maxiter, dtype, n, A.entries, guessed)
+        if told is None or not _met(self.row.one, dtype, A.kind):
             return None
+        limits = told.limits
         A = A.astype(dtype)
         given = np.ascontiguousarray(b, dtype)
         guess = np.empty(0, dtype) if x0 is None else np.ascontiguousarray(x0, dtype).reshape(-1)
@@ -99,18 +107,52 @@ class Small(NamedTuple):
             given if given.ndim == 1 else given.reshape(-1),
             guess,
             x,
-            limits,
-            backend.loop_rounding(dtype),
-            np.empty((5, n), dtype),
+            told.numbers,
             numbers,
             found,
         )
-        if found[0] == kernels.ALONE:
+        if found[0] == _ALONE:
             return None
-        told = Told(self, limits, dtype.name, backend.name, options.rtol, x0 is not None)
         solution = told.solution(found, backend.returned(x if len(size) == 1 else x.reshape(-1, 1)), numbers)
         solution.seconds = time.perf_counter() - began
         return solution
+
+    @lru_cache(256)  # noqa: B019 - there are few of these, and each lives as long as the process
+    def _told(
+        self,
+        backend: str,
+        rtol: float,
+        atol: float,
+        maxiter: int | None,
+        dtype: np.dtype,
+        n: int,
+        entries: int,
+        guessed: bool,
+    ) -> Told | None:
+        """The same for all systems alike; None for those that may need more than one look at the clock, or none."""
+        limit = max(10 * n, 1000) if maxiter is None else maxiter
+        steps = min(limit, MOST_STEPS, WORK_A_LOOK // max(1, entries + 10 * n))
+        if not 0 < n < MOST_ROWS or not steps or steps < min(limit, 2 * n):
+            return None
+        known = precision_facts(dtype)
+        u = known.unit_roundoff
+        limits = _kernels().Limits(
+            rtol=float(rtol),
+            atol=float(atol),
+            maxiter=int(limit),
+            steps=int(steps),
+            unit_roundoff=u,
+            skew=1e3 * u,
+            comfortable=known.comfortable_exponent,
+            lowest=known.smallest_exponent + 2 * round(-math.log2(u)),
+            highest=known.largest_exponent - 1,
+            choose=self.why is not None,
+            looked=False,
+        )
+        nan = math.nan
+        like = Solution(None, Status.CONVERGED, "", 0, 0, 0.0, nan, nan, self.method.name, backend, known.name, u)
+        like.carries, like.theory = self.method.carries, self.method.bound
+        return Told(self, limits, np.array(limits, float), guessed, vars(like))
 
     def together(self, backend: Any, batch: Batch, options: Options) -> Found | None:
         """The systems of a batch that take the ordinary course; None where that is not for this batch."""
@@ -130,11 +172,11 @@ class Small(NamedTuple):
         b = backend.vector(batch.b, "b")
         x0 = None if batch.x0 is None else backend.vector(batch.x0, "x0")
         dtype = working_dtype(*(part.dtype for part in (A, b, x0) if part is not None))
-        limits = _limits(
-            options.rtol, options.atol, options.maxiter, dtype, batch.n, entries, self.why is not None, False
-        )
-        if limits is None:
+        guessed = x0 is not None
+        told = self._told(backend.name, options.rtol, options.atol, options.maxiter, dtype, batch.n, entries, guessed)
+        if told is None:
             return None
+        limits = told.limits
         stack = backend.stack_arrays(A, dtype)
         kernels = _kernels()
         rhs = batch.rows(b, dtype)
@@ -143,15 +185,13 @@ class Small(NamedTuple):
         numbers = np.empty((len(batch) if len(batch) <= KEPT else 0, 3, limits.steps + 1))
         work = entries + 10 * batch.n
         kernel = backend.shared(getattr(kernels, self.row.many), work * len(batch))
-        rule = backend.loop_rounding(dtype)
         most = max(1, CHUNK // (work * min(limits.steps, 2 * batch.n)))
         done, ending = 0, None
         try:
             while done < len(batch):
                 part = slice(done, min(done + most, len(batch)))
-                kernel(
-                    stack, batch.which[part], rhs[part], guess[part], x[part], limits, rule, numbers[part], found[part]
-                )
+                rows = rhs[part], guess[part], x[part]
+                kernel(stack, batch.which[part], *rows, told.numbers, numbers[part], found[part])
                 done = part.stop
                 if options.time_limit is not None and time.perf_counter() - began > options.time_limit:
                     ending = Ending(Status.TIME_LIMIT, f"The time limit of {options.time_limit:g} s was reached.")
@@ -160,63 +200,88 @@ class Small(NamedTuple):
             ending = Ending(Status.INTERRUPTED, "The batch was interrupted from the keyboard before this system.")
         if done < len(batch):
             x[done:] = guess[done:] if len(guess) else 0
-        told = Told(self, limits, dtype.name, backend.name, options.rtol, x0 is not None)
         return Found(told, batch, backend, x, found, numbers, done, ending, time.perf_counter() - began)
 
 
-class Told(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Told:
     """What all systems of a call have in common, for their Solutions; nothing of it holds a matrix."""
 
     small: Small
     limits: Any
-    precision: str
-    backend: str
-    rtol: float
+    numbers: np.ndarray
     guessed: bool
+    fields: Mapping[str, Any]
 
     def solution(self, found: np.ndarray, x: Any, numbers: np.ndarray | None) -> Solution:
         """That of one system; ``numbers`` as the kernel left them, or None where they were not kept."""
-        kernels = _kernels()
-        status, iterations, exponent, reference, residual, size, _, _, jacobi, *facts = found.tolist()
-        iterations, exponent = int(iterations), int(exponent)
-        converged = status != kernels.MAX_ITERATIONS
-        method = self.small.method
-        hermitian = not jacobi and facts[3] <= self.limits.skew * facts[0]
-        history: Any = ((0, iterations), (found[6], found[7])) if reference else ((), ())
-        evidence = None
+        values = found.tolist()
+        status, iterations, exponent, reference, residual, size, first, last, jacobi = values[:9]
+        relative, norm, rhs_norm, tolerance, max_abs, row_norm, row_sum, asymmetry = values[9:17]
+        steps = int(iterations)
+        course = Course(self, steps, bool(jacobi), first, last, row_sum)
         if numbers is not None and reference:
-            numbers = numbers[:, : iterations + 1].copy()
-            history = (range(iterations + 1), numbers[0])
-            evidence = SpectralEvidence(
-                numbers[1, 1:].tolist(),
-                numbers[2, 1:].tolist(),
-                largest=math.inf if jacobi else 1.01 * facts[2],
-                complete=True,
-            )
-        return Solution(
+            course.numbers = numbers[:, : steps + 1].copy()
+        return Solution.like(
+            self.fields,
             x=x,
-            status=Status.CONVERGED if converged else Status.MAX_ITERATIONS,
-            reason=partial(_reason, told=self, jacobi=bool(jacobi), outlook=None if converged else _outlook(found)),  # type: ignore[arg-type]
-            iterations=iterations,
-            matvecs=iterations + 1 + self.guessed if reference else 0,
-            seconds=0.0,
-            relative_residual=residual / reference if reference else 0.0,
-            residual_norm=times_power_of_two(residual, exponent),
-            method=method.name,
-            backend=self.backend,
-            precision=self.precision,
-            unit_roundoff=self.limits.unit_roundoff,
-            history=history,
-            exponent=exponent,
-            evidence=evidence,
-            norms=(residual, size, facts[1]),
-            tolerance=_tolerance(self.limits, reference, exponent),
-            reference=times_power_of_two(reference, exponent),
-            smallest_eigenvalue=facts[-1] if hermitian else -math.inf,
+            status=Status.MAX_ITERATIONS if status == _MAX_ITERATIONS else Status.CONVERGED,
+            reason=course.reason,
+            history=course.history,
+            evidence=course.evidence,
+            iterations=steps,
+            matvecs=steps + 1 + self.guessed if reference else 0,
+            relative_residual=relative,
+            residual_norm=norm,
+            exponent=int(exponent),
+            norms=(residual, size, row_norm),
+            tolerance=tolerance,
+            reference=rhs_norm,
+            smallest_eigenvalue=values[-1] if not jacobi and asymmetry <= self.limits.skew * max_abs else -math.inf,
             preconditioned=bool(jacobi),
-            carries=method.carries,
-            theory=method.bound,
         )
+
+
+class Course:
+    """What the fields of a Solution are made of that are made when somebody reads them."""
+
+    __slots__ = ("first", "jacobi", "last", "numbers", "row_sum", "steps", "told")
+
+    def __init__(self, told: Told, steps: int, jacobi: bool, first: float, last: float, row_sum: float) -> None:
+        self.told, self.steps, self.jacobi = told, steps, jacobi
+        self.first, self.last, self.row_sum = first, last, row_sum
+        self.numbers: np.ndarray | None = None
+
+    def history(self, solution: Solution) -> tuple[Any, Any]:
+        """Where norms are known, and the norms."""
+        if self.numbers is not None:
+            return range(self.steps + 1), self.numbers[0]
+        return ((0, self.steps), (self.first, self.last)) if solution.reference else ((), ())
+
+    def evidence(self, solution: Solution) -> SpectralEvidence | None:
+        """The coefficients of conjugate gradients."""
+        if self.numbers is None:
+            return None
+        largest = math.inf if self.jacobi else 1.01 * self.row_sum
+        alphas, betas = self.numbers[1:, 1:].tolist()
+        return SpectralEvidence(alphas, betas, largest=largest, complete=True)
+
+    def reason(self, solution: Solution) -> str:
+        """The sentences that the driver would say."""
+        why = self.told.small.why
+        if not solution.reference:
+            said = "b is zero, so x = 0 is exact."
+        elif solution.converged:
+            said = converged_sentence(solution, solution.method)
+        else:
+            rate = (self.last / self.first) ** (1 / self.steps)
+            target = solution.tolerance * times_power_of_two(solution.reference, -solution.exponent)
+            left = math.inf
+            if 0 < rate < 1 and target > 0:
+                left = max(0.0, (math.log(target) - math.log(self.last)) / math.log(rate))
+            advice = "Raise maxiter, precondition (rv.precondition), or try another method."
+            said = not_there_sentence(solution, rate, left, advice)
+        return said if why is None else f"{why(self.jacobi)} {said}"
 
 
 class Found:
@@ -234,31 +299,18 @@ class Found:
         ending: Ending | None,
         seconds: float,
     ) -> None:
-        kernels = _kernels()
         self.told, self.x, self.seconds, self._found = told, x, seconds, found
         self._numbers = numbers if len(numbers) else None
         self._backend, self._columns, self._done, self._ending = backend, bool(batch.columns), done, ending
         codes = found[:, 0].astype(int)
-        self.left = np.flatnonzero((codes == kernels.ALONE) & (np.arange(len(codes)) < done))
-        reference, residual, exponent = found[:, 3], found[:, 4], found[:, 2].astype(int)
-        solved = reference > 0
-        divisor = np.where(solved, reference, 1.0)
+        self.left = np.flatnonzero((codes == _ALONE) & (np.arange(len(codes)) < done))
         statuses = np.full(len(codes), Status.CONVERGED, object)
-        statuses[codes == kernels.MAX_ITERATIONS] = Status.MAX_ITERATIONS
-        relative, norm = residual / divisor, np.ldexp(residual, exponent)
+        statuses[codes == _MAX_ITERATIONS] = Status.MAX_ITERATIONS
+        iterations, relative, norm = found[:, 1], found[:, 9], found[:, 10]
         if ending is not None and done < len(codes):
             statuses[done:], relative[done:], norm[done:] = ending.status, math.nan, math.nan
-        target = told.limits.rtol * reference
-        if told.limits.atol:
-            target = np.maximum(target, np.ldexp(told.limits.atol, -exponent))
-        values = (
-            statuses,
-            found[:, 1],
-            np.where(solved, found[:, 1] + 1 + told.guessed, 0),
-            relative,
-            norm,
-            np.where(solved, target / divisor, told.rtol),
-        )
+        products = np.where(found[:, 3] > 0, iterations + 1 + told.guessed, 0)
+        values = (statuses, iterations.copy(), products, relative.copy(), norm.copy(), found[:, 12].copy())
         self.fields = dict(zip(GATHERED, values, strict=True))
 
     def solution(self, k: int) -> Solution:
@@ -267,45 +319,19 @@ class Found:
         if k < self._done:
             return self.told.solution(self._found[k], x, None if self._numbers is None else self._numbers[k])
         assert self._ending is not None
-        nan, told = math.nan, self.told
         status, reason, _ = self._ending
-        return Solution(x, status, reason, 0, 0, 0.0, nan, nan, told.small.method.name, told.backend, told.precision)
+        return Solution.like(self.told.fields, x=x, status=status, reason=reason)
 
     def returned(self, x: np.ndarray) -> Any:
         """As an array of the caller's library."""
         return self._backend.returned(x)
 
 
+@lru_cache(64)
 def small_solver(method: LinearMethod[Any], why: Callable[[bool], str] | None = None) -> Small | None:
     """How a method solves small systems; None where there is no compiled solve of it."""
     row = SMALL.get(type(method))
     return Small(method, row, why) if row is not None and row.fits(method) else None
-
-
-@lru_cache(256)
-def _limits(
-    rtol: float, atol: float, maxiter: int | None, dtype: np.dtype, n: int, entries: int, choose: bool, looked: bool
-) -> Any:
-    """What the kernels take; None for systems that may need more than one look at the clock, or none at all."""
-    limit = max(10 * n, 1000) if maxiter is None else maxiter
-    steps = min(limit, MOST_STEPS, WORK_A_LOOK // max(1, entries + 10 * n))
-    if not 0 < n < MOST_ROWS or not steps or steps < min(limit, 2 * n):
-        return None
-    known = precision_facts(dtype)
-    u = known.unit_roundoff
-    return _kernels().Limits(
-        float(rtol),
-        float(atol),
-        int(limit),
-        int(steps),
-        u,
-        1e3 * u,
-        known.comfortable_exponent,
-        known.smallest_exponent + 2 * round(-math.log2(u)),
-        known.largest_exponent - 1,
-        choose,
-        looked,
-    )
 
 
 MOST_ROWS = 4096  # from which storage by diagonals may be the better one
@@ -318,33 +344,3 @@ def _met(*key: Any) -> bool:
         return True
     _seen.add(key)
     return False
-
-
-def _tolerance(limits: Any, reference: float, exponent: int) -> float:
-    if not reference:
-        return float(limits.rtol)
-    target = limits.rtol * reference
-    if limits.atol:
-        target = max(target, times_power_of_two(limits.atol, -exponent))
-    return target / reference
-
-
-def _outlook(found: np.ndarray) -> tuple[float, float]:
-    """The rate of an unfinished iteration, and the iterations that it lacks at that rate but for the target."""
-    first, last, steps = found[6], found[7], found[1]
-    return (last / first) ** (1 / steps), last
-
-
-def _reason(solution: Solution, told: Told, jacobi: bool, outlook: tuple[float, float] | None) -> str:
-    name = told.small.method.name
-    if not solution.reference:
-        said = "b is zero, so x = 0 is exact."
-    elif outlook is None:
-        said = converged_sentence(solution, name)
-    else:
-        rate, last = outlook
-        target = solution.tolerance * times_power_of_two(solution.reference, -solution.exponent)
-        left = max(0.0, (math.log(target) - math.log(last)) / math.log(rate)) if 0 < rate < 1 and target else math.inf
-        advice = "Raise maxiter, precondition (rv.precondition), or try another method."
-        said = not_there_sentence(solution, rate, left, advice)
-    return said if told.small.why is None else f"{told.small.why(jacobi)} {said}"

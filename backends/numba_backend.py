@@ -11,7 +11,7 @@ from ..operators import CSR, CSRStack, Dense, Diagonals, Facts, Operator, as_ope
 from ..operators.ordering import Ordering
 from ..operators.stack import Pattern
 from ..precision.rounding_rule import Unrounded
-from .compiled import accurate, facts, products, solves, sweeps, vectors
+from .compiled import accurate, facts, products, small_batch, sweeps, vectors
 from .compiled.compiling import threads
 from .numpy_backend import NumpyBackend
 from .protocol import powers_of_two
@@ -185,4 +185,4 @@ class NumbaBackend(NumpyBackend):
 
     def shared(self, kernel: Any, work: int) -> Any:
         """The variant of a kernel over many systems that is faster for so much work in all."""
-        return kernel.parallel if work >= solves.SHARED and threads() > 1 else kernel.serial
+        return kernel.parallel if work >= small_batch.SHARED and threads() > 1 else kernel.serial

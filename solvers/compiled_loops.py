@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from ..precision.rounding_rule import Unrounded
+from .chebyshev.chebyshev import Chebyshev, ChebyshevState
 from .chebyshev.momentum import MomentumMethod
 from .driver.loops import LOOPS, CompiledLoop, Stretch
 from .krylov.cg import CG
-from .linear.small import SMALL, Row
+from .linear.small import SMALL, kernels
 from .linear.system import LinearSystem
-from .relaxation.sor import SOR, SWEEPS
+from .relaxation.jacobi import Jacobi
+from .relaxation.richardson import Richardson
+from .relaxation.sor import SOR, SSOR, SWEEPS, GaussSeidel
 
 STORAGES = ("csr", "diagonals", "stencil", "dense")
 
@@ -213,4 +216,32 @@ _register(CG, ("ssor",), _ssor_cg)
 _register(MomentumMethod, ("none", "diagonal"), _momentum)
 _register(SOR, ("none",), _sweeps)
 
-SMALL[CG] = Row("cg_solve", "cg_batch", lambda method: not method.flexible)
+
+# Small systems: what the compiled solves of the methods take, and the states that their Solutions are read from.
+
+
+def _cg_scheme(method: CG, steps: int) -> Any:
+    return None if method.flexible else kernels().ConjugateGradients()
+
+
+def _momentum_scheme(method: MomentumMethod, steps: int) -> Any:
+    state = method.state_without_vectors(1.0, hermitian=True)
+    if state is None:
+        return None
+    decay = state.decay if isinstance(state, ChebyshevState) else 0.0
+    betas, gammas = np.array([method.coefficients(state) for _ in range(steps)]).T.copy()
+    return kernels().Momentum(betas, gammas, isinstance(method, Jacobi), float(decay), decay > 0)
+
+
+def _sweeps_scheme(method: SOR, steps: int) -> Any:
+    if method.order != "natural":
+        return None
+    reverses = SWEEPS[method.sweep]
+    return kernels().Sweeps(float(method.omega or 0.0), False in reverses, True in reverses)
+
+
+SMALL[CG] = _cg_scheme
+for _kind in (Chebyshev, Richardson, Jacobi):
+    SMALL[_kind] = _momentum_scheme
+for _sweep in (SOR, GaussSeidel, SSOR):
+    SMALL[_sweep] = _sweeps_scheme

@@ -82,6 +82,7 @@ class Chebyshev(MomentumMethod):
                 raise InputError(
                     f"interval: found {self.interval!r}; wanted two finite numbers with 0 < lower <= upper"
                 )
+            object.__setattr__(self, "interval", ends)
 
     def start(self, system: LinearSystem) -> ChebyshevState:
         state = self.new_state(system, ChebyshevState)
@@ -102,6 +103,22 @@ class Chebyshev(MomentumMethod):
         state.bounded = plain and system.hermitian is not False
         state.first_norm = state.initial_norm = self._norm(system, state, state.residual_norm or 0.0)
         return state
+
+    def state_without_vectors(self, first_norm: float, hermitian: bool) -> ChebyshevState | None:
+        if self.interval is None:
+            return None
+        low, high = self.interval
+        return ChebyshevState(
+            None,
+            None,
+            first_norm,
+            low=low,
+            high=high,
+            given=True,
+            bounded=hermitian,
+            first_norm=first_norm,
+            initial_norm=first_norm,
+        )
 
     def _find_interval(self, system: LinearSystem, state: ChebyshevState) -> None:
         """Ritz values, widened by their error bars; the upper end never beyond the largest row sum."""

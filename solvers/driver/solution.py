@@ -283,7 +283,7 @@ class Solution(Generic[V]):
 
     @classmethod
     def like(cls, fields: Mapping[str, Any], **own: Any) -> Self:
-        """A Solution of these fields, which ``vars`` of another has, and its own: without going through each of them."""
+        """A Solution of these fields, as ``vars`` of another gives them, and of its own, without going through each."""
         solution = cls.__new__(cls)
         solution.__dict__.update(fields)
         solution.__dict__.update(own)

@@ -95,6 +95,13 @@ class LinearMethod(Method["LinearSystem", S]):
         """This method with the parameters that ``start`` found, for further right-hand sides."""
         return self
 
+    def state_without_vectors(self, first_norm: float, hermitian: bool) -> Any:
+        """A state after ``start``, of a system with that first residual norm, as far as the parameters alone tell it.
+
+        It serves to ask what the method says of a solve. None where a parameter is to be found, or nothing to be said.
+        """
+        return None
+
     @classmethod
     def adjoint_parameters(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """The parameters with which it solves with the adjoint of A as it does with A."""

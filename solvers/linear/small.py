@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from ...operators import CSR, Dense, Operator
 from ...precision import precision_facts, times_power_of_two, working_dtype
 from ..driver.batch import GATHERED, Batch
 from ..driver.iterate import MOST_STEPS, WORK_A_LOOK
+from ..driver.method import Norm
 from ..driver.reasons import converged_sentence, not_there_sentence
 from ..driver.solution import Solution
 from ..driver.status import Ending, Status
@@ -26,39 +28,30 @@ from ..driver.stopping import Options
 from ..spectra.ritz import SpectralEvidence
 from .method import LinearMethod
 
-__all__ = ["SMALL", "Small", "small_solver"]
+__all__ = ["SMALL", "Small", "kernels", "small_solver"]
 
-_ALONE, _MAX_ITERATIONS = 0, 2  # as in the kernels, whose module is not to be imported for two numbers
+ALONE, MAX_ITERATIONS = 0, 2  # statuses as in the kernels, whose module is not imported for two numbers
+MOST_ROWS = 4096  # from which storage by diagonals may be the better one
 KEPT = 256  # systems of a batch up to which all their residual norms and coefficients are kept
 CHUNK = 1 << 28  # entries and vector elements touched between two looks for an interrupt: about a tenth of a second
 
 
-class Row(NamedTuple):
-    """A compiled solve.
-
-    Attributes
-    ----------
-    kernels : callable
-        Returns the module with ``one`` and ``many`` of that name; called where it is first needed, since it imports
-        Numba.
-    fits : callable
-        Whether it stands for a method with these parameters.
-    """
-
-    one: str
-    many: str
-    fits: Callable[[Any], bool]
-
-
-# By class of the method, whose own step the solve takes. Filled by ``solvers.compiled_loops``.
-SMALL: dict[type[LinearMethod[Any]], Row] = {}
+# From (method, steps at most) to what the kernels take besides the limits; None where a parameter is to be found for
+# each system first. By class of the method; filled by ``solvers.compiled_loops``.
+SMALL: dict[type[LinearMethod[Any]], Callable[[Any, int], Any]] = {}
 
 
 @cache
-def _kernels() -> Any:
-    from ...backends.compiled import solves
+def kernels() -> Any:
+    """What the kernels are called by, imported when the first small system is solved: that imports Numba."""
+    from ...backends.compiled import small, small_batch, small_cg, small_stationary
 
-    return solves
+    return SimpleNamespace(
+        **{name: getattr(small, name) for name in ("Limits", "FOUND")},
+        **{name: getattr(small_batch, name) for name in ("ConjugateGradients", "solve_all")},
+        **{name: getattr(small_stationary, name) for name in ("Momentum", "Sweeps", "stationary_solve")},
+        cg_solve=small_cg.cg_solve,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,75 +61,94 @@ class Small:
     Attributes
     ----------
     method : LinearMethod
-    row : Row
     why : callable or None
         Of ``rv.solve``: from whether the diagonal preconditions to a sentence on why this method was chosen.
     """
 
     method: LinearMethod[Any]
-    row: Row
     why: Callable[[bool], str] | None = None
 
     def solve(self, backend: Any, A: Operator, b: Any, x0: Any, options: Options) -> Solution | None:
-        """One system; None where it is the driver's. A and b are the backend's own, of matching library."""
+        """One system; None where it is the driver's. A and b are the backend's own."""
         began = time.perf_counter()
-        n = A.shape[0]
-        size = b.shape
-        if not options.unobserved or size not in ((n,), (n, 1)) or not (x0 is None or x0.shape == size):
-            return None
-        if not isinstance(A, (CSR, Dense)) or not backend.compiles_solves:
+        n, size = A.shape[0], b.shape
+        if size not in ((n,), (n, 1)) or not (x0 is None or x0.shape == size) or not isinstance(A, (CSR, Dense)):
             return None
         if x0 is None:
             dtype = A.dtype if A.dtype == b.dtype else working_dtype(A.dtype, b.dtype)
         else:
             dtype = working_dtype(A.dtype, b.dtype, x0.dtype)
-        guessed = x0 is not None
-        told = self._told(backend.name, options.rtol, options.atol, options.maxiter, dtype, n, A.entries, guessed)
-        if told is None or not _met(self.row.one, dtype, A.kind):
+        tolerances = options.rtol, options.atol, options.maxiter
+        course = self._course(backend.name, *tolerances, dtype, n, A.entries)
+        if course is None or not _met(course.kind, dtype, A.kind):
             return None
-        limits = told.limits
         A = A.astype(dtype)
         given = np.ascontiguousarray(b, dtype)
         guess = np.empty(0, dtype) if x0 is None else np.ascontiguousarray(x0, dtype).reshape(-1)
-        kernels = _kernels()
-        found = np.empty(len(kernels.FOUND))
-        x = np.empty(n, dtype)
-        numbers = np.empty((3, limits.steps + 1))
-        getattr(kernels, self.row.one)(
-            backend.arrays(A),
-            given if given.ndim == 1 else given.reshape(-1),
-            guess,
-            x,
-            told.numbers,
-            numbers,
-            found,
-        )
-        if found[0] == _ALONE:
+        given = given if given.ndim == 1 else given.reshape(-1)
+        x, numbers, found = np.empty(n, dtype), np.empty((3, course.steps + 1)), np.empty(course.found)
+        course.kernel(backend.arrays(A), given, guess, x, *course.arguments, numbers, found)
+        if found[0] == ALONE:
             return None
-        solution = told.solution(found, backend.returned(x if len(size) == 1 else x.reshape(-1, 1)), numbers)
+        solution = course.solution(found, backend.returned(x if len(size) == 1 else x.reshape(-1, 1)), numbers)
         solution.seconds = time.perf_counter() - began
         return solution
 
+    def together(self, backend: Any, batch: Batch, options: Options) -> Found | None:
+        """The systems of a batch that take the ordinary course; None where that is not for this batch."""
+        began = time.perf_counter()
+        watched = options.callback is not None or options.progress or options.backward_error
+        taken = None if watched or not backend.compiles_solves else backend.stack_of(batch.A)
+        if taken is None:
+            return None
+        A, entries = taken
+        b = backend.vector(batch.b, "b")
+        x0 = None if batch.x0 is None else backend.vector(batch.x0, "x0")
+        dtype = working_dtype(*(part.dtype for part in (A, b, x0) if part is not None))
+        tolerances = options.rtol, options.atol, options.maxiter
+        course = self._course(backend.name, *tolerances, dtype, batch.n, entries)
+        if course is None:
+            return None
+        stack, rhs = backend.stack_arrays(A, dtype), batch.rows(b, dtype)
+        guess = np.empty((0, batch.n), dtype) if x0 is None else batch.rows(x0, dtype)
+        count = len(batch)
+        x, found = np.zeros((count, batch.n), dtype), np.zeros((count, course.found))
+        numbers = np.empty((count if count <= KEPT else 0, 3, course.steps + 1))
+        work = entries + 10 * batch.n
+        kernel = backend.shared(kernels().solve_all, work * count)
+        limits, *scheme = course.arguments
+        scheme = scheme or [kernels().ConjugateGradients()]
+        most = max(1, CHUNK // (work * min(course.steps, 2 * batch.n)))
+        done, ending = 0, None
+        try:
+            while done < count:
+                part = slice(done, min(done + most, count))
+                rows = rhs[part], guess[part], x[part]
+                kernel(stack, batch.which[part], *rows, limits, *scheme, numbers[part], found[part])
+                done = part.stop
+                if options.time_limit is not None and time.perf_counter() - began > options.time_limit:
+                    ending = Ending(Status.TIME_LIMIT, f"The time limit of {options.time_limit:g} s was reached.")
+                    break
+        except KeyboardInterrupt:
+            ending = Ending(Status.INTERRUPTED, "The batch was interrupted from the keyboard before this system.")
+        x[done:] = guess[done:] if len(guess) else 0
+        return Found(course, batch, backend, x, found, numbers, done, ending, time.perf_counter() - began)
+
     @lru_cache(256)  # noqa: B019 - there are few of these, and each lives as long as the process
-    def _told(
-        self,
-        backend: str,
-        rtol: float,
-        atol: float,
-        maxiter: int | None,
-        dtype: np.dtype,
-        n: int,
-        entries: int,
-        guessed: bool,
-    ) -> Told | None:
-        """The same for all systems alike; None for those that may need more than one look at the clock, or none."""
+    def _course(
+        self, backend: str, rtol: float, atol: float, maxiter: int | None, dtype: np.dtype, n: int, entries: int
+    ) -> SmallCourse | None:
+        """For all systems alike; None for those that may need more than one look at the clock, or no step."""
         limit = max(10 * n, 1000) if maxiter is None else maxiter
         steps = min(limit, MOST_STEPS, WORK_A_LOOK // max(1, entries + 10 * n))
         if not 0 < n < MOST_ROWS or not steps or steps < min(limit, 2 * n):
             return None
+        scheme = SMALL[type(self.method)](self.method, steps)
+        if scheme is None:
+            return None
         known = precision_facts(dtype)
         u = known.unit_roundoff
-        limits = _kernels().Limits(
+        limits = kernels().Limits(
             rtol=float(rtol),
             atol=float(atol),
             maxiter=int(limit),
@@ -148,140 +160,163 @@ class Small:
             highest=known.largest_exponent - 1,
             choose=self.why is not None,
             looked=False,
+            check_every=self.method.check_every,
+            patience=self.method.patience,
         )
         nan = math.nan
         like = Solution(None, Status.CONVERGED, "", 0, 0, 0.0, nan, nan, self.method.name, backend, known.name, u)
         like.carries, like.theory = self.method.carries, self.method.bound
-        return Told(self, limits, np.array(limits, float), guessed, vars(like))
-
-    def together(self, backend: Any, batch: Batch, options: Options) -> Found | None:
-        """The systems of a batch that take the ordinary course; None where that is not for this batch."""
-        began = time.perf_counter()
-        if (
-            batch.n == 0
-            or not backend.compiles_solves
-            or options.callback is not None
-            or options.progress
-            or options.backward_error
-        ):
-            return None
-        taken = backend.stack_of(batch.A)
-        if taken is None:
-            return None
-        A, entries = taken
-        b = backend.vector(batch.b, "b")
-        x0 = None if batch.x0 is None else backend.vector(batch.x0, "x0")
-        dtype = working_dtype(*(part.dtype for part in (A, b, x0) if part is not None))
-        guessed = x0 is not None
-        told = self._told(backend.name, options.rtol, options.atol, options.maxiter, dtype, batch.n, entries, guessed)
-        if told is None:
-            return None
-        limits = told.limits
-        stack = backend.stack_arrays(A, dtype)
-        kernels = _kernels()
-        rhs = batch.rows(b, dtype)
-        guess = np.empty((0, batch.n), dtype) if x0 is None else batch.rows(x0, dtype)
-        x, found = np.zeros((len(batch), batch.n), dtype), np.zeros((len(batch), len(kernels.FOUND)))
-        numbers = np.empty((len(batch) if len(batch) <= KEPT else 0, 3, limits.steps + 1))
-        work = entries + 10 * batch.n
-        kernel = backend.shared(getattr(kernels, self.row.many), work * len(batch))
-        most = max(1, CHUNK // (work * min(limits.steps, 2 * batch.n)))
-        done, ending = 0, None
-        try:
-            while done < len(batch):
-                part = slice(done, min(done + most, len(batch)))
-                rows = rhs[part], guess[part], x[part]
-                kernel(stack, batch.which[part], *rows, told.numbers, numbers[part], found[part])
-                done = part.stop
-                if options.time_limit is not None and time.perf_counter() - began > options.time_limit:
-                    ending = Ending(Status.TIME_LIMIT, f"The time limit of {options.time_limit:g} s was reached.")
-                    break
-        except KeyboardInterrupt:
-            ending = Ending(Status.INTERRUPTED, "The batch was interrupted from the keyboard before this system.")
-        if done < len(batch):
-            x[done:] = guess[done:] if len(guess) else 0
-        return Found(told, batch, backend, x, found, numbers, done, ending, time.perf_counter() - began)
+        plain = isinstance(scheme, kernels().ConjugateGradients)
+        kernel = kernels().cg_solve if plain else kernels().stationary_solve
+        numbers = np.array(limits, float)
+        arguments = (numbers,) if plain else (numbers, scheme)
+        found, kind = len(kernels().FOUND), type(scheme).__name__
+        state = self.method.state_without_vectors(1.0, hermitian=True)
+        evidence = None if state is None else self.method.evidence(state)
+        lower = evidence.interval[0] if evidence is not None and evidence.interval and evidence.given else -math.inf
+        return SmallCourse(self, kernel, arguments, kind, steps, found, 1e3 * u, lower, vars(like))
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What all systems of a call have in common, for their Solutions; nothing of it holds a matrix."""
+class SmallCourse:
+    """What solves with the same settings have in common; nothing of it holds a matrix.
+
+    Attributes
+    ----------
+    small : Small
+    kernel, arguments : callable, tuple
+        The compiled solve of one system, and what it takes after the vectors.
+    kind : str
+        What the kernel is compiled for, besides types.
+    steps, found : int
+        Iterations at most, and numbers that are found.
+    skew : float
+        As in the kernel's limits.
+    lower : float
+        A lower bound of the spectrum that the caller gave.
+    fields : mapping
+        Fields of a Solution.
+    """
 
     small: Small
-    limits: Any
-    numbers: np.ndarray
-    guessed: bool
+    kernel: Any
+    arguments: tuple[Any, ...]
+    kind: str
+    steps: int
+    found: int
+    skew: float
+    lower: float
     fields: Mapping[str, Any]
 
     def solution(self, found: np.ndarray, x: Any, numbers: np.ndarray | None) -> Solution:
         """That of one system; ``numbers`` as the kernel left them, or None where they were not kept."""
         values = found.tolist()
-        status, iterations, exponent, reference, residual, size, first, last, jacobi = values[:9]
-        relative, norm, rhs_norm, tolerance, max_abs, row_norm, row_sum, asymmetry = values[9:17]
-        steps = int(iterations)
-        course = Course(self, steps, bool(jacobi), first, last, row_sum)
-        if numbers is not None and reference:
-            course.numbers = numbers[:, : steps + 1].copy()
+        status, iterations, products, looks, exponent, reference, residual, size, first, last, jacobi = values[:11]
+        relative, norm, rhs_norm, tolerance, max_abs, row_norm, row_sum, asymmetry = values[11:19]
+        kept = numbers[:, : int(looks) + 1].copy() if numbers is not None and reference else None
+        hermitian = asymmetry <= self.skew * max_abs
+        smallest = max(self.lower, values[-1]) if hermitian else self.lower
+        told = Told(self.small, int(iterations), bool(jacobi), first, last, row_sum, hermitian, kept)
         return Solution.like(
             self.fields,
             x=x,
-            status=Status.MAX_ITERATIONS if status == _MAX_ITERATIONS else Status.CONVERGED,
-            reason=course.reason,
-            history=course.history,
-            evidence=course.evidence,
-            iterations=steps,
-            matvecs=steps + 1 + self.guessed if reference else 0,
+            status=Status.MAX_ITERATIONS if status == MAX_ITERATIONS else Status.CONVERGED,
+            reason=told.reason,
+            history=told.history,
+            evidence=told.evidence,
+            predicted_iterations=told.predicted_iterations,
+            iterations=int(iterations),
+            matvecs=int(products),
             relative_residual=relative,
             residual_norm=norm,
             exponent=int(exponent),
             norms=(residual, size, row_norm),
             tolerance=tolerance,
             reference=rhs_norm,
-            smallest_eigenvalue=values[-1] if not jacobi and asymmetry <= self.limits.skew * max_abs else -math.inf,
+            smallest_eigenvalue=-math.inf if jacobi else smallest,
             preconditioned=bool(jacobi),
         )
 
 
-class Course:
+class Told:
     """What the fields of a Solution are made of that are made when somebody reads them."""
 
-    __slots__ = ("first", "jacobi", "last", "numbers", "row_sum", "steps", "told")
+    __slots__ = ("first", "hermitian", "jacobi", "last", "numbers", "row_sum", "small", "steps")
 
-    def __init__(self, told: Told, steps: int, jacobi: bool, first: float, last: float, row_sum: float) -> None:
-        self.told, self.steps, self.jacobi = told, steps, jacobi
-        self.first, self.last, self.row_sum = first, last, row_sum
-        self.numbers: np.ndarray | None = None
+    def __init__(
+        self,
+        small: Small,
+        steps: int,
+        jacobi: bool,
+        first: float,
+        last: float,
+        row_sum: float,
+        hermitian: bool,
+        numbers: np.ndarray | None,
+    ) -> None:
+        self.small, self.steps, self.jacobi, self.first, self.last = small, steps, jacobi, first, last
+        self.row_sum, self.hermitian, self.numbers = row_sum, hermitian, numbers
+
+    @property
+    def carried(self) -> bool:
+        """Norms are known of every iteration, and the coefficients with them."""
+        return self.small.method.carries is Norm.RECURRENCE
+
+    @property
+    def state(self) -> Any:
+        """What the method is asked about; None where it has nothing to say."""
+        return self.small.method.state_without_vectors(self.first, self.hermitian)
 
     def history(self, solution: Solution) -> tuple[Any, Any]:
         """Where norms are known, and the norms."""
-        if self.numbers is not None:
-            return range(self.steps + 1), self.numbers[0]
-        return ((0, self.steps), (self.first, self.last)) if solution.reference else ((), ())
+        if self.numbers is None:
+            return ((0, self.steps), (self.first, self.last)) if solution.reference else ((), ())
+        return range(self.steps + 1) if self.carried else self.numbers[1].astype(int), self.numbers[0]
 
     def evidence(self, solution: Solution) -> SpectralEvidence | None:
-        """The coefficients of conjugate gradients."""
-        if self.numbers is None:
+        """What the method learnt of the spectrum; of conjugate gradients their coefficients, where they were kept."""
+        if not solution.reference:
             return None
-        largest = math.inf if self.jacobi else 1.01 * self.row_sum
+        state = self.state
+        if state is not None:
+            return self.small.method.evidence(state)
+        if self.numbers is None or not self.carried:
+            return None
         alphas, betas = self.numbers[1:, 1:].tolist()
-        return SpectralEvidence(alphas, betas, largest=largest, complete=True)
+        return SpectralEvidence(alphas, betas, largest=math.inf if self.jacobi else 1.01 * self.row_sum, complete=True)
+
+    def predicted_iterations(self, solution: Solution) -> int | None:
+        """What theory promised."""
+        state = self.state
+        if state is None or not solution.reference or not self.first > 0:
+            return None
+        target = solution.tolerance * times_power_of_two(solution.reference, -solution.exponent)
+        return self.small.method.predicted_iterations(state, target / self.first)
 
     def reason(self, solution: Solution) -> str:
         """The sentences that the driver would say."""
-        why = self.told.small.why
         if not solution.reference:
             said = "b is zero, so x = 0 is exact."
         elif solution.converged:
             said = converged_sentence(solution, solution.method)
         else:
-            rate = (self.last / self.first) ** (1 / self.steps)
-            target = solution.tolerance * times_power_of_two(solution.reference, -solution.exponent)
-            left = math.inf
-            if 0 < rate < 1 and target > 0:
-                left = max(0.0, (math.log(target) - math.log(self.last)) / math.log(rate))
-            advice = "Raise maxiter, precondition (rv.precondition), or try another method."
-            said = not_there_sentence(solution, rate, left, advice)
-        return said if why is None else f"{why(self.jacobi)} {said}"
+            said = self._unfinished(solution)
+        why, state = self.small.why, self.state if solution.reference else None
+        described = "" if state is None else self.small.method.describe(state)
+        return " ".join(filter(None, (why(self.jacobi) if why is not None else "", said, described)))
+
+    def _unfinished(self, solution: Solution) -> str:
+        norm, before, steps = self.last, self.first, self.steps
+        if self.numbers is not None and not self.carried:
+            norms, at = self.numbers[0], self.numbers[1]
+            before, steps = float(norms[-2]), int(at[-1] - at[-2])
+        rate = (norm / before) ** (1 / steps) if before > 0 and norm > 0 else math.nan
+        target = solution.tolerance * times_power_of_two(solution.reference, -solution.exponent)
+        left = math.inf
+        if 0 < rate < 1 and target > 0:
+            left = max(0.0, (math.log(target) - math.log(norm)) / math.log(rate))
+        advice = "Raise maxiter, precondition (rv.precondition), or try another method."
+        return not_there_sentence(solution, rate, left, advice)
 
 
 class Found:
@@ -289,7 +324,7 @@ class Found:
 
     def __init__(
         self,
-        told: Told,
+        course: SmallCourse,
         batch: Batch,
         backend: Any,
         x: np.ndarray,
@@ -299,42 +334,41 @@ class Found:
         ending: Ending | None,
         seconds: float,
     ) -> None:
-        self.told, self.x, self.seconds, self._found = told, x, seconds, found
+        self.x, self.seconds, self._course, self._found = x, seconds, course, found
         self._numbers = numbers if len(numbers) else None
-        self._backend, self._columns, self._done, self._ending = backend, bool(batch.columns), done, ending
+        self._backend, self._done, self._ending = backend, done, ending
         codes = found[:, 0].astype(int)
-        self.left = np.flatnonzero((codes == _ALONE) & (np.arange(len(codes)) < done))
+        self.left = np.flatnonzero((codes == ALONE) & (np.arange(len(codes)) < done))
         statuses = np.full(len(codes), Status.CONVERGED, object)
-        statuses[codes == _MAX_ITERATIONS] = Status.MAX_ITERATIONS
-        iterations, relative, norm = found[:, 1], found[:, 9], found[:, 10]
-        if ending is not None and done < len(codes):
+        statuses[codes == MAX_ITERATIONS] = Status.MAX_ITERATIONS
+        _, iterations, products, *_ = found.T
+        relative, norm, _, tolerance = found[:, 11:15].T.copy()
+        if ending is not None:
             statuses[done:], relative[done:], norm[done:] = ending.status, math.nan, math.nan
-        products = np.where(found[:, 3] > 0, iterations + 1 + told.guessed, 0)
-        values = (statuses, iterations.copy(), products, relative.copy(), norm.copy(), found[:, 12].copy())
+        values = (statuses, iterations.copy(), products.copy(), relative, norm, tolerance)
         self.fields = dict(zip(GATHERED, values, strict=True))
 
     def solution(self, k: int) -> Solution:
         """That of one system."""
         x = self._backend.returned(self.x[k])
         if k < self._done:
-            return self.told.solution(self._found[k], x, None if self._numbers is None else self._numbers[k])
+            return self._course.solution(self._found[k], x, None if self._numbers is None else self._numbers[k])
         assert self._ending is not None
         status, reason, _ = self._ending
-        return Solution.like(self.told.fields, x=x, status=status, reason=reason)
+        return Solution.like(self._course.fields, x=x, status=status, reason=reason)
 
     def returned(self, x: np.ndarray) -> Any:
         """As an array of the caller's library."""
         return self._backend.returned(x)
 
 
-@lru_cache(64)
 def small_solver(method: LinearMethod[Any], why: Callable[[bool], str] | None = None) -> Small | None:
     """How a method solves small systems; None where there is no compiled solve of it."""
-    row = SMALL.get(type(method))
-    return Small(method, row, why) if row is not None and row.fits(method) else None
+    return _small(method, why) if type(method) in SMALL else None
 
 
-MOST_ROWS = 4096  # from which storage by diagonals may be the better one
+_small = lru_cache(64)(Small)
+
 _seen: set[tuple[Any, ...]] = set()
 
 

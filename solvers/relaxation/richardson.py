@@ -56,6 +56,9 @@ class Richardson(MomentumMethod):
         state.notes.append(f"omega was chosen as 2 / (lambda_min + lambda_max) from {LANCZOS_STEPS} Lanczos steps.")
         return state
 
+    def state_without_vectors(self, first_norm: float, hermitian: bool) -> RichardsonState | None:
+        return None if self.omega is None else RichardsonState(None, None, first_norm, omega=self.omega)
+
     def coefficients(self, state: RichardsonState) -> tuple[float, float]:
         return 0.0, state.omega
 

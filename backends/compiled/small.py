@@ -12,17 +12,44 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from numba import prange
 from numba.extending import overload
 
-from ...precision.rounding_rule import Unrounded
 from . import accurate, vectors
-from .cg import cg_loop as iterate
-from .compiling import Variants
 from .facts import csr_facts, dense_facts
-from .products import CSRArrays, DenseArrays, is_kind, member
+from .products import CSRArrays, DenseArrays, is_kind
 
-__all__ = ["ALONE", "CONVERGED", "FOUND", "MAX_ITERATIONS", "ZERO", "Limits", "cg_batch", "cg_solve"]
+__all__ = [
+    "ALONE",
+    "CONVERGED",
+    "EXPONENT",
+    "FACTS",
+    "FIRST",
+    "FOUND",
+    "ITERATIONS",
+    "JACOBI",
+    "LAST",
+    "LOOKS",
+    "MAX_ITERATIONS",
+    "NORM",
+    "PRODUCTS",
+    "REFERENCE",
+    "RELATIVE",
+    "RESIDUAL",
+    "RHS_NORM",
+    "SIZE",
+    "STATUS",
+    "TOLERANCE",
+    "ZERO",
+    "Limits",
+    "begin",
+    "compiled",
+    "copy",
+    "diagonal_into",
+    "exponent_of",
+    "finish",
+    "limits_of",
+    "target_of",
+]
 
 ALONE, CONVERGED, MAX_ITERATIONS, ZERO = 0, 1, 2, 3
 
@@ -31,6 +58,8 @@ ALONE, CONVERGED, MAX_ITERATIONS, ZERO = 0, 1, 2, 3
 FOUND = (
     "status",
     "iterations",
+    "products",
+    "looks",
     "exponent",
     "reference",
     "residual",
@@ -54,17 +83,12 @@ FOUND = (
     "zero_diagonal",
     "margin",
 )
-_STATUS, _ITERATIONS, _EXPONENT, _REFERENCE, _RESIDUAL, _SIZE, _FIRST, _LAST, _JACOBI = range(9)
-_RELATIVE, _NORM, _RHS_NORM, _TOLERANCE, _FACTS = range(9, 14)
+STATUS, ITERATIONS, PRODUCTS, LOOKS, EXPONENT, REFERENCE, RESIDUAL, SIZE, FIRST, LAST, JACOBI = range(11)
+RELATIVE, NORM, RHS_NORM, TOLERANCE, FACTS = range(11, 16)
 
 # One after the other: systems, not rows, are shared among threads.
 accurate_residual = accurate.accurate_residual.serial
-cg_loop = iterate.serial
 dot, max_abs, scale = vectors.dot.serial, vectors.max_abs.serial, vectors.scale.serial
-
-UNROUNDED = Unrounded()
-TASKS = 64  # buffers are made once for each; more than most machines have cores
-SHARED = 1 << 20  # entries and vector elements that a step of all systems touches, from which a second thread pays
 
 
 class Limits(NamedTuple):
@@ -84,6 +108,8 @@ class Limits(NamedTuple):
         As ``rv.solve`` does: Jacobi's preconditioner where the diagonal varies, triangular matrices left alone.
     looked : bool
         The facts of A are among what was found already.
+    check_every, patience : int
+        Those of the method.
     """
 
     rtol: float
@@ -97,9 +123,12 @@ class Limits(NamedTuple):
     highest: int
     choose: bool
     looked: bool
+    check_every: int
+    patience: int
 
 
-def _compiled(function):  # type: ignore[no-untyped-def]
+def compiled(function):  # type: ignore[no-untyped-def]
+    """Decorator of a kernel whose operations are done in the order in which they are written."""
     return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
 
 
@@ -150,32 +179,32 @@ def exponent_of(size):  # type: ignore[no-untyped-def]
     return math.frexp(size)[1] - 1 if size > 0 else 0
 
 
-@_compiled
+@compiled
 def copy(x, out):  # type: ignore[no-untyped-def]
     """out <- x. A slice assignment would compile the error message of one that does not fit, which takes seconds."""
     for i in range(out.size):
         out[i] = x[i]
 
 
-@_compiled
+@compiled
 def look(A, found):  # type: ignore[no-untyped-def]
     """The facts of A, among what is found."""
     largest, norm, total, asymmetry, lower, upper, positive, dominant, empty_row, zero_diagonal, margin = facts_of(A)
-    f = found[_FACTS:]
+    f = found[FACTS:]
     f[0], f[1], f[2], f[3], f[4], f[5], f[6] = largest, norm, total, asymmetry, lower, upper, positive
     f[7], f[8], f[9], f[10] = dominant, empty_row, zero_diagonal, margin
 
 
-@_compiled
+@compiled
 def begin(A, given, x0, b, x, r, limits, hermitian, found):  # type: ignore[no-untyped-def]
     """Look at A and b, choose units, put the first guess and its residual into x and r: whether there is more to do.
 
     x0 is empty for zero. b becomes the right-hand side ``given`` in the new units.
     """
-    found[:_FACTS] = 0.0
+    found[:FACTS] = 0.0
     if not limits.looked:
         look(A, found)
-    f = found[_FACTS:]
+    f = found[FACTS:]
     largest, asymmetry, lower, upper, positive, empty_row = f[0], f[3], f[4], f[5], f[6], f[8]
     if not largest < np.inf or abs(exponent_of(largest)) > limits.comfortable:
         return False
@@ -187,7 +216,7 @@ def begin(A, given, x0, b, x, r, limits, hermitian, found):  # type: ignore[no-u
         return False
     if size == 0.0:
         x.fill(0)
-        found[_STATUS], found[_TOLERANCE] = ZERO, limits.rtol
+        found[STATUS], found[TOLERANCE] = ZERO, limits.rtol
         return False
     triangular = lower != 0.0 or upper != 0.0
     if empty_row >= 0.0 or (limits.choose and (not symmetric or positive == 0.0 or triangular)):
@@ -199,7 +228,7 @@ def begin(A, given, x0, b, x, r, limits, hermitian, found):  # type: ignore[no-u
     copy(given, b)
     scale(b, power)
     reference = np.sqrt(dot(b, b)[0])
-    found[_EXPONENT], found[_REFERENCE], found[_FIRST] = exponent, reference, reference
+    found[EXPONENT], found[REFERENCE], found[FIRST] = exponent, reference, reference
     if x0.size == 0:
         x.fill(0)
         copy(b, r)
@@ -210,38 +239,42 @@ def begin(A, given, x0, b, x, r, limits, hermitian, found):  # type: ignore[no-u
     copy(x0, x)
     scale(x, power)
     norm = accurate_residual(A, x, b, r)
-    found[_FIRST] = norm
+    found[FIRST] = norm
+    found[PRODUCTS] = 1.0
     return norm <= reference / limits.unit_roundoff
 
 
-@_compiled
+@compiled
 def target_of(limits, found):  # type: ignore[no-untyped-def]
     """The residual norm at which it is solved, and that at which to look: far below rounding norms say nothing."""
-    reference = found[_REFERENCE]
+    reference = found[REFERENCE]
     target = limits.rtol * reference
     if limits.atol > 0.0:
-        target = max(target, math.ldexp(limits.atol, -int(found[_EXPONENT])))
+        target = max(target, math.ldexp(limits.atol, -int(found[EXPONENT])))
     return target, max(target, limits.unit_roundoff**2 * reference)
 
 
-@_compiled
-def finish(A, b, x, work, target, limits, found):  # type: ignore[no-untyped-def]
-    """Certify x and put it back into the caller's units; ALONE where it is not to be had so."""
-    initial = found[_FIRST]
+@compiled
+def finish(A, b, x, work, target, best, limits, found):  # type: ignore[no-untyped-def]
+    """Certify x and put it back into the caller's units; ALONE where it is not to be had so.
+
+    ``best`` is the smallest residual norm of an earlier iterate that is remembered.
+    """
     residual = accurate_residual(A, x, b, work)
+    found[PRODUCTS] += 1.0
     size = np.sqrt(dot(x, x)[0])
-    exponent = int(found[_EXPONENT])
+    exponent = int(found[EXPONENT])
     reached = math.frexp(size)[1] + exponent
-    reference = found[_REFERENCE]
-    found[_RESIDUAL], found[_SIZE], found[_RELATIVE] = residual, size, residual / reference
-    found[_NORM], found[_RHS_NORM] = math.ldexp(residual, exponent), math.ldexp(reference, exponent)
-    found[_TOLERANCE] = target / reference
+    reference = found[REFERENCE]
+    found[RESIDUAL], found[SIZE], found[RELATIVE] = residual, size, residual / reference
+    found[NORM], found[RHS_NORM] = math.ldexp(residual, exponent), math.ldexp(reference, exponent)
+    found[TOLERANCE] = target / reference
     if exponent != 0 and size > 0.0 and not limits.lowest <= reached <= limits.highest:
         return
     if residual <= target:
-        found[_STATUS] = CONVERGED
-    elif found[_ITERATIONS] == limits.maxiter and residual <= initial:
-        found[_STATUS] = MAX_ITERATIONS
+        found[STATUS] = CONVERGED
+    elif found[ITERATIONS] == limits.maxiter and residual <= best:
+        found[STATUS] = MAX_ITERATIONS
     else:
         return
     scale(x, x.real.dtype.type(2.0**exponent))
@@ -262,76 +295,6 @@ def limits_of(given):  # type: ignore[no-untyped-def]
         int(given[8]),
         given[9] != 0.0,
         given[10] != 0.0,
+        int(given[11]),
+        int(given[12]),
     )
-
-
-@_compiled
-def cg_solve(A, given, x0, x, limits, numbers, found):  # type: ignore[no-untyped-def]
-    """Conjugate gradients for A x = ``given``.
-
-    ``numbers`` holds three rows of one more than ``limits.steps``, for the residual norms, the first included, and from
-    the second place on for the coefficients of the steps.
-    """
-    cg(A, given, x0, x, limits_of(limits), np.empty((5, x.size), x.dtype), numbers, found)
-
-
-@_compiled
-def cg(A, given, x0, x, limits, work, numbers, found):  # type: ignore[no-untyped-def]
-    """The same with five vectors to work with."""
-    r, p, q, d, b = work[0], work[1], work[2], work[3], work[4]
-    if not begin(A, given, x0, b, x, r, limits, True, found):
-        return
-    diagonal = d[:0]
-    initial = found[_FIRST]
-    if limits.choose:
-        diagonal_into(A, d)
-        high = max_abs(d)
-        for i in range(d.size):
-            d[i] = 1 / d[i]
-        if high > 1.01 * (1.0 / max_abs(d)):
-            diagonal = d
-            found[_JACOBI] = 1.0
-    if diagonal.size > 0:
-        for i in range(d.size):
-            p[i] = d[i] * r[i]
-        size = max_abs(p)
-        if not (size < np.inf and abs(exponent_of(size)) <= limits.comfortable):
-            return
-        rho = dot(r, p)[0]
-    else:
-        copy(r, p)
-        rho = initial * initial
-    target, wanted = target_of(limits, found)
-    norms = numbers[0]
-    norms[0] = initial
-    if not (rho > 0.0 and initial > wanted):
-        return
-    u = limits.unit_roundoff
-    gap = (0.0, 0.0, u * found[_FACTS + 2], u, initial)
-    taken, rho, _, why = cg_loop(
-        A, diagonal, x, r, p, q, rho, wanted, gap, UNROUNDED, norms[1:], numbers[1, 1:], numbers[2, 1:]
-    )
-    last = norms[taken]
-    found[_ITERATIONS], found[_LAST] = taken, last
-    if why or not last < np.inf or (last > wanted and (taken < limits.maxiter or last > 0.9 * initial)):
-        return
-    finish(A, b, x, q, target, limits, found)
-
-
-@Variants
-def cg_batch(stack, which, b, x0, x, given, numbers, found):  # type: ignore[no-untyped-def]
-    """The same for every system of a batch: row i of b, x and ``found`` belongs to matrix which[i] of the stack.
-
-    x0 and ``numbers``, (systems, 3, steps + 1), may have no rows: for zero, and for what is not to be kept.
-    """
-    systems, n = b.shape
-    limits = limits_of(given)
-    guessed, kept = x0.shape[0] > 0, numbers.shape[0] > 0
-    tasks = min(systems, TASKS)
-    for task in prange(tasks):
-        work = np.empty((5, n), x.dtype)
-        own = np.empty((3, 0 if kept else limits.steps + 1))
-        for i in range(task * systems // tasks, (task + 1) * systems // tasks):
-            guess = x0[i] if guessed else work[0, :0]
-            place = numbers[i] if kept else own
-            cg(member(stack, which[i]), b[i], guess, x[i], limits, work, place, found[i])

@@ -1,0 +1,67 @@
+"""Batches of small systems: each by itself, systems shared among threads."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import prange
+from numba.extending import overload
+
+from .compiling import Variants
+from .products import is_kind, member
+from .small import limits_of
+from .small_cg import cg
+from .small_stationary import stationary
+
+__all__ = ["SHARED", "ConjugateGradients", "solve_all"]
+
+TASKS = 64  # buffers are made once for each; more than most machines have cores
+SHARED = 1 << 20  # entries and vector elements that a step of all systems touches, from which a second thread pays
+
+
+class ConjugateGradients(NamedTuple):
+    """The scheme of conjugate gradients, which has no parameters.
+
+    Attributes
+    ----------
+    steps : int
+        Of a kind that has to be there.
+    """
+
+    steps: int = 0
+
+
+def solve(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignore[no-untyped-def]
+    """One system by a scheme."""
+    raise NotImplementedError
+
+
+@overload(solve)
+def _solve(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignore[no-untyped-def]
+    if is_kind(scheme, ConjugateGradients):
+        return lambda A, given, x0, x, limits, scheme, work, numbers, found: cg(
+            A, given, x0, x, limits, work, numbers, found
+        )
+    return lambda A, given, x0, x, limits, scheme, work, numbers, found: stationary(
+        A, given, x0, x, limits, scheme, work, numbers, found
+    )
+
+
+@Variants
+def solve_all(stack, which, b, x0, x, given, scheme, numbers, found):  # type: ignore[no-untyped-def]
+    """Row i of b, x and ``found`` belongs to matrix which[i] of the stack.
+
+    x0 and ``numbers``, (systems, 3, steps + 1), may have no rows: for zero, and for what is not to be kept.
+    """
+    systems, n = b.shape
+    limits = limits_of(given)
+    guessed, kept = x0.shape[0] > 0, numbers.shape[0] > 0
+    tasks = min(systems, TASKS)
+    for task in prange(tasks):
+        work = np.empty((5, n), x.dtype)
+        own = np.empty((3, 0 if kept else limits.steps + 1))
+        for i in range(task * systems // tasks, (task + 1) * systems // tasks):
+            guess = x0[i] if guessed else work[0, :0]
+            place = numbers[i] if kept else own
+            solve(member(stack, which[i]), b[i], guess, x[i], limits, scheme, work, place, found[i])

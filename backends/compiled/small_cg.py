@@ -1,0 +1,86 @@
+"""Small systems by conjugate gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...precision.rounding_rule import Unrounded
+from .cg import cg_loop as cg_iterations
+from .small import (
+    FACTS,
+    FIRST,
+    ITERATIONS,
+    JACOBI,
+    LAST,
+    LOOKS,
+    PRODUCTS,
+    begin,
+    compiled,
+    copy,
+    diagonal_into,
+    dot,
+    exponent_of,
+    finish,
+    limits_of,
+    max_abs,
+    target_of,
+)
+
+__all__ = ["cg", "cg_solve"]
+
+cg_loop = cg_iterations.serial
+UNROUNDED = Unrounded()
+
+
+@compiled
+def cg_solve(A, given, x0, x, limits, numbers, found):  # type: ignore[no-untyped-def]
+    """Conjugate gradients for A x = ``given``.
+
+    ``numbers`` holds three rows of one more than ``limits.steps``, for the residual norms, the first included, and from
+    the second place on for the coefficients of the steps.
+    """
+    cg(A, given, x0, x, limits_of(limits), np.empty((5, x.size), x.dtype), numbers, found)
+
+
+@compiled
+def cg(A, given, x0, x, limits, work, numbers, found):  # type: ignore[no-untyped-def]
+    """The same with the limits by name and five vectors to work with."""
+    r, p, q, d, b = work[0], work[1], work[2], work[3], work[4]
+    if not begin(A, given, x0, b, x, r, limits, True, found):
+        return
+    diagonal = d[:0]
+    initial = found[FIRST]
+    if limits.choose:
+        diagonal_into(A, d)
+        high = max_abs(d)
+        for i in range(d.size):
+            d[i] = 1 / d[i]
+        if high > 1.01 * (1.0 / max_abs(d)):
+            diagonal = d
+            found[JACOBI] = 1.0
+    if diagonal.size > 0:
+        for i in range(d.size):
+            p[i] = d[i] * r[i]
+        size = max_abs(p)
+        if not (size < np.inf and abs(exponent_of(size)) <= limits.comfortable):
+            return
+        rho = dot(r, p)[0]
+    else:
+        copy(r, p)
+        rho = initial * initial
+    target, wanted = target_of(limits, found)
+    norms = numbers[0]
+    norms[0] = initial
+    if not (rho > 0.0 and initial > wanted):
+        return
+    u = limits.unit_roundoff
+    gap = (0.0, 0.0, u * found[FACTS + 2], u, initial)
+    taken, rho, _, why = cg_loop(
+        A, diagonal, x, r, p, q, rho, wanted, gap, UNROUNDED, norms[1:], numbers[1, 1:], numbers[2, 1:]
+    )
+    last = norms[taken]
+    found[ITERATIONS], found[LOOKS], found[LAST] = taken, taken, last
+    found[PRODUCTS] += taken
+    if why or not last < np.inf or (last > wanted and (taken < limits.maxiter or last > 0.9 * initial)):
+        return
+    finish(A, b, x, q, target, initial, limits, found)

@@ -20,7 +20,7 @@ from .errors import (
     NotHermitianError,
     SingularError,
 )
-from .operators import Diagonals, Operator, Stencil, as_operator
+from .operators import CSRStack, Diagonals, Operator, Stencil, as_operator
 from .precision import Precision, precision_facts
 from .solvers import (
     METHODS,
@@ -29,6 +29,7 @@ from .solvers import (
     gauss_seidel,
     jacobi,
     precondition,
+    prepare,
     refine,
     richardson,
     solve,
@@ -64,6 +65,7 @@ __all__ = [
     "METHODS",
     "BackendError",
     "BusyError",
+    "CSRStack",
     "ConditionNumber",
     "ConvergenceError",
     "ConvergenceWarning",
@@ -90,6 +92,7 @@ __all__ = [
     "precision_for",
     "precision",
     "precondition",
+    "prepare",
     "refine",
     "richardson",
     "solve",

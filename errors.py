@@ -26,7 +26,7 @@ class SingularError(InputError):
 
 
 class BusyError(InputError):
-    """A Sequence or a tuner is in the middle of a system: used by another thread, or by what the solve itself calls."""
+    """A Sequence, a tuner or a prepared solver is in use: by another thread, or by what the solve itself calls."""
 
 
 class BackendError(TypeError):

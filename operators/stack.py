@@ -24,20 +24,31 @@ class Pattern:
     """
 
     def __init__(self, indptr: np.ndarray, indices: np.ndarray, is_sorted: bool) -> None:
-        self.given = len(indices)
         self._order: np.ndarray | None = None
         self._starts: np.ndarray | None = None
-        if not is_sorted:
-            n = len(indptr) - 1
-            rows = np.repeat(np.arange(n), np.diff(indptr))
-            self._order = order = np.lexsort((indices, rows))
-            rows, indices = rows[order], indices[order]
-            first = np.append(True, (np.diff(rows) != 0) | (np.diff(indices) != 0))[: len(indices)]
-            if not first.all():
-                self._starts = np.flatnonzero(first)
-                rows, indices = rows[first], indices[first]
-            indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=n))]).astype(indptr.dtype)
         self.indptr, self.indices = indptr, indices
+        if not is_sorted:
+            self._sort(np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)), indices, len(indptr) - 1)
+
+    @staticmethod
+    def of_coordinates(rows: np.ndarray, columns: np.ndarray, n: int) -> Pattern:
+        """Of entries given by row and column, in any order."""
+        pattern = Pattern(np.zeros(n + 1, columns.dtype), columns[:0], True)
+        pattern._sort(rows, columns, n)
+        return pattern
+
+    def _sort(self, rows: np.ndarray, columns: np.ndarray, n: int) -> None:
+        order = np.lexsort((columns, rows))
+        rows, columns = rows[order], columns[order]
+        first = np.append(True, (np.diff(rows) != 0) | (np.diff(columns) != 0))[: len(columns)]
+        if not first.all():
+            self._starts = np.flatnonzero(first)
+            rows, columns = rows[first], columns[first]
+        if not np.array_equal(order, np.arange(len(order))):
+            self._order = order
+        ends = np.cumsum(np.bincount(rows, minlength=n))
+        self.indptr = np.concatenate([[0], ends]).astype(columns.dtype)
+        self.indices = columns
 
     @property
     def n(self) -> int:

@@ -5,6 +5,7 @@ from . import preconditioners as precondition
 from .chebyshev.chebyshev import chebyshev
 from .krylov.cg import cg
 from .krylov.ssor_cg import ssor_cg
+from .linear.prepare import prepare
 from .linear.refine import refine
 from .linear.solve import solve
 from .methods import METHODS
@@ -20,6 +21,7 @@ __all__ = [
     "gauss_seidel",
     "jacobi",
     "precondition",
+    "prepare",
     "refine",
     "richardson",
     "solve",

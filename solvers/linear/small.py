@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache, lru_cache
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from ...operators import CSR, Dense, Operator
+from ...operators import CSR, Dense, Facts, Operator
 from ...precision import precision_facts, times_power_of_two, working_dtype
 from ..driver.batch import GATHERED, Batch
 from ..driver.iterate import MOST_STEPS, WORK_A_LOOK
@@ -28,7 +28,7 @@ from ..driver.stopping import Options
 from ..spectra.ritz import SpectralEvidence
 from .method import LinearMethod
 
-__all__ = ["SMALL", "Small", "kernels", "small_solver"]
+__all__ = ["SMALL", "Room", "Small", "kernels", "small_solver"]
 
 ALONE, MAX_ITERATIONS = 0, 2  # statuses as in the kernels, whose module is not imported for two numbers
 MOST_ROWS = 4096  # from which storage by diagonals may be the better one
@@ -68,7 +68,9 @@ class Small:
     method: LinearMethod[Any]
     why: Callable[[bool], str] | None = None
 
-    def solve(self, backend: Any, A: Operator, b: Any, x0: Any, options: Options) -> Solution | None:
+    def solve(
+        self, backend: Any, A: Operator, b: Any, x0: Any, options: Options, room: Room | None = None
+    ) -> Solution | None:
         """One system; None where it is the driver's. A and b are the backend's own."""
         began = time.perf_counter()
         n, size = A.shape[0], b.shape
@@ -79,14 +81,19 @@ class Small:
         else:
             dtype = working_dtype(A.dtype, b.dtype, x0.dtype)
         tolerances = options.rtol, options.atol, options.maxiter
-        course = self._course(backend.name, *tolerances, dtype, n, A.entries)
+        known = room is not None and dtype == A.dtype
+        course = self._course(backend.name, *tolerances, dtype, n, A.entries, known)
         if course is None or not _met(course.kind, dtype, A.kind):
             return None
         A = A.astype(dtype)
         given = np.ascontiguousarray(b, dtype)
         guess = np.empty(0, dtype) if x0 is None else np.ascontiguousarray(x0, dtype).reshape(-1)
         given = given if given.ndim == 1 else given.reshape(-1)
-        x, numbers, found = np.empty(n, dtype), np.empty((3, course.steps + 1)), np.empty(course.found)
+        x = np.empty(n, dtype)
+        if known and room is not None:
+            numbers, found = room.of(course)
+        else:
+            numbers, found = np.empty((3, course.steps + 1)), np.empty(course.found)
         course.kernel(backend.arrays(A), given, guess, x, *course.arguments, numbers, found)
         if found[0] == ALONE:
             return None
@@ -106,7 +113,7 @@ class Small:
         x0 = None if batch.x0 is None else backend.vector(batch.x0, "x0")
         dtype = working_dtype(*(part.dtype for part in (A, b, x0) if part is not None))
         tolerances = options.rtol, options.atol, options.maxiter
-        course = self._course(backend.name, *tolerances, dtype, batch.n, entries)
+        course = self._course(backend.name, *tolerances, dtype, batch.n, entries, False)
         if course is None:
             return None
         stack, rhs = backend.stack_arrays(A, dtype), batch.rows(b, dtype)
@@ -136,7 +143,15 @@ class Small:
 
     @lru_cache(256)  # noqa: B019 - there are few of these, and each lives as long as the process
     def _course(
-        self, backend: str, rtol: float, atol: float, maxiter: int | None, dtype: np.dtype, n: int, entries: int
+        self,
+        backend: str,
+        rtol: float,
+        atol: float,
+        maxiter: int | None,
+        dtype: np.dtype,
+        n: int,
+        entries: int,
+        looked: bool,
     ) -> SmallCourse | None:
         """For all systems alike; None for those that may need more than one look at the clock, or no step."""
         limit = max(10 * n, 1000) if maxiter is None else maxiter
@@ -159,7 +174,7 @@ class Small:
             lowest=known.smallest_exponent + 2 * round(-math.log2(u)),
             highest=known.largest_exponent - 1,
             choose=self.why is not None,
-            looked=False,
+            looked=looked,
             check_every=self.method.check_every,
             patience=self.method.patience,
         )
@@ -317,6 +332,29 @@ class Told:
             left = max(0.0, (math.log(target) - math.log(norm)) / math.log(rate))
         advice = "Raise maxiter, precondition (rv.precondition), or try another method."
         return not_there_sentence(solution, rate, left, advice)
+
+
+class Room:
+    """What a prepared solver keeps for its small systems: the facts of A, and the numbers that solves leave.
+
+    Parameters
+    ----------
+    facts : Facts
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = np.array([float(getattr(facts, one.name)) for one in fields(facts)])
+        self._numbers = np.empty((3, 0))
+        self._found = np.empty(0)
+
+    def of(self, course: SmallCourse) -> tuple[np.ndarray, np.ndarray]:
+        """Where the norms and coefficients go, and what is found, the facts among it."""
+        if self._numbers.shape[1] != course.steps + 1:
+            self._numbers = np.empty((3, course.steps + 1))
+        if self._found.size != course.found:
+            self._found = np.empty(course.found)
+            self._found[course.found - self._facts.size :] = self._facts
+        return self._numbers, self._found
 
 
 class Found:

@@ -138,6 +138,17 @@ class LinearSystem(Units):
                 M, exponent = M.rescaled(exponent_of(known.max_abs))
         self.use_preconditioner(M.bind(self.backend, self.dtype), exponent)
 
+    def again(self, b: Any, x0: Any) -> LinearSystem:
+        """The system with another right-hand side and first guess, checked as the first ones were.
+
+        All that was done to A and M is shared; the types of b and x0 must not call for a wider one.
+        """
+        other = copy.copy(self)
+        other.matvecs, other.column = 0, getattr(b, "ndim", 1) == 2
+        vector = self._vector(b, "b", self.n)
+        other._set_rhs(vector, None if x0 is None else self._vector(x0, "x0", self.n))
+        return other
+
     def with_rhs(self, b: Any) -> LinearSystem:
         """The system with another right-hand side, (n,), and zero as first guess; all that was done to A is shared."""
         other = copy.copy(self)

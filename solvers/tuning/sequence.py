@@ -20,6 +20,7 @@ from ..driver.method import named_parameters
 from ..driver.solution import Solution
 from ..driver.status import Status
 from ..driver.stopping import Options
+from ..driver.turn import Turn
 from ..linear.method import LinearMethod
 from ..linear.run import check_fits
 from ..linear.system import LinearSystem
@@ -32,7 +33,6 @@ from .closed_forms import CLOSED_FORMS
 from .evidence import Evidence, look_at
 from .history import History
 from .tuner import Tuner
-from .turn import Turn
 from .warm_start import WarmStart
 from .work import checked_cost, cost_of
 

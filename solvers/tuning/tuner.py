@@ -14,8 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ...errors import BusyError, InputError
+from ..driver.turn import Turn
 from .evidence import Evidence, Look
-from .turn import Turn
 
 __all__ = ["Fallback", "GridTuner", "Tuner", "default_values"]
 

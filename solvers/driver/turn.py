@@ -1,4 +1,4 @@
-"""One at a time: what keeps an order of its own is not to be entered twice at once."""
+"""One at a time: what keeps an order or a workspace of its own is not to be entered twice at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Turn:
 
     Examples
     --------
-    >>> from resolvent.solvers.tuning.turn import Turn
+    >>> from resolvent.solvers.driver.turn import Turn
     >>> turn = Turn()
     >>> with turn.taken("the sequence"), turn.taken("the sequence"):
     ...     pass
@@ -47,7 +47,7 @@ class Turn:
                 here = self._holder == threading.get_ident()
                 raise BusyError(
                     f"{what}: is in use already, {'further up in this very thread' if here else 'by another thread'}; "
-                    "one system after the other is what it learns from: wanted one for each thread, or calls in turn"
+                    "wanted one for each thread, or calls in turn"
                 )
             self._holder = threading.get_ident()
             yield

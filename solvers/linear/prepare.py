@@ -1,0 +1,268 @@
+"""One matrix, many right-hand sides, one after the other: what is known of A is found once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sparse
+
+from ...backends import choose_backend
+from ...errors import InputError
+from ...operators import CSR, Operator, check_square
+from ...operators.stack import Pattern
+from ...precision import working_dtype
+from ..driver.batch import Batch, Together, one_or_many
+from ..driver.iterate import iterate
+from ..driver.solution import Solution
+from ..driver.stopping import Options
+from ..driver.turn import Turn
+from ..krylov.cg import CG
+from ..methods import METHODS, method_named
+from .choose import solve_by_choice
+from .method import LinearMethod
+from .run import check_fits, solve_together
+from .small import Room, Small, small_solver
+from .system import LinearSystem
+
+__all__ = ["PreparedSolver", "prepare"]
+
+
+class PreparedSolver:
+    """Solves with one matrix; made by ``resolvent.prepare``.
+
+    Attributes
+    ----------
+    shape : (int, int)
+    dtype : numpy dtype
+    method : str
+        Its name, or "auto".
+    """
+
+    def __init__(self, A: Any, method: LinearMethod[Any] | None, M: Any, backend: Any, precision: Any) -> None:
+        self.backend = choose_backend(backend, A)
+        self.M, self.precision = M, precision
+        self._method = method
+        self.small: Small | None = small_solver(CG(), CG.why_chosen) if method is None else small_solver(method)
+        self._turn = Turn()
+        self._take(self._owned(self.backend.operator(A)))
+        self._pattern = _Pattern(A)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """That of A."""
+        return self._operator.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """That of A, in working precision."""
+        return self._operator.dtype
+
+    @property
+    def method(self) -> str:
+        """Its name."""
+        return "auto" if self._method is None else self._method.name
+
+    def _owned(self, operator: Operator) -> Operator:
+        """Entries that the caller can no longer change."""
+        if isinstance(operator, CSR):
+            return CSR(operator.indptr.copy(), operator.indices.copy(), self.backend.copy(operator.data))
+        return operator.mapped(self.backend.copy) if operator.explicit else operator
+
+    def _take(self, operator: Operator) -> None:
+        """Look at a new A."""
+        self._operator = operator
+        self._systems: dict[np.dtype, LinearSystem] = {}
+        plain = self.small is not None and self.M is None and self.precision is None and self.backend.compiles_solves
+        facts = self.backend.facts(operator) if plain and operator.explicit and operator.shape[0] else None
+        self._room = None if facts is None else Room(facts)
+
+    def solve(
+        self,
+        b: Any,
+        *,
+        x0: Any = None,
+        rtol: float = 1e-5,
+        atol: float = 0.0,
+        maxiter: int | None = None,
+        callback: Any = None,
+        progress: bool = False,
+        time_limit: float | None = None,
+        errors: str = "raise",
+    ) -> Solution[Any]:
+        """Solve A x = b; the parameters and errors are those of ``resolvent.cg``.
+
+        Raises
+        ------
+        BusyError
+            While it is solving already, in another thread or further up in this one.
+        """
+        options = Options(rtol, atol, maxiter, callback, progress, time_limit, errors=errors)
+        with self._turn.taken("solver"):
+            return one_or_many(self, self._operator, b, x0, options)
+
+    def update(self, values: Any) -> PreparedSolver:
+        """Take other entries in the places of the old ones.
+
+        Parameters
+        ----------
+        values : array, or matrix like A
+            Of a sparse A its data, in the order in which A held them, or a sparse matrix of the same pattern; of a full
+            A the matrix.
+
+        Returns
+        -------
+        PreparedSolver
+            Itself.
+
+        Raises
+        ------
+        InputError
+            For another shape or pattern, and for an A that only multiplies.
+        BusyError
+            While it is solving.
+        """
+        with self._turn.taken("solver"):
+            self._take(self._owned(self._pattern.filled(self.backend, self._operator, values)))
+        return self
+
+    # How one_or_many solves.
+
+    def alone(self, A: Any, b: Any, x0: Any, options: Options) -> Solution:
+        """One system."""
+        if self.small is not None and self._room is not None and options.unobserved:
+            choose_backend(self.backend, b, x0)
+            guess = None if x0 is None else self.backend.vector(x0, "x0")
+            vector = self.backend.vector(b, "b")
+            solution = self.small.solve(self.backend, self._operator, vector, guess, options, self._room)
+            if solution is not None:
+                return solution
+        with np.errstate(all="ignore"):  # overflow and NaN are looked for, and reported in words
+            system = self._system(b, x0)
+            if self._method is None:
+                return solve_by_choice(system, METHODS.values(), options)
+            check_fits(self._method, system)
+            return iterate(system, self._method, options)
+
+    def together(self, batch: Batch, options: Options) -> Together | None:
+        """Those of many right-hand sides that are small and take the ordinary course."""
+        return solve_together(self, batch, options)
+
+    def _system(self, b: Any, x0: Any) -> LinearSystem:
+        """The system of this right-hand side; what was done to A for earlier ones of its type is done."""
+        choose_backend(self.backend, b, x0)
+        dtypes = [
+            self.backend.numpy_dtype(self.backend.vector(x, name))
+            for x, name in ((b, "b"), (x0, "x0"))
+            if x is not None
+        ]
+        dtype = working_dtype(self._operator.dtype, *dtypes)
+        known = self._systems.get(dtype)
+        if known is None:
+            known = LinearSystem(self._operator, b, x0=x0, M=self.M, backend=self.backend, precision=self.precision)
+            if known.facts is not None:  # otherwise units are found by a product with b
+                known.prepare()
+            self._systems[dtype] = known
+        return known.again(b, x0)
+
+
+class _Pattern:
+    """Where the entries of the caller's A lie."""
+
+    def __init__(self, A: Any) -> None:
+        self._coordinates: tuple[np.ndarray, np.ndarray] | None = _coordinates(A)
+        self._pattern: Pattern | None = None
+
+    def filled(self, backend: Any, operator: Operator, values: Any) -> Operator:
+        """The operator with other entries."""
+        given = getattr(values, "shape", None)
+        found = _coordinates(values)
+        if self._coordinates is not None and found is None and given is not None and len(given) == 1:
+            return self._of_data(operator, backend.vector(values, "values"))
+        if not operator.explicit:
+            raise InputError("values: A only multiplies, and has no entries to take others for; prepare anew")
+        if given is None or tuple(given) != tuple(operator.shape):
+            raise InputError(f"values: found shape {given}; wanted {self._wanted(operator)}")
+        same = found is None and self._coordinates is None
+        if found is not None and self._coordinates is not None:
+            same = all(np.array_equal(one, other) for one, other in zip(found, self._coordinates, strict=True))
+        if not same:
+            raise InputError("values: the pattern is another than that of A; prepare anew")
+        return backend.operator(values, "values")
+
+    def _of_data(self, operator: Operator, values: Any) -> Operator:
+        assert self._coordinates is not None
+        rows, columns = self._coordinates
+        if values.shape != (len(rows),):
+            raise InputError(f"values: found shape {tuple(values.shape)}; wanted ({len(rows)},), the entries of A")
+        if self._pattern is None:
+            self._pattern = Pattern.of_coordinates(rows, columns, operator.shape[0])
+        dtype = working_dtype(values.dtype)
+        placed = self._pattern.placed(np.asarray(values, dtype))
+        return CSR(operator.indptr, operator.indices, placed) if isinstance(operator, CSR) else operator
+
+    def _wanted(self, operator: Operator) -> str:
+        entries = "" if self._coordinates is None else f", or the {len(self._coordinates[0])} entries of A"
+        return f"{tuple(operator.shape)}{entries}"
+
+
+def _coordinates(A: Any) -> tuple[Any, Any] | None:
+    """Row and column of each entry of a SciPy sparse matrix, in the order of its data; None for anything else."""
+    if not sparse.issparse(A):
+        return None
+    if A.format in ("csr", "csc"):
+        lines = np.repeat(np.arange(len(A.indptr) - 1), np.diff(A.indptr))
+        return (lines, A.indices.copy()) if A.format == "csr" else (A.indices.copy(), lines)
+    A = A.tocoo()
+    return A.row.copy(), A.col.copy()
+
+
+def prepare(
+    A: Any, *, method: str = "auto", M: Any = None, backend: Any = None, precision: Any = None, **parameters: Any
+) -> PreparedSolver:
+    """A solver for one matrix and many right-hand sides, given one after the other.
+
+    A is checked, copied, looked at and put into the storage that is multiplied fastest once; so is M. Parameters that a
+    method finds for itself (``omega``, ``interval``) are found in each solve.
+
+    Parameters
+    ----------
+    A, M, backend, precision :
+        As in ``resolvent.cg``, A a single matrix. Its entries are copied: what the caller does to A is not seen, see
+        ``PreparedSolver.update``. A callable is called as it is.
+    method : str
+        "auto" or a name in ``resolvent.METHODS``.
+    **parameters
+        Of the method named.
+
+    Returns
+    -------
+    PreparedSolver
+        With ``solve(b, ...)`` and ``update(values)``. One thread at a time: others are refused with a ``BusyError``.
+
+    Raises
+    ------
+    InputError
+        As in ``resolvent.solve``.
+
+    Notes
+    -----
+    Costs a copy of A, and about two passes over its entries.
+
+    Examples
+    --------
+    >>> import numpy as np, resolvent as rv
+    >>> A = np.array([[4.0, 1.0], [1.0, 3.0]])
+    >>> solver = rv.prepare(A, method="cg")
+    >>> np.allclose(solver.solve([1.0, 2.0], rtol=1e-12).x, [1 / 11, 7 / 11])
+    True
+    >>> solver.update(2 * A).solve([2.0, 4.0], rtol=1e-12).converged
+    True
+    """
+    if method == "auto" and parameters:
+        raise InputError(f'{next(iter(parameters))}: is a parameter of a method; name one instead of method="auto"')
+    if not (callable(A) or hasattr(A, "shape")):
+        A = np.asarray(A)
+    check_square(getattr(A, "shape", ()))
+    chosen = None if method == "auto" else method_named(method, parameters)
+    return PreparedSolver(A, chosen, M, backend, precision)

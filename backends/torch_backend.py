@@ -73,6 +73,8 @@ class TorchBackend(Backend):
     def operator(self, A: Any, name: str = "A") -> Operator:
         if isinstance(A, Operator):
             check_square(A.shape, name)
+            if A.tensor is not None:
+                return self.operator(A.tensor, name)
             if A.library != "torch":
                 raise BackendError(f"{name}: found an operator on {A.library} arrays; wanted torch tensors")
             if isinstance(A, TorchMatrix):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -371,6 +371,7 @@ def _numpy_dtype(dtype: Any) -> np.dtype:
     return _NUMPY[dtype]
 
 
+@cache
 def _working(dtype: Any, name: str) -> np.dtype:
     try:
         return working_dtype(_numpy_dtype(dtype))

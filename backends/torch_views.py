@@ -83,8 +83,7 @@ def _in_reach(array: Any) -> bool:
     """Whether it is, or can be viewed as, NumPy's, or only multiplies, which it may do with any tensor."""
     tensor = array.matrix if isinstance(array, TorchMatrix) else array
     if isinstance(tensor, torch.Tensor):
-        plain = type(tensor).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
-        return tensor.device.type == "cpu" and plain
+        return tensor.is_cpu and type(tensor).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
     if isinstance(array, Operator):
         return array.library != "torch"
     # A preconditioner of somebody else's making binds itself to a backend, of which it expects torch's operations.

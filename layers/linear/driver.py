@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from ...solvers.driver.batch import TELL, warn_of
 from ...solvers.driver.solution import Solution
 from ...solvers.driver.status import Status
 from ...solvers.linear.solve import solve as drive
-from .exact import Factored, factors
+from .exact import Factored, factored
 from .maps import Dense, LinearMap, to_front
 from .plan import BACKWARD, FORWARD, Plan, Solver
 
@@ -22,7 +24,9 @@ __all__ = ["full_precision", "over_batch", "run"]
 
 def full_precision(tensor: Any) -> Any:
     """A context without autocast: products in half precision would not do what the tolerances say."""
-    return torch.autocast(tensor.device.type, enabled=False)
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled(tensor.device.type):
+        return torch.autocast(tensor.device.type, enabled=False)
+    return nullcontext()
 
 
 def run(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[Any]) -> Any:
@@ -133,8 +137,8 @@ def _as_columns(tensor: Any, dim: int | None, size: int) -> Any:
 def _solve(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[Any]) -> Any:
     with torch.no_grad(), full_precision(b):
         finite = None
-        if plan.role != FORWARD:
-            # Loss scaling overflows on purpose: NaN has to come out of it, though not unsaid.
+        # Loss scaling overflows on purpose: NaN has to come out of it, though not unsaid. A finite sum tells at once.
+        if plan.role != FORWARD and not abs(b.sum().item()) < math.inf:
             finite = b.isfinite().all(-2, keepdim=True)
             if bool(finite.all()):
                 finite = None
@@ -157,6 +161,10 @@ def _solution(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[An
     """x and what is to be said of it, if anything."""
     if plan.solver.method == "exact":
         return _factorised(linear_map, plan, b, p)
+    if plan.solver.method == "auto" and isinstance(linear_map, Factored):
+        found = linear_map.solve(plan, p, b, report=plan.record is not None, attempt=True)
+        if found is not None:
+            return found
     rtol, atol, maxiter = plan.tolerance
     solver = plan.solver
     before = TELL.set(lambda solution: None)  # told by the caller of this, who knows which solve it was
@@ -183,9 +191,11 @@ def _solution(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[An
 
 
 def _factorised(linear_map: LinearMap, plan: Plan, b: Any, p: Sequence[Any]) -> tuple[Any, Solution | None]:
-    if not isinstance(linear_map, Factored):
-        linear_map, p = Factored(), (p[0], *factors(p[0], hermitian=False))
-    return linear_map.solve(plan, p, b, report=plan.record is not None)
+    if plan.solver.method == "auto" or not isinstance(linear_map, Factored):
+        linear_map, p = factored(p[0], hermitian=False)  # anew, where Cholesky's factors were of no use
+    found = linear_map.solve(plan, p, b, report=plan.record is not None)
+    assert found is not None
+    return found
 
 
 def _lost(b: Any, reason: str) -> Solution:

@@ -10,7 +10,7 @@ import torch
 from torch.autograd import forward_ad
 
 from ...errors import BackendError, InputError
-from .exact import Factored, factors
+from .exact import factored, is_cheap
 from .implicit import linear_solve
 from .maps import Dense, LinearMap, MatrixFree, Pattern, Sparse
 from .plan import Plan, Solver, Solves, checked_tolerance
@@ -200,7 +200,7 @@ def _solve(A: Any, b: Any, params: Any, x0: Any, hermitian: bool, rmatvec: Any, 
         kind = "sparse" if isinstance(linear_map, Sparse) else "matrix-free"
         raise InputError(f'method: "exact" factorises a full A, but A is {kind}; pass A.to_dense(), or name a method')
     if not isinstance(linear_map, MatrixFree):
-        p = [tensor.to(dtype) for tensor in p]
+        p = [tensor if tensor.dtype == dtype else tensor.to(dtype) for tensor in p]
 
     shape = tuple(b.shape)
     is_vector = shape in ((n,), (*lead, n))
@@ -212,17 +212,19 @@ def _solve(A: Any, b: Any, params: Any, x0: Any, hermitian: bool, rmatvec: Any, 
             f"b: found shape {shape} for A of shape {(*lead, n, n)}; wanted {(*lead, n)} (a vector a system) or "
             f"{(*lead, n, 'k')} (k right-hand sides a system)"
         )
-    batch = torch.broadcast_shapes(lead, columns[:-2])
+    batch = lead if lead == columns[:-2] else torch.broadcast_shapes(lead, columns[:-2])
     folded = not lead and len(batch) > 0  # one matrix for all: what is batched becomes columns
 
     def to_columns(tensor: Any) -> Any:
-        tensor = tensor.to(dtype).reshape(columns)
-        return tensor.movedim(-2, 0).flatten(1) if folded else tensor.expand((*batch, *columns[-2:]))
+        tensor = (tensor if tensor.dtype == dtype else tensor.to(dtype)).reshape(columns)
+        if folded:
+            return tensor.movedim(-2, 0).flatten(1)
+        return tensor if batch == columns[:-2] else tensor.expand((*batch, *columns[-2:]))
 
-    if not folded:
+    if not folded and batch != lead:
         p = [tensor.expand((*batch, *tensor.shape[len(lead) :])) for tensor in p]
-    if plan.solver.method == "exact":
-        linear_map, p = Factored(), [p[0], *factors(p[0], hermitian)]
+    if plan.solver.method == "exact" or is_cheap(linear_map, plan.solver, x0, n):
+        linear_map, p = factored(p[0], hermitian)
     x = linear_solve(linear_map, plan, None if x0 is None else to_columns(x0), to_columns(b), p)
     if folded:
         x = x.reshape(n, *batch, columns[-1]).movedim(0, -2)

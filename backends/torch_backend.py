@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..precision import working_dtype
 from ..precision.policy import Precision
 from ..precision.sparse_arrays import SORTED, UNSORTED, coordinates_fault, look_at_rows, rows_kind
 from .array_api_backend import csr_facts, dense_facts
+from .compiled import facts as kernels
 from .protocol import Backend, powers_of_two
 
 __all__ = ["TorchBackend", "TorchCSR", "TorchDense", "TorchMatrix", "checked_layout"]
@@ -433,13 +434,18 @@ def checked_layout(A: Any, name: str) -> int:
         if blocks:
             rows, columns = rows // A.values().shape[1], columns // A.values().shape[2]
         shape = (rows, columns) if by_rows else (columns, rows)
-        look = partial(rows_kind, xp=torch)
+        look = _rows_kind if A.is_cpu else rows_kind
         kind, fault = look_at_rows(starts, indices, len(A.values()), shape, words, kind=look, host=_to_numpy)
     else:
         raise BackendError(f"{name}: found a tensor of layout {A.layout}; wanted a dense or a sparse one")
     if fault:
         raise InputError(f"{name}: {fault}")
     return kind
+
+
+def _rows_kind(starts: Any, indices: Any, width: int) -> int:
+    """``rows_kind`` in one compiled pass."""
+    return int(kernels.rows_kind(np.ascontiguousarray(starts.numpy()), np.ascontiguousarray(indices.numpy()), width))
 
 
 def _coordinates(A: Any) -> tuple[Any, Any]:

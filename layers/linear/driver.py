@@ -135,7 +135,7 @@ def _as_columns(tensor: Any, dim: int | None, size: int) -> Any:
 
 
 def _solve(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[Any]) -> Any:
-    with torch.no_grad(), full_precision(b):
+    with torch.no_grad() if torch.is_grad_enabled() else nullcontext(), full_precision(b):
         finite = None
         # Loss scaling overflows on purpose: NaN has to come out of it, though not unsaid. A finite sum tells at once.
         if plan.role != FORWARD and not abs(b.sum().item()) < math.inf:
@@ -154,6 +154,8 @@ def _solve(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[Any])
             what = "cotangent of x" if plan.role == BACKWARD else "right-hand side made of the tangents"
             warn_of(_lost(b, f"The {what} is not finite, so the derivative is NaN."), f"{plan.role} solve: ")
             x = torch.where(finite, x, torch.nan)
+        if x.dtype == b.dtype and x.shape == b.shape and x.is_contiguous():
+            return x
         return x.to(b.dtype).reshape(b.shape).contiguous()
 
 

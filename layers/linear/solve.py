@@ -163,12 +163,13 @@ def solve(
     solver = Solver.checked(method, parameters, M, precision)
     adjoint_solver = _adjoint_solver(solver, adjoint_method, adjoint_parameters, adjoint_M)
     tolerance = checked_tolerance("", rtol, atol, maxiter)
-    derivative_tolerance = checked_tolerance(
-        "adjoint_",
+    derivative_tolerance = (
         rtol if adjoint_rtol is None else adjoint_rtol,
         adjoint_atol,
         maxiter if adjoint_maxiter is None else adjoint_maxiter,
     )
+    if derivative_tolerance != tolerance:
+        derivative_tolerance = checked_tolerance("adjoint_", *derivative_tolerance)
     plan = Plan(solver, adjoint_solver, tolerance, derivative_tolerance, record=Solves() if return_solution else None)
     # Under torch.compile; a graph would lose the tangents of forward mode unsaid.
     in_graph = isinstance(A, torch.Tensor) and A.layout == torch.strided and plan.is_text
@@ -207,7 +208,7 @@ def _solve(A: Any, b: Any, params: Any, x0: Any, hermitian: bool, rmatvec: Any, 
     if x0 is not None and tuple(x0.shape) != shape:
         raise InputError(f"x0: found shape {tuple(x0.shape)}; wanted {shape}, the shape of b")
     columns = (*shape, 1) if is_vector else shape
-    if len(columns) < 2 or columns[-2] != n or not _broadcast(lead, columns[:-2]):
+    if len(columns) < 2 or columns[-2] != n or not (lead == columns[:-2] or _broadcast(lead, columns[:-2])):
         raise InputError(
             f"b: found shape {shape} for A of shape {(*lead, n, n)}; wanted {(*lead, n)} (a vector a system) or "
             f"{(*lead, n, 'k')} (k right-hand sides a system)"

@@ -1,4 +1,4 @@
-"""PyTorch tensors, dense or sparse, on the device where they are; the only module of the solvers that knows torch."""
+"""PyTorch tensors, dense or sparse, on the device where they are, by torch's own operations."""
 
 from __future__ import annotations
 

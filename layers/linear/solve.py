@@ -65,8 +65,9 @@ def solve(
         ``params=(values,)``, of shape (..., entries), stand in for its values, which gives double backward, forward
         mode, ``vmap`` and batches: torch differentiates what it makes of a CSR tensor itself once and no further.
     method : str
-        "exact" factorises a full A; a name in ``resolvent.METHODS``; or "auto", which chooses as ``resolvent.solve``
-        does, and factorises a full A that no method there fits.
+        "exact" factorises a full A; a name in ``resolvent.METHODS``; or "auto". That factorises a full A of at most
+        1024 unknowns unless x0, M or precision is given; otherwise, or where the factors do not meet the tolerance,
+        it chooses as ``resolvent.solve`` does, and factorises a full A that no method there fits.
     x0 : Tensor like b, optional
         First guess. No gradient flows to it.
     M, precision :
@@ -75,7 +76,7 @@ def solve(
         For A x = b: stop when ||b - A x|| <= max(rtol ||b||, atol), which "exact" is held to as well.
     hermitian : bool
         A is Hermitian whatever its parameters are: "exact" then uses Cholesky's factorisation, and needs it positive
-        definite; the adjoint of a callable is itself.
+        definite, and "auto" tries it; the adjoint of a callable is itself.
     rmatvec : callable, optional
         ``rmatvec(x, *params)`` is A^H x for a callable A; by default it is derived by ``torch.func.vjp``.
     adjoint_method, adjoint_parameters, adjoint_M : optional

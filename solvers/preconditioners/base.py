@@ -146,7 +146,7 @@ def as_preconditioner(M: Any, backend: Any, n: int) -> Preconditioner:
     if isinstance(operator, Operator) and operator.library != backend.library:
         # Tensors of the CPU and views of them are one thing; other libraries refuse each other's operators.
         result = copy.copy(result)
-        result.operator = backend.operator(operator, "M")
+        vars(result)["operator"] = backend.operator(operator, "M")
     if result.shape != (n, n):
         raise InputError(f"M: found shape {result.shape}; wanted {(n, n)}, the shape of A")
     return result

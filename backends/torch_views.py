@@ -9,13 +9,15 @@ import numpy as np
 import torch
 
 from ..errors import BackendError
-from ..operators import CSR, BlackBox, Dense, Operator
+from ..operators import CSR, BlackBox, Dense, Operator, check_square
 from ..operators.exchange import is_ours
 from .numba_backend import NumbaBackend
 from .protocol import Backend
 from .torch_backend import TorchBackend, TorchMatrix
 
 __all__ = ["TorchViews"]
+
+WORKING = tuple(map(np.dtype, ("float32", "float64", "complex64", "complex128")))
 
 
 class TorchViews(NumbaBackend):
@@ -40,6 +42,12 @@ class TorchViews(NumbaBackend):
         return self if all(map(_in_reach, arrays)) else TorchBackend().bound_to(arrays)
 
     def operator(self, A: Any, name: str = "A") -> Operator:
+        array = _seen(A)
+        if array is not None and array.dtype in WORKING:
+            check_square(array.shape, name)
+            operator = Dense(array)
+            operator.tensor = A
+            return operator
         if isinstance(A, Operator) and not isinstance(A, TorchMatrix):
             return super().operator(A, name)
         given = self.reading.operator(A, name)
@@ -51,6 +59,9 @@ class TorchViews(NumbaBackend):
     def vector(self, b: Any, name: str) -> Any:
         if isinstance(b, np.ndarray):
             return b  # one of a solve that this one is a part of
+        array = _seen(b)
+        if array is not None:
+            return array
         b = self.reading.vector(b, name)
         if b.dtype == torch.bfloat16:
             b = b.float()  # NumPy lacks it
@@ -79,11 +90,25 @@ class TorchViews(NumbaBackend):
         return self.vector(x, "x")
 
 
+def _seen(x: Any) -> Any:
+    """The array that a tensor is, as nearly all are; None where torch has something against it.
+
+    Asked first, since on a small system every call of torch's counts.
+    """
+    if not isinstance(x, torch.Tensor):
+        return None
+    try:
+        return x.numpy()
+    except (TypeError, RuntimeError):
+        return None
+
+
 def _in_reach(array: Any) -> bool:
     """Whether it is, or can be viewed as, NumPy's, or only multiplies, which it may do with any tensor."""
-    tensor = array.matrix if isinstance(array, TorchMatrix) else array
-    if isinstance(tensor, torch.Tensor):
-        return tensor.is_cpu and type(tensor).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
+    if isinstance(array, torch.Tensor):
+        return array.is_cpu and type(array).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
+    if isinstance(array, TorchMatrix):
+        return _in_reach(array.matrix)
     if isinstance(array, Operator):
         return array.library != "torch"
     # A preconditioner of somebody else's making binds itself to a backend, of which it expects torch's operations.

@@ -135,28 +135,39 @@ def _as_columns(tensor: Any, dim: int | None, size: int) -> Any:
 
 
 def _solve(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[Any]) -> Any:
-    with torch.no_grad() if torch.is_grad_enabled() else nullcontext(), full_precision(b):
-        finite = None
-        # Loss scaling overflows on purpose: NaN has to come out of it, though not unsaid. A finite sum tells at once.
-        if plan.role != FORWARD and not abs(b.sum().item()) < math.inf:
-            finite = b.isfinite().all(-2, keepdim=True)
-            if bool(finite.all()):
-                finite = None
-            else:
-                b = torch.where(finite, b, 0)
-        x, solution = _solution(linear_map, plan, x0, b, p)
-        if solution is not None:
-            if plan.record is not None:
-                plan.record.add(plan.role, solution)
-            if not solution.converged:
-                warn_of(solution, f"{plan.role} solve: ")
-        if finite is not None:
-            what = "cotangent of x" if plan.role == BACKWARD else "right-hand side made of the tangents"
-            warn_of(_lost(b, f"The {what} is not finite, so the derivative is NaN."), f"{plan.role} solve: ")
-            x = torch.where(finite, x, torch.nan)
-        if x.dtype == b.dtype and x.shape == b.shape and x.is_contiguous():
-            return x
-        return x.to(b.dtype).reshape(b.shape).contiguous()
+    in_graph = torch.is_grad_enabled()
+    torch._C._set_grad_enabled(False)  # a context of torch's takes as long as ten iterations of a small solve
+    try:
+        if not torch.is_autocast_enabled(b.device.type):
+            return _solve_plainly(linear_map, plan, x0, b, p)
+        with full_precision(b):
+            return _solve_plainly(linear_map, plan, x0, b, p)
+    finally:
+        torch._C._set_grad_enabled(in_graph)
+
+
+def _solve_plainly(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[Any]) -> Any:
+    finite = None
+    # Loss scaling overflows on purpose: NaN has to come out of it, though not unsaid. A finite sum tells at once.
+    if plan.role != FORWARD and not abs(b.sum().item()) < math.inf:
+        finite = b.isfinite().all(-2, keepdim=True)
+        if bool(finite.all()):
+            finite = None
+        else:
+            b = torch.where(finite, b, 0)
+    x, solution = _solution(linear_map, plan, x0, b, p)
+    if solution is not None:
+        if plan.record is not None:
+            plan.record.add(plan.role, solution)
+        if not solution.converged:
+            warn_of(solution, f"{plan.role} solve: ")
+    if finite is not None:
+        what = "cotangent of x" if plan.role == BACKWARD else "right-hand side made of the tangents"
+        warn_of(_lost(b, f"The {what} is not finite, so the derivative is NaN."), f"{plan.role} solve: ")
+        x = torch.where(finite, x, torch.nan)
+    if x.dtype == b.dtype and x.shape == b.shape and x.is_contiguous():
+        return x
+    return x.to(b.dtype).reshape(b.shape).contiguous()
 
 
 def _solution(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[Any]) -> tuple[Any, Solution | None]:

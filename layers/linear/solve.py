@@ -13,7 +13,7 @@ from ...errors import BackendError, InputError
 from .exact import factored, is_cheap
 from .implicit import linear_solve
 from .maps import Dense, LinearMap, MatrixFree, Pattern, Sparse
-from .plan import Plan, Solver, Solves, checked_tolerance
+from .plan import Plan, Solver, Solves, checked_tolerance, plain_solvers
 
 __all__ = ["Solves", "solve"]
 
@@ -161,8 +161,13 @@ def solve(
     >>> scale.grad, solves.forward.iterations, len(solves.backward)
     (tensor(-0.7500, dtype=torch.float64), 1, 1)
     """
-    solver = Solver.checked(method, parameters, M, precision)
-    adjoint_solver = _adjoint_solver(solver, adjoint_method, adjoint_parameters, adjoint_M)
+    compiling = torch.compiler.is_compiling()
+    given = (M, precision, adjoint_method, adjoint_parameters, adjoint_M)
+    if compiling or parameters or any(one is not None for one in given):
+        solver = Solver.checked(method, parameters, M, precision)
+        adjoint_solver = _adjoint_solver(solver, adjoint_method, adjoint_parameters, adjoint_M)
+    else:
+        solver, adjoint_solver = plain_solvers(method)
     tolerance = checked_tolerance("", rtol, atol, maxiter)
     derivative_tolerance = (
         rtol if adjoint_rtol is None else adjoint_rtol,
@@ -172,10 +177,13 @@ def solve(
     if derivative_tolerance != tolerance:
         derivative_tolerance = checked_tolerance("adjoint_", *derivative_tolerance)
     plan = Plan(solver, adjoint_solver, tolerance, derivative_tolerance, record=Solves() if return_solution else None)
-    # Under torch.compile; a graph would lose the tangents of forward mode unsaid.
-    in_graph = isinstance(A, torch.Tensor) and A.layout == torch.strided and plan.is_text
-    in_graph = in_graph and not (forward_ad._current_level >= 0 or _forward_mode())
-    differentiable = _solve if in_graph else _solve_outside_graphs
+    if not compiling and "torch._dynamo" not in sys.modules:
+        in_graph = True  # of none: Dynamo, which takes longer to load than all else here, is not at work
+    else:
+        # A graph would lose the tangents of forward mode unsaid.
+        in_graph = isinstance(A, torch.Tensor) and A.layout == torch.strided and plan.is_text
+        in_graph = in_graph and not (forward_ad._current_level >= 0 or _forward_mode())
+    differentiable = _solve if in_graph else torch.compiler.disable(_solve)
     x = differentiable(A, b, params, x0, hermitian, rmatvec, plan)
     return (x, plan.record) if return_solution else x
 
@@ -231,12 +239,6 @@ def _solve(A: Any, b: Any, params: Any, x0: Any, hermitian: bool, rmatvec: Any, 
     if folded:
         x = x.reshape(n, *batch, columns[-1]).movedim(0, -2)
     return x.squeeze(-1) if is_vector else x
-
-
-def _solve_outside_graphs(*arguments: Any) -> Any:
-    # To load Dynamo takes longer than all else here; where it is not loaded, nothing is being compiled.
-    eager = torch.compiler.disable(_solve) if "torch._dynamo" in sys.modules else _solve
-    return eager(*arguments)
 
 
 def _forward_mode() -> bool:
@@ -354,7 +356,7 @@ def _has_tangent(tensor: Any) -> bool:
 def _common_dtype(linear_map: LinearMap, p: Sequence[Any], b: Any, x0: Any) -> Any:
     """What is worked in: half precision in float32, otherwise the wider of A and b."""
     dtype = linear_map.dtype if isinstance(linear_map, MatrixFree) else p[0].dtype
-    dtype = torch.promote_types(dtype, b.dtype)
+    dtype = dtype if dtype == b.dtype else torch.promote_types(dtype, b.dtype)
     if x0 is not None:
         _check_tensor(x0, "x0")
         _check_place(x0, "x0", b)

@@ -83,6 +83,11 @@ class TorchViews(NumbaBackend):
             raise BackendError(f"{name}: its product is a {type(result).__name__}; wanted a torch tensor")
         return self.vector(result, f"the product with {name}").reshape(-1)
 
+    def take(self, result: Any, x: Any, name: str, *, exact: bool = False) -> Any:
+        if isinstance(result, torch.Tensor) and result.dtype == torch.bfloat16:
+            self._check_type(np.dtype("float16"), x.dtype, name, exact)  # NumPy lacks it, and it has no more digits
+        return super().take(result, x, name, exact=exact)
+
     def stack(self, vectors: list[Any], shape: tuple[int, ...], columns: bool) -> Any:
         return self.returned(super().stack([self.vector(x, "x") for x in vectors], shape, columns))
 

@@ -15,7 +15,7 @@ from ...solvers.driver.batch import TELL, warn_of
 from ...solvers.driver.solution import Solution
 from ...solvers.driver.status import Status
 from ...solvers.linear.solve import solve as drive
-from .exact import Factored, factored
+from .exact import Factored, factored, is_cheap
 from .maps import Dense, LinearMap, to_front
 from .plan import BACKWARD, FORWARD, Plan, Solver
 
@@ -174,7 +174,9 @@ def _solution(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[An
     """x and what is to be said of it, if anything."""
     if plan.solver.method == "exact":
         return _factorised(linear_map, plan, b, p)
-    if plan.solver.method == "auto" and isinstance(linear_map, Factored):
+    if is_cheap(linear_map, plan.solver, x0, b.shape[-2]):
+        if not isinstance(linear_map, Factored):
+            linear_map, p = factored(p[0], hermitian=False)
         found = linear_map.solve(plan, p, b, report=plan.record is not None, attempt=True)
         if found is not None:
             return found

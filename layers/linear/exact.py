@@ -86,9 +86,10 @@ class Factored(Dense):
 
 
 def is_cheap(linear_map: LinearMap, solver: Solver, x0: Any, n: int) -> bool:
-    """Whether "auto" factorises A: where it is full and small, and nothing was given that is for iterations alone."""
-    full = isinstance(linear_map, Dense) and n <= MOST_UNKNOWNS
-    return full and solver.method == "auto" and solver.M is None and solver.precision is None and x0 is None
+    """Whether "auto" goes by factors: of a full A, small or factorised, with nothing given for iterations alone."""
+    if solver.method != "auto" or solver.M is not None or solver.precision is not None or x0 is not None:
+        return False
+    return isinstance(linear_map, Factored) or (isinstance(linear_map, Dense) and n <= MOST_UNKNOWNS)
 
 
 def factored(A: Any, hermitian: bool) -> tuple[Factored, list[Any]]:

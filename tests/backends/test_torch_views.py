@@ -177,6 +177,25 @@ def test_callables_are_lent_tensors():
     torch.testing.assert_close(rv.cg(linear, b, rtol=1e-12).x, torch.linalg.solve(A, b))
 
 
+@pytest.mark.parametrize("backend", ["torch", "numba"])
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_products_of_too_few_digits_are_refused(half, backend):
+    A, b = system()
+
+    class Half(Multiplies):
+        def __call__(self, x):
+            return super().__call__(x).to(half)
+
+    for right in (b, b.float()):
+        operator = Half(A.to(right.dtype))
+        operator.dtype = right.dtype
+        with pytest.raises(rv.InputError, match="float16, whose digits cannot tell"):
+            rv.cg(operator, right, backend=backend)
+        M = Half(torch.linalg.inv(A).to(right.dtype))
+        M.dtype = right.dtype
+        assert rv.cg(A.to(right.dtype), right, M=M, backend=backend, rtol=1e-5).converged
+
+
 def test_callbacks_are_told_in_tensors():
     A, b = system()
     told = []

@@ -648,6 +648,15 @@ def test_auto_factorises_a_small_full_matrix_once(monkeypatch):
     torch.testing.assert_close(x, torch.linalg.solve(A, b))
 
 
+def test_auto_backwards_factorises_too():
+    A, b = unsymmetric().requires_grad_(), random(N)
+    x, solves = solve(A, b, method="gauss_seidel", adjoint_method="auto", rtol=1e-12, return_solution=True)
+    x.sin().sum().backward()
+    assert (solves.forward.method, solves.backward[0].method) == ("gauss_seidel", "exact")
+    wanted = torch.autograd.grad(inverse_solve(A, b).sin().sum(), A)
+    assert_same((A.grad,), wanted)
+
+
 @pytest.mark.parametrize("given", [{"x0": True}, {"M": True}, {"precision": "fp32"}])
 def test_auto_iterates_with_what_is_for_iterations(given):
     A, b = definite(), random(N)

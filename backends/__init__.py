@@ -1,4 +1,8 @@
-"""The registry of backends. Each is imported when it is first asked for."""
+"""The registry of backends. Each is imported when it is first asked for.
+
+Tensors on the CPU are a matter of "numba" unless "torch" is asked for: it works on views of their memory, and tensors
+come back. Elsewhere they stay on "torch".
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,8 @@ BACKENDS: dict[str, tuple[str, str]] = {
 }
 # The backend that a library's arrays are worked on with, unless another is asked for.
 _DEFAULT = {"numpy": "numba", "torch": "torch", "cupy": "cupy", "array_api": "array_api"}
+# What "numba" is for tensors; those out of its reach it leaves to "torch".
+_VIEWS = ("backends.torch_views", "TorchViews")
 
 
 @cache
@@ -29,17 +35,23 @@ def backend_named(name: str) -> Backend:
     """The backend of that name; an error lists the names there are, or says what to install."""
     if name not in BACKENDS:
         raise BackendError(f"backend: found {name!r}; wanted one of {', '.join(BACKENDS)}")
-    module, cls = BACKENDS[name]
-    package = __name__.rpartition(".")[0]
     try:
-        return getattr(import_module(f"{package}.{module}"), cls)()
+        return _made(*BACKENDS[name])
     except ImportError as error:
         extra = "cuda12] or resolvent[cuda13" if name == "cupy" else name
         raise BackendError(f"backend: {name!r} cannot be used here ({error}); install resolvent[{extra}]") from error
 
 
-def choose_backend(asked: str | Backend | None, *arrays: Any) -> Backend:
-    """The backend for these arrays: the one asked for if it can work on them, else the default of their library."""
+@cache
+def _made(module: str, cls: str) -> Backend:
+    return getattr(import_module(f"{__name__.rpartition('.')[0]}.{module}"), cls)()
+
+
+def choose_backend(asked: str | Backend | None, *arrays: Any, M: Any = None) -> Backend:
+    """The backend for these arrays: the one asked for if it can work on them, else the default of their library.
+
+    M preconditions; one of somebody else's making, bound to a backend, may keep tensors on "torch".
+    """
     given = [array for array in arrays if array is not None]
     libraries = {library for array in given if (library := library_of(array)) is not None}
     if len(libraries) > 1:
@@ -48,10 +60,18 @@ def choose_backend(asked: str | Backend | None, *arrays: Any) -> Backend:
             "nothing is moved between libraries or devices silently"
         )
     library = next(iter(libraries), "numpy")
+    if library == "torch" and (asked is None or asked == "numba"):
+        backend = _made(*_VIEWS).bound_to([*given, M] if hasattr(M, "bind") else given)
+        if asked is not None and backend.name != asked:
+            raise BackendError(
+                f"backend: {asked!r} works on plain tensors of the CPU, with operators and preconditioners of this "
+                "package; leave it out, and they stay on the torch backend"
+            )
+        return backend
     if asked is None:
         return backend_named(_DEFAULT[library]).bound_to(given)
     backend = asked if isinstance(asked, Backend) else backend_named(asked)
-    if libraries and backend.library != library:
+    if libraries and library not in backend.libraries:
         raise BackendError(
             f"backend: {backend.name!r} works on {backend.library} arrays, but the system is given in {library} "
             "arrays; convert them, or leave backend out"

@@ -113,6 +113,11 @@ class Backend(Exchange):
         """
         return self
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Those whose arrays it takes."""
+        return (self.library,)
+
     def reshape(self, x: Any, shape: tuple[int, ...]) -> Any:
         """x in another shape, a view where possible; one length may be -1."""
         return x.reshape(shape)

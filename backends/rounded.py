@@ -249,6 +249,9 @@ class Rounded(Backend):
     def received(self, result: Any, name: str) -> Any:
         return self.inner.received(result, name)
 
+    def returned(self, x: Any) -> Any:
+        return self.inner.returned(x)
+
     def vector(self, b: Any, name: str) -> Any:
         return self.inner.vector(b, name)
 

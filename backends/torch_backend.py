@@ -1,11 +1,11 @@
-"""PyTorch tensors, dense or sparse, on the device where they are; the only module of the solvers that knows torch."""
+"""PyTorch tensors, dense or sparse, on the device where they are, by torch's own operations."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from ..precision import working_dtype
 from ..precision.policy import Precision
 from ..precision.sparse_arrays import SORTED, UNSORTED, coordinates_fault, look_at_rows, rows_kind
 from .array_api_backend import csr_facts, dense_facts
+from .compiled import facts as kernels
 from .protocol import Backend, powers_of_two
 
 __all__ = ["TorchBackend", "TorchCSR", "TorchDense", "TorchMatrix", "checked_layout"]
@@ -73,6 +74,8 @@ class TorchBackend(Backend):
     def operator(self, A: Any, name: str = "A") -> Operator:
         if isinstance(A, Operator):
             check_square(A.shape, name)
+            if A.tensor is not None:
+                return self.operator(A.tensor, name)
             if A.library != "torch":
                 raise BackendError(f"{name}: found an operator on {A.library} arrays; wanted torch tensors")
             if isinstance(A, TorchMatrix):
@@ -369,6 +372,7 @@ def _numpy_dtype(dtype: Any) -> np.dtype:
     return _NUMPY[dtype]
 
 
+@cache
 def _working(dtype: Any, name: str) -> np.dtype:
     try:
         return working_dtype(_numpy_dtype(dtype))
@@ -430,13 +434,18 @@ def checked_layout(A: Any, name: str) -> int:
         if blocks:
             rows, columns = rows // A.values().shape[1], columns // A.values().shape[2]
         shape = (rows, columns) if by_rows else (columns, rows)
-        look = partial(rows_kind, xp=torch)
+        look = _rows_kind if A.is_cpu else rows_kind
         kind, fault = look_at_rows(starts, indices, len(A.values()), shape, words, kind=look, host=_to_numpy)
     else:
         raise BackendError(f"{name}: found a tensor of layout {A.layout}; wanted a dense or a sparse one")
     if fault:
         raise InputError(f"{name}: {fault}")
     return kind
+
+
+def _rows_kind(starts: Any, indices: Any, width: int) -> int:
+    """``rows_kind`` in one compiled pass."""
+    return int(kernels.rows_kind(np.ascontiguousarray(starts.numpy()), np.ascontiguousarray(indices.numpy()), width))
 
 
 def _coordinates(A: Any) -> tuple[Any, Any]:

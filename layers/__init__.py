@@ -1,4 +1,4 @@
-"""Differentiable PyTorch functions and modules; besides the torch backend, the only part that imports torch.
+"""Differentiable PyTorch functions and modules; besides the backends of tensors, the only part that imports torch.
 
 >>> import torch
 >>> from resolvent import layers

@@ -24,9 +24,12 @@ class Operator(ABC):
     ----------
     rounded_from : (Operator, str) or None
         What it was before its entries were rounded, and the name of what they were rounded to.
+    tensor : Tensor or None
+        What its arrays are views of, where the caller gave a torch tensor.
     """
 
     rounded_from: tuple[Operator, str] | None = None
+    tensor: Any = None
     kind: ClassVar[str]
     library: str = "numpy"
     shape: tuple[int, int]

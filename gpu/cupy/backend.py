@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -186,8 +186,9 @@ class CupyBackend(NumpyBackend):
         if A.format in ("csr", "csc"):
             words = ("indptr", "row", "column") if A.format == "csr" else ("indptr", "column", "row")
             shape = (rows, columns) if A.format == "csr" else (columns, rows)
-            look = partial(rows_kind, xp=self.xp)
-            kind, fault = look_at_rows(A.indptr, A.indices, len(A.data), shape, words, kind=look, host=self.to_numpy)
+            kind, fault = look_at_rows(
+                A.indptr, A.indices, len(A.data), shape, words, kind=rows_kind, host=self.to_numpy
+            )
         elif A.format == "coo":
             i, j = A.row, A.col
             wrong = not len(i) == len(j) == len(A.data)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +15,7 @@ from ...solvers.driver.batch import TELL, warn_of
 from ...solvers.driver.solution import Solution
 from ...solvers.driver.status import Status
 from ...solvers.linear.solve import solve as drive
-from .exact import Factored, factors
+from .exact import Factored, factored, is_cheap
 from .maps import Dense, LinearMap, to_front
 from .plan import BACKWARD, FORWARD, Plan, Solver
 
@@ -22,7 +24,9 @@ __all__ = ["full_precision", "over_batch", "run"]
 
 def full_precision(tensor: Any) -> Any:
     """A context without autocast: products in half precision would not do what the tolerances say."""
-    return torch.autocast(tensor.device.type, enabled=False)
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled(tensor.device.type):
+        return torch.autocast(tensor.device.type, enabled=False)
+    return nullcontext()
 
 
 def run(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[Any]) -> Any:
@@ -131,32 +135,51 @@ def _as_columns(tensor: Any, dim: int | None, size: int) -> Any:
 
 
 def _solve(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[Any]) -> Any:
-    with torch.no_grad(), full_precision(b):
-        finite = None
-        if plan.role != FORWARD:
-            # Loss scaling overflows on purpose: NaN has to come out of it, though not unsaid.
-            finite = b.isfinite().all(-2, keepdim=True)
-            if bool(finite.all()):
-                finite = None
-            else:
-                b = torch.where(finite, b, 0)
-        x, solution = _solution(linear_map, plan, x0, b, p)
-        if solution is not None:
-            if plan.record is not None:
-                plan.record.add(plan.role, solution)
-            if not solution.converged:
-                warn_of(solution, f"{plan.role} solve: ")
-        if finite is not None:
-            what = "cotangent of x" if plan.role == BACKWARD else "right-hand side made of the tangents"
-            warn_of(_lost(b, f"The {what} is not finite, so the derivative is NaN."), f"{plan.role} solve: ")
-            x = torch.where(finite, x, torch.nan)
-        return x.to(b.dtype).reshape(b.shape).contiguous()
+    in_graph = torch.is_grad_enabled()
+    torch._C._set_grad_enabled(False)  # a context of torch's takes as long as ten iterations of a small solve
+    try:
+        if not torch.is_autocast_enabled(b.device.type):
+            return _solve_plainly(linear_map, plan, x0, b, p)
+        with full_precision(b):
+            return _solve_plainly(linear_map, plan, x0, b, p)
+    finally:
+        torch._C._set_grad_enabled(in_graph)
+
+
+def _solve_plainly(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[Any]) -> Any:
+    finite = None
+    # Loss scaling overflows on purpose: NaN has to come out of it, though not unsaid. A finite sum tells at once.
+    if plan.role != FORWARD and not abs(b.sum().item()) < math.inf:
+        finite = b.isfinite().all(-2, keepdim=True)
+        if bool(finite.all()):
+            finite = None
+        else:
+            b = torch.where(finite, b, 0)
+    x, solution = _solution(linear_map, plan, x0, b, p)
+    if solution is not None:
+        if plan.record is not None:
+            plan.record.add(plan.role, solution)
+        if not solution.converged:
+            warn_of(solution, f"{plan.role} solve: ")
+    if finite is not None:
+        what = "cotangent of x" if plan.role == BACKWARD else "right-hand side made of the tangents"
+        warn_of(_lost(b, f"The {what} is not finite, so the derivative is NaN."), f"{plan.role} solve: ")
+        x = torch.where(finite, x, torch.nan)
+    if x.dtype == b.dtype and x.shape == b.shape and x.is_contiguous():
+        return x
+    return x.to(b.dtype).reshape(b.shape).contiguous()
 
 
 def _solution(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[Any]) -> tuple[Any, Solution | None]:
     """x and what is to be said of it, if anything."""
     if plan.solver.method == "exact":
         return _factorised(linear_map, plan, b, p)
+    if is_cheap(linear_map, plan.solver, x0, b.shape[-2]):
+        if not isinstance(linear_map, Factored):
+            linear_map, p = factored(p[0], hermitian=False)
+        found = linear_map.solve(plan, p, b, report=plan.record is not None, attempt=True)
+        if found is not None:
+            return found
     rtol, atol, maxiter = plan.tolerance
     solver = plan.solver
     before = TELL.set(lambda solution: None)  # told by the caller of this, who knows which solve it was
@@ -183,9 +206,11 @@ def _solution(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[An
 
 
 def _factorised(linear_map: LinearMap, plan: Plan, b: Any, p: Sequence[Any]) -> tuple[Any, Solution | None]:
-    if not isinstance(linear_map, Factored):
-        linear_map, p = Factored(), (p[0], *factors(p[0], hermitian=False))
-    return linear_map.solve(plan, p, b, report=plan.record is not None)
+    if plan.solver.method == "auto" or not isinstance(linear_map, Factored):
+        linear_map, p = factored(p[0], hermitian=False)  # anew, where Cholesky's factors were of no use
+    found = linear_map.solve(plan, p, b, report=plan.record is not None)
+    assert found is not None
+    return found
 
 
 def _lost(b: Any, reason: str) -> Solution:

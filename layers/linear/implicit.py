@@ -24,7 +24,12 @@ def linear_solve(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence
     """x of A(p) x = b, differentiable in b and p; b and x are columns (..., n, k)."""
     if torch.compiler.is_compiling():
         return _InGraph.apply(linear_map, plan, x0, b, *[*p, None, None][:3])
-    return _BothModes.apply(linear_map, plan, x0, b, *p)
+    if torch._C._are_functorch_transforms_active():
+        return _BothModes.apply(linear_map, plan, x0, b, *p)
+    in_graph = torch.is_grad_enabled() and (b.requires_grad or any(tensor.requires_grad for tensor in p))
+    if in_graph or forward_ad._current_level >= 0:
+        return _Untransformed.apply(linear_map, plan, x0, b, *p)
+    return run(linear_map, plan, x0, b, p)
 
 
 class _LinearSolve(torch.autograd.Function):
@@ -68,6 +73,21 @@ class _BothModes(_LinearSolve):
             change = ctx.linear_map.tangent(p, dp, x)
             rhs = db if change is None else -change if db is None else db - change
             return linear_solve(ctx.linear_map, ctx.plan.tangent(), None, rhs, p)
+
+
+class _Untransformed(_BothModes):
+    """Outside of ``torch.func``: the context is set up in forward, since torch binds names to arguments otherwise.
+
+    That takes as long as the solve of a small system.
+    """
+
+    setup_context = staticmethod(torch.autograd.Function.setup_context)
+
+    @staticmethod
+    def forward(ctx: Any, linear_map: LinearMap, plan: Plan, x0: Any, b: Any, *p: Any) -> Any:  # type: ignore[override]
+        x = run(linear_map, plan, x0, b, p)
+        _LinearSolve.setup_context(ctx, (linear_map, plan, x0, b, *p), x)
+        return x
 
 
 class _InGraph(_LinearSolve):

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import scipy.sparse as sparse
 import torch
 
 from ...backends.torch_backend import checked_layout
@@ -98,10 +100,19 @@ class Pattern:
     def transposed(self) -> tuple[Pattern, Any]:
         """The pattern of the transpose, and where its entries were."""
         with _untransformed():
+            if self.columns.is_cpu:
+                return self._transposed_by_counting()
             order = torch.argsort(self.columns, stable=True)
             counts = torch.bincount(self.columns, minlength=self.n)
             starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).to(self.starts.dtype)
             return Pattern(starts, self.rows[order]), order
+
+    def _transposed_by_counting(self) -> tuple[Pattern, Any]:
+        entries = np.arange(self.columns.numel())
+        arrays = (entries, self.columns.numpy(), self.starts.numpy())
+        other = sparse.csr_array(arrays, shape=(self.n, self.n)).tocsc()
+        starts, rows = (torch.from_numpy(part).to(self.starts.dtype) for part in (other.indptr, other.indices))
+        return Pattern(starts, rows), torch.from_numpy(other.data)
 
     def matrix(self, values: Any) -> Any:
         """The CSR tensor."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from ...solvers.driver.solution import Solution
 from ...solvers.driver.stopping import Options
 from ...solvers.methods import METHODS, method_named
 
-__all__ = ["BACKWARD", "FORWARD", "TANGENT", "Plan", "Solver", "Solves", "checked_tolerance"]
+__all__ = ["BACKWARD", "FORWARD", "TANGENT", "Plan", "Solver", "Solves", "checked_tolerance", "plain_solvers"]
 
 FORWARD, BACKWARD, TANGENT = "forward", "backward", "tangent"
 
@@ -138,6 +139,13 @@ class Plan:
             BACKWARD,
             self.record,
         )
+
+
+@cache
+def plain_solvers(method: str) -> tuple[Solver, Solver]:
+    """A method with nothing given, checked, and the same for A^H."""
+    solver = Solver.checked(method, {}, None, None)
+    return solver, solver.adjoint()
 
 
 def checked_tolerance(prefix: str, rtol: Any, atol: Any, maxiter: Any) -> tuple[float, float, int | None]:

@@ -10,10 +10,10 @@ import torch
 from torch.autograd import forward_ad
 
 from ...errors import BackendError, InputError
-from .exact import Factored, factors
+from .exact import factored, is_cheap
 from .implicit import linear_solve
 from .maps import Dense, LinearMap, MatrixFree, Pattern, Sparse
-from .plan import Plan, Solver, Solves, checked_tolerance
+from .plan import Plan, Solver, Solves, checked_tolerance, plain_solvers
 
 __all__ = ["Solves", "solve"]
 
@@ -65,8 +65,9 @@ def solve(
         ``params=(values,)``, of shape (..., entries), stand in for its values, which gives double backward, forward
         mode, ``vmap`` and batches: torch differentiates what it makes of a CSR tensor itself once and no further.
     method : str
-        "exact" factorises a full A; a name in ``resolvent.METHODS``; or "auto", which chooses as ``resolvent.solve``
-        does, and factorises a full A that no method there fits.
+        "exact" factorises a full A; a name in ``resolvent.METHODS``; or "auto". That factorises a full A of at most
+        1024 unknowns unless x0, M or precision is given; otherwise, or where the factors do not meet the tolerance,
+        it chooses as ``resolvent.solve`` does, and factorises a full A that no method there fits.
     x0 : Tensor like b, optional
         First guess. No gradient flows to it.
     M, precision :
@@ -75,7 +76,7 @@ def solve(
         For A x = b: stop when ||b - A x|| <= max(rtol ||b||, atol), which "exact" is held to as well.
     hermitian : bool
         A is Hermitian whatever its parameters are: "exact" then uses Cholesky's factorisation, and needs it positive
-        definite; the adjoint of a callable is itself.
+        definite, and "auto" tries it; the adjoint of a callable is itself.
     rmatvec : callable, optional
         ``rmatvec(x, *params)`` is A^H x for a callable A; by default it is derived by ``torch.func.vjp``.
     adjoint_method, adjoint_parameters, adjoint_M : optional
@@ -160,20 +161,29 @@ def solve(
     >>> scale.grad, solves.forward.iterations, len(solves.backward)
     (tensor(-0.7500, dtype=torch.float64), 1, 1)
     """
-    solver = Solver.checked(method, parameters, M, precision)
-    adjoint_solver = _adjoint_solver(solver, adjoint_method, adjoint_parameters, adjoint_M)
+    compiling = torch.compiler.is_compiling()
+    given = (M, precision, adjoint_method, adjoint_parameters, adjoint_M)
+    if compiling or parameters or any(one is not None for one in given):
+        solver = Solver.checked(method, parameters, M, precision)
+        adjoint_solver = _adjoint_solver(solver, adjoint_method, adjoint_parameters, adjoint_M)
+    else:
+        solver, adjoint_solver = plain_solvers(method)
     tolerance = checked_tolerance("", rtol, atol, maxiter)
-    derivative_tolerance = checked_tolerance(
-        "adjoint_",
+    derivative_tolerance = (
         rtol if adjoint_rtol is None else adjoint_rtol,
         adjoint_atol,
         maxiter if adjoint_maxiter is None else adjoint_maxiter,
     )
+    if derivative_tolerance != tolerance:
+        derivative_tolerance = checked_tolerance("adjoint_", *derivative_tolerance)
     plan = Plan(solver, adjoint_solver, tolerance, derivative_tolerance, record=Solves() if return_solution else None)
-    # Under torch.compile; a graph would lose the tangents of forward mode unsaid.
-    in_graph = isinstance(A, torch.Tensor) and A.layout == torch.strided and plan.is_text
-    in_graph = in_graph and not (forward_ad._current_level >= 0 or _forward_mode())
-    differentiable = _solve if in_graph else _solve_outside_graphs
+    if not compiling and "torch._dynamo" not in sys.modules:
+        in_graph = True  # of none: Dynamo, which takes longer to load than all else here, is not at work
+    else:
+        # A graph would lose the tangents of forward mode unsaid.
+        in_graph = isinstance(A, torch.Tensor) and A.layout == torch.strided and plan.is_text
+        in_graph = in_graph and not (forward_ad._current_level >= 0 or _forward_mode())
+    differentiable = _solve if in_graph else torch.compiler.disable(_solve)
     x = differentiable(A, b, params, x0, hermitian, rmatvec, plan)
     return (x, plan.record) if return_solution else x
 
@@ -200,39 +210,35 @@ def _solve(A: Any, b: Any, params: Any, x0: Any, hermitian: bool, rmatvec: Any, 
         kind = "sparse" if isinstance(linear_map, Sparse) else "matrix-free"
         raise InputError(f'method: "exact" factorises a full A, but A is {kind}; pass A.to_dense(), or name a method')
     if not isinstance(linear_map, MatrixFree):
-        p = [tensor.to(dtype) for tensor in p]
+        p = [tensor if tensor.dtype == dtype else tensor.to(dtype) for tensor in p]
 
     shape = tuple(b.shape)
     is_vector = shape in ((n,), (*lead, n))
     if x0 is not None and tuple(x0.shape) != shape:
         raise InputError(f"x0: found shape {tuple(x0.shape)}; wanted {shape}, the shape of b")
     columns = (*shape, 1) if is_vector else shape
-    if len(columns) < 2 or columns[-2] != n or not _broadcast(lead, columns[:-2]):
+    if len(columns) < 2 or columns[-2] != n or not (lead == columns[:-2] or _broadcast(lead, columns[:-2])):
         raise InputError(
             f"b: found shape {shape} for A of shape {(*lead, n, n)}; wanted {(*lead, n)} (a vector a system) or "
             f"{(*lead, n, 'k')} (k right-hand sides a system)"
         )
-    batch = torch.broadcast_shapes(lead, columns[:-2])
+    batch = lead if lead == columns[:-2] else torch.broadcast_shapes(lead, columns[:-2])
     folded = not lead and len(batch) > 0  # one matrix for all: what is batched becomes columns
 
     def to_columns(tensor: Any) -> Any:
-        tensor = tensor.to(dtype).reshape(columns)
-        return tensor.movedim(-2, 0).flatten(1) if folded else tensor.expand((*batch, *columns[-2:]))
+        tensor = (tensor if tensor.dtype == dtype else tensor.to(dtype)).reshape(columns)
+        if folded:
+            return tensor.movedim(-2, 0).flatten(1)
+        return tensor if batch == columns[:-2] else tensor.expand((*batch, *columns[-2:]))
 
-    if not folded:
+    if not folded and batch != lead:
         p = [tensor.expand((*batch, *tensor.shape[len(lead) :])) for tensor in p]
-    if plan.solver.method == "exact":
-        linear_map, p = Factored(), [p[0], *factors(p[0], hermitian)]
+    if plan.solver.method == "exact" or is_cheap(linear_map, plan.solver, x0, n):
+        linear_map, p = factored(p[0], hermitian)
     x = linear_solve(linear_map, plan, None if x0 is None else to_columns(x0), to_columns(b), p)
     if folded:
         x = x.reshape(n, *batch, columns[-1]).movedim(0, -2)
     return x.squeeze(-1) if is_vector else x
-
-
-def _solve_outside_graphs(*arguments: Any) -> Any:
-    # To load Dynamo takes longer than all else here; where it is not loaded, nothing is being compiled.
-    eager = torch.compiler.disable(_solve) if "torch._dynamo" in sys.modules else _solve
-    return eager(*arguments)
 
 
 def _forward_mode() -> bool:
@@ -350,7 +356,7 @@ def _has_tangent(tensor: Any) -> bool:
 def _common_dtype(linear_map: LinearMap, p: Sequence[Any], b: Any, x0: Any) -> Any:
     """What is worked in: half precision in float32, otherwise the wider of A and b."""
     dtype = linear_map.dtype if isinstance(linear_map, MatrixFree) else p[0].dtype
-    dtype = torch.promote_types(dtype, b.dtype)
+    dtype = dtype if dtype == b.dtype else torch.promote_types(dtype, b.dtype)
     if x0 is not None:
         _check_tensor(x0, "x0")
         _check_place(x0, "x0", b)

@@ -167,7 +167,7 @@ class Problem(ABC):
 
     def unscaled(self, x: Vector, fresh: bool = True) -> Vector:
         """x in the caller's units and shape; a copy unless ``fresh`` is False."""
-        return self.backend.copy(x) if fresh else x
+        return self.backend.returned(self.backend.copy(x) if fresh else x)
 
     def deliver(
         self, x: Vector, work: Vector, residual: float, ending: Ending, target: float, evidence: SpectralEvidence | None

@@ -356,7 +356,7 @@ def cg(
     time_limit : float, optional
         Seconds.
     backend : str, optional
-        "numpy", "numba" (the default for NumPy arrays), "torch" or "cupy".
+        "numpy", "numba" (the default for NumPy arrays, and for torch tensors on the CPU), "torch" or "cupy".
     precision : str, Format or Precision, optional
         To iterate in: a format such as "bf16", emulated, or "fp32"; by default that of the data. Whatever it is, the
         certificate refers to A and b as given. See ``resolvent.precision.Precision``.

@@ -126,7 +126,7 @@ class Refinement(LinearMethod[RefinementState]):
         s.iterations += correction.iterations
         self._learn(system, s, correction)
         before = s.residual_norm or 0.0
-        d = system.backend.copy(correction.x, system.dtype)
+        d = system.backend.copy(system.backend.vector(correction.x, "d"), system.dtype)
         s.x = system.backend.axpy(1.0, d, s.x)
         self._measure(system, s)
         norm = s.residual_norm or 0.0

@@ -89,7 +89,7 @@ class LinearSystem(Units):
         backend: str | Backend | None = None,
         precision: Any = None,
     ) -> None:
-        self.backend = choose_backend(backend, A, b, x0)
+        self.backend = choose_backend(backend, A, b, x0, M=M)
         given = self.backend.operator(A)
         n = given.shape[0]
         vector = self._vector(b, "b", n)
@@ -429,7 +429,7 @@ class LinearSystem(Units):
             _, residual = self.certify(self.rescaled(result), work)
             residual = residual if residual == residual else math.inf
             if not residual <= target and (
-                ending.status is Status.CONVERGED or not math.isfinite(self.backend.max_abs(result))
+                ending.status is Status.CONVERGED or not math.isfinite(exact.max_abs(exact.vector(result, "x")))
             ):
                 ending = Ending(Status.OVERFLOW, cause=Cause.RANGE)
         fields = {

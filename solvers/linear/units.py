@@ -103,16 +103,17 @@ class Units(Problem):
         return rounding if self.emulated is None else max(rounding, self.emulated.smallest * math.sqrt(self.n))
 
     def unscaled(self, x: Any, fresh: bool = True) -> Any:
-        """x in the caller's units and shape."""
+        """x in the caller's units and shape, and of the caller's library."""
         exact = self.backend.exact
         x = exact.copy(x, self.true_dtype) if fresh or self.two_precisions else x
         x = exact.ldexp(x, self.exponent - self.matrix_exponent)
-        return self.backend.reshape(x, (-1, 1)) if self.column else x
+        return exact.returned(self.backend.reshape(x, (-1, 1)) if self.column else x)
 
     def rescaled(self, x: Any) -> Any:
         """The inverse of ``unscaled``."""
         exact = self.backend.exact
-        return exact.ldexp(exact.copy(exact.reshape(x, (-1,))), self.matrix_exponent - self.exponent)
+        x = exact.reshape(exact.vector(x, "x"), (-1,))
+        return exact.ldexp(exact.copy(x), self.matrix_exponent - self.exponent)
 
     @property
     def remarks(self) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ...errors import BackendError, InputError
+from ...errors import InputError
 from ...operators import Operator
 from ...operators.exchange import is_ours
 
@@ -72,13 +73,14 @@ class Preconditioner(ABC):
         """M r, on the backend that r's library suggests."""
         from ...backends import choose_backend
 
-        backend = choose_backend(None, r)
+        backend = choose_backend(None, r, M=self)
         r = backend.vector(r, "r")
         if tuple(r.shape) != self.shape[:1]:
             raise InputError(f"r: found shape {tuple(r.shape)}; wanted {self.shape[:1]}")
         dtype = np.result_type(self.dtype, backend.numpy_dtype(r))
         vector = backend.copy(r, dtype)
-        return self.bind(backend, dtype).apply(vector, backend.zeros(self.shape[0], dtype))
+        bound = as_preconditioner(self, backend, self.shape[0]).bind(backend, dtype)
+        return backend.returned(bound.apply(vector, backend.zeros(self.shape[0], dtype)))
 
     def __matmul__(self, r: Any) -> Any:
         return self.matvec(r)
@@ -140,9 +142,11 @@ def guarded(bound: BoundPreconditioner, backend: Any, like: Any) -> BoundPrecond
 def as_preconditioner(M: Any, backend: Any, n: int) -> Preconditioner:
     """M as a Preconditioner of size n."""
     result = M if isinstance(M, Preconditioner) else GivenPreconditioner(backend.operator(M, "M"))
-    library = getattr(getattr(result, "operator", None), "library", backend.library)
-    if library != backend.library:
-        raise BackendError(f"M: was made for {library} arrays, but the system is given in {backend.library} arrays")
+    operator = getattr(result, "operator", None)
+    if isinstance(operator, Operator) and operator.library != backend.library:
+        # Tensors of the CPU and views of them are one thing; other libraries refuse each other's operators.
+        result = copy.copy(result)
+        vars(result)["operator"] = backend.operator(operator, "M")
     if result.shape != (n, n):
         raise InputError(f"M: found shape {result.shape}; wanted {(n, n)}, the shape of A")
     return result

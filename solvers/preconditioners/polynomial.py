@@ -120,10 +120,10 @@ def polynomial(
     chosen = choose_backend(backend, A)
     operator = chosen.operator(A)
     if kind == "neumann":
-        omega = omega if omega is not None else 1 / _largest(chosen, A, operator)
+        omega = omega if omega is not None else 1 / _largest(chosen, operator)
         return PolynomialPreconditioner(operator, [(0.0, omega)] * degree)
     if interval is None:
-        largest = _largest(chosen, A, operator)
+        largest = _largest(chosen, operator)
         interval = (largest / 30, largest)
     from ..chebyshev.chebyshev import Chebyshev, ChebyshevState
 
@@ -132,13 +132,13 @@ def polynomial(
     return PolynomialPreconditioner(operator, [method.coefficients(state) for _ in range(degree)])
 
 
-def _largest(backend: Any, A: Any, operator: Operator) -> float:
+def _largest(backend: Any, operator: Operator) -> float:
     """A guarded upper end of the spectrum."""
     from ..linear.system import LinearSystem
     from ..spectra.lanczos import estimate_spectrum
 
     ones = backend.from_numpy(np.ones(operator.shape[0]), operator.dtype)
-    system = LinearSystem(A, ones, backend=backend)
+    system = LinearSystem(operator, ones, backend=backend)
     ritz, broken = estimate_spectrum(system, 20)
     if ritz is None or broken:
         raise InputError("A: not positive definite as far as 20 Lanczos steps show; give interval or omega")

@@ -188,7 +188,7 @@ def checked_system(A: Any, backend: str | Backend | None) -> LinearSystem:
     if n == 0:
         raise InputError("A: the matrix is empty; wanted at least one row")
     dtype = np.dtype(np.complex128 if operator.dtype.kind == "c" else np.float64)
-    return LinearSystem(A, chosen.from_numpy(np.ones(chosen.local_length(n)), dtype), backend=chosen)
+    return LinearSystem(operator, chosen.from_numpy(np.ones(chosen.local_length(n)), dtype), backend=chosen)
 
 
 # Exactly ------------------------------------------------------------------------------------------------------------

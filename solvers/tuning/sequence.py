@@ -235,7 +235,8 @@ class Sequence:
             self._take_note(name, value, solution.iterations)
         if solution.converged:
             first = solution.history[1][0] if len(solution.history[1]) else math.inf
-            kept = system.backend.exact.copy(system.backend.reshape(solution.x, (-1,)))
+            x = system.backend.vector(solution.x, "x")
+            kept = system.backend.exact.copy(system.backend.reshape(x, (-1,)))
             self._warm.keep(kept, float(first), system.reference)
         history = self.history
         history.parameters.append(value)
@@ -318,7 +319,7 @@ class Sequence:
         self, system: LinearSystem, A: Any, before: Solution, options: Options, value: Any, maxiter: int | None
     ) -> tuple[Solution, float]:
         """Go on with this value for so many iterations more; the Solution counts those before."""
-        system.guess = system.backend.reshape(before.x, (-1,))
+        system.guess = system.backend.reshape(system.backend.vector(before.x, "x0"), (-1,))
         method, M = self._prepare(system, A, value)
         done = before.matvecs
         limit = options.time_limit

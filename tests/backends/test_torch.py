@@ -21,6 +21,12 @@ def system(dtype=torch.float64, n=12):
     return A, torch.randn(n, dtype=torch.float64, generator=generator).to(dtype)
 
 
+@pytest.fixture(params=["torch", "numba"])
+def on(request):
+    """The backends that take tensors of the CPU."""
+    return request.param
+
+
 def assert_solves(solution, A, b, rtol=1e-9):
     assert solution.converged
     wanted = torch.linalg.solve(A.detach(), b.detach())
@@ -28,7 +34,7 @@ def assert_solves(solution, A, b, rtol=1e-9):
 
 
 @pytest.mark.parametrize("layout", ["csr", "coo", "csc", "bsr", "bsc", "coo twice"])
-def test_sparse_layouts(layout):
+def test_sparse_layouts(layout, on):
     A, b = system()
     if layout == "coo twice":
         half = (A / 2).to_sparse_coo()
@@ -41,7 +47,7 @@ def test_sparse_layouts(layout):
     operator = backend_named("torch").operator(given)
     assert operator.kind == "csr"
     torch.testing.assert_close(operator.matrix.to_dense(), A)
-    assert_solves(rv.cg(given, b, rtol=1e-12), A, b)
+    assert_solves(rv.cg(given, b, rtol=1e-12, backend=on), A, b)
 
 
 def test_columns_out_of_order_are_sorted_in_a_copy():
@@ -65,32 +71,32 @@ def test_indices_of_32_bits_are_kept():
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("sparse", [False, True])
-def test_half_precision_is_carried_in_single(dtype, sparse):
+def test_half_precision_is_carried_in_single(dtype, sparse, on):
     A, b = system(dtype)
-    solution = rv.cg(A.to_sparse_csr() if sparse else A, b, rtol=1e-6)
+    solution = rv.cg(A.to_sparse_csr() if sparse else A, b, rtol=1e-6, backend=on)
     assert solution.x.dtype == torch.float32
     assert solution.precision == "float32"
     assert_solves(solution, A.double(), b.double(), 1e-5)
 
 
-def test_integers_are_carried_in_double():
+def test_integers_are_carried_in_double(on):
     A, b = torch.tensor([[4, 1], [1, 3]]), torch.tensor([1, 2], dtype=torch.int8)
-    solution = rv.cg(A, b, rtol=1e-12)
+    solution = rv.cg(A, b, rtol=1e-12, backend=on)
     assert solution.x.dtype == torch.float64
     assert_solves(solution, A.double(), b.double())
 
 
-def test_what_is_no_working_precision_is_refused():
+def test_what_is_no_working_precision_is_refused(on):
     A, b = system()
     with pytest.raises(TypeError, match="b: dtype torch"):
-        rv.cg(A, b.to(torch.float8_e5m2))
+        rv.cg(A, b.to(torch.float8_e5m2), backend=on)
     with pytest.raises(TypeError, match="A: dtype torch"):
-        rv.cg(A.to(torch.float8_e5m2), b)
+        rv.cg(A.to(torch.float8_e5m2), b, backend=on)
     with pytest.raises(rv.BackendError, match="layout"):
-        rv.cg(A, b.to_sparse_coo())
+        rv.cg(A, b.to_sparse_coo(), backend=on)
 
 
-def test_no_graph_is_built():
+def test_no_graph_is_built(on):
     A, b = system()
     weight = torch.nn.Parameter(A.clone())
     saved = []
@@ -103,7 +109,7 @@ def test_no_graph_is_built():
             return weight @ x
 
     for given in (weight, Layer()):
-        solution = rv.cg(given, b.clone().requires_grad_(), rtol=1e-12)
+        solution = rv.cg(given, b.clone().requires_grad_(), rtol=1e-12, backend=on)
         assert not solution.x.requires_grad
         assert_solves(solution, A, b)
     assert not any(saved)
@@ -111,15 +117,15 @@ def test_no_graph_is_built():
     assert weight.grad is None
 
 
-def test_inference_tensors_are_left_alone():
+def test_inference_tensors_are_left_alone(on):
     with torch.inference_mode():
         A, b = system()
         held = b.clone()
-        assert_solves(rv.cg(A, b, rtol=1e-12), A, b)
+        assert_solves(rv.cg(A, b, rtol=1e-12, backend=on), A, b)
         assert torch.equal(b, held)
 
 
-def test_lazy_conjugates_and_views():
+def test_lazy_conjugates_and_views(on):
     A, b = system(torch.complex128)
     A = A + 0.3j * (torch.triu(A, 1) - torch.tril(A, -1))
     for given, vector in (
@@ -127,20 +133,20 @@ def test_lazy_conjugates_and_views():
         (A.mT.conj(), -b.conj().imag + 0j),
         (A[:, :], torch.stack([b, b], 1)[:, 0]),
     ):
-        assert_solves(rv.cg(given, vector, rtol=1e-12), given.resolve_conj(), vector.resolve_conj())
+        assert_solves(rv.cg(given, vector, rtol=1e-12, backend=on), given.resolve_conj(), vector.resolve_conj())
     large = torch.zeros(24, 24, dtype=torch.complex128)
     large[::2, ::2] = A
-    assert_solves(rv.cg(large[::2, ::2], b, rtol=1e-12), A, b)
+    assert_solves(rv.cg(large[::2, ::2], b, rtol=1e-12, backend=on), A, b)
 
 
-def test_defaults_of_torch_do_not_matter():
+def test_defaults_of_torch_do_not_matter(on):
     A, b = system()
-    plain = rv.chebyshev(A, b, rtol=1e-10)
+    plain = rv.chebyshev(A, b, rtol=1e-10, backend=on)
     torch.set_default_dtype(torch.bfloat16)
     torch.set_default_device("meta")
     try:
-        found = rv.chebyshev(A, b, rtol=1e-10)
-        relaxed = rv.gauss_seidel(A.to_sparse_csr(), b, order="multicolor")
+        found = rv.chebyshev(A, b, rtol=1e-10, backend=on)
+        relaxed = rv.gauss_seidel(A.to_sparse_csr(), b, order="multicolor", backend=on)
     finally:
         torch.set_default_dtype(torch.float32)
         torch.set_default_device("cpu")
@@ -149,12 +155,12 @@ def test_defaults_of_torch_do_not_matter():
     assert relaxed.x.device.type == "cpu"
 
 
-def test_devices_are_not_mixed():
+def test_devices_are_not_mixed(on):
     A, b = system()
     with pytest.raises(rv.BackendError, match=r"cpu and meta.*\.to"):
-        rv.cg(A, b.to("meta"))
+        rv.cg(A, b.to("meta"), backend=on)
     with pytest.raises(rv.BackendError, match="M: lies on meta"):
-        rv.cg(A, b, M=A.to("meta"))
+        rv.cg(A, b, M=A.to("meta"), backend=on)
 
     class Elsewhere:
         shape, dtype = A.shape, torch.float64
@@ -163,10 +169,10 @@ def test_devices_are_not_mixed():
             return x.to("meta")
 
     with pytest.raises(rv.BackendError, match="A: lies on meta"):
-        rv.cg(Elsewhere(), b)
+        rv.cg(Elsewhere(), b, backend=on)
 
 
-def test_callables_must_return_tensors():
+def test_callables_must_return_tensors(on):
     A, b = system()
 
     class ThroughNumpy:
@@ -176,7 +182,7 @@ def test_callables_must_return_tensors():
             return A.numpy() @ x.numpy()
 
     with pytest.raises(rv.BackendError, match="ndarray; wanted a torch tensor"):
-        rv.cg(ThroughNumpy(), b)
+        rv.cg(ThroughNumpy(), b, backend=on)
 
 
 def test_a_factor_beyond_single_precision_is_infinite_and_no_error():
@@ -199,10 +205,10 @@ def test_accurate_residual_block_by_block(monkeypatch):
         torch.testing.assert_close(found, exact, rtol=1e-6, atol=1e-12)
 
 
-def test_batch_of_sparse_matrices():
+def test_batch_of_sparse_matrices(on):
     A, b = system()
     matrices = torch.stack([A, 3 * A])
-    solution = rv.cg(matrices.to_sparse_csr(), torch.stack([b, -b]), rtol=1e-12)
+    solution = rv.cg(matrices.to_sparse_csr(), torch.stack([b, -b]), rtol=1e-12, backend=on)
     torch.testing.assert_close(solution.x, torch.linalg.solve(matrices, torch.stack([b, -b])))
 
 

@@ -1,8 +1,10 @@
 """layers.solve: gradients against torch's of a dense inverse, finite differences, and the bounds that are promised."""
 
 import math
+import sys
 import warnings
 
+import numpy as np
 import pytest
 
 import resolvent as rv
@@ -631,6 +633,108 @@ def test_auto_factorises_what_no_method_fits():
     torch.testing.assert_close(x, torch.linalg.solve(A, b))
     assert solves.forward.converged
     assert_same(gradients(lambda A, b: solve(A, b), A, b), gradients(torch.linalg.solve, A, b))
+
+
+def test_auto_factorises_a_small_full_matrix_once(monkeypatch):
+    found = []
+    factorise = torch.linalg.lu_factor_ex
+    monkeypatch.setattr(torch.linalg, "lu_factor_ex", lambda A: found.append(A.shape) or factorise(A))
+    A, b = definite(2), random(2, N)
+    A.requires_grad_()
+    x, solves = solve(A, b, return_solution=True)
+    x.sin().sum().backward()
+    assert found == [A.shape]
+    assert (solves.forward.method, solves.backward[0].method) == ("exact", "exact")
+    torch.testing.assert_close(x, torch.linalg.solve(A, b))
+
+
+def test_auto_backwards_factorises_too():
+    A, b = unsymmetric().requires_grad_(), random(N)
+    x, solves = solve(A, b, method="gauss_seidel", adjoint_method="auto", rtol=1e-12, return_solution=True)
+    x.sin().sum().backward()
+    assert (solves.forward.method, solves.backward[0].method) == ("gauss_seidel", "exact")
+    wanted = torch.autograd.grad(inverse_solve(A, b).sin().sum(), A)
+    assert_same((A.grad,), wanted)
+
+
+@pytest.mark.parametrize("given", [{"x0": True}, {"M": True}, {"precision": "fp32"}])
+def test_auto_iterates_with_what_is_for_iterations(given):
+    A, b = definite(), random(N)
+    tensors = {"x0": 0.1 * b, "M": torch.linalg.inv(A)}
+    _, solves = solve(A, b, return_solution=True, **{name: tensors.get(name, value) for name, value in given.items()})
+    assert solves.forward.method == "cg"
+    assert solves.forward.iterations > 0
+
+
+def test_auto_iterates_on_many_unknowns(monkeypatch):
+    A, b = definite(), random(N)
+    monkeypatch.setattr(sys.modules["resolvent.layers.linear.exact"], "MOST_UNKNOWNS", N - 1)
+    _, solves = solve(A.requires_grad_(), b, return_solution=True)
+    assert solves.forward.method == "cg"
+
+
+def test_auto_iterates_where_factors_do_not_meet_the_tolerance():
+    """A is singular, and b is in its range: elimination meets a zero pivot, conjugate gradients do not."""
+    A = torch.diag(torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64))
+    A[:2, :2] += 0.5
+    b = torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64)
+    x, solves = solve(A, b, rtol=1e-10, return_solution=True)
+    assert solves.forward.method == "cg"
+    torch.testing.assert_close(A @ x, b)
+
+
+def test_auto_tries_cholesky_where_a_is_known_to_be_hermitian(monkeypatch):
+    tried = []
+    factorise = torch.linalg.cholesky_ex
+    monkeypatch.setattr(torch.linalg, "cholesky_ex", lambda A: tried.append(A.shape) or factorise(A))
+    indefinite = torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=torch.float64)
+    for A in (definite(), indefinite):
+        b = random(A.shape[-1])
+        torch.testing.assert_close(solve(A, b, hermitian=True), torch.linalg.solve(A, b))
+        assert_same(
+            gradients(lambda A, b: solve(A, b, hermitian=True), A, b), gradients(torch.linalg.solve, A, b), rtol=1e-7
+        )
+    assert len(tried) == 4
+
+
+def test_the_numbers_are_those_of_the_solver():
+    A, b = definite(), random(N)
+    wanted = rv.cg(A.numpy(), b.numpy(), rtol=1e-9)
+    for given in (A, A.to_sparse_csr()):
+        x, solves = solve(given, b, method="cg", rtol=1e-9, return_solution=True)
+        assert solves.forward.backend == "numba"
+        torch.testing.assert_close(x, torch.from_numpy(wanted.x), rtol=1e-12, atol=1e-14)
+    np.testing.assert_array_equal(solve(A, b, method="cg", rtol=1e-9).numpy(), wanted.x)
+
+
+def test_no_names_are_bound_outside_of_transforms(monkeypatch):
+    """As torch does for a context that is set up apart: it takes as long as a small solve."""
+    A, b = definite().requires_grad_(), random(N)
+    solve(A, b, method="cg").sum().backward()
+
+    def refuse(*arguments, **options):
+        raise AssertionError("names were bound")
+
+    monkeypatch.setattr("inspect.signature", refuse)
+    solve(A, b, method="cg", rtol=1e-12).sum().backward()
+    monkeypatch.undo()
+    assert torch.autograd.gradcheck(lambda A, b: solve(hermitian_part(A), b, method="cg", rtol=1e-13), (A, b))
+
+
+@pytest.mark.parametrize("integers", [torch.int32, torch.int64])
+def test_the_transpose_of_a_pattern(integers):
+    """Columns in any order, an entry twice, an empty row and an empty column."""
+    from resolvent.layers.linear.maps import Pattern
+
+    starts, columns = torch.tensor([0, 3, 3, 5], dtype=integers), torch.tensor([2, 0, 2, 0, 0], dtype=integers)
+    values = torch.arange(1.0, 6.0, dtype=torch.float64)
+    pattern = Pattern(starts, columns)
+    transposed, order = pattern.transposed
+    assert transposed.starts.tolist() == [0, 3, 3, 5]
+    assert transposed.columns.tolist() == [0, 2, 2, 0, 0]
+    assert order.tolist() == [1, 3, 4, 0, 2]
+    assert transposed.starts.dtype == transposed.columns.dtype == integers
+    torch.testing.assert_close(transposed.matrix(values[order]).to_dense(), pattern.matrix(values).to_dense().mT)
 
 
 def test_exact_is_a_solution_like_any_other():

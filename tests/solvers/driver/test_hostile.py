@@ -12,7 +12,8 @@ import resolvent as rv
 
 N = 8
 RTOL = 1e-8
-LIBRARIES = {"numpy": "numpy", "numba": "numpy", "torch": "torch", "array_api": "array_api_strict"}
+# "tensors" leaves the backend of tensors to the package, which views them as NumPy's where it can.
+LIBRARIES = {"numpy": "numpy", "numba": "numpy", "torch": "torch", "tensors": "torch", "array_api": "array_api_strict"}
 BACKENDS = [name for name, library in LIBRARIES.items() if importlib.util.find_spec(library) is not None]
 METHODS = ["cg", "chebyshev", "richardson", "refine", "flexible", "auto"]
 
@@ -25,7 +26,7 @@ def matrix():
 
 def give(backend, x):
     """A copy of a NumPy array in the library of a backend."""
-    if backend == "torch":
+    if backend in ("torch", "tensors"):
         return importlib.import_module("torch").tensor(np.array(x))
     if backend == "array_api":
         return importlib.import_module("array_api_strict").asarray(np.array(x), copy=True)
@@ -147,7 +148,7 @@ HONEST = [
 
 def solve(method, A, b, backend, **options):
     """``Solution``, or None where what came was refused in words."""
-    options = {"backend": backend, "rtol": RTOL, "maxiter": 200, **options}
+    options = {"backend": None if backend == "tensors" else backend, "rtol": RTOL, "maxiter": 200, **options}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rv.ConvergenceWarning)
         if method == "refine":
@@ -225,7 +226,7 @@ def test_an_operator_that_returns_a_view_of_its_argument(backend):
         shape, dtype = (N, N), give(backend, b).dtype
 
         def __call__(self, v):
-            return importlib.import_module("torch").flip(v, (0,)) if backend == "torch" else v[::-1]
+            return importlib.import_module("torch").flip(v, (0,)) if LIBRARIES[backend] == "torch" else v[::-1]
 
     symmetric = b + b[::-1]
     solution = solve("cg", Reversal(), give(backend, symmetric), backend)
@@ -281,7 +282,7 @@ class Own(rv.Operator):
 
     def __init__(self, code, exponent=0):
         self.code, self.exponent, self.shape = code, exponent, code.shape
-        self.library = {"numba": "numpy"}.get(code.backend, code.backend)
+        self.library = {"numba": "numpy", "tensors": "torch"}.get(code.backend, code.backend)
         self.dtype = np.dtype(np.float64)
 
     @property

@@ -1,0 +1,131 @@
+"""Tensors of the CPU on the compiled kernels: through NumPy views of their memory, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import BackendError
+from ..operators import CSR, BlackBox, Dense, Operator, check_square
+from ..operators.exchange import is_ours
+from .numba_backend import NumbaBackend
+from .protocol import Backend
+from .torch_backend import TorchBackend, TorchMatrix
+
+__all__ = ["TorchViews"]
+
+WORKING = tuple(map(np.dtype, ("float32", "float64", "complex64", "complex128")))
+
+
+class TorchViews(NumbaBackend):
+    """The Numba backend for tensors that lie on the CPU.
+
+    Vectors are NumPy arrays inside of a solve, so that the numbers are those of the Numba backend, and tensors
+    outside: x, what callbacks are told, what callables and preconditioners of the caller are lent (a copy: tensors
+    have no views that are read-only). Entries are read where they lie; half precision and layouts other than full and
+    CSR are converted into a copy. No gradients flow: tensors that require them are detached, and callables run under
+    ``torch.no_grad``.
+
+    Tensors elsewhere, subclasses that compute in their own way, and operators and preconditioners of somebody else's
+    making that are written in torch's operations stay on ``TorchBackend``: see ``bound_to``.
+    """
+
+    libraries = ("numpy", "torch")  # vectors of its own, and the caller's
+
+    def __init__(self) -> None:
+        self.reading = TorchBackend("cpu")  # faults of tensors are found, and said, as there
+
+    def bound_to(self, arrays: Sequence[Any]) -> Backend:
+        return self if all(map(_in_reach, arrays)) else TorchBackend().bound_to(arrays)
+
+    def operator(self, A: Any, name: str = "A") -> Operator:
+        array = _seen(A)
+        if array is not None and array.dtype in WORKING:
+            check_square(array.shape, name)
+            operator = Dense(array)
+            operator.tensor = A
+            return operator
+        if isinstance(A, Operator) and not isinstance(A, TorchMatrix):
+            return super().operator(A, name)
+        given = self.reading.operator(A, name)
+        if isinstance(given, BlackBox):
+            return BlackBox(given.multiply, given.shape, given.dtype, "numpy", self, name)
+        assert isinstance(given, TorchMatrix)
+        return _viewed(given)
+
+    def vector(self, b: Any, name: str) -> Any:
+        if isinstance(b, np.ndarray):
+            return b  # one of a solve that this one is a part of
+        array = _seen(b)
+        if array is not None:
+            return array
+        b = self.reading.vector(b, name)
+        if b.dtype == torch.bfloat16:
+            b = b.float()  # NumPy lacks it
+        try:
+            return b.numpy()
+        except TypeError:
+            raise TypeError(
+                f"{name}: dtype {b.dtype} is not a working precision; wanted float32, float64 or complex"
+            ) from None
+
+    def returned(self, x: Any) -> Any:
+        return torch.from_numpy(x)
+
+    def lend(self, x: Any, dtype: np.dtype) -> Any:
+        return torch.from_numpy(np.array(x, dtype=dtype))
+
+    def received(self, result: Any, name: str) -> Any:
+        if not isinstance(result, torch.Tensor):
+            raise BackendError(f"{name}: its product is a {type(result).__name__}; wanted a torch tensor")
+        return self.vector(result, f"the product with {name}").reshape(-1)
+
+    def take(self, result: Any, x: Any, name: str, *, exact: bool = False) -> Any:
+        if isinstance(result, torch.Tensor) and result.dtype == torch.bfloat16:
+            self._check_type(np.dtype("float16"), x.dtype, name, exact)  # NumPy lacks it, and it has no more digits
+        return super().take(result, x, name, exact=exact)
+
+    def stack(self, vectors: list[Any], shape: tuple[int, ...], columns: bool) -> Any:
+        return self.returned(super().stack([self.vector(x, "x") for x in vectors], shape, columns))
+
+    def to_numpy(self, x: Any) -> Any:
+        return self.vector(x, "x")
+
+
+def _seen(x: Any) -> Any:
+    """The array that a tensor is, as nearly all are; None where torch has something against it.
+
+    Asked first, since on a small system every call of torch's counts.
+    """
+    if not isinstance(x, torch.Tensor):
+        return None
+    try:
+        return x.numpy()
+    except (TypeError, RuntimeError):
+        return None
+
+
+def _in_reach(array: Any) -> bool:
+    """Whether it is, or can be viewed as, NumPy's, or only multiplies, which it may do with any tensor."""
+    if isinstance(array, torch.Tensor):
+        return array.is_cpu and type(array).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
+    if isinstance(array, TorchMatrix):
+        return _in_reach(array.matrix)
+    if isinstance(array, Operator):
+        return array.library != "torch"
+    # A preconditioner of somebody else's making binds itself to a backend, of which it expects torch's operations.
+    return not hasattr(array, "bind") or is_ours(array.bind)
+
+
+def _viewed(given: TorchMatrix) -> Operator:
+    """The operator on views of a tensor's memory, which it keeps for solves on the torch backend."""
+    A = given.matrix
+    if given.kind == "dense":
+        operator: Operator = Dense(A.numpy())
+    else:
+        operator = CSR(A.crow_indices().numpy(), A.col_indices().numpy(), A.values().numpy())
+    operator.rounded_from, operator.tensor = given.rounded_from, A
+    return operator

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from ...precision.ridge import wolkowicz_styan
 
-__all__ = ["INTERVALS", "chebyshev_weights", "condition_number", "steps_for", "upper_end"]
+__all__ = ["INTERVALS", "condition_number", "steps_for", "upper_end"]
 
 INTERVALS = ("wolkowicz_styan", "frobenius")
 GUARD = 1.04  # an eigenvalue outside the interval by 3 % grows tenfold in 30 steps; the guard costs half a step
@@ -56,18 +55,3 @@ def steps_for(condition: torch.Tensor, rtol: float) -> torch.Tensor:
     excess = condition.double() - 1
     decay = 2 * torch.asinh(torch.rsqrt(excess.clamp_min(1e-30)))
     return (math.acosh(1 / rtol) / decay).ceil_().sub_(1).clamp_min_(0).int()
-
-
-def chebyshev_weights(rho: Any, steps: int) -> Iterator[Any]:
-    """omega_1 ... omega_steps of the semi-iteration: 4 / (4 - rho^2 omega_{n-1}), omega_0 = 2 (Golub & Varga 1961).
-
-    Examples
-    --------
-    >>> from resolvent.layers.gated_kalmanet.interval import chebyshev_weights
-    >>> [round(omega, 6) for omega in chebyshev_weights(1 / 1.04, 3)]
-    [1.859697, 1.75392, 1.681801]
-    """
-    omega = 2.0
-    for _ in range(steps):
-        omega = 4 / (4 - rho * rho * omega)
-        yield omega

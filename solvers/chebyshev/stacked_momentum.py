@@ -75,7 +75,7 @@ def stacked_momentum(
         return x
     xp, steps = backend.namespace(rhs), steps[..., None]
     fewest, most = int(xp.min(steps)), int(xp.max(steps))
-    previous, z = backend.copy(x), None if inverse_diagonal is None else backend.copy(r)
+    previous, z = backend.copy(x), None if inverse_diagonal is None else xp.empty_like(r)
     none = xp.zeros_like(backend.norms_each(rhs))
     for k, (beta, gamma) in zip(range(most), coefficients, strict=False):
         if k > 0:

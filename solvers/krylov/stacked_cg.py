@@ -23,7 +23,7 @@ class StackedCG(NamedTuple):
     residual_norm : array, (...)
         ||r||, r carried by recurrence.
     broke : array of bool, (...)
-        Where p^H A p or r^H M r was not positive, or something not finite: x is where the system then stood.
+        Where p^H A p or r^H M r was not positive, or something not finite: x is then the last iterate before.
     """
 
     x: Any
@@ -88,39 +88,45 @@ def stacked_cg(
     def precondition(r: Any, z: Any, norm: Any) -> tuple[Any, Any]:
         """M r, in place of z where there is an M, and r^H M r."""
         if inverse_diagonal is None:
-            return r, norm**2
+            return r, norm * norm
         z = backend.multiply(inverse_diagonal, r, z)
         return z, backend.dots_each(r, z)
 
     norm = backend.norms_each(r)
-    z, rho = precondition(r, None if inverse_diagonal is None else backend.copy(r), norm)
+    z, rho = precondition(r, None if inverse_diagonal is None else xp.empty_like(r), norm)
     going = (norm > target) & (rho > 0) & (rho < math.inf)
-    # Whatever comes of the product with a system that stands still: its p and r are finite, and multiplied by zero.
-    r, p, q = backend.keep(going, r), backend.keep(going, backend.copy(z)), backend.copy(r)
+    # Systems set apart have r = p = 0, so that nothing is added to their x, whatever their product comes to.
+    apart, norm_apart = ~going, norm
+    r = backend.keep(going, r)
+    p = backend.copy(r if inverse_diagonal is None else backend.keep(going, z))
+    q = xp.empty_like(r)
     iterations = xp.zeros_like(going, dtype=xp.int32)
-    for k in range(maxiter):
-        if not bool(xp.any(going)):
-            break
+    for k in range(maxiter if bool(xp.any(going)) else 0):
         q = product(p, q)
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             alpha = rho / backend.dots_each(p, q)
-        going = going & (alpha > 0) & (alpha < math.inf)
+        going = going & (alpha > 0)
         alpha = xp.where(going, alpha, 0.0)
-        x = backend.axpy(alpha, p, x)
         r = backend.axpy(-alpha, q, r)
-        iterations = xp.where(going, k + 1, iterations)
-        reached = backend.norms_each(r)
-        finite = reached < math.inf
-        if not bool(xp.all(finite)):  # where q was not, since zero times NaN is NaN
+        before, norm = norm, backend.norms_each(r)
+        if not math.isfinite(float(xp.sum(norm))):  # where p, q or alpha was not: a step that cannot be made
+            finite = norm < math.inf
+            norm_apart, apart = xp.where(apart | finite, norm_apart, before), apart | ~finite
+            going, alpha = going & finite, xp.where(finite, alpha, 0.0)
             r, p = backend.keep(finite, r), backend.keep(finite, p)
-        norm = xp.where(going, reached, norm)
-        before = rho
+        x = backend.axpy(alpha, p, x)
+        iterations = xp.where(going, k + 1, iterations)
+        rho_before = rho
         z, rho = precondition(r, z, norm)
-        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            beta = rho / before
-        going = going & (norm > target) & (beta > 0) & (beta < math.inf)
+        going = going & (norm > target)
         if inverse_diagonal is not None:
+            going = going & (rho > 0)
             z = backend.keep(going, z)
+        if not bool(xp.any(going)):
+            break
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            beta = rho / rho_before
         p = backend.axpby(1.0, z, xp.where(going, beta, 0.0), p)
+    norm = xp.where(apart, norm_apart, norm)
     broke = ~(going | (norm <= target))
     return StackedCG(x, iterations[..., 0], norm[..., 0], broke[..., 0])

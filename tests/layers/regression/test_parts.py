@@ -9,12 +9,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resolvent.layers.gated_kalmanet.decay import Decay
-from resolvent.layers.gated_kalmanet.exact import exact
-from resolvent.layers.gated_kalmanet.grams import Grams
-from resolvent.layers.gated_kalmanet.interval import condition_number, steps_for, upper_end
-from resolvent.layers.gated_kalmanet.iterations import chebyshev, conjugate_gradients
-from resolvent.layers.gated_kalmanet.layout import Layout, inner
+from resolvent.layers.regression.layout import Decay, Layout, inner
+from resolvent.layers.regression.regression import Grams
+from resolvent.layers.regression.solving import (
+    chebyshev,
+    condition_number,
+    conjugate_gradients,
+    exact,
+    steps_for,
+    upper_end,
+)
 from resolvent.solvers.chebyshev.coefficients import chebyshev_coefficients
 
 F64 = torch.float64

@@ -144,11 +144,16 @@ class ArrayAPIBackend(Backend):
     def norm(self, x: Any) -> float:
         return math.sqrt(self.dot(x, x).real)
 
-    def axpy(self, a: complex, x: Any, y: Any) -> Any:
+    def axpy(self, a: Any, x: Any, y: Any) -> Any:
         return y + a * x
 
-    def axpby(self, a: complex, x: Any, b: complex, y: Any) -> Any:
-        return (x if a == 1 else a * x) + b * y
+    def axpby(self, a: Any, x: Any, b: Any, y: Any) -> Any:
+        return (x if isinstance(a, float) and a == 1 else a * x) + b * y
+
+    def dots_each(self, x: Any, y: Any) -> Any:
+        xp = array_namespace(x)
+        values = xp.vecdot(x, y)[..., None]
+        return xp.real(values) if xp.isdtype(values.dtype, "complex floating") else values
 
     def multiply(self, d: Any, x: Any, out: Any) -> Any:
         return d * x

@@ -26,7 +26,7 @@ PADDING = 1.25  # stored band entries per nonzero up to which bands are the smal
 
 
 class NumbaBackend(NumpyBackend):
-    """NumPy arrays, compiled kernels. Whatever has no kernel is done as the NumPy backend does it."""
+    """NumPy arrays, compiled kernels. Whatever has no kernel, and stacks, are done as the NumPy backend does it."""
 
     name: ClassVar[str] = "numba"
     compiles_solves: ClassVar[bool] = True
@@ -53,10 +53,12 @@ class NumbaBackend(NumpyBackend):
     def norm(self, x: Any) -> float:
         return math.sqrt(vectors.dot.for_size(x.size)(x, x)[0])
 
-    def axpy(self, a: complex, x: Any, y: Any) -> Any:
-        return self.axpby(a, x, 1.0, y)
+    def axpy(self, a: Any, x: Any, y: Any) -> Any:
+        return super().axpy(a, x, y) if x.ndim > 1 else self.axpby(a, x, 1.0, y)
 
-    def axpby(self, a: complex, x: Any, b: complex, y: Any) -> Any:
+    def axpby(self, a: Any, x: Any, b: Any, y: Any) -> Any:
+        if x.ndim > 1:
+            return super().axpby(a, x, b, y)
         number = y.dtype.type
         vectors.axpby.for_size(y.size)(number(a), x, number(b), y)
         return y
@@ -99,7 +101,9 @@ class NumbaBackend(NumpyBackend):
     def cg_update(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
         return x, r, *vectors.cg_update.for_size(x.size)(x.real.dtype.type(alpha), p, q, x, r)
 
-    def momentum(self, beta: float, gamma: float, x: Any, previous: Any, z: Any) -> Any:
+    def momentum(self, beta: Any, gamma: Any, x: Any, previous: Any, z: Any) -> Any:
+        if x.ndim > 1:
+            return super().momentum(beta, gamma, x, previous, z)
         number = x.real.dtype.type
         vectors.momentum.for_size(x.size)(number(beta), number(gamma), x, previous, z)
         return previous

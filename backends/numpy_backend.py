@@ -67,17 +67,28 @@ class NumpyBackend(NumpyExchange, Backend):
     def norm(self, x: Any) -> float:
         return float(np.sqrt(self.total(self.xp.vdot(x, x).real.item())))
 
-    def axpy(self, a: complex, x: Any, y: Any) -> Any:
-        y += x.dtype.type(a) * x
+    def axpy(self, a: Any, x: Any, y: Any) -> Any:
+        y += self.factor(a, x) * x
         return y
 
-    def axpby(self, a: complex, x: Any, b: complex, y: Any) -> Any:
-        y *= y.dtype.type(b)
-        y += x if a == 1.0 else x.dtype.type(a) * x
+    def axpby(self, a: Any, x: Any, b: Any, y: Any) -> Any:
+        y *= self.factor(b, y)
+        y += x if isinstance(a, float) and a == 1.0 else self.factor(a, x) * x
         return y
 
     def multiply(self, d: Any, x: Any, out: Any) -> Any:
         return self.xp.multiply(d, x, out=out)
+
+    def factor(self, a: Any, x: Any) -> Any:
+        """A number in x's precision; an array, one number for each system of a stack, as it is."""
+        return a if isinstance(a, self.xp.ndarray) else x.dtype.type(a)
+
+    def namespace(self, x: Any) -> Any:
+        return self.xp
+
+    def keep(self, which: Any, x: Any) -> Any:
+        self.xp.copyto(x, 0, where=~which)
+        return x
 
     def matvec(self, A: Operator, x: Any, out: Any) -> Any:
         out[...] = A.matvec(x)

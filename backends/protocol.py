@@ -4,6 +4,10 @@ A method is written on both alone. Each returns its result, and may do so in pla
 caller always rebinds (``y = backend.axpy(a, x, y)``), so that a library without in-place operations fits too.
 The reductions are ``dot``, ``norm`` and ``max_abs``, and what is composed of them: ``residual_norm``, ``certify``,
 ``matvec_dot`` and ``cg_update``.
+
+Many systems of one shape are a stack: vectors are (..., n), and what is a number for one system is an array (..., 1).
+``axpy``, ``axpby``, ``multiply`` and ``momentum`` take both; the reductions of a stack are ``dots_each`` and
+``norms_each``. What each system comes to is computed from its own numbers alone.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from ..operators import Facts, Operator
 from ..operators.exchange import Exchange
@@ -27,7 +32,10 @@ __all__ = ["Backend", "powers_of_two"]
 
 
 class Backend(Exchange):
-    """Vector operations of one array library; vectors have shape (n,), scalars are Python numbers."""
+    """Vector operations of one array library; vectors have shape (n,), scalars are Python numbers.
+
+    In a stack they have shape (..., n), and scalars may be arrays (..., 1) of the real type that belongs to x.
+    """
 
     name: ClassVar[str]
     library: ClassVar[str]
@@ -74,11 +82,11 @@ class Backend(Exchange):
         """Euclidean norm."""
 
     @abstractmethod
-    def axpy(self, a: complex, x: Any, y: Any) -> Any:
+    def axpy(self, a: Any, x: Any, y: Any) -> Any:
         """y + a x, in place of y."""
 
     @abstractmethod
-    def axpby(self, a: complex, x: Any, b: complex, y: Any) -> Any:
+    def axpby(self, a: Any, x: Any, b: Any, y: Any) -> Any:
         """a x + b y, in place of y."""
 
     @abstractmethod
@@ -121,6 +129,26 @@ class Backend(Exchange):
     def reshape(self, x: Any, shape: tuple[int, ...]) -> Any:
         """x in another shape, a view where possible; one length may be -1."""
         return x.reshape(shape)
+
+    # Stacks of systems: reductions of each, and choices for each.
+
+    def namespace(self, x: Any) -> Any:
+        """The functions of x's library for what there is once a system: ``where``, ``any``, ``zeros_like``."""
+        return array_namespace(x)
+
+    def dots_each(self, x: Any, y: Any) -> Any:
+        """Real part of x^H y of each system, (..., 1)."""
+        values = self.namespace(x).vecdot(x, y)[..., None]
+        return self.total(values.real if self.numpy_dtype(x).kind == "c" else values)
+
+    def norms_each(self, x: Any) -> Any:
+        """Euclidean norm of each system's vector, (..., 1)."""
+        return self.namespace(x).sqrt(self.dots_each(x, x))
+
+    def keep(self, which: Any, x: Any) -> Any:
+        """x of the systems named by the booleans ``which``, (..., 1), zero of the others; in place of x."""
+        xp = self.namespace(x)
+        return xp.where(which, x, xp.zeros_like(x))
 
     # What a backend whose vectors are spread over processes has to provide besides: nothing else communicates.
 
@@ -193,7 +221,7 @@ class Backend(Exchange):
         r = self.axpy(-alpha, q, r)
         return x, r, *self.norms(x, r)
 
-    def momentum(self, beta: float, gamma: float, x: Any, previous: Any, z: Any) -> Any:
+    def momentum(self, beta: Any, gamma: Any, x: Any, previous: Any, z: Any) -> Any:
         """x + beta (x - previous) + gamma z, in place of previous."""
         previous = self.axpby(1.0 + beta, x, -beta, previous)
         return self.axpy(gamma, z, previous)

@@ -64,14 +64,18 @@ class Rounded(Backend):
         """A vector that is written: rounded where the policy keeps vectors in the format."""
         return self._round(x) if self.keeps_vectors else x
 
-    def _scalar(self, value: complex) -> Any:
-        """An inner product, norm or step length."""
+    def _scalar(self, value: Any) -> Any:
+        """An inner product, norm or step length; those of a stack are an array."""
         if self.precision.scalars is None:
             return value
         self.steps += 1
         p = self.precision
-        kind = np.complex128 if isinstance(value, complex) else np.float64
-        return rounded_to(kind(value), p.scalars, p.rounding, seed=p.seed, step=self.steps).item()
+        if not isinstance(value, (int, float, complex)):
+            host = np.array(self.inner.to_numpy(value))
+            rounded_to(host, p.scalars, p.rounding, out=host, seed=p.seed, step=self.steps)
+            return self.inner.from_numpy(host, host.dtype)
+        number = np.complex128(value) if isinstance(value, complex) else np.float64(value)
+        return rounded_to(number, p.scalars, p.rounding, seed=p.seed, step=self.steps).item()
 
     def store(self, A: Operator, dtype: Any) -> Operator:
         """The entries rounded from the precision they are given in, not from that of the carrier."""
@@ -105,18 +109,33 @@ class Rounded(Backend):
             return float(self._scalar(math.sqrt(square)) if square >= 0 else square)
         return float(self._scalar(self.inner.norm(x)))
 
-    def axpy(self, a: complex, x: Any, y: Any) -> Any:
+    def namespace(self, x: Any) -> Any:
+        return self.inner.namespace(x)
+
+    def dots_each(self, x: Any, y: Any) -> Any:
+        op = self.precision.policy == "op"
+        return self._scalar(self._ordered_dots(x, y) if op else self.inner.dots_each(x, y))
+
+    def norms_each(self, x: Any) -> Any:
+        if self.precision.policy == "op":
+            return self._scalar(self.namespace(x).sqrt(self._ordered_dots(x, x)))
+        return self._scalar(self.inner.norms_each(x))
+
+    def keep(self, which: Any, x: Any) -> Any:
+        return self.inner.keep(which, x)
+
+    def axpy(self, a: Any, x: Any, y: Any) -> Any:
         a = self._scalar(a)
         if self.precision.policy == "op":
             return self._round(self.inner.axpy(1.0, self._scaled(a, x), y))
         return self._written(self.inner.axpy(a, x, y))
 
-    def axpby(self, a: complex, x: Any, b: complex, y: Any) -> Any:
+    def axpby(self, a: Any, x: Any, b: Any, y: Any) -> Any:
         a, b = self._scalar(a), self._scalar(b)
         if self.precision.policy == "op":
-            if b != 1.0:
+            if not _is_one(b):
                 y = self._round(self.inner.axpby(0.0, y, b, y))
-            return self._round(self.inner.axpy(1.0, x if a == 1.0 else self._scaled(a, x), y))
+            return self._round(self.inner.axpy(1.0, x if _is_one(a) else self._scaled(a, x), y))
         return self._written(self.inner.axpby(a, x, b, y))
 
     def multiply(self, d: Any, x: Any, out: Any) -> Any:
@@ -124,7 +143,7 @@ class Rounded(Backend):
             return self._ordered_products(d, x)
         return self._written(self.inner.multiply(d, x, out))
 
-    def momentum(self, beta: float, gamma: float, x: Any, previous: Any, z: Any) -> Any:
+    def momentum(self, beta: Any, gamma: Any, x: Any, previous: Any, z: Any) -> Any:
         if self.precision.policy == "op":
             return super().momentum(beta, gamma, x, previous, z)
         beta, gamma = self._scalar(beta), self._scalar(gamma)
@@ -188,7 +207,7 @@ class Rounded(Backend):
 
     # One operation after the other, on the host.
 
-    def _scaled(self, a: complex, x: Any) -> Any:
+    def _scaled(self, a: Any, x: Any) -> Any:
         """round(a x), a new vector."""
         return self._round(self.inner.axpby(0.0, x, a, self.inner.copy(x)))
 
@@ -200,6 +219,13 @@ class Rounded(Backend):
 
         x, y = (np.ascontiguousarray(self.inner.to_numpy(vector)) for vector in (x, y))
         return ordered_dot(self._how(x.dtype), x, y)
+
+    def _ordered_dots(self, x: Any, y: Any) -> Any:
+        """Real parts, (..., 1), of inner products of the systems of a stack."""
+        rows, others = (self.inner.reshape(vector, (-1, vector.shape[-1])) for vector in (x, y))
+        dots = np.array([self._ordered_dot(rows[i, ...], others[i, ...]).real for i in range(rows.shape[0])])
+        real = np.zeros(0, self.inner.numpy_dtype(x)).real.dtype
+        return self.inner.reshape(self.inner.from_numpy(dots, real), (*x.shape[:-1], 1))
 
     def _ordered_products(self, d: Any, x: Any) -> Any:
         """d_i x_i of complex numbers, each of the six operations rounded."""
@@ -298,3 +324,8 @@ def _entries(A: Operator) -> Any:
     if held is None:
         held = A.__dict__["_host_entries"] = A.tocsr()
     return held
+
+
+def _is_one(a: Any) -> bool:
+    """Whether a factor is the number 1; those of a stack are multiplied with whatever they are."""
+    return isinstance(a, (int, float, complex)) and a == 1

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 
 from resolvent.layers.functional import gated_kalmanet
-from resolvent.layers.gated_kalmanet.layout import Layout
-from resolvent.layers.gated_kalmanet.regression import regression
-from resolvent.layers.gated_kalmanet.settings import Solver
+from resolvent.layers.regression.layout import Layout
+from resolvent.layers.regression.regression import regression
+from resolvent.layers.regression.solving import Solver
 
 from . import measure
 

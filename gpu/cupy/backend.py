@@ -116,11 +116,18 @@ class CupyBackend(NumpyBackend):
     def norm(self, x: Any) -> float:
         return math.sqrt(self.real_dot(x, x))
 
-    def axpy(self, a: complex, x: Any, y: Any) -> Any:
-        return self.update("axpy", (y.dtype.type(a), x), (y,))
+    def axpy(self, a: Any, x: Any, y: Any) -> Any:
+        return self.update("axpy", (self.factor(a, y), x), (y,))
 
-    def axpby(self, a: complex, x: Any, b: complex, y: Any) -> Any:
-        return self.update("axpby", (y.dtype.type(a), x, y.dtype.type(b)), (y,))
+    def axpby(self, a: Any, x: Any, b: Any, y: Any) -> Any:
+        return self.update("axpby", (self.factor(a, y), x, self.factor(b, y)), (y,))
+
+    def factor(self, a: Any, x: Any) -> Any:
+        # Kernels take arrays of one type; they spread numbers over the vectors of a stack themselves.
+        return a.astype(x.dtype, copy=False) if isinstance(a, self.xp.ndarray) else x.dtype.type(a)
+
+    def dots_each(self, x: Any, y: Any) -> Any:
+        return self.xp.sum((x.conj() * y).real, axis=-1, keepdims=True)
 
     def matvec_dot(self, A: Operator, p: Any, q: Any) -> tuple[Any, float]:
         q = self.matvec(A, p, q)
@@ -130,8 +137,8 @@ class CupyBackend(NumpyBackend):
         self.update("cg_update", (x.dtype.type(alpha), p, q), (x, r))
         return x, r, self.norm(x), self.norm(r)
 
-    def momentum(self, beta: float, gamma: float, x: Any, previous: Any, z: Any) -> Any:
-        return self.update("momentum", (x.dtype.type(beta), x.dtype.type(gamma), x, z), (previous,))
+    def momentum(self, beta: Any, gamma: Any, x: Any, previous: Any, z: Any) -> Any:
+        return self.update("momentum", (self.factor(beta, x), self.factor(gamma, x), x, z), (previous,))
 
     def update(self, name: str, given: tuple[Any, ...], changed: tuple[Any, ...]) -> Any:
         """One pass of a fused kernel over all its vectors; the first changed one."""

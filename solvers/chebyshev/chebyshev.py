@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Unpack
 
@@ -17,6 +18,7 @@ from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 from ..spectra.lanczos import positive_spectrum
 from ..spectra.ritz import SpectralEvidence
+from .coefficients import chebyshev_coefficients
 from .momentum import MomentumMethod, MomentumState
 
 __all__ = ["Chebyshev", "chebyshev"]
@@ -29,15 +31,14 @@ ROUNDING = 10  # attainable residuals: what rounding may add to the bound
 class ChebyshevState(MomentumState):
     """With the interval in use and how far the present phase has come.
 
-    ``rho`` is the ratio T_{k-1}(sigma) / T_k(sigma); ``first`` and ``first_norm`` belong to the start of the phase, a
-    new one beginning whenever the interval is repaired; ``seen`` is the last measured (iteration, norm); ``bounded``
-    says that the bound is one of the Euclidean norm, for all that is known of A.
+    ``ahead`` are the coefficients of the steps to come, None where a phase begins; ``first`` and ``first_norm`` belong
+    to the start of the phase, a new one beginning whenever the interval is repaired; ``seen`` is the last measured
+    (iteration, norm); ``bounded`` says that the bound is one of the Euclidean norm, for all that is known of A.
     """
 
     low: float = 0.0
     high: float = 0.0
-    rho: float = 0.0
-    taken: int = 0
+    ahead: Iterator[tuple[float, float]] | None = None
     first: int = 0
     first_norm: float = 0.0
     initial_norm: float = 0.0
@@ -135,20 +136,12 @@ class Chebyshev(MomentumMethod):
         return replace(self, interval=(low, high))
 
     def coefficients(self, state: ChebyshevState) -> tuple[float, float]:
-        """The ratio form, which cannot overflow: rho_k = 1 / (2 sigma - rho_{k-1})."""
-        s = state
-        s.taken += 1
-        if s.half_width == 0:
-            return 0.0, 1 / s.center
-        sigma = s.center / s.half_width
-        if s.taken == 1:
-            s.rho = 1 / sigma
-            return 0.0, 1 / s.center
-        before, s.rho = s.rho, 1 / (2 * sigma - s.rho)
-        return s.rho * before, 2 * s.rho / s.half_width
+        if state.ahead is None:
+            state.ahead = chebyshev_coefficients(state.low, state.high)
+        return next(state.ahead)
 
     def restart(self, system: LinearSystem, state: ChebyshevState) -> None:
-        state.taken = 0
+        state.ahead = None
         state.seen = None
         state.residual_norm = system.backend.norm(state.work)
         state.first_norm = self._norm(system, state, state.residual_norm)
@@ -212,7 +205,7 @@ class Chebyshev(MomentumMethod):
         if best is not None and norm > s.first_norm:
             s.x = system.backend.assign(best, s.x)
             s.work = system.residual(s.x, s.work)
-        s.taken, s.seen, s.held = 0, None, True
+        s.ahead, s.seen, s.held = None, None, True
         s.first = iteration
         s.first_norm = self._norm(system, s, system.backend.norm(s.work))
 

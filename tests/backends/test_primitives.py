@@ -397,3 +397,28 @@ def test_stages_are_kept_in_the_backend_s_own_arrays(on):
     assert len(list(ordering.stages(on.backend, False))) == ordering.count
     forward, backward = list(ordering.stages(on.backend, False)), list(ordering.stages(on.backend, True))
     assert forward == backward[::-1]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_operations_on_stacks(on, dtype):
+    """Vectors (..., n) and numbers (..., 1), each system by itself."""
+    x, y, z = (np.stack(part).reshape(2, 3, 11) for part in zip(*[vectors(dtype, 3, 11)] * 6, strict=True))
+    x, y, z = (part * (1 + np.arange(6).reshape(2, 3, 1)).astype(dtype) for part in (x, y, z))
+    real = x.real.dtype
+    a, b = np.linspace(-1, 2, 6).reshape(2, 3, 1).astype(real), np.linspace(1, 3, 6).reshape(2, 3, 1).astype(real)
+    near(on.axpy(a, x, y), a * x + y, dtype)
+    near(on.axpy(0.5, x, y), (x / 2 + y).astype(dtype), dtype)
+    near(on.axpby(a, x, b, y), a * x + b * y, dtype)
+    near(on.axpby(1.0, x, b, y), x + b * y, dtype)
+    near(on.axpby(-2.0, x, b, y), (b * y - 2 * x).astype(dtype), dtype)
+    near(on.axpby(1.0, x, -1.0, y), x - y, dtype)
+    near(on.momentum(a, b, x, y, z), x + a * (x - y) + b * z, dtype)
+    near(on.momentum(0.0, b, x, y, z), x + b * z, dtype)
+    near(on.momentum(0.25, b, x, y, z), (x + (x - y) / 4 + b * z).astype(dtype), dtype)
+    near(on.momentum(0.25, 0.5, x, y, z), (x + (x - y) / 4 + z / 2).astype(dtype), dtype)
+    near(on.multiply(x[0, 0], y, z), x[0, 0] * y, dtype)
+    near(on.dots_each(x, y), np.sum(np.conj(x) * y, -1, keepdims=True).real, dtype)
+    near(on.norms_each(x), np.linalg.norm(x, axis=-1, keepdims=True).astype(real), dtype)
+    which = np.array([[[True], [False], [True]], [[False], [True], [False]]])
+    x[0, 1], x[1, 0, 3] = np.nan, np.inf
+    near(on.keep(which, x), np.where(which, x, np.zeros(1, dtype)), dtype)

@@ -183,6 +183,17 @@ def test_without_cupy_the_error_says_what_to_install(monkeypatch):
         CupyBackend()
 
 
+def test_operations_on_stacks():
+    backend, rng = OnNumPy(), np.random.default_rng(0)
+    x, y, z = rng.standard_normal((3, 2, 5))
+    a, b = np.array([[0.5], [-2.0]]), np.array([[3.0], [0.25]])
+    np.testing.assert_allclose(backend.axpy(a, x, y.copy()), a * x + y)
+    np.testing.assert_allclose(backend.axpby(a, x, b, y.copy()), a * x + b * y)
+    np.testing.assert_allclose(backend.momentum(a, b, x, y.copy(), z), x + a * (x - y) + b * z)
+    np.testing.assert_allclose(backend.dots_each(x + 1j * y, x), np.sum(x * x, -1, keepdims=True))
+    np.testing.assert_allclose(backend.norms_each(x), np.linalg.norm(x, axis=-1, keepdims=True))
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
 def test_kernels_are_their_compositions(dtype):

@@ -7,18 +7,35 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.autograd import forward_ad
 
 from ...errors import InputError
-from .interval import INTERVALS
-from .settings import SOLVERS, Solver
+from .solving import INTERVALS, SOLVERS, Solver
 
-__all__ = ["Inputs", "as_inputs", "as_solver", "mark_as_own", "refuse_all_but_reverse_mode"]
+__all__ = ["Info", "Inputs", "as_inputs", "as_solver", "mark_as_own", "refuse_all_but_reverse_mode"]
 
 DEFAULT_RTOL = 3e-4  # what 30 steps on the Frobenius interval guarantee for a ridge ratio of 0.02
+
+
+class Info(NamedTuple):
+    """What is known of every solve (H_t + lambda_t I) x_t = q_t, each of shape (B, T, H).
+
+    Attributes
+    ----------
+    relative_residual : Tensor
+        ||q_t - (H_t + lambda_t I) x_t|| / ||q_t||, computed from x_t afterwards; 0 where q_t or H_t is zero.
+    condition : Tensor
+        An upper bound of the condition number, from the interval that holds the spectrum; 1 where H_t is zero.
+    iterations : Tensor of int32
+        Products with H_t that the solver made; 0 for ``"exact"``.
+    """
+
+    relative_residual: torch.Tensor
+    condition: torch.Tensor
+    iterations: torch.Tensor
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,8 @@ from typing import Any
 
 import torch
 
-from .arguments import Inputs
-from .info import Info
-from .interval import condition_number, upper_end
-from .iterations import iterate
-from .settings import Solver
-from .solved import Solved
+from .arguments import Info, Inputs
+from .solving import Solved, Solver, condition_number, iterate, upper_end
 
 __all__ = ["recurrent"]
 

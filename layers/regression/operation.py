@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
 from ...errors import InputError
-from .arguments import as_inputs, as_solver, mark_as_own, refuse_all_but_reverse_mode
-from .forms import FORMS, choose_form
+from .arguments import Info, Inputs, as_inputs, as_solver, mark_as_own, refuse_all_but_reverse_mode
+from .chunked import chunk_wise
+from .compiled import compiled
+from .recurrent import recurrent
+from .solving import Solver
 
-__all__ = ["gated_kalmanet"]
+__all__ = ["FORMS", "choose_form", "gated_kalmanet"]
+
+Form = Callable[[Inputs, Solver, bool], tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], Info | None]]
+
+FORMS: dict[str, Form] = {"recurrent": recurrent, "chunk": chunk_wise, "compiled": compiled}
+
+COMPILED_UP_TO = 1 << 19  # tokens of a sequence times D^2: 32 tokens for D = 128, 128 for D = 64
 
 
 def gated_kalmanet(
@@ -173,6 +182,17 @@ def gated_kalmanet(
     final_state = (mark_as_own(H), mark_as_own(U)) if output_final_state else None
     result = (o.to(v.dtype), final_state)
     return (*result, info) if return_info else result
+
+
+def choose_form(inputs: Inputs, solver: Solver, differentiable: bool) -> str:
+    """The fastest form that does what is needed: compiled kernels for few tokens on a CPU, else chunks.
+
+    ``differentiable`` is whether an argument requires a gradient, recorded or not: what is computed again for a
+    checkpoint is then what was computed before.
+    """
+    few = max(inputs.lengths, default=0) * inputs.q.shape[3] ** 2 <= COMPILED_UP_TO
+    compilable = inputs.q.device.type == "cpu" and solver.name != "exact" and not torch.compiler.is_compiling()
+    return "compiled" if few and compilable and not differentiable else "chunk"
 
 
 def _own_precision(device: str) -> AbstractContextManager[Any]:

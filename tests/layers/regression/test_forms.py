@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from resolvent.layers.functional import gated_kalmanet  # noqa: E402
-from resolvent.layers.gated_kalmanet.arguments import as_inputs  # noqa: E402
-from resolvent.layers.gated_kalmanet.chunked import chunk_wise  # noqa: E402
-from resolvent.layers.gated_kalmanet.forms import COMPILED_UP_TO, FORMS, choose_form  # noqa: E402
-from resolvent.layers.gated_kalmanet.settings import Solver  # noqa: E402
+from resolvent.layers.regression.arguments import as_inputs  # noqa: E402
+from resolvent.layers.regression.chunked import chunk_wise  # noqa: E402
+from resolvent.layers.regression.operation import COMPILED_UP_TO, FORMS, choose_form  # noqa: E402
+from resolvent.layers.regression.solving import Solver  # noqa: E402
 
 
 def rms_ratio(found, wanted):
@@ -123,7 +123,7 @@ def test_chunk_sizes(draw, chunk):
 
 def test_parallel_and_serial_kernels_agree_bitwise(draw):
     """Every head is computed by one thread."""
-    from resolvent.layers.gated_kalmanet import compiled
+    from resolvent.layers.regression import compiled
 
     drawn = draw(2, 5, 4, 16, 16, dtype=torch.float32)
     results = []

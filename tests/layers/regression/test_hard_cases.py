@@ -9,9 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from resolvent.layers.functional import gated_kalmanet  # noqa: E402
-from resolvent.layers.gated_kalmanet.chebyshev import chebyshev  # noqa: E402
-from resolvent.layers.gated_kalmanet.conjugate_gradients import conjugate_gradients  # noqa: E402
-from resolvent.layers.gated_kalmanet.interval import GUARD  # noqa: E402
+from resolvent.layers.regression.solving import GUARD, chebyshev, conjugate_gradients  # noqa: E402
 
 FAST = [("chunk", "chebyshev"), ("chunk", "cg"), ("compiled", "chebyshev"), ("compiled", "cg")]
 ALL = [*FAST, ("chunk", "exact"), ("recurrent", "exact"), ("recurrent", "cg")]

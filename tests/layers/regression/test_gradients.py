@@ -8,9 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from resolvent.layers.functional import gated_kalmanet  # noqa: E402
-from resolvent.layers.gated_kalmanet.arguments import as_inputs  # noqa: E402
-from resolvent.layers.gated_kalmanet.chunked import chunk_wise  # noqa: E402
-from resolvent.layers.gated_kalmanet.settings import Solver  # noqa: E402
+from resolvent.layers.regression.arguments import as_inputs  # noqa: E402
+from resolvent.layers.regression.chunked import chunk_wise  # noqa: E402
+from resolvent.layers.regression.solving import Solver  # noqa: E402
 
 NAMES = ("q", "k", "v", "g", "gk", "alpha", "beta", "ridge_ratio", "H", "U")
 ITERATIVE = [("chunk", "chebyshev"), ("chunk", "cg"), ("recurrent", "cg")]

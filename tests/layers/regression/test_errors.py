@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from resolvent.errors import InputError  # noqa: E402
 from resolvent.layers.functional import gated_kalmanet  # noqa: E402
-from resolvent.layers.gated_kalmanet import arguments  # noqa: E402
+from resolvent.layers.regression import arguments  # noqa: E402
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ from functools import partial
 
 import torch
 
-from .adjoint import adjoint
-from .decay import Decay, gate_gradient
-from .layout import Layout, differentiable_scan, inner, states_before
+from .layout import Decay, Layout, adjoint, differentiable_scan, gate_gradient, inner, states_before
 
 __all__ = ["readout"]
 

@@ -1,26 +1,105 @@
-"""Compiled kernels of Gated KalmaNet, one token after the other: update of the state, solve, readout.
+"""The compiled form: decode steps and short prompts on a CPU, without gradients.
 
-H is symmetric: a product with it adds up rows, which lie in memory as the processor reads them, several at a time.
-Scalars are float64; what meets vectors is rounded to their precision.
+One token after the other: update of the state, solve, readout. H is symmetric: a product with it adds up rows, which
+lie in memory as the processor reads them, several at a time. Scalars are float64; what meets vectors is rounded to
+their precision.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import accumulate
+from typing import Any
 
 import numba
 import numpy as np
+import torch
 from numba import prange
 
-from ...backends.compiled.compiling import FAST, Variants
-from .interval import GUARD
+from ...backends.compiled.compiling import FAST, Variants, threads
+from ...errors import InputError
+from .arguments import Info, Inputs
+from .solving import GUARD, Solver
 
-__all__ = ["CHEBYSHEV", "CONJUGATE_GRADIENTS", "FROBENIUS", "WOLKOWICZ_STYAN", "all_tokens"]
+__all__ = ["all_tokens", "compiled"]
 
 CHEBYSHEV, CONJUGATE_GRADIENTS = 0, 1
 WOLKOWICZ_STYAN, FROBENIUS = 0, 1
 
-compiled = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
+SOLVERS = {"chebyshev": CHEBYSHEV, "cg": CONJUGATE_GRADIENTS}
+INTERVALS = {"wolkowicz_styan": WOLKOWICZ_STYAN, "frobenius": FROBENIUS}
+# What stands for gates that are not given, and for facts that are not wanted.
+NONE = {
+    np.dtype(kind): (np.empty((0, 0), kind), (*np.empty((2, 0, 0), kind), np.empty((0, 0), np.int32)))
+    for kind in (np.float32, np.float64)
+}
+PARALLEL_FROM = 1 << 17  # entries of H, summed over tokens, from which a second thread pays
+
+kernel = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
+
+
+def compiled(
+    inputs: Inputs, solver: Solver, want_info: bool
+) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], Info | None]:
+    """Token by token, heads and sequences in parallel where there is work enough for two threads.
+
+    A token and head costs D^2 + 2 D V multiplications and additions and one pass over both states, and D^2 for each
+    step of the solver. A tolerance is looked at in every step, so that there are fewer steps than the bound asks for.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    solver : Solver
+    want_info : bool
+        Costs one more product with H.
+
+    Raises
+    ------
+    InputError
+        The tensors need gradients or are not in the memory of the CPU, or the solver is ``"exact"``.
+    """
+    if inputs.q.device.type != "cpu":
+        raise InputError(f"form: found 'compiled' for the device {inputs.q.device}; wanted 'chunk'")
+    if solver.name not in SOLVERS:
+        raise InputError(f"form: found 'compiled' for the solver {solver.name!r}; wanted 'chunk' or 'recurrent'")
+    if inputs.want_gradient():
+        raise InputError("form: found 'compiled' where gradients are needed; wanted 'chunk' or 'recurrent'")
+
+    batch, tokens, heads, D = inputs.q.shape
+    q, k, v, H, U = map(_array, (inputs.q, inputs.k, inputs.v, inputs.H, inputs.U))
+    gates = (None if gate is None else _array(gate) for gate in (inputs.gk, inputs.g, inputs.alpha))
+    none = NONE[q.dtype]
+    o, H_end, U_end = (torch.empty(like.shape, dtype=inputs.q.dtype) for like in (v, H, U))
+    facts = [np.empty((batch * tokens, heads), kind) for kind in (q.dtype, q.dtype, np.int32)] if want_info else none[1]
+    work = batch * tokens * heads * D * D
+    parallel = work >= PARALLEL_FROM and heads * len(inputs.lengths) > 1 and threads() > 1
+    (all_tokens.parallel if parallel else all_tokens.serial)(
+        q.reshape(batch * tokens, heads, D),
+        k.reshape(batch * tokens, heads, D),
+        v.reshape(batch * tokens, heads, v.shape[-1]),
+        *(none[0] if gate is None else gate.reshape(batch * tokens, heads) for gate in gates),
+        np.full(heads, _array(inputs.ridge_ratio), np.float64),
+        inputs.scale,
+        H,
+        U,
+        np.array([0, *accumulate(inputs.lengths)]),
+        (
+            SOLVERS[solver.name],
+            INTERVALS[solver.interval],
+            solver.num_iter or 0,
+            0.0 if solver.rtol is None else solver.rtol,
+        ),
+        o.numpy().reshape(batch * tokens, heads, v.shape[-1]),
+        H_end.numpy(),
+        U_end.numpy(),
+        tuple(facts),
+    )
+    info = Info(*(torch.from_numpy(fact).view(batch, tokens, heads) for fact in facts)) if want_info else None
+    return o, (H_end, U_end), info
+
+
+def _array(tensor: torch.Tensor) -> Any:
+    return (tensor.detach() if tensor.requires_grad else tensor).contiguous().numpy()
 
 
 @Variants
@@ -64,7 +143,7 @@ def all_tokens(q, k, v, gk, g, alpha, ridge, scale, H, U, offsets, how, o, H_end
             read(U_before, math.exp(g[t, h]) if g.size else 1.0, k[t, h], v[t, h], x, scale, U_t, o[t, h])
 
 
-@compiled
+@kernel
 def scaled(q, b):  # type: ignore[no-untyped-def]
     """b = q over its largest modulus, which is returned, so that inner products keep within range."""
     largest = q.dtype.type(0.0)
@@ -76,7 +155,7 @@ def scaled(q, b):  # type: ignore[no-untyped-def]
     return largest
 
 
-@compiled
+@kernel
 def remember(before, decay, k, H, b, y):  # type: ignore[no-untyped-def]
     """H = decay before + k k^T, and y = H b; trace and Frobenius norm of H."""
     dtype = k.dtype.type
@@ -98,7 +177,7 @@ def remember(before, decay, k, H, b, y):  # type: ignore[no-untyped-def]
     return trace, trace * math.sqrt(total)
 
 
-@compiled
+@kernel
 def largest_eigenvalue(trace, norm, order, interval):  # type: ignore[no-untyped-def]
     """The bound of ``interval.upper_end`` without the shift."""
     if interval == FROBENIUS or norm == 0.0:
@@ -108,7 +187,7 @@ def largest_eigenvalue(trace, norm, order, interval):  # type: ignore[no-untyped
     return GUARD * (mean + norm * math.sqrt(max(1.0 / order - part * part, 0.0) * (order - 1)))
 
 
-@compiled
+@kernel
 def solve(H, lower, upper, how, wanted, work):  # type: ignore[no-untyped-def]
     """x = work[0] of (H + lower I) x = b = work[1], given H b = work[3].
 
@@ -128,7 +207,7 @@ def solve(H, lower, upper, how, wanted, work):  # type: ignore[no-untyped-def]
     return (math.sqrt(residual(H, lower, work) / size) if wanted else 0.0), count
 
 
-@compiled
+@kernel
 def steps_for(condition, rtol):  # type: ignore[no-untyped-def]
     """``interval.steps_for``."""
     if condition <= 1.0:
@@ -137,7 +216,7 @@ def steps_for(condition, rtol):  # type: ignore[no-untyped-def]
     return max(math.ceil(math.acosh(1.0 / rtol) / decay) - 1, 0)
 
 
-@compiled
+@kernel
 def chebyshev(H, lower, upper, steps, limit, work):  # type: ignore[no-untyped-def]
     """Chebyshev semi-iteration from x = s b, at most so many steps; fewer if the squared residual is within limit.
 
@@ -176,7 +255,7 @@ def chebyshev(H, lower, upper, steps, limit, work):  # type: ignore[no-untyped-d
     return count
 
 
-@compiled
+@kernel
 def conjugate_gradients(H, lower, steps, limit, work):  # type: ignore[no-untyped-def]
     """Conjugate gradients from x = 0 until the squared residual is within limit, at most so many steps."""
     dtype = work.dtype.type
@@ -212,7 +291,7 @@ def conjugate_gradients(H, lower, steps, limit, work):  # type: ignore[no-untype
     return count
 
 
-@compiled
+@kernel
 def residual(H, lower, work):  # type: ignore[no-untyped-def]
     """||b - (H + lower I) x||^2."""
     x, b, y = work[0], work[1], work[3]
@@ -224,7 +303,7 @@ def residual(H, lower, work):  # type: ignore[no-untyped-def]
     return total
 
 
-@compiled
+@kernel
 def square(x):  # type: ignore[no-untyped-def]
     """||x||^2."""
     total = x.dtype.type(0.0)
@@ -233,7 +312,7 @@ def square(x):  # type: ignore[no-untyped-def]
     return total
 
 
-@compiled
+@kernel
 def product(H, p, y):  # type: ignore[no-untyped-def]
     """y = H p for symmetric H, eight rows at a time: y is then read and written once for eight of them."""
     n = p.size
@@ -253,7 +332,7 @@ def product(H, p, y):  # type: ignore[no-untyped-def]
             y[j] += entry * row[j]
 
 
-@compiled
+@kernel
 def mix(x, q, alpha):  # type: ignore[no-untyped-def]
     """x = q + alpha (x - q)."""
     part = x.dtype.type(alpha)
@@ -262,7 +341,7 @@ def mix(x, q, alpha):  # type: ignore[no-untyped-def]
         x[i] = part * x[i] + rest * q[i]
 
 
-@compiled
+@kernel
 def read(before, decay, k, v, x, scale, U, o):  # type: ignore[no-untyped-def]
     """U = decay before + k v^T, and o = scale U^T x."""
     dtype = v.dtype.type

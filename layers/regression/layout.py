@@ -1,18 +1,18 @@
-"""Tokens cut into chunks, and recurrences that run from chunk to chunk."""
+"""Tokens cut into chunks: decay inside them, and recurrences that run from chunk to chunk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch.nn.functional import pad
 
-from .decay import Decay
-
-__all__ = ["Layout", "differentiable_scan", "inner", "states_before"]
+__all__ = ["Decay", "Layout", "adjoint", "differentiable_scan", "gate_gradient", "inner", "states_before"]
 
 ELEMENTS = {"cpu": 2**18, "cuda": 2**26}  # of a vector per token worked on at a time: on a CPU what a cache holds
+LOWEST = -800.0  # exp of it is zero in every format
 
 
 class Layout:
@@ -114,6 +114,51 @@ class Layout:
         return state
 
 
+class Decay:
+    """exp of sums of log gates over stretches of a chunk.
+
+    The sums are differences of cumulative sums in double precision, so that long stretches cost no accuracy; gates of
+    minus infinity count as -800, since a difference of infinities would be none.
+
+    Parameters
+    ----------
+    gates : Tensor, (chunks, H, C)
+        Log decays, at most 0.
+
+    Attributes
+    ----------
+    within : Tensor, (chunks, H, C, C)
+        M_tj = exp(sum of the gates after j up to t) for j <= t, else 0.
+    since_start, to_end : Tensor, (chunks, H, C, 1)
+        What is left at a token of the state before the chunk; after the chunk, of what the token wrote.
+    """
+
+    def __init__(self, gates: torch.Tensor) -> None:
+        self.dtype, self._total = gates.dtype, gates.double().clamp_min(LOWEST).cumsum(-1)
+        self.since_start = self._total.exp().to(self.dtype).unsqueeze(-1)
+        self.to_end = (self._total[..., -1:] - self._total).exp().to(self.dtype).unsqueeze(-1)
+
+    @cached_property
+    def within(self) -> torch.Tensor:
+        difference = self._total.unsqueeze(-1) - self._total.unsqueeze(-2)
+        return difference.to(self.dtype).tril_().exp_().tril()
+
+    @property
+    def whole(self) -> torch.Tensor:
+        """Over the whole chunk, (chunks, H)."""
+        return self.since_start[..., -1, 0]
+
+
+def gate_gradient(terms: torch.Tensor, boundary: torch.Tensor, gates: torch.Tensor) -> torch.Tensor:
+    """Gradient of the gates, (chunks, H, C), from dgate_t = terms_t + dgate_{t+1} within a chunk.
+
+    ``boundary``, (chunks, H), is <P, S> of the state S after the chunk and its adjoint P, where the recurrence begins.
+    Zero where a gate is minus infinity: nothing passes through it.
+    """
+    total = terms.double().flip(-1).cumsum(-1).flip(-1) + boundary.unsqueeze(-1)
+    return torch.where(torch.isneginf(gates), 0.0, total).to(gates.dtype)
+
+
 def states_before(k: torch.Tensor, values: torch.Tensor, decay: Decay, initial: torch.Tensor, layout: Layout) -> Any:
     """The state sum_j M_tj k_j v_j^T before each chunk, and after the last one of each sequence."""
     increments = torch.matmul((k * decay.to_end).transpose(-1, -2), values)
@@ -150,3 +195,25 @@ def inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Inner products of states, (..., n, m), without an array of their products."""
     rows, columns = (state.flatten(0, 1).flatten(1) for state in (a, b))
     return torch.bmm(rows.unsqueeze(1), columns.unsqueeze(2)).view(a.shape[:2])
+
+
+def adjoint(
+    function: Callable[..., Sequence[torch.Tensor]], inputs: Sequence[torch.Tensor], cotangents: Sequence[torch.Tensor]
+) -> tuple[Any, ...]:
+    """Gradients of <function(*inputs), cotangents>, differentiable in inputs, cotangents and what function holds.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from resolvent.layers.regression.layout import adjoint
+    >>> x = torch.tensor(2.0, requires_grad=True)
+    >>> (once,) = adjoint(lambda x: (x**3,), (x,), (torch.tensor(1.0),))
+    >>> once.item(), torch.autograd.grad(once, x)[0].item()
+    (12.0, 12.0)
+    """
+    with torch.enable_grad():
+        # Views, so that nothing passes through what function holds and was itself computed from the inputs.
+        views = [
+            tensor.view_as(tensor) if tensor.requires_grad else tensor.detach().requires_grad_() for tensor in inputs
+        ]
+        return torch.autograd.grad(function(*views), views, cotangents, create_graph=True)

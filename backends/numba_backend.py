@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..operators import CSR, CSRStack, Dense, Diagonals, Facts, Operator, as_operator
+from ..operators.libraries import library_of
 from ..operators.ordering import Ordering
 from ..operators.stack import Pattern
 from ..precision.rounding_rule import Unrounded
@@ -172,8 +173,10 @@ class NumbaBackend(NumpyBackend):
         if isinstance(A, CSRStack):
             return A, A.values.shape[-1]
         if len(getattr(A, "shape", ())) > 2:
-            matrices = self.vector(A, "A") if isinstance(A, np.ndarray) or self.library != "numpy" else None
-            return None if matrices is None else (matrices, matrices.shape[-1] ** 2)
+            if library_of(A) not in self.libraries:
+                return None  # whatever it is, it is taken one by one
+            matrices = self.vector(A, "A")
+            return matrices, matrices.shape[-1] ** 2
         one = self.operator(A)
         if isinstance(one, CSR):
             return CSRStack(Pattern(one.indptr, one.indices, True), one.data), one.entries

@@ -251,10 +251,6 @@ class Backend(Exchange):
         """How compiled loops round each vector that they write."""
         return None
 
-    def returned(self, x: Any) -> Any:
-        """x as an array of the caller's library."""
-        return x
-
     # Where numbers are rounded to a format, for ``Rounded``, which overrides the first two.
 
     @property

@@ -54,6 +54,8 @@ def choose_backend(asked: str | Backend | None, *arrays: Any, M: Any = None) -> 
     """
     given = [array for array in arrays if array is not None]
     libraries = {library for array in given if (library := library_of(array)) is not None}
+    if isinstance(asked, Backend) and libraries <= set(asked.libraries):
+        return asked.bound_to(given)
     if len(libraries) > 1:
         raise BackendError(
             f"A, b and x0 come from {' and '.join(sorted(libraries))}; convert them to one library first, since "

@@ -8,8 +8,9 @@ import numpy as np
 import scipy.sparse as sparse
 
 from ...backends import choose_backend
-from ...errors import InputError
+from ...errors import BackendError, InputError
 from ...operators import CSR, Operator, check_square
+from ...operators.libraries import library_of
 from ...operators.stack import Pattern
 from ...precision import working_dtype
 from ..driver.batch import Batch, Together, one_or_many
@@ -40,7 +41,7 @@ class PreparedSolver:
     """
 
     def __init__(self, A: Any, method: LinearMethod[Any] | None, M: Any, backend: Any, precision: Any) -> None:
-        self.backend = choose_backend(backend, A)
+        self.backend, self._library = choose_backend(backend, A), library_of(A)
         self.M, self.precision = M, precision
         self._method = method
         self.small: Small | None = small_solver(CG(), CG.why_chosen) if method is None else small_solver(method)
@@ -131,7 +132,7 @@ class PreparedSolver:
     def alone(self, A: Any, b: Any, x0: Any, options: Options) -> Solution:
         """One system."""
         if self.small is not None and self._room is not None and options.unobserved:
-            choose_backend(self.backend, b, x0)
+            self._check_library(b, x0)
             guess = None if x0 is None else self.backend.vector(x0, "x0")
             vector = self.backend.vector(b, "b")
             solution = self.small.solve(self.backend, self._operator, vector, guess, options, self._room)
@@ -146,11 +147,20 @@ class PreparedSolver:
 
     def together(self, batch: Batch, options: Options) -> Together | None:
         """Those of many right-hand sides that are small and take the ordinary course."""
+        self._check_library(batch.b, batch.x0)
         return solve_together(self, batch, options)
+
+    def _check_library(self, *vectors: Any) -> None:
+        for x in vectors:
+            if self._library is not None and library_of(x) not in (None, self._library):
+                raise BackendError(
+                    f"b, x0: found {library_of(x)}, but A was given in {self._library} arrays; convert one of them, "
+                    "since nothing is moved between libraries silently"
+                )
 
     def _system(self, b: Any, x0: Any) -> LinearSystem:
         """The system of this right-hand side; what was done to A for earlier ones of its type is done."""
-        choose_backend(self.backend, b, x0)
+        self._check_library(b, x0)
         dtypes = [
             self.backend.numpy_dtype(self.backend.vector(x, name))
             for x, name in ((b, "b"), (x0, "x0"))

@@ -1,6 +1,6 @@
 """The solvers: one method a file, all run by the driver in ``iterate``."""
 
-from . import compiled_loops  # registers its rows
+from . import compiled_loops, stacked_loops  # register their rows
 from . import preconditioners as precondition
 from .chebyshev.chebyshev import chebyshev
 from .krylov.cg import cg
@@ -17,6 +17,7 @@ __all__ = [
     "METHODS",
     "cg",
     "compiled_loops",
+    "stacked_loops",
     "chebyshev",
     "gauss_seidel",
     "jacobi",

@@ -16,20 +16,17 @@ from numba.extending import overload
 
 from . import accurate, vectors
 from .facts import csr_facts, dense_facts
+from .found import CONVERGED, MAX_ITERATIONS, ZERO
 from .products import CSRArrays, DenseArrays, is_kind
 
 __all__ = [
-    "ALONE",
-    "CONVERGED",
     "EXPONENT",
     "FACTS",
     "FIRST",
-    "FOUND",
     "ITERATIONS",
     "JACOBI",
     "LAST",
     "LOOKS",
-    "MAX_ITERATIONS",
     "NORM",
     "PRODUCTS",
     "REFERENCE",
@@ -39,7 +36,6 @@ __all__ = [
     "SIZE",
     "STATUS",
     "TOLERANCE",
-    "ZERO",
     "Limits",
     "begin",
     "compiled",
@@ -51,38 +47,6 @@ __all__ = [
     "target_of",
 ]
 
-ALONE, CONVERGED, MAX_ITERATIONS, ZERO = 0, 1, 2, 3
-
-# What is found of a system, one number each. From ``reference`` to ``last`` in the units it is iterated in, the norms
-# after ``jacobi`` in the caller's; the facts are those of ``csr_facts``.
-FOUND = (
-    "status",
-    "iterations",
-    "products",
-    "looks",
-    "exponent",
-    "reference",
-    "residual",
-    "size",
-    "first",
-    "last",
-    "jacobi",
-    "relative_residual",
-    "residual_norm",
-    "rhs_norm",
-    "tolerance",
-    "max_abs",
-    "row_norm",
-    "row_sum",
-    "asymmetry",
-    "lower",
-    "upper",
-    "diagonal_positive",
-    "dominant",
-    "empty_row",
-    "zero_diagonal",
-    "margin",
-)
 STATUS, ITERATIONS, PRODUCTS, LOOKS, EXPONENT, REFERENCE, RESIDUAL, SIZE, FIRST, LAST, JACOBI = range(11)
 RELATIVE, NORM, RHS_NORM, TOLERANCE, FACTS = range(11, 16)
 

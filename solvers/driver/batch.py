@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -116,10 +116,14 @@ class Batch:
             given = np.moveaxis(np.broadcast_to(given, (*self.lead, self.n, *self.columns)), -2, -1)
         return np.ascontiguousarray(given, dtype).reshape(-1, self.n)
 
-    def joined(self, rows: np.ndarray) -> np.ndarray:
-        """The inverse."""
-        x = rows.reshape(*self.shape, self.n)
-        return np.ascontiguousarray(np.moveaxis(x, -1, -2)) if self.columns else x
+    def joined(self, rows: Any, xp: Any) -> Any:
+        """The inverse, of arrays of any library, whose functions are xp's."""
+        x = xp.reshape(rows, (*self.shape, self.n))
+        return xp.asarray(xp.moveaxis(x, -1, -2), copy=True) if self.columns else x
+
+    def without_arrays(self) -> Batch:
+        """The same with nothing of what was given."""
+        return replace(self, A=None, b=None, x0=None)
 
 
 class Together(Protocol):
@@ -127,8 +131,6 @@ class Together(Protocol):
 
     Attributes
     ----------
-    x : ndarray of shape (systems, n)
-        To which those that are solved alone are added.
     fields : dict of str to ndarray of shape (systems,)
         Fields of a Solution.
     left : ndarray of int
@@ -136,7 +138,6 @@ class Together(Protocol):
     seconds : float
     """
 
-    x: np.ndarray
     fields: dict[str, np.ndarray]
     left: np.ndarray
     seconds: float
@@ -144,8 +145,8 @@ class Together(Protocol):
     def solution(self, k: int) -> Solution:
         """That of one system."""
 
-    def returned(self, x: np.ndarray) -> Any:
-        """As an array of the caller's library."""
+    def completed(self, alone: Mapping[int, Solution]) -> Any:
+        """x of all systems as the caller's library has it, with those that were solved alone."""
 
 
 class Solver(Protocol):
@@ -227,10 +228,9 @@ def _gathered(batch: Batch, together: Together | None, held: dict[int, Solution]
     if together is None:
         return stacked(tuple(held.values()), batch.lead, batch.columns, batch.b)
     for k, system in held.items():
-        together.x[k] = choose_backend(None, system.x).to_numpy(system.x)
         for name in GATHERED:
             together.fields[name][k] = getattr(system, name)
-    x = together.returned(batch.joined(together.x))
+    x = together.completed(held)
     seconds = together.seconds + sum(system.seconds for system in held.values())
     members = Systems(batch.shape, held, together.solution)
     return _of_fields(x, together.fields, seconds, batch.shape, members, members[0])

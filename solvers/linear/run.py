@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from ..driver.solution import Solution
 from ..driver.stopping import Options
 from .method import LinearMethod
 from .small import Small, small_solver
+from .stacked import solve_stack
 from .system import LinearSystem
 
 __all__ = ["ByMethod", "check_fits", "solve_alone", "solve_together", "solve_with"]
@@ -116,7 +118,8 @@ def solve_together(solver: _Settings, batch: Batch, options: Options) -> Togethe
     small = solver.small
     if small is None or solver.M is not None or solver.precision is not None:
         return None
-    return small.together(choose_backend(solver.backend, batch.A, batch.b, batch.x0), batch, options)
+    backend = choose_backend(solver.backend, batch.A, batch.b, batch.x0)
+    return (small.together if backend.compiles_solves else partial(solve_stack, small))(backend, batch, options)
 
 
 def check_fits(method: LinearMethod[Any], system: LinearSystem) -> None:

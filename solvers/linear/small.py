@@ -15,7 +15,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace
 
+from ...backends import choose_backend
+from ...backends.compiled.found import ALONE, FOUND, MAX_ITERATIONS
 from ...operators import CSR, Dense, Facts, Operator
 from ...precision import precision_facts, times_power_of_two, working_dtype
 from ..driver.batch import GATHERED, Batch
@@ -30,7 +33,6 @@ from .method import LinearMethod
 
 __all__ = ["SMALL", "Room", "Small", "kernels", "small_solver"]
 
-ALONE, MAX_ITERATIONS = 0, 2  # statuses as in the kernels, whose module is not imported for two numbers
 MOST_ROWS = 4096  # from which storage by diagonals may be the better one
 KEPT = 256  # systems of a batch up to which all their residual norms and coefficients are kept
 CHUNK = 1 << 28  # entries and vector elements touched between two looks for an interrupt: about a tenth of a second
@@ -47,7 +49,7 @@ def kernels() -> Any:
     from ...backends.compiled import small, small_batch, small_cg, small_stationary
 
     return SimpleNamespace(
-        **{name: getattr(small, name) for name in ("Limits", "FOUND")},
+        Limits=small.Limits,
         **{name: getattr(small_batch, name) for name in ("ConjugateGradients", "solve_all")},
         **{name: getattr(small_stationary, name) for name in ("Momentum", "Sweeps", "stationary_solve")},
         cg_solve=small_cg.cg_solve,
@@ -178,18 +180,24 @@ class Small:
             check_every=self.method.check_every,
             patience=self.method.patience,
         )
-        nan = math.nan
-        like = Solution(None, Status.CONVERGED, "", 0, 0, 0.0, nan, nan, self.method.name, backend, known.name, u)
-        like.carries, like.theory = self.method.carries, self.method.bound
         plain = isinstance(scheme, kernels().ConjugateGradients)
         kernel = kernels().cg_solve if plain else kernels().stationary_solve
         numbers = np.array(limits, float)
         arguments = (numbers,) if plain else (numbers, scheme)
-        found, kind = len(kernels().FOUND), type(scheme).__name__
-        state = self.method.state_without_vectors(1.0, hermitian=True)
-        evidence = None if state is None else self.method.evidence(state)
+        return self.course(backend, dtype, kernel, arguments, type(scheme).__name__, steps)
+
+    def course(
+        self, backend: str, dtype: np.dtype, kernel: Any = None, arguments: Any = (), kind: str = "", steps: int = 0
+    ) -> SmallCourse:
+        """What solves by this method in this precision have in common, and how one is done by a kernel."""
+        known, nan, method = precision_facts(dtype), math.nan, self.method
+        u = known.unit_roundoff
+        like = Solution(None, Status.CONVERGED, "", 0, 0, 0.0, nan, nan, method.name, backend, known.name, u)
+        like.carries, like.theory = method.carries, method.bound
+        state = method.state_without_vectors(1.0, hermitian=True)
+        evidence = None if state is None else method.evidence(state)
         lower = evidence.interval[0] if evidence is not None and evidence.interval and evidence.given else -math.inf
-        return SmallCourse(self, kernel, arguments, kind, steps, found, 1e3 * u, lower, vars(like))
+        return SmallCourse(self, kernel, arguments, kind, steps, len(FOUND), 1e3 * u, lower, vars(like))
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,7 +373,7 @@ class Found:
         course: SmallCourse,
         batch: Batch,
         backend: Any,
-        x: np.ndarray,
+        x: Any,
         found: np.ndarray,
         numbers: np.ndarray,
         done: int,
@@ -374,7 +382,7 @@ class Found:
     ) -> None:
         self.x, self.seconds, self._course, self._found = x, seconds, course, found
         self._numbers = numbers if len(numbers) else None
-        self._backend, self._done, self._ending = backend, done, ending
+        self._batch, self._backend, self._done, self._ending = batch.without_arrays(), backend, done, ending
         codes = found[:, 0].astype(int)
         self.left = np.flatnonzero((codes == ALONE) & (np.arange(len(codes)) < done))
         statuses = np.full(len(codes), Status.CONVERGED, object)
@@ -388,16 +396,24 @@ class Found:
 
     def solution(self, k: int) -> Solution:
         """That of one system."""
-        x = self._backend.returned(self.x[k])
+        x = self._backend.returned(self.x[k, :])
         if k < self._done:
             return self._course.solution(self._found[k], x, None if self._numbers is None else self._numbers[k])
         assert self._ending is not None
         status, reason, _ = self._ending
         return Solution.like(self._course.fields, x=x, status=status, reason=reason)
 
-    def returned(self, x: np.ndarray) -> Any:
-        """As an array of the caller's library."""
-        return self._backend.returned(x)
+    def completed(self, alone: Mapping[int, Solution]) -> Any:
+        """x of all systems as the caller's library has it, with those that were solved alone."""
+        batch, backend = self._batch, self._backend
+        if isinstance(self.x, np.ndarray):
+            for k, system in alone.items():
+                self.x[k] = choose_backend(None, system.x).to_numpy(system.x)
+            return backend.returned(batch.joined(self.x, np))
+        if not alone:
+            return batch.joined(self.x, array_namespace(self.x))
+        rows = [alone[k].x if k in alone else self.x[k, :] for k in range(len(batch))]
+        return backend.stack(rows, batch.shape, bool(batch.columns))
 
 
 def small_solver(method: LinearMethod[Any], why: Callable[[bool], str] | None = None) -> Small | None:

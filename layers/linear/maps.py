@@ -17,6 +17,9 @@ import torch
 
 from ...backends.torch_backend import checked_layout
 from ...errors import InputError
+from ...operators import CSRStack
+from ...operators.stack import Pattern as StackPattern
+from ...precision.sparse_arrays import SORTED
 
 __all__ = ["Dense", "LinearMap", "MatrixFree", "Pattern", "Sparse", "to_front"]
 
@@ -75,19 +78,19 @@ def _untransformed() -> Any:
 class Pattern:
     """Where the entries of a CSR tensor (n, n) lie."""
 
-    def __init__(self, starts: Any, columns: Any) -> None:
-        self.starts, self.columns = starts, columns
+    def __init__(self, starts: Any, columns: Any, is_sorted: bool = True) -> None:
+        self.starts, self.columns, self.is_sorted = starts, columns, is_sorted
         self.n = starts.numel() - 1
 
     @staticmethod
     def of(A: Any) -> Pattern:
         """The pattern of a CSR tensor, refused where it points out of it."""
         with _untransformed():
-            checked_layout(A, "A")
+            is_sorted = checked_layout(A, "A") == SORTED
             starts, held = A.crow_indices(), len(A.values())
             if int(starts[-1]) != held:
                 raise InputError(f"A: holds {held} values, of which its rows name {int(starts[-1])}")
-            return Pattern(starts, A.col_indices())
+            return Pattern(starts, A.col_indices(), is_sorted)
 
     @cached_property
     def rows(self) -> Any:
@@ -131,6 +134,8 @@ class Sparse(LinearMap):
         values = p[0]
         if values.ndim == 1:
             return self.pattern.matrix(values)
+        if values.is_cpu:
+            return _TensorStack(self.pattern, values)
         n = self.pattern.n
         return _Stack((*values.shape[:-1], n, n), lambda at: self.pattern.matrix(values[at]))
 
@@ -251,3 +256,17 @@ class _Stack:
 
     def __getitem__(self, at: Any) -> Any:
         return self.system(at)
+
+
+class _TensorStack(CSRStack):
+    """Sparse matrices on the CPU: views of their values for those that are solved side by side, tensors for others."""
+
+    def __init__(self, pattern: Pattern, values: Any) -> None:
+        self._tensors = pattern, values
+        rows = StackPattern(pattern.starts.numpy(), pattern.columns.numpy(), pattern.is_sorted)
+        entries = values.detach().resolve_conj().numpy()
+        super().__init__(rows, entries if pattern.is_sorted else rows.placed(entries))
+
+    def __getitem__(self, at: Any) -> Any:
+        pattern, values = self._tensors
+        return pattern.matrix(values[at])

@@ -20,7 +20,7 @@ from .errors import (
     NotHermitianError,
     SingularError,
 )
-from .operators import CSRStack, Diagonals, Operator, Stencil, as_operator
+from .operators import CSRStack, Diagonals, Operator, Stencil, StencilStack, as_operator
 from .precision import Precision, precision_facts
 from .solvers import (
     METHODS,
@@ -81,6 +81,7 @@ __all__ = [
     "Solution",
     "Status",
     "Stencil",
+    "StencilStack",
     "as_operator",
     "cg",
     "chebyshev",

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..operators import CSR, CSRStack, Dense, Diagonals, Facts, Operator, as_operator
+from ..operators import CSR, CSRStack, Dense, Diagonals, Facts, Operator, Stencil, StencilStack, as_operator
 from ..operators.libraries import library_of
 from ..operators.ordering import Ordering
 from ..operators.stack import Pattern
@@ -169,9 +169,11 @@ class NumbaBackend(NumpyBackend):
         return held
 
     def stack_of(self, A: Any) -> tuple[Any, int] | None:
-        """The matrices of a batch, a ``CSRStack`` or an array (..., n, n), and the entries of each; None for others."""
+        """The matrices of a batch as a stack or an array (..., n, n), and the entries of each; None for others."""
         if isinstance(A, CSRStack):
             return A, A.values.shape[-1]
+        if isinstance(A, StencilStack):
+            return A, A.shape[-1]
         if len(getattr(A, "shape", ())) > 2:
             if library_of(A) not in self.libraries:
                 return None  # whatever it is, it is taken one by one
@@ -180,6 +182,9 @@ class NumbaBackend(NumpyBackend):
         one = self.operator(A)
         if isinstance(one, CSR):
             return CSRStack(Pattern(one.indptr, one.indices, True), one.data), one.entries
+        if isinstance(one, Stencil):
+            pairs = tuple(zip(one.coefficients[1::2, None], one.coefficients[2::2, None], strict=True))
+            return StencilStack(one.grid, one.coefficients[:1], pairs), one.entries
         return (one.matrix, one.entries) if isinstance(one, Dense) else None
 
     def stack_arrays(self, A: Any, dtype: np.dtype) -> Any:
@@ -188,6 +193,10 @@ class NumbaBackend(NumpyBackend):
             values = np.ascontiguousarray(A.values, dtype)
             indptr, indices, _ = products.arrays_of(CSR(A.pattern.indptr, A.pattern.indices, values[..., :0]))
             return products.CSRStack(indptr, indices, values.reshape(-1, values.shape[-1]))
+        if isinstance(A, StencilStack):
+            coefficients = products.on_three_axes(A.coefficients.astype(dtype))
+            planes, lines, points = products.three_axes(A.grid)
+            return products.StencilStack(planes, lines, points, coefficients.reshape(-1, 7))
         return products.DenseStack(np.ascontiguousarray(A, dtype).reshape(-1, *A.shape[-2:]))
 
     def shared(self, kernel: Any, work: int) -> Any:

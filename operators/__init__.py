@@ -7,7 +7,7 @@ from .csr import CSR
 from .dense import Dense
 from .diagonals import Diagonals
 from .facts import Facts
-from .stack import CSRStack
+from .stack import CSRStack, StencilStack
 from .stencil import Stencil
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Facts",
     "Operator",
     "Stencil",
+    "StencilStack",
     "as_operator",
     "check_square",
     "guarded",

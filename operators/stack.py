@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
+from ..precision import working_dtype
 from .base import Operator
 from .csr import CSR
+from .stencil import Stencil
 
-__all__ = ["CSRStack", "Pattern"]
+__all__ = ["CSRStack", "Pattern", "StencilStack"]
 
 
 class Pattern:
@@ -62,6 +66,51 @@ class Pattern:
         if self._starts is not None:
             return np.add.reduceat(values, self._starts, axis=-1)
         return np.array(values, order="C")
+
+
+class StencilStack:
+    """Constant stencils on one grid, with coefficients of their own.
+
+    Parameters
+    ----------
+    grid : tuple of 1 to 3 int
+        As of a ``Stencil``.
+    center : array_like, (...)
+        Coefficients of the points themselves.
+    axes : tuple of (array_like, array_like), one pair an axis
+        Of the neighbours at index - 1 and index + 1, (...) or what broadcasts to that.
+
+    Examples
+    --------
+    Three shifted Laplacians, and a right-hand side for each:
+
+    >>> import numpy as np, resolvent as rv
+    >>> A = rv.StencilStack((4,), 2.0 + np.array([0.0, 1.0, 2.0]), ((-1.0, -1.0),))
+    >>> A.shape, rv.cg(A, np.ones((3, 4)), rtol=1e-10).converged
+    ((3, 4, 4), True)
+    """
+
+    library = "numpy"
+
+    def __init__(self, grid: Any, center: Any, axes: Any) -> None:
+        pairs = [value for pair in axes for value in pair]
+        parts = np.broadcast_arrays(center, *pairs)
+        dtype = working_dtype(*(part.dtype for part in parts))
+        self.coefficients = np.stack(parts, axis=-1).astype(dtype)
+        self.dtype = dtype
+        lead = self.coefficients.shape[:-1]
+        if not lead:
+            raise InputError("center, axes: found numbers; wanted arrays of coefficients, or a Stencil")
+        self.grid = Stencil(grid, 1.0, [(0.0, 0.0)] * (len(pairs) // 2), dtype).grid  # which checks it
+        n = math.prod(self.grid)
+        self.shape = (*lead, n, n)
+
+    def __getitem__(self, at: Any) -> Operator:
+        center, *pairs = self.coefficients[at]
+        return Stencil(self.grid, center, tuple(zip(pairs[::2], pairs[1::2], strict=True)), self.dtype)
+
+    def __repr__(self) -> str:
+        return f"<StencilStack of {self.shape[:-2]} stencils on {self.grid} {self.dtype}>"
 
 
 class CSRStack:

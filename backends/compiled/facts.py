@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numba
 import numpy as np
 
@@ -9,7 +11,16 @@ from ...precision.sparse_arrays import FAULTY, SORTED, UNSORTED
 from .compiling import FAST
 from .vectors import largest_modulus
 
-__all__ = ["band_facts", "csr_facts", "csr_offsets", "csr_to_bands", "csr_to_upper_bands", "dense_facts", "rows_kind"]
+__all__ = [
+    "band_facts",
+    "csr_facts",
+    "csr_offsets",
+    "csr_to_bands",
+    "csr_to_upper_bands",
+    "dense_facts",
+    "rows_kind",
+    "stencil_facts",
+]
 
 ROWS = 512  # a block of rows, whose sums stay in the first-level cache
 
@@ -323,6 +334,54 @@ def _below(matrix):  # type: ignore[no-untyped-def]
             filled += row[j] != 0
             unequal += row[j] != np.conj(matrix[j, i])
     return filled, unequal
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def stencil_facts(sizes, center, pairs):  # type: ignore[no-untyped-def]
+    """The same for a constant stencil, in closed form: inner rows have all neighbours.
+
+    ``sizes`` are those of three axes, 1 where there is none; ``pairs`` the coefficients below and above along each. NaN
+    for the largest entry where the center is zero: whether a row is empty then takes a closer look.
+    """
+    largest = np.float64(abs(center))
+    asymmetry = 2 * np.float64(abs(center.imag))
+    lower = upper = True
+    for axis in range(3):
+        if sizes[axis] > 1:
+            low, up = pairs[2 * axis], pairs[2 * axis + 1]
+            largest = max(largest, np.float64(abs(low)), np.float64(abs(up)))
+            asymmetry = max(asymmetry, np.float64(abs(low - np.conj(up))))
+            lower &= up == 0
+            upper &= low == 0
+    if center == 0 or not largest < np.inf:
+        return np.nan, 0.0, 0.0, np.nan, False, False, False, False, -1, -1, -np.inf
+    unit = 2.0 ** -math.frexp(largest)[1]
+    own = np.float64(abs(center)) * unit
+    total, square = 0.0, 0.0
+    for axis in range(3):
+        if sizes[axis] > 1:
+            low, up = np.float64(abs(pairs[2 * axis])) * unit, np.float64(abs(pairs[2 * axis + 1])) * unit
+            if sizes[axis] > 2:
+                total += low + up
+                square += low * low + up * up
+            else:
+                total += max(low, up)
+                square += max(low, up) * max(low, up)
+    total, square = own + total, own * own + square
+    real = np.float64(center.real) * unit
+    return (
+        largest,
+        np.sqrt(square) / unit,
+        total / unit,
+        asymmetry,
+        lower,
+        upper,
+        center.real > 0 and center.imag == 0,
+        2 * own > total,
+        -1,
+        -1,
+        (real + own - total) / unit,
+    )
 
 
 @numba.njit(cache=True, nogil=True)

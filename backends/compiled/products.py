@@ -23,12 +23,15 @@ __all__ = [
     "DenseArrays",
     "DenseStack",
     "StencilArrays",
+    "StencilStack",
     "SymmetricBandArrays",
     "arrays_of",
     "block_product",
     "is_kind",
     "member",
+    "on_three_axes",
     "row_defect",
+    "three_axes",
 ]
 
 
@@ -89,6 +92,15 @@ class DenseStack(NamedTuple):
     matrices: Any
 
 
+class StencilStack(NamedTuple):
+    """Constant stencils on one grid: its three sizes, and by rows the seven coefficients of each."""
+
+    planes: Any
+    lines: Any
+    points: Any
+    coefficients: Any
+
+
 def is_kind(A: Any, kind: type) -> bool:
     """Whether a Numba type is one of the tuples above."""
     return isinstance(A, types.BaseNamedTuple) and A.instance_class is kind  # type: ignore[attr-defined]
@@ -123,6 +135,13 @@ def _member(stack, i):  # type: ignore[no-untyped-def]
         return lambda stack, i: CSRArrays(stack.indptr, stack.indices, stack.data[i])
     if is_kind(stack, DenseStack):
         return lambda stack, i: DenseArrays(stack.matrices[i])
+    if is_kind(stack, StencilStack):
+
+        def stencil(stack, i):  # type: ignore[no-untyped-def]
+            c = stack.coefficients[i]
+            return StencilArrays(stack.planes, stack.lines, stack.points, c[0], c[1], c[2], c[3], c[4], c[5], c[6])
+
+        return stencil
     return None
 
 
@@ -387,9 +406,18 @@ def arrays_of(A: Any) -> Any:
     if isinstance(A, Dense):
         return DenseArrays(np.ascontiguousarray(A.matrix))
     if isinstance(A, Stencil):
-        sizes = (1,) * (3 - len(A.grid)) + A.grid
-        pairs = np.zeros(7, A.dtype)
-        pairs[0] = A.coefficients[0]
-        pairs[7 - 2 * len(A.grid) :] = A.coefficients[1:]
-        return StencilArrays(*(int(size) for size in sizes), *pairs)
+        return StencilArrays(*three_axes(A.grid), *on_three_axes(A.coefficients))
     return None
+
+
+def three_axes(grid: tuple[int, ...]) -> tuple[int, ...]:
+    """The sizes of a grid, with 1 for the axes that it lacks."""
+    return (1,) * (3 - len(grid)) + tuple(int(size) for size in grid)
+
+
+def on_three_axes(coefficients: np.ndarray) -> np.ndarray:
+    """Coefficients (..., 1 + 2 d) with zeros for the axes that are lacking: (..., 7)."""
+    full = np.zeros((*coefficients.shape[:-1], 7), coefficients.dtype)
+    full[..., 0] = coefficients[..., 0]
+    full[..., 7 - (coefficients.shape[-1] - 1) :] = coefficients[..., 1:]
+    return full

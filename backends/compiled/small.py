@@ -15,9 +15,9 @@ import numpy as np
 from numba.extending import overload
 
 from . import accurate, vectors
-from .facts import csr_facts, dense_facts
+from .facts import csr_facts, dense_facts, stencil_facts
 from .found import CONVERGED, MAX_ITERATIONS, ZERO
-from .products import CSRArrays, DenseArrays, is_kind
+from .products import CSRArrays, DenseArrays, StencilArrays, is_kind
 
 __all__ = [
     "EXPONENT",
@@ -107,6 +107,14 @@ def _facts_of(A):  # type: ignore[no-untyped-def]
         return lambda A: csr_facts(A.indptr, A.indices, A.data)
     if is_kind(A, DenseArrays):
         return lambda A: dense_facts(A.matrix)
+    if is_kind(A, StencilArrays):
+
+        def stencil(A):  # type: ignore[no-untyped-def]
+            planes, lines, points, center, plane_lower, plane_upper, line_lower, line_upper, lower, upper = A
+            pairs = (plane_lower, plane_upper, line_lower, line_upper, lower, upper)
+            return stencil_facts((planes, lines, points), center, pairs)
+
+        return stencil
     return None
 
 
@@ -134,6 +142,13 @@ def _diagonal_into(A, d):  # type: ignore[no-untyped-def]
                 d[i] = A.matrix[i, i]
 
         return dense
+    if is_kind(A, StencilArrays):
+
+        def stencil(A, d):  # type: ignore[no-untyped-def]
+            for i in range(d.size):
+                d[i] = A.center
+
+        return stencil
     return None
 
 

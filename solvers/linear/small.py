@@ -19,7 +19,7 @@ from array_api_compat import array_namespace
 
 from ...backends import choose_backend
 from ...backends.compiled.found import ALONE, FOUND, MAX_ITERATIONS
-from ...operators import CSR, Dense, Facts, Operator
+from ...operators import CSR, Dense, Facts, Operator, Stencil
 from ...precision import precision_facts, times_power_of_two, working_dtype
 from ..driver.batch import GATHERED, Batch
 from ..driver.iterate import MOST_STEPS, WORK_A_LOOK
@@ -76,7 +76,11 @@ class Small:
         """One system; None where it is the driver's. A and b are the backend's own."""
         began = time.perf_counter()
         n, size = A.shape[0], b.shape
-        if size not in ((n,), (n, 1)) or not (x0 is None or x0.shape == size) or not isinstance(A, (CSR, Dense)):
+        if (
+            size not in ((n,), (n, 1))
+            or not (x0 is None or x0.shape == size)
+            or not isinstance(A, (CSR, Dense, Stencil))
+        ):
             return None
         if x0 is None:
             dtype = A.dtype if A.dtype == b.dtype else working_dtype(A.dtype, b.dtype)
@@ -141,6 +145,7 @@ class Small:
         except KeyboardInterrupt:
             ending = Ending(Status.INTERRUPTED, "The batch was interrupted from the keyboard before this system.")
         x[done:] = guess[done:] if len(guess) else 0
+        numbers = numbers[:, :, : int(found[:, 3].max()) + 1].copy()
         return Found(course, batch, backend, x, found, numbers, done, ending, time.perf_counter() - began)
 
     @lru_cache(256)  # noqa: B019 - there are few of these, and each lives as long as the process

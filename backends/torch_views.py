@@ -88,6 +88,11 @@ class TorchViews(NumbaBackend):
             self._check_type(np.dtype("float16"), x.dtype, name, exact)  # NumPy lacks it, and it has no more digits
         return super().take(result, x, name, exact=exact)
 
+    def stack_of(self, A: Any) -> tuple[Any, int] | None:
+        # Sparse tensors of a batch have patterns of their own.
+        separate = isinstance(A, torch.Tensor) and A.ndim > 2 and A.layout != torch.strided
+        return None if separate else super().stack_of(A)
+
     def stack(self, vectors: list[Any], shape: tuple[int, ...], columns: bool) -> Any:
         return self.returned(super().stack([self.vector(x, "x") for x in vectors], shape, columns))
 

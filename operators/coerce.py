@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, overload
 
@@ -128,13 +129,22 @@ def as_operator(
 def _of_arrays(arrays: Any, shape: Any, name: str, kind: Callable[[Any, Any, int], int] | None) -> CSR | CSRStack:
     """The matrices of compressed rows (indptr, indices, values), values (..., entries)."""
     try:
-        indptr, indices, values = map(np.asarray, arrays)
+        indptr, indices, values = arrays
     except (TypeError, ValueError) as error:
         raise InputError(f"{name}: wanted three arrays (indptr, indices, values) beside a shape ({error})") from None
+    for part, what in ((indptr, "indptr"), (indices, "indices"), (values, "values")):
+        if library_of(part) != "numpy":
+            raise BackendError(f"{name}: {what} is a {type(part).__name__}; wanted a NumPy array")
+        refuse_masked(part, f"{name}: {what}")
+    try:
+        indptr, indices, values = map(np.asarray, (indptr, indices, values))
+        shape = tuple(operator.index(size) for size in shape)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: wanted arrays (indptr, indices, values) and a shape (n, n) ({error})") from None
     check_square(shape, name)
     if values.ndim == 0:
         raise InputError(f"{name}: values is a number; wanted an array of shape (..., {len(indices)})")
-    pattern = pattern_of(indptr, indices, values.shape[-1], tuple(shape), name, kind)
+    pattern = pattern_of(indptr, indices, values.shape[-1], shape, name, kind)
     placed = pattern.placed(_in_working_precision(values, name))
     return CSR(pattern.indptr, pattern.indices, placed) if values.ndim == 1 else CSRStack(pattern, placed)
 

@@ -16,7 +16,7 @@ def library_of(array: Any) -> str | None:
     if found is not None:
         return found or None
     library = getattr(array, "library", None)
-    if isinstance(library, str) and hasattr(array, "matvec"):
+    if isinstance(library, str):
         return library
     if hasattr(array, "__array_namespace__"):
         return "array_api"

@@ -81,7 +81,7 @@ class Factored(Dense):
         lead, k = tuple(b.shape[:-2]), b.shape[-1]
         systems = tuple(_judged(x[at[:-1]][:, at[-1]], figures[at], u, seconds, rtol) for at in np.ndindex(*lead, k))
         if lead or k > 1:
-            return x, stacked(systems, lead, (k,), b)
+            return x, stacked(systems, lead, (k,), int(b.shape[-2]), b)
         return x, systems[0]
 
 

@@ -261,6 +261,8 @@ class _Stack:
 class _TensorStack(CSRStack):
     """Sparse matrices on the CPU: views of their values for those that are solved side by side, tensors for others."""
 
+    library = "torch"
+
     def __init__(self, pattern: Pattern, values: Any) -> None:
         self._tensors = pattern, values
         rows = StackPattern(pattern.starts.numpy(), pattern.columns.numpy(), pattern.is_sorted)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -17,10 +19,10 @@ from ...backends import choose_backend
 from ...errors import ConvergenceWarning, InputError
 from .batch_solution import BatchSolution, Systems, summary
 from .solution import Solution
-from .status import Status
+from .status import Ending, Status
 from .stopping import Options
 
-__all__ = ["TELL", "Batch", "Solver", "Together", "one_or_many", "stacked", "warn_of"]
+__all__ = ["TELL", "Batch", "Solver", "Together", "as_array", "one_or_many", "stacked", "warn_of"]
 
 # The folders of the package, whose root also holds what is not part of it, such as examples.
 PARTS = ("solvers", "backends", "operators", "precision", "gallery", "layers", "gpu", "cli")
@@ -58,6 +60,9 @@ class Batch:
     def of(A: Any, b: Any, x0: Any, shape: tuple[int, ...]) -> Batch:
         """The batch of a call, A being of this shape; an error where shapes do not fit."""
         *matrices, n = shape[:-1]
+        if shape[-1] != n:
+            wanted = "square matrices (..., n, n)" if matrices else "a square matrix (n, n)"
+            raise InputError(f"A: found shape {shape}; wanted {wanted}")
         size = tuple(b.shape)
         vectors = len(matrices) > 0 and size == shape[:-1]
         columns = () if vectors else size[-1:]
@@ -135,11 +140,14 @@ class Together(Protocol):
         Fields of a Solution.
     left : ndarray of int
         The systems that are to be solved alone.
+    ending : Ending or None
+        What kept those that were not begun from being solved, and keeps those that are left.
     seconds : float
     """
 
     fields: dict[str, np.ndarray]
     left: np.ndarray
+    ending: Ending | None
     seconds: float
 
     def solution(self, k: int) -> Solution:
@@ -165,20 +173,22 @@ GATHERED = ("status", "iterations", "matvecs", "relative_residual", "residual_no
 
 def one_or_many(solver: Solver, A: Any, b: Any, x0: Any, options: Options) -> Solution:
     """Solve a system or each of a batch, and warn of what did not converge."""
-    A = A if callable(A) or hasattr(A, "matvec") else _as_array(A, "A")
-    b = _as_array(b, "b")
-    x0 = None if x0 is None else _as_array(x0, "x0")
+    A = A if callable(A) or hasattr(A, "matvec") else as_array(A, "A")
+    b = as_array(b, "b")
+    x0 = None if x0 is None else as_array(x0, "x0")
     shape, size = getattr(A, "shape", None), b.shape
     if shape is not None and len(shape) < 2:
         raise InputError(f"A: found shape {tuple(shape)}; wanted a square matrix (n, n)")
     single = (shape is None or len(shape) == 2) and len(size) <= 2 and (len(size) < 2 or size[1] == 1)
+    if shape is None and not single:
+        raise TypeError(f"A: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
     solution = solver.alone(A, b, x0, options) if single else _batch(solver, A, b, x0, tuple(shape or ()), options)
     if not solution.converged:
         TELL.get(warn_of)(solution)
     return solution
 
 
-def _as_array(value: Any, name: str) -> Any:
+def as_array(value: Any, name: str) -> Any:
     """Lists and numbers as NumPy arrays; whatever has a shape as it is."""
     if hasattr(value, "shape"):
         return value
@@ -194,20 +204,30 @@ def _as_array(value: Any, name: str) -> Any:
 def _batch(solver: Solver, A: Any, b: Any, x0: Any, shape: tuple[int, ...], options: Options) -> Solution:
     """Each system with its own target, status and stopping; a finished one no longer changes.
 
-    An interrupt ends the batch: the systems that were not begun come back with their first guesses.
+    An interrupt ends the batch, and so does its time limit: the systems that were not begun come back with their first
+    guesses.
     """
+    began = time.perf_counter()
     batch = Batch.of(A, b, x0, shape)
     together = solver.together(batch, options) if len(batch) else None
     left = range(len(batch)) if together is None else together.left.tolist()
     held: dict[int, Solution] = {}
-    interrupted = False
+    ending = None if together is None else together.ending
     for k in left:
-        own = replace(options, maxiter=0, callback=None) if interrupted else options
-        system = _one(solver, batch, k, own)
-        if interrupted and not system.converged:
-            system.status, system.reason = Status.INTERRUPTED, "An earlier system of the batch was interrupted."
-        interrupted = interrupted or system.status is Status.INTERRUPTED
-        held[k] = system
+        own, limit = options, options.time_limit
+        if limit is not None and ending is None:
+            remaining = limit - (time.perf_counter() - began)
+            if remaining > 0 or not held:  # the first is always begun
+                own = replace(options, time_limit=max(remaining, math.ulp(0.0)))
+            else:
+                ending = Ending(Status.TIME_LIMIT, f"The time limit of {limit:g} s was reached before this system.")
+        if ending is not None:
+            own = replace(options, maxiter=0, callback=None)
+        system = held[k] = _one(solver, batch, k, own)
+        if ending is not None and system.status is Status.MAX_ITERATIONS:
+            system.status, system.reason = ending.status, ending.reason
+        elif system.status is Status.INTERRUPTED:
+            ending = Ending(Status.INTERRUPTED, "An earlier system of the batch was interrupted.")
     return _gathered(batch, together, held)
 
 
@@ -226,18 +246,20 @@ def _one(solver: Solver, batch: Batch, k: int, options: Options) -> Solution:
 def _gathered(batch: Batch, together: Together | None, held: dict[int, Solution]) -> BatchSolution:
     """The solutions of a batch as one, those that were solved together and those that were solved alone."""
     if together is None:
-        return stacked(tuple(held.values()), batch.lead, batch.columns, batch.b)
+        return stacked(tuple(held.values()), batch.lead, batch.columns, batch.n, batch.b)
     for k, system in held.items():
         for name in GATHERED:
             together.fields[name][k] = getattr(system, name)
     x = together.completed(held)
     seconds = together.seconds + sum(system.seconds for system in held.values())
     members = Systems(batch.shape, held, together.solution)
-    return _of_fields(x, together.fields, seconds, batch.shape, members, members[0])
+    return _of_fields(x, together.fields, seconds, members, _first(members))
 
 
-def stacked(systems: Sequence[Solution], lead: tuple[int, ...], columns: tuple[int, ...], b: Any) -> BatchSolution:
-    """Solutions as one; x is b where there are none.
+def stacked(
+    systems: Sequence[Solution], lead: tuple[int, ...], columns: tuple[int, ...], n: int, b: Any
+) -> BatchSolution:
+    """Solutions as one; where there are none, x is empty and of b's kind.
 
     Parameters
     ----------
@@ -245,6 +267,8 @@ def stacked(systems: Sequence[Solution], lead: tuple[int, ...], columns: tuple[i
         In the order of the axes.
     lead, columns : tuple of int
         The axes of the batch, columns those that stand last in x.
+    n : int
+        Unknowns of each system.
     b : array
     """
     shape = (*lead, *columns)
@@ -253,21 +277,26 @@ def stacked(systems: Sequence[Solution], lead: tuple[int, ...], columns: tuple[i
         values[:] = [getattr(system, name) for system in systems]
         if name != "status":
             fields[name] = values.astype(float)
-    first = (
-        systems[0] if systems else Solution(b, Status.CONVERGED, "", 0, 0, 0.0, 0.0, 0.0, "", "", "float64", 2.0**-53)
-    )
-    x = b
+    backend = choose_backend(None, b)
     if systems:
-        x = choose_backend(None, first.x).stack([system.x for system in systems], shape, bool(columns))
-    members = Systems(shape, dict(enumerate(systems)))
-    return _of_fields(x, fields, sum(system.seconds for system in systems), shape, members, first)
+        x = backend.stack([system.x for system in systems], shape, bool(columns))
+    else:
+        x = backend.reshape(backend.reshape(b, (-1,))[:0], (*lead, n, *columns))
+    members: Systems[Any] = Systems(shape, dict(enumerate(systems)))
+    empty = Solution(b, Status.CONVERGED, "", 0, 0, 0.0, 0.0, 0.0, "", "", "float64", 2.0**-53)
+    return _of_fields(x, fields, sum(system.seconds for system in systems), members, _first(members) or empty)
+
+
+def _first(members: Systems) -> Any:
+    """The first system that was not refused, or else the first; None where there is none."""
+    return next((system for system in members if system.method), members[0] if len(members) else None)
 
 
 def _of_fields(
-    x: Any, fields: dict[str, np.ndarray], seconds: float, shape: tuple[int, ...], members: Systems, like: Solution
+    x: Any, fields: dict[str, np.ndarray], seconds: float, members: Systems, like: Solution
 ) -> BatchSolution:
     """Of the fields that are arrays, (systems,), and of those that are alike in all systems."""
-    parts: dict[str, Any] = {name: values.reshape(shape) for name, values in fields.items()}
+    parts: dict[str, Any] = {name: values.reshape(members.shape) for name, values in fields.items()}
     for name in ("iterations", "matvecs"):
         parts[name] = parts[name].astype(int)
     return BatchSolution(

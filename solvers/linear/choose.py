@@ -12,7 +12,7 @@ from ..driver.solution import Solution
 from ..driver.status import Cause, Status
 from ..driver.stopping import Deadline, Options
 from ..preconditioners.jacobi import JacobiPreconditioner
-from .method import Candidate, LinearMethod, said_of_choice
+from .method import NOTHING, Candidate, LinearMethod, said_of_choice
 from .system import LinearSystem
 
 __all__ = ["candidates", "solve_by_choice"]
@@ -37,7 +37,7 @@ def solve_by_choice(system: LinearSystem, methods: Iterable[type[LinearMethod[An
     deadline = None if options.time_limit is None else Deadline(clock() + options.time_limit, clock)
     solution = None
     if system.n == 0 or system.zero_rhs:
-        recommended = [Candidate(0, methods[0](), "there is nothing to iterate on")]
+        recommended = [Candidate(0, methods[0](), NOTHING)]
     else:
         recommended = candidates(system, methods)
     for candidate in recommended:

@@ -12,7 +12,10 @@ from ..driver.method import Method, S
 if TYPE_CHECKING:
     from .system import LinearSystem
 
-__all__ = ["Candidate", "Fit", "LinearMethod", "said_of_choice"]
+__all__ = ["NOTHING", "Candidate", "Fit", "LinearMethod", "said_of_choice"]
+
+
+NOTHING = "there is nothing to iterate on"  # what recommends the first method for a right-hand side of zeros
 
 
 @dataclass(frozen=True)

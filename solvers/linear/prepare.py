@@ -13,7 +13,7 @@ from ...operators import CSR, Operator, check_square
 from ...operators.libraries import library_of
 from ...operators.stack import Pattern
 from ...precision import working_dtype
-from ..driver.batch import Batch, Together, one_or_many
+from ..driver.batch import Batch, Together, as_array, one_or_many
 from ..driver.iterate import iterate
 from ..driver.solution import Solution
 from ..driver.stopping import Options
@@ -24,7 +24,7 @@ from .choose import solve_by_choice
 from .method import LinearMethod
 from .run import check_fits, solve_together
 from .small import Room, Small, small_solver
-from .system import LinearSystem
+from .system import LinearSystem, check_entries
 
 __all__ = ["PreparedSolver", "prepare"]
 
@@ -46,8 +46,8 @@ class PreparedSolver:
         self._method = method
         self.small: Small | None = small_solver(CG(), CG.why_chosen) if method is None else small_solver(method)
         self._turn = Turn()
-        self._take(self._owned(self.backend.operator(A)))
-        self._pattern = _Pattern(A)
+        self._take(self.backend.operator(A))
+        self._given = _Given(A)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -71,12 +71,15 @@ class PreparedSolver:
         return operator.mapped(self.backend.copy) if operator.explicit else operator
 
     def _take(self, operator: Operator) -> None:
-        """Look at a new A."""
+        """Look at a new A, and take it unless it is refused."""
+        operator = self._owned(operator)
+        facts = self.backend.facts(operator) if operator.explicit and operator.shape[0] else None
+        if facts is not None:
+            check_entries(operator, facts)
         self._operator = operator
         self._systems: dict[np.dtype, LinearSystem] = {}
         plain = self.small is not None and self.M is None and self.precision is None and self.backend.compiles_solves
-        facts = self.backend.facts(operator) if plain and operator.explicit and operator.shape[0] else None
-        self._room = None if facts is None else Room(facts)
+        self._room = Room(facts) if plain and facts is not None else None
 
     def solve(
         self,
@@ -107,9 +110,9 @@ class PreparedSolver:
 
         Parameters
         ----------
-        values : array, or matrix like A
-            Of a sparse A its data, in the order in which A held them, or a sparse matrix of the same pattern; of a full
-            A the matrix.
+        values : array_like, or matrix like A
+            Of a sparse A its data, in the order in which A held them, or a sparse matrix of the same pattern, in any
+            format; of a full A the matrix.
 
         Returns
         -------
@@ -119,12 +122,15 @@ class PreparedSolver:
         Raises
         ------
         InputError
-            For another shape or pattern, and for an A that only multiplies.
+            For another shape or pattern, entries that are not finite, and an A that only multiplies. The solver keeps
+            the entries that it had.
         BusyError
             While it is solving.
         """
         with self._turn.taken("solver"):
-            self._take(self._owned(self._pattern.filled(self.backend, self._operator, values)))
+            values = values if hasattr(values, "matvec") else as_array(values, "values")
+            self._check_library("values", values)
+            self._take(self._given.filled(self.backend, self._operator, values))
         return self
 
     # How one_or_many solves.
@@ -132,7 +138,7 @@ class PreparedSolver:
     def alone(self, A: Any, b: Any, x0: Any, options: Options) -> Solution:
         """One system."""
         if self.small is not None and self._room is not None and options.unobserved:
-            self._check_library(b, x0)
+            self._check_library("b, x0", b, x0)
             guess = None if x0 is None else self.backend.vector(x0, "x0")
             vector = self.backend.vector(b, "b")
             solution = self.small.solve(self.backend, self._operator, vector, guess, options, self._room)
@@ -147,22 +153,22 @@ class PreparedSolver:
 
     def together(self, batch: Batch, options: Options) -> Together | None:
         """Those of many right-hand sides that are small and take the ordinary course."""
-        self._check_library(batch.b, batch.x0)
+        self._check_library("b, x0", batch.b, batch.x0)
         return solve_together(self, batch, options)
 
-    def _check_library(self, *vectors: Any) -> None:
-        for x in vectors:
+    def _check_library(self, name: str, *arrays: Any) -> None:
+        for x in arrays:
             if self._library is not None and library_of(x) not in (None, self._library):
                 raise BackendError(
-                    f"b, x0: found {library_of(x)}, but A was given in {self._library} arrays; convert one of them, "
+                    f"{name}: found {library_of(x)}, but A was given in {self._library} arrays; convert one of them, "
                     "since nothing is moved between libraries silently"
                 )
 
     def _system(self, b: Any, x0: Any) -> LinearSystem:
         """The system of this right-hand side; what was done to A for earlier ones of its type is done."""
-        self._check_library(b, x0)
+        self._check_library("b, x0", b, x0)
         dtypes = [
-            self.backend.numpy_dtype(self.backend.vector(x, name))
+            _working(self.backend.numpy_dtype(self.backend.vector(x, name)), name)
             for x, name in ((b, "b"), (x0, "x0"))
             if x is not None
         ]
@@ -176,8 +182,8 @@ class PreparedSolver:
         return known.again(b, x0)
 
 
-class _Pattern:
-    """Where the entries of the caller's A lie."""
+class _Given:
+    """Where the caller's A held its entries."""
 
     def __init__(self, A: Any) -> None:
         self._coordinates: tuple[np.ndarray, np.ndarray] | None = _coordinates(A)
@@ -185,35 +191,40 @@ class _Pattern:
 
     def filled(self, backend: Any, operator: Operator, values: Any) -> Operator:
         """The operator with other entries."""
-        given = getattr(values, "shape", None)
-        found = _coordinates(values)
-        if self._coordinates is not None and found is None and given is not None and len(given) == 1:
-            return self._of_data(operator, backend.vector(values, "values"))
         if not operator.explicit:
             raise InputError("values: A only multiplies, and has no entries to take others for; prepare anew")
-        if given is None or tuple(given) != tuple(operator.shape):
-            raise InputError(f"values: found shape {given}; wanted {self._wanted(operator)}")
-        same = found is None and self._coordinates is None
-        if found is not None and self._coordinates is not None:
-            same = all(np.array_equal(one, other) for one, other in zip(found, self._coordinates, strict=True))
-        if not same:
+        shape = tuple(values.shape)
+        if self._coordinates is not None and len(shape) == 1:
+            return self._of_data(operator, backend.vector(values, "values"))
+        if shape != tuple(operator.shape):
+            entries = "" if self._coordinates is None else f", or the {len(self._coordinates[0])} entries of A"
+            raise InputError(f"values: found shape {shape}; wanted {tuple(operator.shape)}{entries}")
+        other = backend.operator(values, "values")
+        if other.kind != operator.kind:
+            raise InputError(f"values: found a matrix stored as {other.kind}; A is stored as {operator.kind}")
+        if isinstance(operator, CSR) and not (
+            np.array_equal(other.indptr, operator.indptr) and np.array_equal(other.indices, operator.indices)
+        ):
             raise InputError("values: the pattern is another than that of A; prepare anew")
-        return backend.operator(values, "values")
+        return other
 
-    def _of_data(self, operator: Operator, values: Any) -> Operator:
+    def _of_data(self, operator: Any, values: Any) -> Operator:
         assert self._coordinates is not None
         rows, columns = self._coordinates
         if values.shape != (len(rows),):
             raise InputError(f"values: found shape {tuple(values.shape)}; wanted ({len(rows)},), the entries of A")
         if self._pattern is None:
             self._pattern = Pattern.of_coordinates(rows, columns, operator.shape[0])
-        dtype = working_dtype(values.dtype)
-        placed = self._pattern.placed(np.asarray(values, dtype))
-        return CSR(operator.indptr, operator.indices, placed) if isinstance(operator, CSR) else operator
+        placed = self._pattern.placed(np.asarray(values, _working(values.dtype, "values")))
+        return CSR(operator.indptr, operator.indices, placed)
 
-    def _wanted(self, operator: Operator) -> str:
-        entries = "" if self._coordinates is None else f", or the {len(self._coordinates[0])} entries of A"
-        return f"{tuple(operator.shape)}{entries}"
+
+def _working(dtype: Any, name: str) -> np.dtype:
+    """The type that numbers of this one are worked with in."""
+    try:
+        return working_dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
 
 
 def _coordinates(A: Any) -> tuple[Any, Any] | None:

@@ -29,7 +29,7 @@ from ..driver.solution import Solution
 from ..driver.status import Ending, Status
 from ..driver.stopping import Options
 from ..spectra.ritz import SpectralEvidence
-from .method import LinearMethod
+from .method import NOTHING, LinearMethod, said_of_choice
 
 __all__ = ["SMALL", "Room", "Small", "kernels", "small_solver"]
 
@@ -82,10 +82,9 @@ class Small:
             or not isinstance(A, (CSR, Dense, Stencil))
         ):
             return None
-        if x0 is None:
-            dtype = A.dtype if A.dtype == b.dtype else working_dtype(A.dtype, b.dtype)
-        else:
-            dtype = working_dtype(A.dtype, b.dtype, x0.dtype)
+        dtype = A.dtype if x0 is None and A.dtype == b.dtype else _dtype_of(A, b, x0)
+        if dtype is None:
+            return None
         tolerances = options.rtol, options.atol, options.maxiter
         known = room is not None and dtype == A.dtype
         course = self._course(backend.name, *tolerances, dtype, n, A.entries, known)
@@ -117,7 +116,9 @@ class Small:
         A, entries = taken
         b = backend.vector(batch.b, "b")
         x0 = None if batch.x0 is None else backend.vector(batch.x0, "x0")
-        dtype = working_dtype(*(part.dtype for part in (A, b, x0) if part is not None))
+        dtype = _dtype_of(A, b, x0)
+        if dtype is None:
+            return None
         tolerances = options.rtol, options.atol, options.maxiter
         course = self._course(backend.name, *tolerances, dtype, batch.n, entries, False)
         if course is None:
@@ -145,7 +146,6 @@ class Small:
         except KeyboardInterrupt:
             ending = Ending(Status.INTERRUPTED, "The batch was interrupted from the keyboard before this system.")
         x[done:] = guess[done:] if len(guess) else 0
-        numbers = numbers[:, :, : int(found[:, 3].max()) + 1].copy()
         return Found(course, batch, backend, x, found, numbers, done, ending, time.perf_counter() - began)
 
     @lru_cache(256)  # noqa: B019 - there are few of these, and each lives as long as the process
@@ -173,7 +173,7 @@ class Small:
         limits = kernels().Limits(
             rtol=float(rtol),
             atol=float(atol),
-            maxiter=int(limit),
+            maxiter=min(int(limit), 1 << 53),  # it becomes a float
             steps=int(steps),
             unit_roundoff=u,
             skew=1e3 * u,
@@ -243,7 +243,8 @@ class SmallCourse:
         relative, norm, rhs_norm, tolerance, max_abs, row_norm, row_sum, asymmetry = values[11:19]
         kept = numbers[:, : int(looks) + 1].copy() if numbers is not None and reference else None
         hermitian = asymmetry <= self.skew * max_abs
-        smallest = max(self.lower, values[-1]) if hermitian else self.lower
+        lower = self.lower if reference else -math.inf
+        smallest = max(lower, values[-1]) if hermitian else lower
         told = Told(self.small, int(iterations), bool(jacobi), first, last, row_sum, hermitian, kept)
         return Solution.like(
             self.fields,
@@ -330,8 +331,11 @@ class Told:
         else:
             said = self._unfinished(solution)
         why, state = self.small.why, self.state if solution.reference else None
+        chosen = "" if why is None else why(self.jacobi)
+        if chosen and not solution.reference:
+            chosen = said_of_choice(solution.method, NOTHING)
         described = "" if state is None else self.small.method.describe(state)
-        return " ".join(filter(None, (why(self.jacobi) if why is not None else "", said, described)))
+        return " ".join(filter(None, (chosen, said, described)))
 
     def _unfinished(self, solution: Solution) -> str:
         norm, before, steps = self.last, self.first, self.steps
@@ -386,8 +390,9 @@ class Found:
         seconds: float,
     ) -> None:
         self.x, self.seconds, self._course, self._found = x, seconds, course, found
-        self._numbers = numbers if len(numbers) else None
-        self._batch, self._backend, self._done, self._ending = batch.without_arrays(), backend, done, ending
+        # What no system came to is let go.
+        self._numbers = numbers[:, :, : int(found[:, 3].max()) + 1].copy() if len(numbers) else None
+        self._batch, self._backend, self._done, self.ending = batch.without_arrays(), backend, done, ending
         codes = found[:, 0].astype(int)
         self.left = np.flatnonzero((codes == ALONE) & (np.arange(len(codes)) < done))
         statuses = np.full(len(codes), Status.CONVERGED, object)
@@ -404,8 +409,8 @@ class Found:
         x = self._backend.returned(self.x[k, :])
         if k < self._done:
             return self._course.solution(self._found[k], x, None if self._numbers is None else self._numbers[k])
-        assert self._ending is not None
-        status, reason, _ = self._ending
+        assert self.ending is not None
+        status, reason, _ = self.ending
         return Solution.like(self._course.fields, x=x, status=status, reason=reason)
 
     def completed(self, alone: Mapping[int, Solution]) -> Any:
@@ -427,6 +432,15 @@ def small_solver(method: LinearMethod[Any], why: Callable[[bool], str] | None = 
 
 
 _small = lru_cache(64)(Small)
+
+
+def _dtype_of(*arrays: Any) -> np.dtype | None:
+    """The type that holds all of them; None where one is of a type not worked in, which the driver puts into words."""
+    try:
+        return working_dtype(*(array.dtype for array in arrays if array is not None))
+    except TypeError:
+        return None
+
 
 _seen: set[tuple[Any, ...]] = set()
 

@@ -27,7 +27,7 @@ from ..driver.stopping import Options
 from ..preconditioners.base import BoundPreconditioner, Preconditioner, as_preconditioner, guarded
 from .units import Units, exponent_of
 
-__all__ = ["LinearSystem"]
+__all__ = ["LinearSystem", "check_entries"]
 
 
 class LinearSystem(Units):
@@ -106,7 +106,7 @@ class LinearSystem(Units):
         known = self.backend.facts(operator) if n else None
         self.matrix_exponent = 0
         if known is not None:
-            self._check_entries(operator, known)
+            check_entries(operator, known)
             exponent = exponent_of(known.max_abs)
             if self.scaled and abs(exponent) > self.comfortable_exponent:
                 self.matrix_exponent = self._lossless(operator, exponent)
@@ -488,14 +488,16 @@ class LinearSystem(Units):
             raise TypeError(f"{name}: {error}") from None
         return self.backend.reshape(vector, (-1,)) if len(shape) == 2 else vector
 
-    def _check_entries(self, operator: Operator, known: Facts) -> None:
-        if not math.isfinite(known.max_abs):
-            matrix = operator.tocsr()
-            at = int(np.flatnonzero(~np.isfinite(matrix.data))[0])
-            row = int(np.searchsorted(matrix.indptr, at, side="right")) - 1
-            value = matrix.data[at]
-            raise InputError(f"A: entry ({row}, {int(matrix.indices[at])}) is {value}; wanted finite entries")
-
     def _first_bad(self, vector: Any) -> str:
         bad = np.flatnonzero(~np.isfinite(self.backend.to_numpy(vector)))
         return f"{bad[0]}" if bad.size else "of another process"
+
+
+def check_entries(operator: Operator, known: Facts) -> None:
+    """Refuse entries that are not finite, naming the first."""
+    if not math.isfinite(known.max_abs):
+        matrix = operator.tocsr()
+        at = int(np.flatnonzero(~np.isfinite(matrix.data))[0])
+        row = int(np.searchsorted(matrix.indptr, at, side="right")) - 1
+        value = matrix.data[at]
+        raise InputError(f"A: entry ({row}, {int(matrix.indices[at])}) is {value}; wanted finite entries")

@@ -443,7 +443,7 @@ MASKED = np.ma.array(b, mask=np.arange(N) == 2)
         (lambda: rv.cg(matrix(), MASKED), "b: entry 2 is masked"),
         (lambda: rv.cg(matrix(), b, x0=MASKED), "x0: entry 2 is masked"),
         (lambda: rv.cg(matrix(), b, M=np.ma.array(np.eye(N), mask=np.eye(N) > 0)), r"M: entry \(0, 0\) is masked"),
-        (lambda: rv.cg(matrix(), np.ma.array(np.ones((N, 2)), mask=np.eye(N, 2) > 0)), "b: entry 0 is masked"),
+        (lambda: rv.cg(matrix(), np.ma.array(np.ones((N, 2)), mask=np.eye(N, 2) > 0)), r"b: entry \(0, 0\) is masked"),
         (lambda: rv.refine(matrix(), MASKED), "b: entry 2 is masked"),
         (lambda: rv.precondition.jacobi(matrix()) @ MASKED, "r: entry 2 is masked"),
     ],

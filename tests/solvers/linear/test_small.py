@@ -1,0 +1,259 @@
+"""Small systems in one compiled call: the driver's solution field by field, and what is left to the driver."""
+
+import contextlib
+import functools
+import warnings
+
+import numpy as np
+import pytest
+import scipy.sparse as sparse
+
+import resolvent as rv
+from resolvent.solvers.linear import small
+
+N = 64
+FIELDS = (
+    *("x", "status", "reason", "iterations", "matvecs", "relative_residual", "residual_norm", "method", "backend"),
+    *("precision", "unit_roundoff", "exponent", "spectral_exponent", "norms", "predicted_iterations", "tolerance"),
+    *("reference", "smallest_eigenvalue", "preconditioned", "cause", "condition", "condition_sense", "spectrum"),
+    *("backward_error", "attainable_residual", "error_bound", "error_estimate", "residual_norms"),
+    *("residual_iterations", "carries", "words"),
+)
+
+
+@contextlib.contextmanager
+def path(monkeypatch, compiled):
+    """Within, small systems are solved in one call, also those of a kind that comes up for the first time, or never.
+
+    Yields a list that says of each system whether the compiled solve kept it.
+    """
+    kept, solve = [], small.Small.solve
+
+    def spied(self, *given):
+        solution = solve(self, *given)
+        kept.append(solution is not None)
+        return solution
+
+    with monkeypatch.context() as patched, warnings.catch_warnings():
+        warnings.simplefilter("ignore", rv.ConvergenceWarning)
+        patched.setattr(small, "_met", lambda *key: compiled)
+        patched.setattr(small.Small, "solve", spied)
+        yield kept
+
+
+def both(monkeypatch, call):
+    """The driver's solution, that of the compiled solve, and whether it was one."""
+    with path(monkeypatch, False):
+        driven = call()
+    with path(monkeypatch, True) as kept:
+        solution = call()
+    return driven, solution, kept[-1:] == [True]
+
+
+def same(one, other):
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind in "fc")
+    return one == other or (one != one and other != other)
+
+
+def differing(driven, solution):
+    found = [name for name in FIELDS if not same(getattr(driven, name), getattr(solution, name))]
+    if (driven.bound is None) != (solution.bound is None):
+        return [*found, "bound"]
+    if driven.bound is not None:
+        bounds = (driven.bound, solution.bound)
+        found += [part for part in ("iterations", "values") if not same(*(getattr(each, part) for each in bounds))]
+    return found
+
+
+@functools.cache
+def matrix(name):
+    rng = np.random.default_rng(0)
+    poisson = rv.gallery.poisson((8, 8)).A
+    G = rng.standard_normal((N, N))
+    definite = G @ G.T + N * np.eye(N)
+    return {
+        "csr": poisson,
+        "varied csr": sparse.csr_array(poisson + sparse.diags_array(rng.uniform(0, 5, N))),
+        "single csr": poisson.astype(np.float32),
+        "dense": definite,
+        "complex": definite + 1j * (G - G.T),
+        "nonsymmetric": G + np.diag(np.abs(G).sum(axis=1) + 1),
+    }[name]
+
+
+OPTIONS = {
+    "plain": {"rtol": 1e-8},
+    "cut": {"rtol": 1e-5, "maxiter": 7},
+    "atol": {"rtol": 1e-3, "atol": 1e-2},
+    "tight": {"rtol": 1e-12},
+    "guess": {"rtol": 1e-6, "x0": True},
+    "all digits": {"rtol": 0.0, "maxiter": 300},
+}
+METHODS = ("cg", "chebyshev", "richardson", "jacobi", "gauss_seidel", "sor", "ssor", "auto")
+# Whose theory does not hold for a matrix that is not Hermitian.
+DEFINITE = ("cg", "auto")
+
+
+def parameters(method, A):
+    full = A.toarray() if sparse.issparse(A) else A
+    low, high = np.sort(np.linalg.eigvals(full).real)[[0, -1]]
+    return {
+        "chebyshev": {"interval": (0.9 * low, 1.1 * high)},
+        "richardson": {"omega": 1 / np.abs(full).sum(axis=1).max()},
+        "jacobi": {"omega": 0.5},
+        "sor": {"omega": 1.3},
+        "ssor": {"omega": 1.1},
+    }.get(method, {})
+
+
+@pytest.mark.parametrize("name", ["csr", "varied csr", "single csr", "dense", "complex", "nonsymmetric"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_field_is_the_drivers(method, name, monkeypatch):
+    if name == "nonsymmetric" and method in DEFINITE:
+        pytest.skip("refused, or solved by another method")
+    A, taken = matrix(name), 0
+    real = np.float32 if name == "single csr" else np.float64
+    rng = np.random.default_rng(1)
+    for options in OPTIONS.values():
+        for scale in (2.0**-40, 1.0, 2.0**40):
+            b, guess = (real(scale) * rng.standard_normal(N).astype(real) for _ in range(2))
+            own = options | ({"x0": guess / 16} if "x0" in options else {})
+            given = functools.partial(rv.solve, A, b, method=method, **parameters(method, A), **own)
+            driven, solution, kept = both(monkeypatch, given)
+            assert differing(driven, solution) == [], (options, scale)
+            taken += kept
+    # Of 18. The others stand still ("all digits", and what single precision does not reach) or begin below atol.
+    assert taken >= (5 if name == "single csr" else 10)
+
+
+@pytest.mark.parametrize("scale", [2.0**-40, 2.0**40])
+@pytest.mark.parametrize("method", ["cg", "gauss_seidel", "auto"])
+def test_powers_of_two_of_the_matrix_change_no_digit(method, scale, monkeypatch):
+    A, b = matrix("dense"), np.linspace(1, 2, N)
+    with path(monkeypatch, True) as kept:
+        plain = rv.solve(A, b, method=method, rtol=1e-10)
+        scaled = rv.solve(scale * A, b, method=method, rtol=1e-10)
+    assert kept == [True, True]
+    np.testing.assert_array_equal(scaled.x, plain.x / scale)
+    assert scaled.iterations == plain.iterations
+
+
+def test_columns_integers_and_precisions_that_differ(monkeypatch):
+    A, b = matrix("dense"), np.arange(1, N + 1)
+    calls = (
+        lambda: rv.cg(A, b[:, None], rtol=1e-9),
+        lambda: rv.cg(A.astype(np.float32), b.astype(float), rtol=1e-9),
+        lambda: rv.cg(A, b * 1j, rtol=1e-9),
+        lambda: rv.cg(np.asfortranarray(A)[::-1, ::-1], b[::-1], rtol=1e-9),
+    )
+    for call in calls:
+        driven, solution, kept = both(monkeypatch, call)
+        assert kept
+        assert differing(driven, solution) == []
+        assert solution.x.shape in ((N,), (N, 1))
+
+
+def test_a_zero_right_hand_side(monkeypatch):
+    for method in ("cg", "chebyshev", "gauss_seidel", "auto"):
+        own = parameters(method, matrix("csr"))
+        call = functools.partial(rv.solve, matrix("csr"), np.zeros(N), method=method, **own)
+        driven, solution, kept = both(monkeypatch, call)
+        assert kept
+        assert differing(driven, solution) == []
+        assert not solution.x.any()
+
+
+def indefinite():
+    A = matrix("dense").copy()
+    A[3, 3] = -1e3
+    return A
+
+
+def singular():
+    """The Laplacian of a circle, and a right-hand side that it cannot reach."""
+    return np.eye(N) * 2 - np.roll(np.eye(N), 1, 0) - np.roll(np.eye(N), -1, 0)
+
+
+B = np.linspace(1, 2, N)
+LEFT = {
+    "NaN in b": (lambda: rv.cg(matrix("dense"), np.where(B == 1, np.nan, B)), rv.InputError),
+    "infinite A": (lambda: rv.cg(np.where(np.eye(N) > 0, np.inf, 0), B), rv.InputError),
+    "not Hermitian": (lambda: rv.cg(matrix("nonsymmetric"), B), rv.NotHermitianError),
+    "NaN in x0": (lambda: rv.cg(matrix("dense"), B, x0=np.full(N, np.nan)), rv.InputError),
+    "zero diagonal": (lambda: rv.gauss_seidel(np.eye(N)[::-1].copy(), B), rv.SingularError),
+    "indefinite": (lambda: rv.cg(indefinite(), B), "BREAKDOWN"),
+    "singular": (lambda: rv.cg(singular(), B), "BREAKDOWN"),
+    "empty row": (lambda: rv.cg(np.diag([0.0, *B[1:]]), B), "INFEASIBLE"),
+    "huge A": (lambda: rv.cg(1e200 * matrix("dense"), B), "CONVERGED"),
+    "tiny b": (lambda: rv.cg(matrix("dense"), 1e-310 * B), "CONVERGED"),
+    "x out of range": (lambda: rv.cg(1e-200 * np.eye(N), 1e200 * B), "OVERFLOW"),
+    "guess out of range": (lambda: rv.cg(matrix("dense"), B, x0=1e300 * B), "CONVERGED"),
+    "standing still": (lambda: rv.cg(matrix("dense"), B, rtol=0.0), "STAGNATED"),
+    "diverging": (lambda: rv.richardson(matrix("dense"), B, omega=1.0), "DIVERGED"),
+    "wrong interval": (lambda: rv.chebyshev(matrix("dense"), B, interval=(1.0, 50.0)), "CONVERGED"),
+    "triangular": (lambda: rv.solve(np.tril(matrix("dense")), B), "CONVERGED"),
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_what_leaves_the_ordinary_course_is_the_drivers(name, monkeypatch):
+    call, wanted = LEFT[name]
+    if isinstance(wanted, str):
+        driven, solution, kept = both(monkeypatch, call)
+        assert not kept
+        assert solution.status.name == wanted
+        assert differing(driven, solution) == []
+        return
+    with path(monkeypatch, True) as kept, pytest.raises(wanted):
+        call()
+    assert kept == [False]
+
+
+def test_a_replaced_residual_is_the_drivers(monkeypatch):
+    """On a matrix as ill-conditioned as this one the carried residual drifts, and is replaced on the way."""
+    A = np.diag(np.geomspace(1e-9, 1, N))
+    call = functools.partial(rv.cg, A, A @ np.ones(N), rtol=1e-15, maxiter=4000)
+    driven, solution, kept = both(monkeypatch, call)
+    assert not kept
+    assert differing(driven, solution) == []
+
+
+def test_a_certificate_that_fails_is_the_drivers(monkeypatch):
+    """The compiled loop ends at the residual that it carries; where the true one is larger, nothing is claimed."""
+    A = np.diag(np.geomspace(1e-7, 1, N)).astype(np.float32)
+    b = np.random.default_rng(3).standard_normal(N).astype(np.float32)
+    with path(monkeypatch, True):
+        solution = rv.cg(A, b, rtol=1e-6, maxiter=2000)
+    true = np.linalg.norm(b.astype(float) - A.astype(float) @ solution.x.astype(float)) / np.linalg.norm(b)
+    assert solution.relative_residual == pytest.approx(true, rel=1e-3)
+    assert solution.converged == (true <= 1e-6)
+
+
+def test_kinds_that_come_up_once_are_not_compiled_for(monkeypatch):
+    monkeypatch.setattr(small, "_seen", set())
+    kept, solve = [], small.Small.solve
+
+    def spied(self, *given):
+        solution = solve(self, *given)
+        kept.append(solution is not None)
+        return solution
+
+    monkeypatch.setattr(small.Small, "solve", spied)
+    first, second = (rv.cg(matrix("dense"), B, rtol=1e-9) for _ in range(2))
+    assert kept == [False, True]
+    assert differing(first, second) == []
+
+
+def test_no_more_rows_than_are_small(monkeypatch):
+    for n, wanted in ((small.MOST_ROWS - 1, True), (small.MOST_ROWS, False)):
+        with path(monkeypatch, True) as kept:
+            rv.cg(sparse.eye_array(n, format="csr"), np.ones(n), maxiter=20)
+        assert kept == [wanted]
+
+
+@pytest.mark.parametrize("maxiter", [0, 1, 10**9, 2**53, 10**19, 10**400])
+def test_limits_of_any_size(maxiter, monkeypatch):
+    driven, solution, _ = both(monkeypatch, lambda: rv.cg(matrix("csr"), B, rtol=1e-9, maxiter=maxiter))
+    assert differing(driven, solution) == []
+    assert solution.converged == (maxiter > 1)

@@ -76,12 +76,9 @@ class Small:
         n, size = A.shape[0], b.shape
         if size not in ((n,), (n, 1)) or not (x0 is None or x0.shape == size) or not isinstance(A, (CSR, Dense)):
             return None
-        if x0 is None and A.dtype == b.dtype:
-            dtype = A.dtype
-        else:
-            dtype = _dtype_of(A, b, x0)
-            if dtype is None:
-                return None
+        dtype = A.dtype if x0 is None and A.dtype == b.dtype else _dtype_of(A, b, x0)
+        if dtype is None:
+            return None
         tolerances = options.rtol, options.atol, options.maxiter
         known = room is not None and dtype == A.dtype
         course = self._course(backend.name, *tolerances, dtype, n, A.entries, known)

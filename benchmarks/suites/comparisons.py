@@ -215,6 +215,8 @@ def small_calls(which: str) -> dict[str, Callable[[], Any]]:
     def theirs() -> None:
         assert scipy_linalg.cg(A, b, rtol=1e-8)[1] == 0
 
+    ours()  # the first of a kind is left to the driver, the second is compiled for
+    ours()
     return {"cg": ours, "scipy": theirs}
 
 

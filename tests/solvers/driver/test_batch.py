@@ -242,6 +242,28 @@ def test_no_system_depends_on_its_neighbours(placed, zeros, columns):
         assert "of the batch" in str(caught.value)
 
 
+@functools.cache
+def good_by(method):
+    return rv.solve(definite(6), vectors(6, N), method=method, rtol=1e-7, **METHODS[method])
+
+
+@hypothesis.given(
+    method=st.sampled_from(sorted(METHODS)),
+    placed=st.dictionaries(st.integers(0, 5), st.sampled_from(sorted(BAD)), max_size=4),
+)
+@hypothesis.settings(max_examples=40)
+def test_no_system_depends_on_its_neighbours_by_any_method(method, placed):
+    A = definite(6)
+    for k, kind in placed.items():
+        A[k] = BAD[kind][0](A[k])
+    solution = rv.solve(A, vectors(6, N), method=method, rtol=1e-7, errors="collect", **METHODS[method])
+    untouched = [k for k in range(6) if k not in placed]
+    np.testing.assert_array_equal(solution.x[untouched], good_by(method).x[untouched])
+    for name in GATHERED:
+        found, wanted = getattr(solution, name), getattr(good_by(method), name)
+        np.testing.assert_array_equal(found[untouched], wanted[untouched])
+
+
 def test_a_bad_column_is_named_by_its_index():
     b = vectors(3, N, 2)
     b[1, 5, 1] = np.inf

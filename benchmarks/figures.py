@@ -101,6 +101,21 @@ def small(budget: Budget) -> Iterator[Row]:
         yield faster(f"cg, csr, {n}: SciPy's whole call to 1e-8 over ours", target, found["scipy"], found["cg"])
 
 
+def batches(budget: Budget) -> Iterator[Row]:
+    """Whole calls for one small system, and for many, against SciPy's for one after the other."""
+    for name in ("poisson", "prepared", "dense"):
+        found = measure.call_times(comparisons.small_calls(name), budget.seconds)
+        yield faster(f"cg, one small system, {name}: SciPy's call over ours", None, found["scipy"], found["cg"])
+    for name in ("dense", "tridiagonal"):
+        many = comparisons.many_systems(name)
+        found = measure.call_times({"cg": many.solve, "scipy": many.sample}, budget.seconds)
+        share = many.sampled / many.count
+        best, median = measure.ratio(found["scipy"], found["cg"])
+        behind = f"{shown(found['scipy'].best / many.sampled)} over {shown(found['cg'].best / many.count)}"
+        what = f"cg, {many.count} systems, {name}: SciPy's call over a system of ours"
+        yield Row(what, ">=", None, best / share, median / share, behind, found["cg"].quiet)
+
+
 def relaxation(budget: Budget) -> Iterator[Row]:
     """Gauss-Seidel sweeps at a million unknowns."""
     found = comparisons.sweeps(MILLION, seconds=3 * budget.seconds)
@@ -192,6 +207,7 @@ FIGURES: dict[str, Callable[[Budget], Iterator[Row]]] = {
         roofline,
         chebyshev_4e6,
         small,
+        batches,
         relaxation,
         threads,
         rounding,

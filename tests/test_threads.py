@@ -130,3 +130,30 @@ def test_torch_loaded_later_finds_what_the_environment_says():
 
 def test_parallel_solves_in_several_threads_leave_each_as_it_was():
     assert printed(TOGETHER) == str([(1, True)] * 3)
+
+
+ONE_AT_A_TIME = """
+import threading
+import numba, numpy as np
+import resolvent as rv
+
+A = np.diag(np.arange(1.0, 9)) + 0.1
+b = np.random.default_rng(0).standard_normal((4, 8, 10_000))
+wanted = [rv.cg(A, right, rtol=1e-9).x for right in b]
+assert numba.threading_layer() == "workqueue" and numba.get_num_threads() == 2
+found = [None] * 4
+
+def work(k):
+    for _ in range(10):
+        found[k] = rv.cg(A, b[k], rtol=1e-9).x
+
+threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(all(np.array_equal(*pair) for pair in zip(found, wanted)))
+"""
+
+
+def test_callers_on_threads_that_take_one_at_a_time():
+    """Where there is neither OpenMP nor TBB, Numba ends the process when two threads enter its own at once."""
+    assert printed(ONE_AT_A_TIME, NUMBA_THREADING_LAYER="workqueue", NUMBA_NUM_THREADS="2") == "True"

@@ -37,7 +37,11 @@ class Variants:
     def parallel(self) -> Any:
         """The variant whose blocks are shared among threads."""
         _start_threads()
-        return self._parallel
+        return self._parallel if _enters_many() else self._in_turn
+
+    def _in_turn(self, *arguments: Any) -> Any:
+        with _ENTRY:
+            return self._parallel(*arguments)
 
     def for_size(self, n: int) -> Any:
         """The variant that is faster for n rows on this machine."""
@@ -60,6 +64,16 @@ def _start_threads() -> None:
     starter = threading.Thread(target=numba.get_num_threads)
     starter.start()
     starter.join()
+
+
+# Held while a parallel variant runs on threads that end the process where two callers meet.
+_ENTRY = threading.Lock()
+
+
+@cache
+def _enters_many() -> bool:
+    """Whether Numba's threads, once started, take work of several callers at a time; those of "workqueue" do not."""
+    return numba.threading_layer() != "workqueue"
 
 
 def _renamed(function: Any, suffix: str) -> FunctionType:

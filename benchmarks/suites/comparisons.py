@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numba
 import numpy as np
+import scipy.sparse as sparse
 import scipy.sparse.linalg as scipy_linalg
 
 import resolvent as rv
@@ -17,14 +19,16 @@ from resolvent.solvers.linear.system import LinearSystem
 from resolvent.solvers.methods import method_named
 
 from .measure import Loop, Times, call_times, copy_call, iteration_times, peak_vectors, ratio
-from .problems import System, in_single, poisson, stretched
+from .problems import System, definite_stack, in_single, poisson, stretched, tridiagonal_stack
 
 __all__ = [
     "cg_vectors",
     "emulated_iterations",
     "iterations_against",
+    "many_systems",
     "refinements",
     "roofline",
+    "small_calls",
     "sweeps",
     "threads",
     "whole_calls",
@@ -190,6 +194,77 @@ def whole_calls(n: int, seconds: float = 2.0) -> dict[str, Times]:
         assert scipy_linalg.cg(system.csr, system.b, rtol=1e-8)[1] == 0
 
     return call_times({"cg": ours, "scipy": theirs}, seconds)
+
+
+def small_calls(which: str) -> dict[str, Callable[[], Any]]:
+    """Calls of cg to rtol = 1e-8 for one small system, Resolvent's and SciPy's.
+
+    "poisson": 100 unknowns in CSR; "prepared": the same, by a prepared solver; "dense": a full matrix of size 10.
+    """
+    if which == "dense":
+        A: Any = definite_stack(1, 10)[0]
+        b = np.random.default_rng(7).standard_normal(10)
+    else:
+        system = poisson(100)
+        A, b = system.csr, system.b
+    solver = rv.prepare(A, method="cg")
+
+    def ours() -> None:
+        assert (solver.solve(b, rtol=1e-8) if which == "prepared" else rv.cg(A, b, rtol=1e-8)).converged
+
+    def theirs() -> None:
+        assert scipy_linalg.cg(A, b, rtol=1e-8)[1] == 0
+
+    ours()  # the first of a kind is left to the driver, the second is compiled for
+    ours()
+    return {"cg": ours, "scipy": theirs}
+
+
+@dataclass(frozen=True)
+class Many:
+    """A batch, and what the same costs elsewhere.
+
+    Attributes
+    ----------
+    solve : callable
+        Solves all by Resolvent's cg.
+    sample : callable
+        Solves so many of them by SciPy's, one after the other.
+    count, sampled : int
+    """
+
+    solve: Callable[[], Any]
+    sample: Callable[[], Any]
+    count: int
+    sampled: int
+
+
+def many_systems(which: str) -> Many:
+    """A batch to rtol = 1e-6.
+
+    "dense": 10 000 positive definite matrices of size 32 with condition up to 1e3; "tridiagonal": 100 000 of size 64,
+    on one pattern.
+    """
+    rng = np.random.default_rng(7)
+    if which == "dense":
+        A: Any = definite_stack(10_000, 32)
+        sampled = 200
+        some = list(A[:sampled])
+    else:
+        indptr, indices, values = tridiagonal_stack(100_000, 64)
+        A = rv.as_operator((indptr, indices, values), (64, 64))
+        sampled = 2000
+        some = [sparse.csr_matrix((own, indices, indptr), shape=(64, 64)) for own in values[:sampled]]
+    b = rng.standard_normal(A.shape[:-1])
+
+    def solve() -> Any:
+        return rv.cg(A, b, rtol=1e-6).raise_for_status()
+
+    def sample() -> None:
+        for one, right in zip(some, b, strict=False):
+            assert scipy_linalg.cg(one, right, rtol=1e-6)[1] == 0
+
+    return Many(solve, sample, len(b), sampled)
 
 
 SWEEPS = ("pyamg", "natural", "natural_method", "multicolor", "multicolor_method")

@@ -11,7 +11,7 @@ import scipy.sparse as sparse
 
 from resolvent import gallery
 
-__all__ = ["STORAGES", "System", "in_single", "poisson", "stretched"]
+__all__ = ["STORAGES", "System", "definite_stack", "in_single", "poisson", "stretched", "tridiagonal_stack"]
 
 STORAGES = ("csr", "irregular", "stencil")
 
@@ -73,6 +73,28 @@ def in_single(system: System) -> System:
     """The same in float32."""
     A, csr, b = (part.astype(np.float32) for part in (system.A, system.csr, system.b))
     return System(A, csr, b, system.spectrum)
+
+
+def definite_stack(count: int, n: int) -> np.ndarray:
+    """Full positive definite matrices, (count, n, n), with eigenvalues between 1 and a condition of up to 1e3."""
+    rng = np.random.default_rng(7)
+    condition = 10 ** rng.uniform(0, 3, (count, 1))
+    eigenvalues = condition ** np.linspace(0, 1, n)
+    Q = np.linalg.qr(rng.standard_normal((count, n, n)))[0]
+    A = (Q * eigenvalues[:, None]) @ Q.mT
+    return (A + A.mT) / 2
+
+
+def tridiagonal_stack(count: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Diagonally dominant tridiagonal matrices as (indptr, indices, values), values (count, 3 n - 2)."""
+    pattern = sparse.csr_array(sparse.diags_array([1.0, 2.0, 1.0], offsets=[-1, 0, 1], shape=(n, n)))
+    rng = np.random.default_rng(7)
+    coupling = np.pad(rng.uniform(0.5, 2, (count, n - 1)), ((0, 0), (1, 1)))
+    rows = np.repeat(np.arange(n), np.diff(pattern.indptr))
+    left, right = coupling[:, :-1], coupling[:, 1:]
+    values = np.where(pattern.indices < rows, -left[:, rows], -right[:, rows])
+    values[:, pattern.indices == rows] = left + right + rng.uniform(0.1, 1, (count, n))
+    return pattern.indptr, pattern.indices, values
 
 
 def _with_far_pairs(matrix: Any) -> Any:

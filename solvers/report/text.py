@@ -159,7 +159,7 @@ def _wrapped(reason: str) -> list[str]:
 
 
 def _number(value: Any) -> str:
-    return f"{float(value):.2e}"
+    return f"{float(value):.2e}" if value == value else "–"
 
 
 def _plain(value: float) -> str:

@@ -1,6 +1,7 @@
 """What a Solution says in a terminal, and what its figure and the data beside it hold."""
 
 import csv
+import json
 import sys
 import warnings
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 import resolvent as rv
+from resolvent.cli.system import _fields
 from resolvent.solvers.report.figures import plot
 from resolvent.solvers.report.text import BLOCKS, report
 
@@ -327,3 +329,25 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"resolvent\[plot\]"):
         systems()["CONVERGED"]().plot()
+
+
+def test_json_of_a_batch_holds_each_system():
+    """Also of those that were refused, of which nothing is known: null, since JSON has no NaN."""
+    A = np.stack([np.diag([1.0, 2.0]), np.full((2, 2), np.nan)])
+    solution = rv.cg(A, np.ones((2, 2)), errors="collect")
+    found = json.loads(json.dumps(_fields(solution), allow_nan=False))
+    assert found["status"] == "REFUSED"
+    assert [system["status"] for system in found["systems"]] == ["CONVERGED", "REFUSED"]
+    assert found["iterations"] == [system["iterations"] for system in found["systems"]] == [2, 0]
+    assert found["residual_norm"][1] is None
+
+
+def test_what_is_unknown_of_a_batch_is_left_blank(tmp_path):
+    A = np.stack([np.full((2, 2), np.nan), np.diag([1.0, 2.0])])
+    solution = rv.cg(A, np.ones((2, 2)), errors="collect")
+    text = str(solution)
+    fits(text)
+    row = next(line for line in text.splitlines() if line.strip().startswith("refused"))
+    assert row.split()[-3:] == ["1", "0", "–"]
+    solution.plot(file=tmp_path / "batch.png")
+    assert (tmp_path / "batch.csv").read_text().count("\n") > 3

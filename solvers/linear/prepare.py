@@ -41,7 +41,7 @@ class PreparedSolver:
     """
 
     def __init__(self, A: Any, method: LinearMethod[Any] | None, M: Any, backend: Any, precision: Any) -> None:
-        self.backend, self._library = choose_backend(backend, A), library_of(A)
+        self.backend, self._library = choose_backend(backend, A).keeping(), library_of(A)
         self.M, self.precision = M, precision
         self._method = method
         self.small: Small | None = small_solver(CG(), CG.why_chosen) if method is None else small_solver(method)
@@ -64,10 +64,13 @@ class PreparedSolver:
         """Its name."""
         return "auto" if self._method is None else self._method.name
 
-    def _owned(self, operator: Operator) -> Operator:
-        """Entries that the caller can no longer change."""
+    def _owned(self, operator: Operator, before: Operator | None = None) -> Operator:
+        """Entries that the caller can no longer change; their places may be those of the operator before."""
         if isinstance(operator, CSR):
-            return CSR(operator.indptr.copy(), operator.indices.copy(), self.backend.copy(operator.data))
+            ours = isinstance(before, CSR) and operator.indptr is before.indptr and operator.indices is before.indices
+            indptr, indices = operator.indptr, operator.indices
+            data = self.backend.copy(operator.data)
+            return CSR(indptr, indices, data) if ours else CSR(indptr.copy(), indices.copy(), data)
         return operator.mapped(self.backend.copy) if operator.explicit else operator
 
     def _take(self, operator: Operator) -> None:
@@ -124,7 +127,8 @@ class PreparedSolver:
             While it is solving.
         """
         with self._turn.taken("solver"):
-            self._take(self._owned(self._pattern.filled(self.backend, self._operator, values)))
+            before = self._operator
+            self._take(self._owned(self._pattern.filled(self.backend, before, values), before))
         return self
 
     # How one_or_many solves.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, ClassVar
 
@@ -14,6 +15,8 @@ from ..operators.stack import Pattern
 from ..precision.rounding_rule import Unrounded
 from .compiled import accurate, facts, products, small_batch, sweeps, vectors
 from .compiled.compiling import threads
+from .compiled.patterns import BandPattern
+from .kept import PAGES, Kept
 from .numpy_backend import NumpyBackend
 from .protocol import powers_of_two
 
@@ -31,15 +34,42 @@ class NumbaBackend(NumpyBackend):
 
     name: ClassVar[str] = "numba"
     compiles_solves: ClassVar[bool] = True
+    kept: Kept | None = None
+
+    def keeping(self) -> NumbaBackend:
+        """Vectors and diagonals in memory of earlier ones; the pattern of the last matrix is not searched again."""
+        other = copy.copy(self)
+        other.kept = Kept()
+        return other
 
     def operator(self, A: Any, name: str = "A") -> Operator:
-        return as_operator(A, name=name, rows_kind=facts.rows_kind)
+        if self.kept is None:
+            return as_operator(A, name=name, rows_kind=facts.rows_kind)
+        self.kept.recognised = None
+        operator = as_operator(A, name=name, rows_kind=self.kept.rows_kind)
+        if self.kept.recognised is not None:
+            operator.__dict__["_numba_pattern"] = self.kept.recognised
+        return operator
+
+    def zeros(self, n: int, dtype: Any) -> Any:
+        if self.kept is None:
+            return np.zeros(n, dtype)
+        x = self.unset(n, dtype)
+        x.fill(0)
+        return x
+
+    def unset(self, n: int, dtype: Any) -> Any:
+        return self._empty((n,), dtype)
 
     def max_abs(self, x: Any) -> float:
         return vectors.max_abs.for_size(x.size)(x) if x.dtype.kind in "fc" else super().max_abs(x)
 
     def copy(self, x: Any, dtype: Any = None) -> Any:
-        return np.array(x, dtype=dtype, order="C")
+        if self.kept is None or type(x) is not np.ndarray or x.ndim != 1 or x.nbytes < PAGES:
+            return np.array(x, dtype=dtype, order="C")
+        out = self.unset(x.size, x.dtype if dtype is None else dtype)
+        np.copyto(out, x, casting="unsafe")
+        return out
 
     def ldexp(self, x: Any, exponent: int) -> Any:
         # One factor a pass: compiled together, they may be multiplied with each other first, which can overflow.
@@ -130,7 +160,7 @@ class NumbaBackend(NumpyBackend):
     def prepare(self, A: Operator, known: Facts | None) -> Operator:
         """A large CSR matrix of a few diagonals as Diagonals, upper half only when it is exactly symmetric."""
         bands = self.bands(A) if isinstance(A, CSR) else None
-        return A if bands is None else Diagonals(*bands)
+        return A if bands is None else Diagonals.found(*bands)
 
     def bands(self, A: CSR) -> tuple[np.ndarray, np.ndarray, bool] | None:
         """The diagonals of a large CSR matrix that has few, as ``Diagonals`` takes them; kept on our own operator."""
@@ -141,6 +171,23 @@ class NumbaBackend(NumpyBackend):
         return A.__dict__["_numba_bands"]
 
     def _found_bands(self, A: CSR) -> tuple[np.ndarray, np.ndarray, bool] | None:
+        kept = self.kept if A.dtype.kind == "f" else None
+        if kept is None:
+            return self._searched_bands(A)
+        pattern = kept.pattern
+        if pattern is not None and (
+            A.__dict__.get("_numba_pattern") is pattern or pattern.is_that_of(A.indptr, A.indices)
+        ):
+            bands = self._empty((pattern.offsets.size, A.shape[0]), A.dtype)
+            if pattern.fill(A.data, bands):
+                return bands, pattern.offsets, True
+            return self._searched_bands(A)
+        found = self._searched_bands(A)
+        if found is not None and found[2]:
+            kept.pattern = BandPattern(A.indptr, A.indices, found[1])
+        return found
+
+    def _searched_bands(self, A: CSR) -> tuple[np.ndarray, np.ndarray, bool] | None:
         indptr, indices, data = self.arrays(A)
         n = A.shape[0]
         # Some rows tell the offsets of most matrices; where they do not, all have to be asked.
@@ -150,13 +197,16 @@ class NumbaBackend(NumpyBackend):
                 return None
             if A.dtype.kind == "f":
                 upper = np.unique(np.abs(offsets))
-                bands = np.empty((upper.size, n), A.dtype)
+                bands = self._empty((upper.size, n), A.dtype)
                 if facts.csr_to_upper_bands(indptr, indices, data, upper, bands):
                     return bands, upper, True
-            bands = np.empty((offsets.size, n), A.dtype)
+            bands = self._empty((offsets.size, n), A.dtype)
             if facts.csr_to_bands(indptr, indices, data, offsets, bands):
                 return bands, offsets, False
         return None
+
+    def _empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        return np.empty(shape, dtype) if self.kept is None else self.kept.memory.empty(shape, dtype)
 
     def loop_rounding(self, dtype: Any) -> Any:
         return UNROUNDED

@@ -111,6 +111,14 @@ class Backend(Exchange):
 
     # What fits most libraries as it is.
 
+    def unset(self, n: int, dtype: Any) -> Any:
+        """n numbers of any value, to be written to before they are read."""
+        return self.zeros(n, dtype)
+
+    def keeping(self) -> Backend:
+        """This backend for one system after the other, which may keep what the next one like the last can use."""
+        return self
+
     def bound_to(self, arrays: Sequence[Any]) -> Backend:
         """This backend, for the namespace and device of the arrays (and operators) of one system.
 

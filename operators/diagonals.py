@@ -61,10 +61,20 @@ class Diagonals(Operator):
             raise InputError(f"offsets: {offsets.tolist()} repeats a diagonal")
         if symmetric and (offsets.size == 0 or offsets[0] != 0 or np.any(offsets[1:] <= 0) or data.dtype.kind == "c"):
             raise InputError("offsets: a symmetric (real) matrix is given by its main diagonal, then those above it")
-        self.data, self.offsets, self.symmetric = data, offsets, bool(symmetric)
+        self._hold(data, offsets, bool(symmetric))
+
+    def _hold(self, data: np.ndarray, offsets: np.ndarray, symmetric: bool) -> None:
+        self.data, self.offsets, self.symmetric = data, offsets, symmetric
         n = data.shape[1]
         self.shape = (n, n)
         self.dtype = data.dtype
+
+    @classmethod
+    def found(cls, data: np.ndarray, offsets: np.ndarray, symmetric: bool) -> Diagonals:
+        """Of arrays that were found to fit: nothing is checked."""
+        diagonals = cls.__new__(cls)
+        diagonals._hold(data, offsets, symmetric)
+        return diagonals
 
     @property
     def entries(self) -> int:

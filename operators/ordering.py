@@ -66,6 +66,8 @@ class Ordering:
     order : {"natural", "multicolor"}
         Natural: row after row, as written in textbooks. Multicolor: greedy colouring of the graph of A in natural
         order, which is red-black on 5-point grids.
+    nonzero : bool
+        No diagonal entry is known to be zero: the diagonal is not looked at before it is needed.
 
     Raises
     ------
@@ -75,15 +77,22 @@ class Ordering:
         Where a diagonal entry is zero.
     """
 
-    def __init__(self, A: Operator, order: str = "natural") -> None:
+    def __init__(self, A: Operator, order: str = "natural", *, nonzero: bool = False) -> None:
         if order not in ("natural", "multicolor"):
             raise InputError(f'order: found {order!r}; wanted "natural" or "multicolor"')
         self.operator, self.order = A, order
+        self._stages: dict[Any, list[Stage]] = {}
+        if not nonzero:
+            _ = self.inverse_diagonal
+
+    @cached_property
+    def inverse_diagonal(self) -> np.ndarray:
+        """1 / a_ii, on the host."""
         # Arrays of other libraries may lie on a device: their stages are cut from one copy on the host.
+        A = self.operator
         diagonal = A.diagonal() if A.library == "numpy" else self.matrix.diagonal()
         check_diagonal(A, diagonal, "relaxation divides by it")
-        self.inverse_diagonal = 1 / diagonal
-        self._stages: dict[Any, list[Stage]] = {}
+        return 1 / diagonal
 
     @cached_property
     def matrix(self) -> Any:

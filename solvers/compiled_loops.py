@@ -102,7 +102,7 @@ def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state
     def begin() -> float | None:
         """The first direction and its p^H A p; None where M r asks for scaling, or a word, by the textbook's step."""
         state.work = system.backend.assign(state.r, state.work)
-        state.z = system.vector() if state.z is None else state.z
+        state.z = system.unset() if state.z is None else state.z  # written to before anything else
         p = system.vector()
         rho, curvature = kernels.ssor_cg_begin.for_size(n)(arrays, tiles, omega, state.r, state.z, p)
         if not (rho > 0 and system.comfortable(system.backend.max_abs(p))):

@@ -125,11 +125,15 @@ def _subtract_rows(A, x, low, high, total, error):  # type: ignore[no-untyped-de
     if is_kind(A, SymmetricBandArrays):
 
         def symmetric(A, x, low, high, total, error):  # type: ignore[no-untyped-def]
-            _subtract_band(A.data[0], 0, 0, x, low, high, total, error)
-            for d in range(1, A.offsets.size):
+            done, count = 0, A.offsets.size
+            if count > 2 and low >= A.offsets[2] and high <= x.size - A.offsets[2]:
+                _subtract_five(A.data, A.offsets[1], A.offsets[2], x, low, high, total, error)
+                done = 3
+            for d in range(done, count):
                 offset = A.offsets[d]
                 _subtract_band(A.data[d], offset, 0, x, low, high, total, error)
-                _subtract_band(A.data[d], -offset, -offset, x, low, high, total, error)
+                if d:
+                    _subtract_band(A.data[d], -offset, -offset, x, low, high, total, error)
 
         return symmetric
     if is_kind(A, StencilArrays):
@@ -167,6 +171,22 @@ def _subtract_band(band, offset, shift, x, low, high, total, error):  # type: ig
         totals, errors = total[begin - low : end - low], error[begin - low : end - low]
         for i in range(values.size):
             totals[i], errors[i] = subtract_product(totals[i], errors[i], values[i], there[i])
+
+
+@numba.njit(cache=True, error_model="numpy")
+def _subtract_five(data, near, far, x, low, high, total, error):  # type: ignore[no-untyped-def]
+    """The same in one pass, and in the same order, for three diagonals and the mirror images of two."""
+    diagonal, center = data[0, low:high], x[low:high]
+    right, to_right = data[1, low:high], x[low + near : high + near]
+    left, to_left = data[1, low - near : high - near], x[low - near : high - near]
+    after, to_after = data[2, low:high], x[low + far : high + far]
+    before, to_before = data[2, low - far : high - far], x[low - far : high - far]
+    for i in range(diagonal.size):
+        t, e = subtract_product(total[i], error[i], diagonal[i], center[i])
+        t, e = subtract_product(t, e, right[i], to_right[i])
+        t, e = subtract_product(t, e, left[i], to_left[i])
+        t, e = subtract_product(t, e, after[i], to_after[i])
+        total[i], error[i] = subtract_product(t, e, before[i], to_before[i])
 
 
 @numba.njit(cache=True, fastmath=set(FAST), error_model="numpy")

@@ -126,7 +126,7 @@ class CG(LinearMethod[CGState]):
 
     def start(self, system: LinearSystem) -> CGState:
         x, r, norm = system.initial()
-        state = CGState(x=x, work=system.vector(), residual_norm=norm, r=r, gap=Gap(system, norm))
+        state = CGState(x=x, work=system.unset(), residual_norm=norm, r=r, gap=Gap(system, norm))
         if system.preconditioner is None and system.facts is not None:
             state.largest = 1.01 * system.facts.row_sum
         if system.emulated is not None:

@@ -58,7 +58,8 @@ class SSORCG(CG):
             raise InputError(f'order: found {self.order!r}; wanted "natural" or "multicolor"')
 
     def start(self, system: LinearSystem) -> SSORCGState:
-        if system.facts is None or not system.facts.diagonal_positive:
+        positive = system.facts is not None and system.facts.diagonal_positive
+        if not positive:
             diagonal = system.backend.to_numpy(system.operator.diagonal()).real
             row = int(np.argmin(diagonal))
             if not diagonal[row] > 0:
@@ -68,8 +69,10 @@ class SSORCG(CG):
                     Cause.INDEFINITE,
                 )
         omega, note = (self.omega, "") if self.omega is not None else chosen_omega(system)
-        sweeps = SSORPreconditioner(system.operator, omega, self.order).bind(system.backend, system.dtype)
-        system.use_preconditioner(_Counted(sweeps, system), system.matrix_exponent)
+        nonzero = positive and not system.two_precisions
+        sweeps = SSORPreconditioner(system.operator, omega, self.order, nonzero=nonzero)
+        bound = sweeps.bind(system.backend, system.dtype)
+        system.use_preconditioner(_Counted(bound, system), system.matrix_exponent)
         state = SSORCGState(**vars(super().start(system)), omega=omega)
         if note:
             state.notes.append(note)

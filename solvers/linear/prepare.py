@@ -41,7 +41,7 @@ class PreparedSolver:
     """
 
     def __init__(self, A: Any, method: LinearMethod[Any] | None, M: Any, backend: Any, precision: Any) -> None:
-        self.backend, self._library = choose_backend(backend, A), library_of(A)
+        self.backend, self._library = choose_backend(backend, A).keeping(), library_of(A)
         self.M, self.precision = M, precision
         self._method = method
         self.small: Small | None = small_solver(CG(), CG.why_chosen) if method is None else small_solver(method)
@@ -64,15 +64,18 @@ class PreparedSolver:
         """Its name."""
         return "auto" if self._method is None else self._method.name
 
-    def _owned(self, operator: Operator) -> Operator:
-        """Entries that the caller can no longer change."""
+    def _owned(self, operator: Operator, before: Operator | None = None) -> Operator:
+        """Entries that the caller can no longer change; their places may be those of the operator before."""
         if isinstance(operator, CSR):
-            return CSR(operator.indptr.copy(), operator.indices.copy(), self.backend.copy(operator.data))
+            ours = isinstance(before, CSR) and operator.indptr is before.indptr and operator.indices is before.indices
+            indptr, indices = operator.indptr, operator.indices
+            data = self.backend.copy(operator.data)
+            return CSR(indptr, indices, data) if ours else CSR(indptr.copy(), indices.copy(), data)
         return operator.mapped(self.backend.copy) if operator.explicit else operator
 
-    def _take(self, operator: Operator) -> None:
+    def _take(self, operator: Operator, before: Operator | None = None) -> None:
         """Look at a new A, and take it unless it is refused."""
-        operator = self._owned(operator)
+        operator = self._owned(operator, before)
         facts = self.backend.facts(operator) if operator.explicit and operator.shape[0] else None
         if facts is not None:
             check_entries(operator, facts)
@@ -130,7 +133,8 @@ class PreparedSolver:
         with self._turn.taken("solver"):
             values = values if hasattr(values, "matvec") else as_array(values, "values")
             self._check_library("values", values)
-            self._take(self._given.filled(self.backend, self._operator, values))
+            before = self._operator
+            self._take(self._given.filled(self.backend, before, values), before)
         return self
 
     # How one_or_many solves.

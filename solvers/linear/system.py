@@ -319,7 +319,7 @@ class LinearSystem(Units):
         exact = self.backend.exact
         x = exact.ldexp(exact.copy(self.guess, self.true_dtype), self.matrix_exponent - self.exponent)
         x = self.backend.copy(x, self.dtype) if self.two_precisions else x
-        r, norm = self.certify(x, self.vector())
+        r, norm = self.certify(x, self.unset())
         if not norm <= self.reference / self.unit_roundoff:
             self.guess = None  # rounding A x0 alone leaves more than b: zero is the better guess
             return self.initial()
@@ -331,8 +331,12 @@ class LinearSystem(Units):
         return self.initial()
 
     def vector(self) -> Any:
-        """A new vector."""
+        """A new vector, zero."""
         return self.backend.zeros(self.local, self.dtype)
+
+    def unset(self) -> Any:
+        """A new vector, to be written to before it is read."""
+        return self.backend.unset(self.local, self.dtype)
 
     def matvec(self, x: Any, out: Any) -> Any:
         """A x."""

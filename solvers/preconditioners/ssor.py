@@ -17,15 +17,17 @@ __all__ = ["SSORPreconditioner", "ssor"]
 class SSORPreconditioner(Preconditioner):
     """M r = the iterate of one SSOR iteration for A x = r from x = 0."""
 
-    def __init__(self, A: Operator, omega: float, order: str) -> None:
+    def __init__(self, A: Operator, omega: float, order: str, *, nonzero: bool = False) -> None:
         self.operator, self.omega, self.order = A, omega, order
+        self.nonzero = nonzero  # no entry of the diagonal is zero, as it is stored
         self.shape, self.dtype = A.shape, A.dtype
 
     def rescaled(self, exponent: int) -> tuple[Preconditioner, int]:
         return SSORPreconditioner(self.operator.rescaled(-exponent), self.omega, self.order), exponent
 
     def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
-        return _Sweeps(backend, Ordering(backend.store(self.operator, dtype), self.order), self.omega)
+        ordering = Ordering(backend.store(self.operator, dtype), self.order, nonzero=self.nonzero)
+        return _Sweeps(backend, ordering, self.omega)
 
 
 class _Sweeps(BoundPreconditioner):

@@ -12,7 +12,7 @@ import numpy as np
 from ...precision import times_power_of_two
 from ..driver.solution import Solution
 from ..linear.system import LinearSystem
-from ..spectra.ritz import Tridiagonal, extreme_eigenvalue
+from ..spectra.ritz import Tridiagonal, exceeds, extreme_eigenvalue
 
 __all__ = ["Evidence", "Look", "look_at"]
 
@@ -145,7 +145,7 @@ class Evidence:
             return None
         T = found.matrix
         steps = len(T.diagonal)
-        value, before = (extreme_eigenvalue(T.first(max(k, 1)), 0) for k in (steps, steps - 1))
-        if not 0 < value < math.inf or before > 1.1 * value:
+        value = extreme_eigenvalue(T, 0)
+        if not 0 < value < math.inf or (steps > 1 and exceeds(T.first(steps - 1), 1.1 * value)):
             return None
         return float(times_power_of_two(value, self._solution.spectral_exponent))

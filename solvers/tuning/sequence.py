@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...backends import Backend, choose_backend
 from ...errors import InputError
 from ..driver.batch import Batch, one_or_many
 from ..driver.iterate import iterate
@@ -95,7 +96,8 @@ class Sequence:
 
     Notes
     -----
-    The tuner's own cost is stated with each tuner. What is found of A is not kept from one system to the next.
+    The tuner's own cost is stated with each tuner. Of A, the pattern is kept where it is that of few diagonals, and
+    recognised; of the rest, the memory that the caller no longer holds.
 
     References
     ----------
@@ -147,6 +149,7 @@ class Sequence:
         self.backend, self.precision = backend, precision
         self.tuner = self._tuner(tuner)
         self._turn = Turn()
+        self._backends: tuple[Backend | None, Backend | None] = None, None  # the latest, and the same keeping
         self._warm = WarmStart(warm_start)
         self._usual: dict[str, tuple[int, float]] = {}  # by method: solves, and running geometric mean of iterations
         self._started: set[str] = set()  # methods that have solved a system here
@@ -216,7 +219,7 @@ class Sequence:
             return one_or_many(_InTurn(self, context), A, b, x0, self.options)
 
     def _solve(self, A: Any, b: Any, x0: Any, options: Options, context: float | None) -> Solution:
-        system = LinearSystem(A, b, x0=x0, M=self.M, backend=self.backend, precision=self.precision)
+        system = LinearSystem(A, b, x0=x0, M=self.M, backend=self._backend(A, b, x0), precision=self.precision)
         if x0 is None:
             system.guess = self._warm.guess(system)
         value = None
@@ -247,6 +250,15 @@ class Sequence:
         history.statuses.append(solution.status.name)
         history.given_up.append(given_up)
         return solution
+
+    def _backend(self, *arrays: Any) -> Backend:
+        """The backend for these, which keeps from one system to the next what it can use."""
+        chosen = choose_backend(self.backend, *arrays, M=self.M)
+        last, keeping = self._backends
+        if chosen is not last or keeping is None:
+            keeping = chosen.keeping()
+            self._backends = chosen, keeping
+        return keeping
 
     def _attempts(
         self, system: LinearSystem, A: Any, value: Any, options: Options
@@ -397,8 +409,6 @@ class Sequence:
         backend = None
         arrays: dict[str, np.ndarray] = {}
         for k, x in enumerate(solutions):
-            from ...backends import choose_backend
-
             backend = backend or choose_backend(None, x)
             arrays[f"x{k}"] = backend.to_numpy(x)
         with open(path, "wb") as stream:

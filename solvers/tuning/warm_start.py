@@ -39,7 +39,7 @@ class WarmStart:
         self._made = False
 
     def guess(self, system: LinearSystem) -> Any:
-        """A first guess of shape (n,) in the caller's units, or None."""
+        """A first guess of shape (n,) in the caller's units, not to be written to, or None."""
         self._made = False
         exact, library = system.backend.exact, type(system.true_rhs)
         if library is not np.ndarray:  # as it may be after loading
@@ -53,10 +53,10 @@ class WarmStart:
         self._made = True
         if self.kind == "subspace" and len(kept) > 1:
             return self._least_residual(system, kept)
-        x = exact.copy(kept[0], system.true_dtype)
         if self.kind == "extrapolate" and len(kept) > 1:
-            x = exact.axpby(-1.0, exact.copy(kept[1], system.true_dtype), 2.0, x)
-        return x
+            last, before = (exact.copy(x, system.true_dtype) for x in kept)
+            return exact.axpby(-1.0, before, 2.0, last)
+        return kept[0]
 
     def _least_residual(self, system: LinearSystem, kept: list[Any]) -> Any:
         """V y with || b - A V y || smallest; the columns of A V made orthonormal by Gram and Schmidt, twice."""

@@ -31,7 +31,7 @@ class Options:
     progress : bool
         Show a live line in the terminal.
     time_limit : float, optional
-        Seconds after which the best iterate is returned.
+        Seconds after which the best iterate is returned; those of a batch are for all of its systems.
     backward_error : float
         Stop as well when ||b - A x|| <= this times (||A|| ||x|| + ||b||).
     errors : {"raise", "collect"}

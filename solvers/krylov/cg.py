@@ -354,7 +354,7 @@ def cg(
     progress : bool
         Show a live line in the terminal.
     time_limit : float, optional
-        Seconds.
+        Seconds; those of a batch are for all of its systems.
     backend : str, optional
         "numpy", "numba" (the default for NumPy arrays, and for torch tensors on the CPU), "torch" or "cupy".
     precision : str, Format or Precision, optional

@@ -15,7 +15,7 @@ import numpy as np
 from array_api_compat import array_namespace
 
 from ...backends.compiled.found import ALONE, CONVERGED, FOUND, MAX_ITERATIONS, ZERO
-from ...operators import CSR
+from ...operators import CSR, CSRStack, StencilStack
 from ...operators.libraries import library_of
 from ...precision import precision_facts, working_dtype
 from ..driver.batch import Batch
@@ -97,7 +97,10 @@ def solve_stack(small: Small, backend: Any, batch: Batch, options: Options) -> F
         return None
     b = backend.vector(batch.b, "b")
     x0 = None if batch.x0 is None else backend.vector(batch.x0, "x0")
-    dtype = working_dtype(taken.dtype, *(backend.numpy_dtype(part) for part in (b, x0) if part is not None))
+    try:
+        dtype = working_dtype(taken.dtype, *(backend.numpy_dtype(part) for part in (b, x0) if part is not None))
+    except TypeError:
+        return None  # which the driver puts into words
     matrices = taken.astype(dtype)
     rhs = _stacked(backend, batch, b, dtype)
     guess = None if x0 is None else _stacked(backend, batch, x0, dtype)
@@ -234,7 +237,7 @@ class _Matrices:
             if full is not None:
                 return _Matrices(backend, full, None)
             return _Matrices(backend, None, operator) if _multiplier(operator) is not None else None
-        if library_of(batch.A) not in backend.libraries:
+        if isinstance(batch.A, (CSRStack, StencilStack)) or library_of(batch.A) not in backend.libraries:
             return None  # of another kind, from which the matrices can be had one by one
         return _Matrices(backend, backend.vector(batch.A, "A"), None)
 

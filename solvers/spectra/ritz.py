@@ -67,24 +67,23 @@ class Tridiagonal:
     def of_conjugate_gradients(alphas: Sequence[float], betas: Sequence[float]) -> Tridiagonal:
         """T_jj = 1/alpha_j + beta_{j-1}/alpha_{j-1}, T_{j,j+1} = sqrt(beta_j)/alpha_j (Saad 2003, section 6.7.3).
 
-        Ends before the first coefficient that is not positive and finite.
+        Ends before the first coefficient that is not positive and finite, in units of the first one too.
         """
-        # Number by number: of the few that a solve has, that is faster than by arrays.
-        usable = 0
+        # Number by number, since there are few: a call of NumPy's takes as long as several of them.
+        diagonal: list[float] = []
+        off: list[float] = []
+        passed, unit = 0.0, 0
         for alpha, beta in zip(alphas, betas, strict=True):
-            if not (0 < alpha < math.inf and 0 <= beta < math.inf):
+            if not diagonal:
+                # In units in which the first step length is of size one, so that nothing overflows on the way.
+                unit = math.frexp(alpha)[1]
+            a = times_power_of_two(alpha, -unit)
+            if not (0 < a < math.inf and 0 <= beta < math.inf):
                 break
-            usable += 1
-        a = np.array(alphas[:usable], dtype=np.float64)
-        b = np.array(betas[:usable], dtype=np.float64)
-        if a.size == 0:
-            return Tridiagonal(a, b)
-        # In units in which the first step length is of size one, so that nothing overflows on the way.
-        unit = math.frexp(a[0])[1]
-        a = np.ldexp(a, -unit)
-        diagonal = 1 / a
-        diagonal[1:] += b[:-1] / a[:-1]
-        return Tridiagonal(np.ldexp(diagonal, -unit), np.ldexp(np.sqrt(b) / a, -unit))
+            diagonal.append(1 / a + passed)
+            off.append(math.sqrt(beta) / a)
+            passed = beta / a
+        return Tridiagonal(np.ldexp(np.array(diagonal), -unit), np.ldexp(np.array(off), -unit))
 
     def scaled(self, exponent: int) -> Tridiagonal:
         """That of 2**exponent A."""

@@ -239,7 +239,10 @@ class _Matrices:
             return _Matrices(backend, None, operator) if _multiplier(operator) is not None else None
         if isinstance(batch.A, (CSRStack, StencilStack)) or library_of(batch.A) not in backend.libraries:
             return None  # of another kind, from which the matrices can be had one by one
-        return _Matrices(backend, backend.vector(batch.A, "A"), None)
+        try:
+            return _Matrices(backend, backend.vector(batch.A, "A"), None)
+        except TypeError:
+            return None  # sparse tensors, of patterns of their own
 
     @property
     def dtype(self) -> np.dtype:

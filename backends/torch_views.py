@@ -11,6 +11,8 @@ import torch
 from ..errors import BackendError
 from ..operators import CSR, BlackBox, Dense, Operator, check_square
 from ..operators.exchange import is_ours
+from ..precision.sparse_arrays import SORTED, look_at_rows
+from .compiled import facts
 from .numba_backend import NumbaBackend
 from .protocol import Backend
 from .torch_backend import TorchBackend, TorchMatrix
@@ -42,12 +44,15 @@ class TorchViews(NumbaBackend):
         return self if all(map(_in_reach, arrays)) else TorchBackend().bound_to(arrays)
 
     def operator(self, A: Any, name: str = "A") -> Operator:
+        if isinstance(A, torch.Tensor) and A.layout == torch.sparse_csr:
+            rows = _rows_seen(A)
+            return rows if rows is not None else _viewed(self.reading.operator(A, name))  # type: ignore[arg-type]
         array = _seen(A)
         if array is not None and array.dtype in WORKING:
             check_square(array.shape, name)
-            operator = Dense(array)
-            operator.tensor = A
-            return operator
+            full = Dense(array)
+            full.tensor = A
+            return full
         if isinstance(A, Operator) and not isinstance(A, TorchMatrix):
             return super().operator(A, name)
         given = self.reading.operator(A, name)
@@ -111,6 +116,21 @@ def _seen(x: Any) -> Any:
         return x.numpy()
     except (TypeError, RuntimeError):
         return None
+
+
+def _rows_seen(A: Any) -> Operator | None:
+    """The views of a CSR tensor, as nearly all are: of sorted rows, in working precision, outside of any graph."""
+    if A.requires_grad or A.ndim != 2 or A.shape[0] != A.shape[1]:
+        return None
+    starts, columns, values = map(_seen, (A.crow_indices(), A.col_indices(), A.values()))
+    if values is None or values.ndim != 1 or values.dtype not in WORKING:
+        return None
+    found, fault = look_at_rows(starts, columns, len(values), tuple(A.shape), kind=facts.rows_kind)
+    if fault is not None or found != SORTED or int(starts[-1]) != len(columns):
+        return None
+    operator = CSR(starts, columns, values)
+    operator.tensor = A
+    return operator
 
 
 def _in_reach(array: Any) -> bool:

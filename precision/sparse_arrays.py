@@ -202,7 +202,9 @@ def _integral(part: Any) -> bool:
 
 def _as_index(part: np.ndarray) -> np.ndarray:
     """In a type of index that products are compiled for; one too large for it becomes negative, and is found."""
-    return part if part.dtype in (np.int32, np.int64) or part.dtype.kind not in "iu" else part.astype(np.int64)
+    kind = part.dtype.kind
+    compiled = kind == "i" and part.dtype.itemsize >= 4 and part.dtype.isnative
+    return part if compiled or kind not in "iu" else part.astype(np.int64)
 
 
 def _unconvertible(A: Any) -> str | None:

@@ -86,18 +86,18 @@ def working_dtype(*dtypes: Any) -> np.dtype:
     >>> working_dtype(np.int8, np.float32), working_dtype(np.float16), working_dtype(np.float32, np.complex64)
     (dtype('float64'), dtype('float32'), dtype('complex64'))
     """
-    kinds = [np.dtype(d) for d in dtypes]
-    first = kinds[0]
-    if first in supported_dtypes and all(kind is first or kind == first for kind in kinds):
-        return first
+    return _working(*map(np.dtype, dtypes))
+
+
+@cache
+def _working(*kinds: np.dtype) -> np.dtype:
     for kind in kinds:
         if kind.kind not in "biufc" or kind.itemsize > (16 if kind.kind == "c" else 8):
             raise TypeError(
                 f"dtype {kind} is not a working precision; wanted float32, float64, complex64, complex128, an integer "
                 "type or float16"
             )
-    result = np.result_type(np.float32, *(np.float64 if kind.kind in "biu" else kind for kind in kinds))
-    return np.dtype(result)
+    return np.dtype(np.result_type(np.float32, *(np.float64 if kind.kind in "biu" else kind for kind in kinds)))
 
 
 def times_power_of_two(value: float, exponent: int) -> float:

@@ -397,7 +397,7 @@ _ROWS = {
 def arrays_of(A: Any) -> Any:
     """The tuple of arrays of an Operator that kernels can multiply, or None."""
     if isinstance(A, CSR):
-        if A.indices.dtype == np.int32 == A.indptr.dtype:
+        if A.indices.itemsize == A.indptr.itemsize == 4:
             return CSRArrays(A.indptr.view(np.uint32), A.indices.view(np.uint32), A.data)
         return CSRArrays(A.indptr.astype(np.int64, copy=False), A.indices.astype(np.int64, copy=False), A.data)
     if isinstance(A, Diagonals):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -90,7 +90,7 @@ class Solution(Generic[V]):
     Notes
     -----
     ``reason``, ``history``, ``evidence`` and ``predicted_iterations`` may be given as functions of the Solution, which
-    are asked when somebody first reads them.
+    are asked when somebody first reads them; so are all fields of a small system but x, the status and the seconds.
     """
 
     x: V
@@ -282,12 +282,21 @@ class Solution(Generic[V]):
         return residual / (smallest * solution) if smallest > 0 and solution > 0 else None
 
     @classmethod
-    def like(cls, fields: Mapping[str, Any], **own: Any) -> Self:
-        """A Solution of these fields, as ``vars`` of another gives them, and of its own, without going through each."""
+    def later(cls, rest: Callable[[], Mapping[str, Any]], **own: Any) -> Self:
+        """A Solution of these fields, and of the others when somebody first reads one of them."""
         solution = cls.__new__(cls)
-        solution.__dict__.update(fields)
-        solution.__dict__.update(own)
+        solution.__dict__.update(own, _rest=rest)
         return solution
+
+    def __getattr__(self, name: str) -> Any:
+        rest = self.__dict__.get("_rest")
+        if rest is not None:
+            for field, value in rest().items():
+                self.__dict__.setdefault(field, value)
+            self.__dict__.pop("_rest", None)
+        elif name not in self.__dict__:  # where it is, another thread has asked at the same time
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+        return getattr(self, name)
 
     def __getstate__(self) -> dict[str, Any]:
         for name in LAZY:
@@ -333,6 +342,8 @@ class Lazy:
     def __get__(self, solution: Any, owner: type | None = None) -> Any:
         if solution is None:
             return self
+        if self.name not in solution.__dict__:
+            raise AttributeError(self.name)
         value = solution.__dict__[self.name]
         if callable(value):
             value = solution.__dict__[self.name] = value(solution)
@@ -343,5 +354,8 @@ class Lazy:
 
 
 LAZY = ("reason", "history", "evidence", "predicted_iterations")
+for _field in fields(Solution):
+    if _field.default is not MISSING:
+        delattr(Solution, _field.name)  # the default of a field that is yet to be asked for is not its value
 for _name in LAZY:
     setattr(Solution, _name, Lazy(_name))

@@ -14,7 +14,7 @@ from .status import Status
 __all__ = ["Deadline", "Options", "Watch"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, it would cost a small solve two microseconds more
 class Options:
     """When to stop and whom to tell. The tolerance is ||b - A x|| <= max(rtol ||b||, atol), of the true residual.
 

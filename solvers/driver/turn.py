@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from ...errors import BusyError
@@ -31,8 +30,7 @@ class Turn:
         self._lock = threading.Lock()
         self._holder: int | None = None
 
-    @contextmanager
-    def taken(self, what: str) -> Iterator[None]:
+    def taken(self, what: str) -> Taken:
         """Within, others are refused.
 
         Raises
@@ -40,21 +38,37 @@ class Turn:
         BusyError
             Where somebody is in.
         """
-        entered = False
-        try:
-            entered = self._lock.acquire(blocking=False)
-            if not entered:
-                here = self._holder == threading.get_ident()
-                raise BusyError(
-                    f"{what}: is in use already, {'further up in this very thread' if here else 'by another thread'}; "
-                    "wanted one for each thread, or calls in turn"
-                )
-            self._holder = threading.get_ident()
-            yield
-        finally:
-            if entered:
-                self._holder = None
-                self._lock.release()
+        return Taken(self, what)
+
+    def enter(self, what: str) -> None:
+        """What ``taken`` does first."""
+        if not self._lock.acquire(blocking=False):
+            here = self._holder == threading.get_ident()
+            raise BusyError(
+                f"{what}: is in use already, {'further up in this very thread' if here else 'by another thread'}; "
+                "wanted one for each thread, or calls in turn"
+            )
+        self._holder = threading.get_ident()
+
+    def leave(self) -> None:
+        """What ``taken`` does last."""
+        self._holder = None
+        self._lock.release()
 
     def __reduce__(self) -> tuple[Callable[[], Any], tuple[()]]:
         return Turn, ()
+
+
+class Taken:
+    """A turn while it is taken: a context manager, by hand since it is entered for every small solve."""
+
+    __slots__ = ("_turn", "_what")
+
+    def __init__(self, turn: Turn, what: str) -> None:
+        self._turn, self._what = turn, what
+
+    def __enter__(self) -> None:
+        self._turn.enter(self._what)
+
+    def __exit__(self, *exception: object) -> None:
+        self._turn.leave()

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +35,7 @@ __all__ = ["SMALL", "Room", "Small", "kernels", "small_solver"]
 
 MOST_ROWS = 4096  # from which storage by diagonals may be the better one
 KEPT = 256  # systems of a batch up to which all their residual norms and coefficients are kept
+STATUS, LOOKS = FOUND.index("status"), FOUND.index("looks")
 CHUNK = 1 << 28  # entries and vector elements touched between two looks for an interrupt: about a tenth of a second
 
 
@@ -102,9 +103,8 @@ class Small:
         course.kernel(backend.arrays(A), given, guess, x, *course.arguments, numbers, found)
         if found[0] == ALONE:
             return None
-        solution = course.solution(found, backend.returned(x if len(size) == 1 else x.reshape(-1, 1)), numbers)
-        solution.seconds = time.perf_counter() - began
-        return solution
+        shaped = backend.returned(x if len(size) == 1 else x.reshape(-1, 1))
+        return course.solution(found, shaped, numbers, time.perf_counter() - began)
 
     def together(self, backend: Any, batch: Batch, options: Options) -> Found | None:
         """The systems of a batch that take the ordinary course; None where that is not for this batch."""
@@ -236,35 +236,39 @@ class SmallCourse:
     lower: float
     fields: Mapping[str, Any]
 
-    def solution(self, found: np.ndarray, x: Any, numbers: np.ndarray | None) -> Solution:
+    def solution(self, found: np.ndarray, x: Any, numbers: np.ndarray | None, seconds: float = 0.0) -> Solution:
         """That of one system; ``numbers`` as the kernel left them, or None where they were not kept."""
+        kept = numbers[:, : int(found.item(LOOKS)) + 1].copy() if numbers is not None else None
+        status = Status.MAX_ITERATIONS if found.item(STATUS) == MAX_ITERATIONS else Status.CONVERGED
+        return Solution.later(partial(self._fields, found.copy(), kept), x=x, status=status, seconds=seconds)
+
+    def _fields(self, found: np.ndarray, numbers: np.ndarray | None) -> dict[str, Any]:
+        """The fields of a Solution."""
         values = found.tolist()
-        status, iterations, products, looks, exponent, reference, residual, size, first, last, jacobi = values[:11]
+        _, iterations, products, _, exponent, reference, residual, size, first, last, jacobi = values[:11]
         relative, norm, rhs_norm, tolerance, max_abs, row_norm, row_sum, asymmetry = values[11:19]
-        kept = numbers[:, : int(looks) + 1].copy() if numbers is not None and reference else None
         hermitian = asymmetry <= self.skew * max_abs
         lower = self.lower if reference else -math.inf
         smallest = max(lower, values[-1]) if hermitian else lower
+        kept = numbers if reference else None
         told = Told(self.small, int(iterations), bool(jacobi), first, last, row_sum, hermitian, kept)
-        return Solution.like(
-            self.fields,
-            x=x,
-            status=Status.MAX_ITERATIONS if status == MAX_ITERATIONS else Status.CONVERGED,
-            reason=told.reason,
-            history=told.history,
-            evidence=told.evidence,
-            predicted_iterations=told.predicted_iterations,
-            iterations=int(iterations),
-            matvecs=int(products),
-            relative_residual=relative,
-            residual_norm=norm,
-            exponent=int(exponent),
-            norms=(residual, size, row_norm),
-            tolerance=tolerance,
-            reference=rhs_norm,
-            smallest_eigenvalue=-math.inf if jacobi else smallest,
-            preconditioned=bool(jacobi),
-        )
+        own = {
+            "reason": told.reason,
+            "history": told.history,
+            "evidence": told.evidence,
+            "predicted_iterations": told.predicted_iterations,
+            "iterations": int(iterations),
+            "matvecs": int(products),
+            "relative_residual": relative,
+            "residual_norm": norm,
+            "exponent": int(exponent),
+            "norms": (residual, size, row_norm),
+            "tolerance": tolerance,
+            "reference": rhs_norm,
+            "smallest_eigenvalue": -math.inf if jacobi else smallest,
+            "preconditioned": bool(jacobi),
+        }
+        return {**self.fields, **own}
 
 
 class Told:
@@ -411,7 +415,7 @@ class Found:
             return self._course.solution(self._found[k], x, None if self._numbers is None else self._numbers[k])
         assert self.ending is not None
         status, reason, _ = self.ending
-        return Solution.like(self._course.fields, x=x, status=status, reason=reason)
+        return Solution.later(lambda: self._course.fields, x=x, status=status, reason=reason)
 
     def completed(self, alone: Mapping[int, Solution]) -> Any:
         """x of all systems as the caller's library has it, with those that were solved alone."""

@@ -203,7 +203,9 @@ class Rounded(Backend):
         return self.inner.arrays(A) if plain and isinstance(p.format, Format) else None
 
     def loop_rounding(self, dtype: Any) -> Any:
-        return rounding_rule_of(self.precision.format, dtype)
+        from ..precision.rounding_kernels import compiled_rule
+
+        return compiled_rule(self.precision.format, dtype)
 
     # One operation after the other, on the host.
 

@@ -30,6 +30,7 @@ __all__ = [
     "Carrier",
     "HowToRound",
     "RoundFormat",
+    "RoundHalf",
     "RoundInMode",
     "RoundSignificand",
     "RoundWrapped",
@@ -99,6 +100,12 @@ class RoundSignificand(NamedTuple):
     discarded: int
 
 
+class RoundHalf(NamedTuple):
+    """Round float32 to nearest even in fp16 by the processor's own conversion."""
+
+    nothing: int = 0
+
+
 class RoundFormat(NamedTuple):
     """Round to nearest even in a format of fewer bits than its carrier, alike on both sides of zero.
 
@@ -153,7 +160,7 @@ class RoundWrapped(NamedTuple):
     modulus: float
 
 
-HowToRound = Unrounded | RoundSignificand | RoundFormat | RoundInMode | RoundWrapped
+HowToRound = Unrounded | RoundSignificand | RoundHalf | RoundFormat | RoundInMode | RoundWrapped
 
 
 @cache

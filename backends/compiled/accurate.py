@@ -15,7 +15,15 @@ from numba.core import types
 from numba.extending import intrinsic, overload
 
 from .compiling import FAST, Variants
-from .products import BandArrays, CSRArrays, DenseArrays, StencilArrays, SymmetricBandArrays, is_kind
+from .products import (
+    BandArrays,
+    CSRArrays,
+    DenseArrays,
+    HermitianArrays,
+    StencilArrays,
+    SymmetricBandArrays,
+    is_kind,
+)
 from .vectors import ordered_sum, real_product
 
 __all__ = ["accurate_residual"]
@@ -88,7 +96,8 @@ def _wide_buffer(x, size):  # type: ignore[no-untyped-def]
 def subtract_rows(A, x, low, high, total, error):  # type: ignore[no-untyped-def]
     """(total, error) of total + error - A x in rows low..high, accumulated twice as precisely.
 
-    Storage by diagonals goes diagonal by diagonal, which is vectorised and in every row the same sum.
+    Storage by diagonals goes diagonal by diagonal, and a Hermitian matrix column by column: that is vectorised, and in
+    every row the same sum.
     """
     raise NotImplementedError
 
@@ -115,6 +124,15 @@ def _subtract_rows(A, x, low, high, total, error):  # type: ignore[no-untyped-de
                 total[i - low], error[i - low] = t, e
 
         return dense
+    if is_kind(A, HermitianArrays):
+
+        def hermitian(A, x, low, high, total, error):  # type: ignore[no-untyped-def]
+            for j in range(x.size):
+                column, there = A.matrix[j, low:high], x[j]
+                for i in range(column.size):
+                    total[i], error[i] = subtract_product(total[i], error[i], np.conj(column[i]), there)
+
+        return hermitian
     if is_kind(A, BandArrays):
 
         def band(A, x, low, high, total, error):  # type: ignore[no-untyped-def]

@@ -272,36 +272,19 @@ def dense_facts(matrix):  # type: ignore[no-untyped-def]
         return max_abs, 0.0, 0.0, np.nan, False, False, False, False, -1, -1, -np.inf
     unit = 2.0 ** -np.floor(np.log2(max_abs)) if 1e-300 < max_abs < 1e300 else 1.0
     scale = 1.0 if unit == 1.0 else 1.0 / unit
-    asymmetry = 0.0
-    positive = dominant = True
-    empty_row, zero_diagonal = -1, -1
-    row_square, row_sum_largest, margin = 0.0, 0.0, np.inf
+    totals = np.empty(n)
+    row_square, row_sum_largest, filled, empty_row = _rows(matrix, unit, totals)
+    asymmetry, margin, positive, dominant, zero_diagonal, on_diagonal = _diagonal(matrix, unit, totals)
     below, unequal = _below(matrix)
-    above = -below
-    for i in range(n):
-        row = matrix[i]
-        diagonal = row[i]
-        size = np.float64(abs(diagonal)) * unit
-        square, total, filled = _row_sums(row, unit)
-        if unequal:
-            asymmetry = max(asymmetry, _largest_difference(row[:i], matrix[:i, i]))
-        asymmetry = max(asymmetry, 2 * np.float64(abs(diagonal.imag)))
-        above += filled - (diagonal != 0)
-        row_square = max(row_square, square)
-        row_sum_largest = max(row_sum_largest, total)
-        margin = min(margin, np.float64(diagonal.real) * unit + size - total)
-        positive &= diagonal.real > 0 and diagonal.imag == 0
-        dominant &= 2 * size > total
-        if diagonal == 0 and zero_diagonal < 0:
-            zero_diagonal = i
-        if filled == 0 and empty_row < 0:
-            empty_row = i
+    if unequal:
+        for i in range(n):
+            asymmetry = max(asymmetry, _largest_difference(matrix[i, :i], matrix[:i, i]))
     return (
         max_abs,
         np.sqrt(row_square) * scale,
         row_sum_largest * scale,
         asymmetry,
-        above == 0,
+        filled == on_diagonal + below,
         below == 0,
         positive,
         dominant,
@@ -309,6 +292,41 @@ def dense_facts(matrix):  # type: ignore[no-untyped-def]
         zero_diagonal,
         margin * scale,
     )
+
+
+# Kernels of their own, since in a larger one the compiler leaves the sums of a row as calls, which cost as much again.
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def _rows(matrix, unit, totals):  # type: ignore[no-untyped-def]
+    """Largest sum of the squares and of the moduli of a row, entries that are not zero, the first row without one."""
+    row_square = row_sum_largest = 0.0
+    entries, empty_row = 0, -1
+    for i in range(totals.size):
+        square, totals[i], filled = _row_sums(matrix[i], unit)
+        row_square = max(row_square, square)
+        row_sum_largest = max(row_sum_largest, totals[i])
+        entries += filled
+        if filled == 0 and empty_row < 0:
+            empty_row = i
+    return row_square, row_sum_largest, entries, empty_row
+
+
+@numba.njit(cache=True, error_model="numpy", nogil=True)
+def _diagonal(matrix, unit, totals):  # type: ignore[no-untyped-def]
+    """What the diagonal tells, beside the sums of the moduli of each row."""
+    asymmetry, margin = 0.0, np.inf
+    positive = dominant = True
+    zero_diagonal, filled = -1, 0
+    for i in range(totals.size):
+        diagonal = matrix[i, i]
+        size = np.float64(abs(diagonal)) * unit
+        asymmetry = max(asymmetry, 2 * np.float64(abs(diagonal.imag)))
+        margin = min(margin, np.float64(diagonal.real) * unit + size - totals[i])
+        positive &= diagonal.real > 0 and diagonal.imag == 0
+        dominant &= 2 * size > totals[i]
+        filled += diagonal != 0
+        if diagonal == 0 and zero_diagonal < 0:
+            zero_diagonal = i
+    return asymmetry, margin, positive, dominant, zero_diagonal, filled
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))

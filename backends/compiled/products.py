@@ -21,6 +21,7 @@ __all__ = [
     "CSRArrays",
     "CSRStack",
     "DenseArrays",
+    "HermitianArrays",
     "DenseStack",
     "StencilArrays",
     "StencilStack",
@@ -45,6 +46,12 @@ class CSRArrays(NamedTuple):
 
 class DenseArrays(NamedTuple):
     """A full matrix in C order."""
+
+    matrix: Any
+
+
+class HermitianArrays(NamedTuple):
+    """The same, equal to its conjugate transpose to the last bit: columns may be read as rows."""
 
     matrix: Any
 

@@ -17,7 +17,7 @@ from numba.extending import overload
 from . import accurate, vectors
 from .facts import csr_facts, dense_facts, stencil_facts
 from .found import CONVERGED, MAX_ITERATIONS, ZERO
-from .products import CSRArrays, DenseArrays, StencilArrays, is_kind
+from .products import CSRArrays, DenseArrays, HermitianArrays, StencilArrays, is_kind
 
 __all__ = [
     "EXPONENT",
@@ -152,6 +152,18 @@ def _diagonal_into(A, d):  # type: ignore[no-untyped-def]
     return None
 
 
+def hermitian(A):  # type: ignore[no-untyped-def]
+    """A matrix that equals its conjugate transpose, as storage that says so where there is one."""
+    raise NotImplementedError
+
+
+@overload(hermitian)
+def _hermitian(A):  # type: ignore[no-untyped-def]
+    if is_kind(A, DenseArrays):
+        return lambda A: HermitianArrays(A.matrix)
+    return lambda A: A
+
+
 @numba.njit(inline="always")
 def exponent_of(size):  # type: ignore[no-untyped-def]
     """The e with 2**e <= size < 2**(e + 1); 0 for 0."""
@@ -239,7 +251,8 @@ def finish(A, b, x, work, target, best, limits, found):  # type: ignore[no-untyp
 
     ``best`` is the smallest residual norm of an earlier iterate that is remembered.
     """
-    residual = accurate_residual(A, x, b, work)
+    exact = found[FACTS + 3] == 0.0
+    residual = accurate_residual(hermitian(A), x, b, work) if exact else accurate_residual(A, x, b, work)
     found[PRODUCTS] += 1.0
     size = np.sqrt(dot(x, x)[0])
     exponent = int(found[EXPONENT])

@@ -13,10 +13,12 @@ import pytest
 from resolvent.precision import FixedPoint, Format, formats, round
 from resolvent.precision.rounding_kernels import (
     RoundFormat,
+    RoundHalf,
     RoundInMode,
     RoundSignificand,
     RoundWrapped,
     Unrounded,
+    compiled_rule,
     rounded,
     rounding_rule_of,
 )
@@ -86,7 +88,7 @@ def test_rounded_inside_a_loop(mode, dtype):
     for format in held_by(x.real.dtype):
         if format in formats.FORMATS.values() and not isinstance(format, Format):
             continue
-        rule = rounding_rule_of(format, dtype, mode)
+        rule = compiled_rule(format, dtype, mode)
         kinds.add(type(rule))
         found = y.copy()
         axpy(rule, a, x, found)
@@ -98,6 +100,23 @@ def test_rounded_inside_a_loop(mode, dtype):
     assert kinds >= (
         {RoundFormat, RoundInMode, RoundWrapped} if mode == "nearest-even" else {RoundInMode, RoundWrapped}
     )
+
+
+def test_conversion_by_the_processor():
+    """Every exponent, sign and a sample of fractions, NaN with their payloads among them."""
+    rule = compiled_rule("fp16", "float32")
+    if type(rule) is not RoundHalf:
+        pytest.skip("the processor does not convert")
+    rng = np.random.default_rng(4)
+    bits = rng.integers(0, 2**32, 1 << 20, dtype=np.uint64).astype(np.uint32)
+    ties = (np.arange(1 << 19, dtype=np.uint32) << np.uint32(13)) | np.uint32(1 << 12)
+    x = np.concatenate([bits, ties, ties + np.uint32(1), ties - np.uint32(1)]).view(np.float32)
+    found = np.zeros_like(x)
+    axpy(rule, np.float32(1), x, found)
+    wanted = np.zeros_like(x)
+    axpy(rounding_rule_of("fp16", "float32"), np.float32(1), x, wanted)
+    assert np.array_equal(found.view(np.uint32), wanted.view(np.uint32))
+    assert np.array_equal(found, x.astype(np.float16).astype(np.float32), equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

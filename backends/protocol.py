@@ -200,6 +200,10 @@ class Backend(Exchange):
             out = self.axpy(coefficient, v, out)
         return out
 
+    def difference(self, x: Any, y: Any, out: Any) -> Any:
+        """x - y, in place of out, which is neither of them; rounded once, where x has more digits."""
+        return self.axpby(1.0, self.copy(x, self.numpy_dtype(y)), -1.0, self.assign(y, out))
+
     def residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
         """b - A x in working precision, in place of out."""
         return self.axpby(1.0, b, -1.0, self.matvec(A, x, out))

@@ -91,6 +91,7 @@ def test_vector_operations(on, dtype):
     near(on.axpby(1.0, x, b, y), x + number(b) * y, dtype)
     near(on.axpby(0.0, x, 1.0, y), y, dtype)
     near(on.multiply(x, y, z), x * y, dtype)
+    near(on.difference(x, y, z), x - y, dtype)
     near(on.momentum(0.25, 2.0, x, y, z), x + (x - y) / 4 + 2 * z, dtype)
     near(on.momentum(0.0, 2.0, x, y, z), x + 2 * z, dtype)
     for found, wanted in zip(on.cg_update(0.5, x, y, z, w)[:2], (z + x / 2, w - y / 2), strict=True):

@@ -25,6 +25,7 @@ from .precision import Precision, precision_facts
 from .solvers import (
     FIXED_POINT_METHODS,
     METHODS,
+    anderson,
     cg,
     chebyshev,
     fixed_point,
@@ -86,6 +87,7 @@ __all__ = [
     "Status",
     "Stencil",
     "StencilStack",
+    "anderson",
     "as_operator",
     "cg",
     "chebyshev",

@@ -200,6 +200,12 @@ class Backend(Exchange):
             out = self.axpy(coefficient, v, out)
         return out
 
+    def rotate(self, c: complex, s: complex, x: Any, y: Any) -> tuple[Any, Any]:
+        """c x + s y and conj(c) y - conj(s) x, in place of x and y."""
+        before = self.copy(x)
+        x = self.axpby(s, y, c, x)
+        return x, self.axpby(-s.conjugate(), before, c.conjugate(), y)
+
     def difference(self, x: Any, y: Any, out: Any) -> Any:
         """x - y, in place of out, which is neither of them; rounded once, where x has more digits."""
         return self.axpby(1.0, self.copy(x, self.numpy_dtype(y)), -1.0, self.assign(y, out))

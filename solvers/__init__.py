@@ -3,6 +3,7 @@
 from . import compiled_loops, stacked_loops  # register their rows
 from . import preconditioners as precondition
 from .chebyshev.chebyshev import chebyshev
+from .fixed_point.anderson import anderson
 from .fixed_point.methods import FIXED_POINT_METHODS
 from .fixed_point.picard import picard
 from .fixed_point.solve import fixed_point
@@ -19,6 +20,7 @@ from .relaxation.sor import gauss_seidel, sor, ssor
 __all__ = [
     "FIXED_POINT_METHODS",
     "METHODS",
+    "anderson",
     "cg",
     "compiled_loops",
     "stacked_loops",

@@ -84,7 +84,7 @@ class FixedPointProblem(Units):
     >>> import numpy as np
     >>> from resolvent.solvers.fixed_point.problem import FixedPointProblem
     >>> problem = FixedPointProblem(np.cos, 1.0)
-    >>> problem.initial()[2] == 1 - np.cos(1.0)
+    >>> bool(problem.initial()[2] == 1 - np.cos(1.0))
     True
     """
 

@@ -17,6 +17,7 @@ from array_api_compat import device as device_of
 
 from ..errors import BackendError
 from ..operators import BlackBox, Facts, Operator, check_square, guarded
+from ..operators.exchange import PRODUCT, Wording
 from ..precision import times_power_of_two, working_dtype
 from .protocol import Backend, powers_of_two
 
@@ -155,6 +156,9 @@ class ArrayAPIBackend(Backend):
         values = xp.vecdot(x, y)[..., None]
         return xp.real(values) if xp.isdtype(values.dtype, "complex floating") else values
 
+    def difference(self, x: Any, y: Any, out: Any) -> Any:
+        return array_namespace(x).astype(x - y, y.dtype, copy=False)
+
     def multiply(self, d: Any, x: Any, out: Any) -> Any:
         return d * x
 
@@ -220,9 +224,10 @@ class ArrayAPIBackend(Backend):
     def lend(self, x: Any, dtype: np.dtype) -> Any:
         return self.copy(x, dtype)
 
-    def received(self, result: Any, name: str) -> Any:
+    def received(self, result: Any, name: str, words: Wording = PRODUCT) -> Any:
         if not hasattr(result, "__array_namespace__"):
-            raise BackendError(f"{name}: its product is a {type(result).__name__}; wanted {self._library_name} arrays")
+            found = f"{name}: its {words.noun} is a {type(result).__name__}"
+            raise BackendError(f"{found}; wanted {self._library_name} arrays")
         self._check_library(result, name)
         xp = array_namespace(result)
         # There is no place of ours to copy it to, and whoever returned it may change it later.

@@ -76,6 +76,9 @@ class NumpyBackend(NumpyExchange, Backend):
         y += x if isinstance(a, float) and a == 1.0 else self.factor(a, x) * x
         return y
 
+    def difference(self, x: Any, y: Any, out: Any) -> Any:
+        return self.xp.subtract(x, y, out=out)
+
     def multiply(self, d: Any, x: Any, out: Any) -> Any:
         return self.xp.multiply(d, x, out=out)
 

@@ -200,6 +200,16 @@ class Backend(Exchange):
             out = self.axpy(coefficient, v, out)
         return out
 
+    def rotate(self, c: complex, s: complex, x: Any, y: Any) -> tuple[Any, Any]:
+        """c x + s y and conj(c) y - conj(s) x, in place of x and y."""
+        before = self.copy(x)
+        x = self.axpby(s, y, c, x)
+        return x, self.axpby(-s.conjugate(), before, c.conjugate(), y)
+
+    def difference(self, x: Any, y: Any, out: Any) -> Any:
+        """x - y, in place of out, which is neither of them; rounded once, where x has more digits."""
+        return self.axpby(1.0, self.copy(x, self.numpy_dtype(y)), -1.0, self.assign(y, out))
+
     def residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
         """b - A x in working precision, in place of out."""
         return self.axpby(1.0, b, -1.0, self.matvec(A, x, out))

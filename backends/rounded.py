@@ -8,13 +8,14 @@ rounding is correctly rounded.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..operators import Dense, Facts, Operator
+from ..operators.exchange import PRODUCT, Wording
 from ..operators.ordering import Ordering
 from ..precision import round as rounded_to
 from ..precision.formats import Format
@@ -137,6 +138,9 @@ class Rounded(Backend):
                 y = self._round(self.inner.axpby(0.0, y, b, y))
             return self._round(self.inner.axpy(1.0, x if _is_one(a) else self._scaled(a, x), y))
         return self._written(self.inner.axpby(a, x, b, y))
+
+    def difference(self, x: Any, y: Any, out: Any) -> Any:
+        return self._written(self.inner.difference(x, y, out))
 
     def multiply(self, d: Any, x: Any, out: Any) -> Any:
         if self.precision.policy == "op" and self.inner.numpy_dtype(x).kind == "c":
@@ -274,8 +278,11 @@ class Rounded(Backend):
     def lend(self, x: Any, dtype: np.dtype) -> Any:
         return self.inner.lend(x, dtype)
 
-    def received(self, result: Any, name: str) -> Any:
-        return self.inner.received(result, name)
+    def received(self, result: Any, name: str, words: Wording = PRODUCT) -> Any:
+        return self.inner.received(result, name, words)
+
+    def undifferentiated(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self.inner.undifferentiated(function)
 
     def returned(self, x: Any) -> Any:
         return self.inner.returned(x)

@@ -14,6 +14,7 @@ import torch
 
 from ..errors import BackendError, InputError
 from ..operators import BlackBox, Facts, Operator, check_square, guarded
+from ..operators.exchange import PRODUCT, Wording
 from ..operators.ordering import Ordering
 from ..precision import round as round_to
 from ..precision import working_dtype
@@ -154,6 +155,9 @@ class TorchBackend(Backend):
             return torch.add(x, y, alpha=_number(b, x), out=y)
         return torch.add(y.mul_(b), x, alpha=_number(a, x), out=y)
 
+    def difference(self, x: Any, y: Any, out: Any) -> Any:
+        return torch.sub(x, y, out=out)
+
     def multiply(self, d: Any, x: Any, out: Any) -> Any:
         return torch.mul(d, x, out=out)
 
@@ -251,10 +255,13 @@ class TorchBackend(Backend):
     def lend(self, x: Any, dtype: np.dtype) -> Any:
         return self.copy(x, dtype)  # tensors have no views that are read-only
 
-    def received(self, result: Any, name: str) -> Any:
+    def undifferentiated(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return torch.no_grad()(function)
+
+    def received(self, result: Any, name: str, words: Wording = PRODUCT) -> Any:
         if not isinstance(result, torch.Tensor):
-            raise BackendError(f"{name}: its product is a {type(result).__name__}; wanted a torch tensor")
-        return self.vector(result, f"the product with {name}").reshape(-1)
+            raise BackendError(f"{name}: its {words.noun} is a {type(result).__name__}; wanted a torch tensor")
+        return self.vector(result, f"the {words.noun} {words.of} {name}").reshape(-1)
 
 
 class TorchMatrix(Operator):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 
 from ..errors import BackendError
 from ..operators import CSR, BlackBox, Dense, Operator, check_square
-from ..operators.exchange import is_ours
+from ..operators.exchange import PRODUCT, Wording, is_ours
 from ..precision.sparse_arrays import SORTED, look_at_rows
 from .compiled import facts
 from .numba_backend import NumbaBackend
@@ -83,15 +83,19 @@ class TorchViews(NumbaBackend):
     def lend(self, x: Any, dtype: np.dtype) -> Any:
         return torch.from_numpy(np.array(x, dtype=dtype))
 
-    def received(self, result: Any, name: str) -> Any:
-        if not isinstance(result, torch.Tensor):
-            raise BackendError(f"{name}: its product is a {type(result).__name__}; wanted a torch tensor")
-        return self.vector(result, f"the product with {name}").reshape(-1)
+    def undifferentiated(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self.reading.undifferentiated(function)
 
-    def take(self, result: Any, x: Any, name: str, *, exact: bool = False) -> Any:
+    def received(self, result: Any, name: str, words: Wording = PRODUCT) -> Any:
+        if not isinstance(result, torch.Tensor):
+            raise BackendError(f"{name}: its {words.noun} is a {type(result).__name__}; wanted a torch tensor")
+        return self.vector(result, f"the {words.noun} {words.of} {name}").reshape(-1)
+
+    def take(self, result: Any, x: Any, name: str, *, exact: bool = False, words: Wording = PRODUCT) -> Any:
         if isinstance(result, torch.Tensor) and result.dtype == torch.bfloat16:
-            self._check_type(np.dtype("float16"), x.dtype, name, exact)  # NumPy lacks it, and it has no more digits
-        return super().take(result, x, name, exact=exact)
+            # NumPy lacks it, and it has no more digits.
+            self._check_type(np.dtype("float16"), x.dtype, name, exact, words)
+        return super().take(result, x, name, exact=exact, words=words)
 
     def stack_of(self, A: Any) -> tuple[Any, int] | None:
         # Sparse tensors of a batch have patterns of their own.

@@ -3,6 +3,10 @@
 from . import compiled_loops, stacked_loops  # register their rows
 from . import preconditioners as precondition
 from .chebyshev.chebyshev import chebyshev
+from .fixed_point.anderson import anderson
+from .fixed_point.methods import FIXED_POINT_METHODS
+from .fixed_point.picard import picard
+from .fixed_point.solve import fixed_point
 from .krylov.cg import cg
 from .krylov.ssor_cg import ssor_cg
 from .linear.prepare import prepare
@@ -14,13 +18,17 @@ from .relaxation.richardson import richardson
 from .relaxation.sor import gauss_seidel, sor, ssor
 
 __all__ = [
+    "FIXED_POINT_METHODS",
     "METHODS",
+    "anderson",
     "cg",
     "compiled_loops",
     "stacked_loops",
     "chebyshev",
+    "fixed_point",
     "gauss_seidel",
     "jacobi",
+    "picard",
     "precondition",
     "prepare",
     "refine",

@@ -19,6 +19,7 @@ from ...backends.numpy_backend import NumpyBackend
 from ...backends.protocol import powers_of_two
 from ...errors import BackendError, InputError
 from ...operators import BlackBox, Facts, Operator, check_square, guarded
+from ...operators.exchange import PRODUCT, Wording
 from ...precision import working_dtype
 from ...precision.sparse_arrays import SORTED, UNSORTED, coordinates_fault, look_at_rows, rows_kind
 
@@ -102,8 +103,8 @@ class CupyBackend(NumpyBackend):
     def lend(self, x: Any, dtype: np.dtype) -> Any:
         return self.copy(x, dtype)  # device arrays have no views that are read-only
 
-    def received(self, result: Any, name: str) -> Any:
-        return self.vector(result, f"the product with {name}").reshape(-1)
+    def received(self, result: Any, name: str, words: Wording = PRODUCT) -> Any:
+        return self.vector(result, f"the {words.noun} {words.of} {name}").reshape(-1)
 
     def ldexp(self, x: Any, exponent: int) -> Any:
         for power in powers_of_two(exponent, x.dtype):

@@ -109,7 +109,8 @@ def iterate(problem: Problem, method: Method[Any, Any], options: Options) -> Sol
     Solution
         In the caller's units. Nothing is warned of here.
     """
-    run = Run(problem, method, options, problem.target(options), began=problem.backend.clock())
+    began = problem.backend.clock()
+    run = Run(problem, method, options, problem.target(options), began=began)
     ending = problem.settled()
     if ending is None:
         if options.time_limit is not None:
@@ -367,7 +368,7 @@ def _best_of(run: Run, status: Status) -> tuple[Vector, Vector, float]:
     problem, state = run.problem, run.state
     norm = run.certify()
     x = latest = run.x
-    ended_badly = status in FAILED and math.isinf(run.last_certified)
+    ended_badly = problem.replayable and status in FAILED and math.isinf(run.last_certified)
     at = int(np.argmin([seen if seen == seen else math.inf for seen in run.norms])) if ended_badly and run.norms else 0
     if at and run.norms[at] < 0.5 * min(norm if norm == norm else math.inf, run.best_norm):
         # A batch of steps went past a better iterate: the same steps again, up to that one.

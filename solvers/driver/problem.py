@@ -85,6 +85,8 @@ class Problem(ABC):
         A residual norm in the caller's units is 2**exponent times the internal one.
     repeatable : bool
         The same iterate has the same residual every time; an operator that only multiplies may break that.
+    replayable : bool
+        The same steps may be taken again to come by an earlier iterate.
     coarse : bool
         Iterates may stand still above the rounding level, since each is rounded to a format of few digits.
     storage, preconditioner_kind : str
@@ -101,6 +103,7 @@ class Problem(ABC):
     reference: float
     exponent: int = 0
     repeatable: bool = True
+    replayable: bool = True
     coarse: bool = False
     storage: str = ""
     preconditioner_kind: str = "none"

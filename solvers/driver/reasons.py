@@ -72,10 +72,11 @@ def not_there_sentence(solution: Solution, rate: float, left: float, advice: str
 def _stagnated(solution: Solution, run: Run) -> str:
     u, eta = solution.unit_roundoff, solution.backward_error
     ended = "can do no better" if eta <= 100 * u else "gets no further by this method"
+    error = f"a backward error of {eta / u:.1f} u{known_condition(solution)}, " if eta == eta else ""
     return (
         f"{solution.precision} {ended}: the residual stopped at {solution.relative_residual:.2e} of "
-        f"{solution.words.reference}, a backward error of {eta / u:.1f} u{known_condition(solution)}, short of the "
-        f"{solution.tolerance:.2e} asked for. {run.problem.advice(solution)}"
+        f"{solution.words.reference}, {error}short of the {solution.tolerance:.2e} asked for. "
+        f"{run.problem.advice(solution)}"
     ).rstrip()
 
 

@@ -149,6 +149,11 @@ class Solution(Generic[V]):
         return self.theory(self)
 
     @property
+    def evaluations(self) -> Any:
+        """Of a fixed-point problem, how often g was evaluated: the same as ``matvecs``."""
+        return self.matvecs
+
+    @property
     def rhs_norm(self) -> float:
         """``||b||`` of a linear system: the same as ``reference``."""
         return self.reference

@@ -35,6 +35,7 @@ class Cause(enum.Enum):
     RANGE = "the range of the precision was left"
     DIGITS = "the precision has no more digits"
     RECURRENCE = "the recurrence of the method ended"
+    NOISE = "the same point has different values"
 
 
 class Ending(NamedTuple):

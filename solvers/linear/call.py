@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ...precision import Precision
     from ...precision.formats import BlockFormat, Format
 
-__all__ = ["Array", "Common", "Nested", "Preconditioned", "SolverFunction", "solver"]
+__all__ = ["Array", "Common", "Nested", "Preconditioned", "SolverFunction", "solver", "with_signature"]
 
 
 class Array(Protocol):
@@ -102,7 +102,12 @@ class SolverFunction(Protocol[P]):
 
 
 def solver(function: Callable[Concatenate[Any, Any, P], Solution[Any]]) -> SolverFunction[P]:
-    """The solver with its types; one that ends in ``**common`` with its full signature, which refuses other names.
+    """The solver with its types; one that ends in ``**common`` with its full signature, which refuses other names."""
+    return with_signature(function)
+
+
+def with_signature(function: Callable[..., Solution[Any]]) -> Any:
+    """A function that ends in ``**common`` with its full signature, which refuses other names; others as they are.
 
     Which of the common parameters it takes, the annotation says: ``Unpack[Common]`` or ``Unpack[Preconditioned]``.
     """
@@ -110,7 +115,7 @@ def solver(function: Callable[Concatenate[Any, Any, P], Solution[Any]]) -> Solve
     *own, rest = signature.parameters.values()
     kind = inspect.signature(function, eval_str=True).parameters[rest.name].annotation
     if rest.kind is not inspect.Parameter.VAR_KEYWORD or get_origin(kind) is not Unpack:
-        return function  # type: ignore[return-value]
+        return function
     annotations = _annotations(get_args(kind)[0])
     common = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotations[name])
@@ -120,10 +125,10 @@ def solver(function: Callable[Concatenate[Any, Any, P], Solution[Any]]) -> Solve
     names = {one.name for one in [*own, *common]}
 
     @functools.wraps(function)
-    def call(A: Any, b: Any, *args: P.args, **kwargs: P.kwargs) -> Solution[Any]:
+    def call(*args: Any, **kwargs: Any) -> Solution[Any]:
         if not names >= kwargs.keys():
             raise TypeError(_unexpected(function.__name__, next(name for name in kwargs if name not in names), names))
-        return function(A, b, *args, **kwargs)
+        return function(*args, **kwargs)
 
     call.__signature__ = signature.replace(parameters=[*own, *common])  # type: ignore[attr-defined]
     return call

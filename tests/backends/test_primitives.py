@@ -91,6 +91,16 @@ def test_vector_operations(on, dtype):
     near(on.axpby(1.0, x, b, y), x + number(b) * y, dtype)
     near(on.axpby(0.0, x, 1.0, y), y, dtype)
     near(on.multiply(x, y, z), x * y, dtype)
+    near(on.difference(x, y, z), x - y, dtype)
+    c, s = (0.6 + 0.36j, 0.48 - 0.528j) if np.dtype(dtype).kind == "c" else (0.6, -0.8)
+    for found, wanted in zip(on.rotate(c, s, x, y), (c * x + s * y, np.conj(c) * y - np.conj(s) * x), strict=True):
+        near(found, wanted.astype(dtype), dtype)
+    near(
+        on.backend.to_numpy(on.backend.combine(on.give(x, y, z), np.array([a, b, 2.0]), *on.give(w))),
+        a * x + b * y + 2 * z,
+        dtype,
+    )
+    np.testing.assert_allclose(on.backend.dots(on.give(x, y), *on.give(z)), [np.vdot(x, z), np.vdot(y, z)], rtol=1e-4)
     near(on.momentum(0.25, 2.0, x, y, z), x + (x - y) / 4 + 2 * z, dtype)
     near(on.momentum(0.0, 2.0, x, y, z), x + 2 * z, dtype)
     for found, wanted in zip(on.cg_update(0.5, x, y, z, w)[:2], (z + x / 2, w - y / 2), strict=True):

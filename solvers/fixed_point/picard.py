@@ -1,0 +1,85 @@
+"""Picard iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Unpack
+
+from ...errors import InputError
+from ..driver.method import Traffic
+from ..driver.solution import Solution
+from .call import FixedPointCommon, fixed_point_solver
+from .method import FixedPointMethod, FixedPointState
+from .problem import FixedPointProblem
+from .run import solve_with
+
+__all__ = ["Picard", "picard"]
+
+
+@dataclass(frozen=True)
+class Picard(FixedPointMethod):
+    """x + damping (g(x) - x)."""
+
+    damping: float = 1.0
+
+    name: ClassVar[str] = "picard"
+    title: ClassVar[str] = "Picard iteration"
+    purpose: ClassVar[str] = "a map that contracts fast, or is so large that nothing else may be kept"
+    traffic: ClassVar[Traffic] = Traffic(vectors=4, passes=9, reductions=1, matvecs=1, compiled_passes=9)
+    when_diverging: ClassVar[str] = "Lower the damping, or try rv.anderson."
+
+    def __post_init__(self) -> None:
+        if not 0 < self.damping <= 1:
+            raise InputError(f"damping: found {self.damping!r}; wanted a number in (0, 1]")
+
+    def step(self, problem: FixedPointProblem, s: FixedPointState) -> None:
+        s.next_x = problem.backend.assign(s.x, s.next_x)
+        s.next_x = problem.backend.axpy(self.damping, s.work, s.next_x)
+        self.advance(problem, s)
+
+    def describe(self, s: FixedPointState) -> str:
+        return "" if self.damping == 1 else f"Steps were damped by {self.damping:g}."
+
+
+@fixed_point_solver
+def picard(
+    g: Callable[[Any], Any], x0: Any, *, damping: float = 1.0, **common: Unpack[FixedPointCommon]
+) -> Solution[Any]:
+    """Find x = g(x) by x <- x + damping (g(x) - x).
+
+    For a contraction with constant q the residual falls by q an iteration; for a nonexpansive map with a fixed point
+    and damping < 1 it tends to nothing like 1 / sqrt(iterations). An affine map g(x) = G x + b converges with damping d
+    exactly when the eigenvalues of (1 - d) I + d G lie within the unit circle.
+
+    Parameters
+    ----------
+    g, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
+        As in ``resolvent.fixed_point``.
+    damping : float
+        In (0, 1].
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    InputError, TypeError
+        As in ``resolvent.fixed_point``, and for a damping outside its range.
+
+    Notes
+    -----
+    Per iteration: 1 evaluation, 9 vector passes, 1 reduction; 4 vectors kept.
+
+    References
+    ----------
+    Picard (1890); Banach (1922); with damping Mann (1953) and Krasnosel'skii (1955).
+
+    Examples
+    --------
+    >>> import math, resolvent as rv
+    >>> round(rv.picard(math.cos, 1.0, rtol=1e-12).x, 10)
+    0.7390851332
+    """
+    return solve_with(Picard(damping), g, x0, **common)

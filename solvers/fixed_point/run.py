@@ -1,0 +1,53 @@
+"""From a call to a Solution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..driver.batch import TELL, warn_of
+from ..driver.iterate import iterate
+from ..driver.solution import Solution
+from ..driver.stopping import Options
+from .method import FixedPointMethod
+from .problem import FixedPointProblem
+
+__all__ = ["solve_with"]
+
+
+def solve_with(
+    method: FixedPointMethod,
+    g: Callable[[Any], Any],
+    x0: Any,
+    *,
+    backend: Any = None,
+    precision: Any = None,
+    **limits: Any,
+) -> Solution[Any]:
+    """Find x = g(x) by one method, and warn when it did not converge.
+
+    Parameters
+    ----------
+    method : FixedPointMethod
+    g, x0, backend, precision :
+        As in ``FixedPointProblem``.
+    **limits
+        As in ``Options``.
+
+    Examples
+    --------
+    >>> import math
+    >>> from resolvent.solvers.fixed_point.picard import Picard
+    >>> from resolvent.solvers.fixed_point.run import solve_with
+    >>> round(solve_with(Picard(), math.cos, 1.0).x, 4)
+    0.7391
+    """
+    options = Options(**limits)
+    with np.errstate(all="ignore"):  # overflow and NaN are looked for, and reported in words
+        problem = FixedPointProblem(g, x0, backend=backend, precision=precision)
+        solution = iterate(problem, method, options)
+    if not solution.converged:
+        TELL.get(warn_of)(solution)
+    return solution

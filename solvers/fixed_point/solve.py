@@ -1,0 +1,104 @@
+"""rv.fixed_point: any method by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..driver.solution import Solution
+from .method import FixedPointMethod
+from .methods import fixed_point_method
+from .run import solve_with
+
+__all__ = ["fixed_point"]
+
+
+def fixed_point(
+    g: Callable[[Any], Any],
+    x0: Any,
+    *,
+    method: str | FixedPointMethod = "picard",
+    rtol: float = 1e-5,
+    atol: float = 0.0,
+    maxiter: int | None = None,
+    callback: Any = None,
+    progress: bool = False,
+    time_limit: float | None = None,
+    backend: Any = None,
+    precision: Any = None,
+    **parameters: Any,
+) -> Solution[Any]:
+    """Find x = g(x).
+
+    Parameters
+    ----------
+    g : callable
+        From x to g(x), in the structure, the shapes and the kind of numbers of x0. What it is handed cannot be used to
+        change an iterate; what it returns is read before it is called again.
+    x0 : array, number, or tuple, list or dict of such
+        First guess, real or complex, of any shape and any array library; the solution comes back in its structure.
+        The x of an earlier Solution is a warm start. Lists of numbers become NumPy arrays, integers float64.
+    method : str or FixedPointMethod
+        A name in ``resolvent.FIXED_POINT_METHODS``, or a method with its parameters.
+    rtol, atol : float
+        Converged when ||g(x) - x|| <= max(rtol max(||x0||, ||g(x0)||), atol), in the 2-norm over all blocks. For
+        x0 = 0 and g(x) = x + b - A x that is ||b - A x|| <= max(rtol ||b||, atol).
+    maxiter : int, optional
+        Iterations at most; by default 10 n, and at least 1000.
+    callback : callable, optional
+        Called with a ``Progress`` after every iteration; a true result stops the solve.
+    progress : bool
+        Show a live line in the terminal.
+    time_limit : float, optional
+        Seconds after which the best iterate is returned.
+    backend : str or Backend, optional
+        By default "numba" for NumPy arrays, otherwise the library of the arrays.
+    precision : str, Format or Precision, optional
+        To iterate in, see ``resolvent.precision``; certificates are evaluated in the precision of x0.
+    **parameters
+        Of the method named.
+
+    Returns
+    -------
+    Solution
+        ``evaluations`` says how often g was evaluated. A g that is NaN or infinite at an iterate is tried once half way
+        to it; if that fails too the status is DIVERGED. A g that varies from call to call ends STAGNATED where its
+        residual is noise.
+
+    Raises
+    ------
+    InputError
+        For an x0 without entries or with NaN or infinite ones, a g that returns another structure, shape, kind of
+        numbers or fewer digits, an unknown method, or a parameter that it does not have.
+    TypeError
+        For a g that cannot be called.
+    BackendError
+        For arrays of different libraries.
+
+    Warns
+    -----
+    ConvergenceWarning
+        When the tolerance was not reached, with the reason.
+
+    Examples
+    --------
+    >>> import numpy as np, resolvent as rv
+    >>> rv.fixed_point(np.cos, np.ones(2), rtol=1e-10).x.round(6)
+    array([0.739085, 0.739085])
+    >>> found = rv.fixed_point(lambda v: {"a": v["b"] / 2, "b": 1 - v["a"]}, {"a": 0.0, "b": np.zeros(2)})
+    Traceback (most recent call last):
+    resolvent.errors.InputError: g(x)['a']: its value has shape (2,); wanted (), the shape of x0['a']
+    """
+    return solve_with(
+        fixed_point_method(method, parameters),
+        g,
+        x0,
+        rtol=rtol,
+        atol=atol,
+        maxiter=maxiter,
+        callback=callback,
+        progress=progress,
+        time_limit=time_limit,
+        backend=backend,
+        precision=precision,
+    )

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import NoReturn
 
-from . import advise, condition, formats, gallery, info, methods, refine, solve
+from . import advise, condition, fixed_point, formats, gallery, info, methods, refine, solve
 from .console import BAD_INPUT, CONVERGED, KILLED, complain
 
 __all__ = ["main"]
@@ -19,6 +19,7 @@ __all__ = ["main"]
 COMMANDS = {
     "solve": solve,
     "refine": refine,
+    "fixed-point": fixed_point,
     "condition": condition,
     "advise": advise,
     "formats": formats,
@@ -81,7 +82,7 @@ def parser() -> argparse.ArgumentParser:
     """Of all commands."""
     from .. import __version__
 
-    made = Parser(prog="resolvent", description="Iterative solvers for linear systems.")
+    made = Parser(prog="resolvent", description="Iterative solvers for linear systems and fixed points.")
     made.add_argument("--version", action="version", version=f"resolvent {__version__}")
     added = made.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():

@@ -18,6 +18,7 @@ __all__ = [
     "add_precision",
     "add_system",
     "check_targets",
+    "delivered",
     "ones",
     "precision_of",
     "solved",
@@ -109,11 +110,53 @@ def precision_of(arguments: argparse.Namespace) -> Any:
 
 
 def solved(arguments: argparse.Namespace, run: Callable[[Any, Any, dict[str, Any]], Any]) -> int:
-    """Read A and b, solve, report and write: what the commands that solve have in common."""
+    """Read A and b, solve, report and write: what the commands that solve linear systems have in common."""
+    from ..errors import InputError
+    from ..io.matrix_files import is_standard_input, read_matrix, read_vector
+
+    if is_standard_input(arguments.A) and is_standard_input(arguments.b):
+        raise InputError("b: found standard input, which is A's; wanted another file")
+
+    def read() -> tuple[int, Callable[[dict[str, Any]], Any]]:
+        A = read_matrix(arguments.A)
+        b = ones(A) if arguments.b is None else read_vector(arguments.b, A.shape[0])
+
+        def solve(options: dict[str, Any]) -> Any:
+            M, parameters = _preconditioner_and_parameters(arguments, A)
+            return run(A, b, {"M": M, **options, **parameters})
+
+        return b.nbytes, solve
+
+    named = {"matrix": arguments.A, "rhs": arguments.b}
+    return delivered(arguments, {"A": arguments.A, "b": arguments.b}, named, read, "x of A x = b")
+
+
+def delivered(
+    arguments: argparse.Namespace,
+    sources: dict[str, str | None],
+    named: dict[str, str | None],
+    read: Callable[[], tuple[int, Callable[[dict[str, Any]], Any]]],
+    comment: str,
+) -> int:
+    """Check the outputs, read, solve, report and write; returns the exit status.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        With those of ``add_outcome`` and rtol.
+    sources : dict
+        Input files, which no output may replace.
+    named : dict
+        What the JSON report says was given.
+    read : callable
+        Reads the input; returns the bytes of a solution, and what solves with the common options.
+    comment : str
+        In the header of a solution in Matrix Market.
+    """
     from importlib.util import find_spec
 
     from ..errors import ConvergenceWarning, InputError
-    from ..io.matrix_files import is_standard_input, read_matrix, read_vector, write_vector, written_kind
+    from ..io.matrix_files import write_vector, written_kind
     from ..io.safe_writing import check_room
     from ..solvers.driver.solution import Status
 
@@ -126,29 +169,24 @@ def solved(arguments: argparse.Namespace, run: Callable[[Any, Any, dict[str, Any
         written_kind(arguments.output, "vector")
     drawn = arguments.plot and str(Path(arguments.plot).with_suffix(".csv"))
     targets = {"--plot": arguments.plot, "--plot (.csv)": drawn, "--output": arguments.output, "--json": arguments.json}
-    report = check_targets(targets, {"A": arguments.A, "b": arguments.b})
-    if is_standard_input(arguments.A) and is_standard_input(arguments.b):
-        raise InputError("b: found standard input, which is A's; wanted another file")
-    A = read_matrix(arguments.A)
-    b = ones(A) if arguments.b is None else read_vector(arguments.b, A.shape[0])
+    report = check_targets(targets, sources)
+    size, solve = read()
     if arguments.output:
-        check_room(arguments.output, b.nbytes)
+        check_room(arguments.output, size)
     with warnings.catch_warnings():
         # The report says the same, and more.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        M, parameters = _preconditioner_and_parameters(arguments, A)
-        parameters |= {name: getattr(arguments, name) for name in ("rtol", "atol", "time_limit", "backend")}
-        progress = not arguments.quiet and sys.stderr.isatty()
-        solution = run(A, b, {"M": M, "progress": progress, **parameters})
+        options = {name: getattr(arguments, name) for name in ("rtol", "atol", "time_limit", "backend")}
+        solution = solve({"progress": not arguments.quiet and sys.stderr.isatty(), **options})
     infeasible = solution.overall_status is Status.INFEASIBLE
     if not (arguments.quiet or infeasible):
         print(solution, file=report)
     written = []
     if arguments.output and not infeasible:
-        write_vector(arguments.output, solution.x, comment="x of A x = b")
+        write_vector(arguments.output, solution.x, comment=comment)
         written.append(arguments.output)
     if arguments.json:
-        _write_json(arguments.json, solution, arguments)
+        _write_json(arguments.json, solution, named)
         written.append(arguments.json)
     if arguments.plot and not infeasible:
         solution.plot(file=arguments.plot)
@@ -211,13 +249,13 @@ def _preconditioner_and_parameters(arguments: argparse.Namespace, A: Any) -> tup
     return make(A, backend=arguments.backend, **fixed, **own), given
 
 
-def _write_json(path: str, solution: Any, arguments: argparse.Namespace) -> None:
+def _write_json(path: str, solution: Any, named: dict[str, str | None]) -> None:
     import json
 
     from .. import __version__
     from ..io.safe_writing import writing
 
-    document = {"resolvent": __version__, "matrix": arguments.A, "rhs": arguments.b, **_fields(solution)}
+    document = {"resolvent": __version__, **named, **_fields(solution)}
     text = json.dumps(document, indent=1, allow_nan=False)
     with writing(path) as stream:
         stream.write(f"{text}\n".encode())

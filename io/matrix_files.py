@@ -96,6 +96,22 @@ def read_vector(path: str | os.PathLike[str], rows: int = 0) -> np.ndarray:
     return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
 
 
+def read_array(path: str | os.PathLike[str]) -> np.ndarray:
+    """An array of any shape from a file: of .npy that which was saved, otherwise a vector as ``read_vector`` reads it.
+
+    Parameters
+    ----------
+    path : path
+        As in ``read_matrix``.
+
+    Raises
+    ------
+    OSError, InputError
+        As in ``read_matrix``.
+    """
+    return read_vector(path) if sparse.issparse(found := _read(path)) else found
+
+
 def write_matrix(path: str | os.PathLike[str], A: Any, comment: str = "") -> None:
     """Write a matrix so that reading gives the same bits.
 

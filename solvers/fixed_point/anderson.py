@@ -182,8 +182,8 @@ class Anderson(FixedPointMethod):
             return ""
         times = "step was" if s.rejected == 1 else "steps were"
         return (
-            f"{s.rejected} accelerated {times} taken back, where the residual grew more than {self.safeguard:g}-fold, or "
-            "was not finite."
+            f"{s.rejected} accelerated {times} taken back, where the residual grew more than {self.safeguard:g}-fold, "
+            "or was not finite."
         )
 
 

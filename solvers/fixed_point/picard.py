@@ -30,7 +30,7 @@ class Picard(FixedPointMethod):
     when_diverging: ClassVar[str] = "Lower the damping, or try rv.anderson."
 
     def __post_init__(self) -> None:
-        if not 0 < self.damping <= 1:
+        if not (isinstance(self.damping, (int, float)) and 0 < self.damping <= 1):
             raise InputError(f"damping: found {self.damping!r}; wanted a number in (0, 1]")
 
     def step(self, problem: FixedPointProblem, s: FixedPointState) -> None:

@@ -89,7 +89,7 @@ def negation(gamma: float = 1.0) -> FixedPoint:
 
     References
     ----------
-    J. Park, E. K. Ryu, "Exact optimal accelerated complexity for fixed-point iterations", ICML 2022, theorem 3.1.
+    J. Park, E. K. Ryu, "Exact optimal accelerated complexity for fixed-point iterations", ICML 2022.
 
     Examples
     --------
@@ -102,7 +102,7 @@ def negation(gamma: float = 1.0) -> FixedPoint:
         g=partial(np.multiply, -1.0 / gamma),
         x0=np.ones(1),
         description="-x / gamma",
-        reference="Park, Ryu, ICML 2022, theorem 3.1",
+        reference="Park, Ryu, ICML 2022",
         solve=partial(np.zeros, 1),
         lipschitz=1.0 / gamma,
     )
@@ -116,6 +116,11 @@ def reflection() -> FixedPoint:
     FixedPoint
         Its solution is 1/2.
 
+    References
+    ----------
+    H. F. Walker, P. Ni, "Anderson acceleration for fixed-point iterations", SIAM J. Numer. Anal. 49 (2011), theorem
+    2.2: differences of enough iterates settle a linear map.
+
     Examples
     --------
     >>> reflection().g(np.array([0.0]))
@@ -126,7 +131,7 @@ def reflection() -> FixedPoint:
         g=partial(np.subtract, 1.0),
         x0=np.zeros(1),
         description="1 - x, a cycle of two",
-        reference="elementary",
+        reference="Walker, Ni, SIAM J. Numer. Anal. 49 (2011), pages 1715-1735",
         solve=partial(np.full, 1, 0.5),
         lipschitz=1.0,
     )
@@ -154,6 +159,11 @@ def cyclic_permutation(n: int = 7, drift: float = 0.0) -> FixedPoint:
     TypeError, ValueError
         If an argument is not as described.
 
+    References
+    ----------
+    H. F. Walker, P. Ni, "Anderson acceleration for fixed-point iterations", SIAM J. Numer. Anal. 49 (2011), theorem
+    2.2: differences of enough iterates settle a linear map.
+
     Examples
     --------
     >>> cyclic_permutation(3).solution
@@ -169,7 +179,7 @@ def cyclic_permutation(n: int = 7, drift: float = 0.0) -> FixedPoint:
         g=partial(_linear, np.roll(np.eye(n), 1, axis=0), b + drift),
         x0=np.zeros(n),
         description="the entries moved on by one place, + b",
-        reference="elementary",
+        reference="Walker, Ni, SIAM J. Numer. Anal. 49 (2011), pages 1715-1735",
         solve=None if drift else partial(_summed, b),
         lipschitz=1.0,
         feasible=not drift,
@@ -251,6 +261,11 @@ def symmetric_spectrum(kind: str = "expansive", *, seed: Any = 0) -> FixedPoint:
     ValueError
         If there is no such kind.
 
+    References
+    ----------
+    H. F. Walker, P. Ni, "Anderson acceleration for fixed-point iterations", SIAM J. Numer. Anal. 49 (2011), theorem
+    2.2: differences of enough iterates settle a linear map.
+
     Examples
     --------
     >>> symmetric_spectrum("outliers")
@@ -265,7 +280,7 @@ def symmetric_spectrum(kind: str = "expansive", *, seed: Any = 0) -> FixedPoint:
         g=partial(_linear, (V * values) @ V.T, V @ ((1.0 - values) * (V.T @ x))),
         x0=np.zeros(values.size),
         description="A x + b, A symmetric with eigenvalues below -1, above 1, or next to 1",
-        reference="elementary",
+        reference="Walker, Ni, SIAM J. Numer. Anal. 49 (2011), pages 1715-1735",
         solve=x.copy,
         lipschitz=float(np.abs(values).max()),
     )
@@ -387,6 +402,11 @@ def noisy(n: int = 50, sigma: float = 1e-4, *, seed: Any = 0) -> FixedPoint:
     TypeError, ValueError
         If an argument is not as described.
 
+    References
+    ----------
+    A. Toth, J. A. Ellis, T. Evans, S. Hamilton, C. T. Kelley, R. Pawlowski, S. Slattery, "Local improvement results for
+    Anderson acceleration with inaccurate function evaluations", SIAM J. Sci. Comput. 39 (2017).
+
     Examples
     --------
     >>> problem = noisy()
@@ -404,7 +424,7 @@ def noisy(n: int = 50, sigma: float = 1e-4, *, seed: Any = 0) -> FixedPoint:
         g=partial(_noisy, (V * values) @ V.T, V @ ((1.0 - values) * (V.T @ x)), sigma),
         x0=np.zeros(n),
         description="A x + b and normal noise that looks random and is a function of x",
-        reference="elementary",
+        reference="Toth and others, SIAM J. Sci. Comput. 39 (2017), pages S47-S65",
         solve=x.copy,
         noise=sigma,
     )

@@ -65,22 +65,43 @@ def risk_parity(assets: int = 5, *, seed: Any = 0) -> FixedPoint:
         deviations = np.sqrt(np.diagonal(_FIVE))
         C = _FIVE / np.outer(deviations, deviations)
     else:
-        from scipy.stats import random_correlation
-
-        rng = np.random.default_rng(seed)
-        values = rng.random(assets)
-        C = random_correlation.rvs(values * (assets / values.sum()), random_state=rng)
+        C = _random_correlations(assets, np.random.default_rng(seed))
     return FixedPoint(
         name=f"risk_parity({assets})",
         g=partial(_descent, C),
         x0=np.full(assets, 1.0 / np.sqrt(C.sum())),
         description="cyclic coordinate descent for w_i (C w)_i = 1 / n",
-        reference="Choi, Chen, J. Deriv. Quant. Stud. 30 (2022), pages 114-124",
+        reference="Choi, Chen, J. Deriv. Quant. Stud. 30 (2022)",
         tolerance=1e-6,
         norm="max",
         solve=partial(_equal_risks, C),
         published={"picard": 6} if assets == 5 else {},
     )
+
+
+def _random_correlations(n: int, rng: np.random.Generator) -> np.ndarray:
+    """Random eigenvalues, uniform but for their sum, and random eigenvectors, turned until the diagonal is all ones.
+
+    Each turn is in a plane of two axes, one with less than 1 on the diagonal and one with more (Bendel and Mickey,
+    1978).
+    """
+    values = rng.random(n)
+    V = np.linalg.qr(rng.standard_normal((n, n)))[0]
+    C = (V * (values * (n / values.sum()))) @ V.T
+    for i in range(n - 1):
+        rest = np.diagonal(C)[i + 1 :] - 1.0
+        here = C[i, i] - 1.0
+        j = i + 1 + int(rest.argmax() if here < 0 else rest.argmin())
+        there = C[j, j] - 1.0
+        # t with here - 2 t C_ij + t**2 there = 0, for a turn by the angle whose tangent is t
+        root = C[i, j] + np.copysign(np.sqrt(max(C[i, j] ** 2 - here * there, 0.0)), C[i, j])
+        t = here / root if root else 0.0
+        c = 1.0 / np.hypot(1.0, t)
+        turn = np.array([[c, -c * t], [c * t, c]])
+        C[[i, j]] = turn @ C[[i, j]]
+        C[:, [i, j]] = C[:, [i, j]] @ turn.T
+    scale = np.sqrt(np.diagonal(C))
+    return (C + C.T) / (2.0 * np.outer(scale, scale))
 
 
 def _descent(C: np.ndarray, w: np.ndarray) -> np.ndarray:

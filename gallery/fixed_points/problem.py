@@ -31,7 +31,7 @@ class FixedPoint:
         Takes an array of the shape of `x0` and returns another one, in memory of its own. It has no state: the same x
         gives the same g(x).
     x0 : numpy.ndarray, shape (n,)
-        Where published counts begin. It cannot be written to.
+        Where published counts begin. A copy is kept, which cannot be written to.
     description : str
         The map in a line.
     reference : str
@@ -87,16 +87,18 @@ class FixedPoint:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        self.x0.setflags(write=False)
+        object.__setattr__(self, "x0", _fixed(self.x0))  # the dataclass is frozen
+        object.__setattr__(self, "published", dict(self.published))
+        if self.displacement is not None:
+            object.__setattr__(self, "displacement", _fixed(self.displacement))
 
     @cached_property
     def solution(self) -> np.ndarray | None:
-        """A fixed point, computed when first asked for; None where there is none, or no other way to it than g."""
+        """A fixed point, computed when first asked for; None where there is none, or only iterating g would find it."""
         if self.solve is None:
             return None
-        x = self.solve()
-        x.setflags(write=False)
-        return x
+        x = _fixed(self.solve())
+        return x if self.noise or self.residual(x) < self.tolerance else None
 
     @property
     def best_published(self) -> int | None:
@@ -126,6 +128,13 @@ class FixedPoint:
 
     def __str__(self) -> str:
         return f"{repr(self)[1:-1]}\n  {self.description}\n  {self.reference}"
+
+
+def _fixed(x: np.ndarray) -> np.ndarray:
+    """A copy that cannot be written to."""
+    x = np.array(x)
+    x.setflags(write=False)
+    return x
 
 
 def choice(name: str, value: Any, among: tuple[str, ...]) -> str:

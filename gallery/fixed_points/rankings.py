@@ -29,7 +29,7 @@ def bradley_terry(update: str = "newman", players: int = 100, *, prior: bool = F
         How many, at least 2.
     prior : bool
         Whether each player has, besides, won and lost a game against one of strength 1; this sets the scale of p, so
-        that it is not normalised. Without prior there is no fixed point where some set of players never lost to the
+        that it is not normalised. Without prior there is no fixed point if some set of players never lost to the
         others.
     seed : int, numpy.random.Generator or None
         Of strengths and games. The published counts are those of a tournament that was not published; the default
@@ -48,8 +48,7 @@ def bradley_terry(update: str = "newman", players: int = 100, *, prior: bool = F
 
     References
     ----------
-    M. E. J. Newman, "Efficient computation of rankings from pairwise comparisons", J. Mach. Learn. Res. 24 (2023),
-    equations 10 and 27.
+    M. E. J. Newman, "Efficient computation of rankings from pairwise comparisons", J. Mach. Learn. Res. 24 (2023).
 
     Examples
     --------
@@ -58,6 +57,8 @@ def bradley_terry(update: str = "newman", players: int = 100, *, prior: bool = F
     >>> zermelo.residual(problem.solution) < 1e-13
     True
     """
+    from scipy.sparse.csgraph import connected_components
+
     update = choice("update", update, ("newman", "zermelo"))
     players = integer("players", players, least=2)
     rng = np.random.default_rng(seed)
@@ -77,6 +78,7 @@ def bradley_terry(update: str = "newman", players: int = 100, *, prior: bool = F
         norm="max",
         solve=partial(_strengths, sweeps["newman"]),
         objective=partial(_unlikelihood, wins, extra),
+        feasible=prior or connected_components(wins, connection="strong")[0] == 1,
     )
 
 

@@ -41,7 +41,7 @@ def self_consistent_field(n: int = 10, electrons: int = 2, coupling: float = 0.7
     References
     ----------
     C. Yang, W. Gao, J. C. Meza, "On the convergence of the self-consistent field iteration for a class of nonlinear
-    eigenvalue problems", SIAM J. Matrix Anal. Appl. 30 (2009), section 4.
+    eigenvalue problems", SIAM J. Matrix Anal. Appl. 30 (2009).
 
     Examples
     --------

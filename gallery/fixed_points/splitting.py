@@ -220,8 +220,7 @@ def alternating_projections(sets: str = "lines", gap: float = 0.0, *, angle: flo
 
     References
     ----------
-    H. H. Bauschke, P. L. Combettes, "Convex Analysis and Monotone Operator Theory in Hilbert Spaces", Springer 2017,
-    section 5.2 and corollary 5.24.
+    H. H. Bauschke, P. L. Combettes, "Convex Analysis and Monotone Operator Theory in Hilbert Spaces", Springer 2017.
 
     Examples
     --------
@@ -237,7 +236,7 @@ def alternating_projections(sets: str = "lines", gap: float = 0.0, *, angle: flo
         g=partial(_alternating, onto_A, onto_B),
         x0=_begin(sets),
         description=f"projections onto two {sets} in turn",
-        reference="Bauschke, Combettes, Convex Analysis and Monotone Operator Theory in Hilbert Spaces, section 5.2",
+        reference="Bauschke, Combettes, Convex Analysis and Monotone Operator Theory in Hilbert Spaces, Springer 2017",
         solve=nearest.copy,
         lipschitz=math.cos(angle) if sets == "lines" else 1.0,
     )

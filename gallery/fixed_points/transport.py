@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,8 @@ from .problem import FixedPoint, integer, newton, number
 __all__ = ["sinkhorn"]
 
 
-class _Transport(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Transport:
     """Costs C, shape (m, n), and the logarithms of the masses a, shape (m,), and b, shape (n,); all over epsilon."""
 
     C: np.ndarray

@@ -106,6 +106,7 @@ def test_depth_thirty(name, count):
     [
         ("hasselblad", 2167),
         ("exchange_economy", 8),
+        ("normal_mixture", 429),
         ("power_iteration", 34),
         ("linear_diagonal", 825),
         ("kinsol_3d", 5),
@@ -225,6 +226,6 @@ def test_risk_parity():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("assets", [100, 200, 600])
+@pytest.mark.parametrize("assets", [25, 100, 200])
 def test_risk_parity_of_many(assets):
-    assert sweeps_of_risk_parity(assets) == pytest.approx(10, abs=2)
+    assert 8 <= sweeps_of_risk_parity(assets) <= 11  # 9 to 10 on average there

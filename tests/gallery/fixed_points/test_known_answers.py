@@ -233,7 +233,7 @@ def test_pages_are_ranked_by_the_dominant_eigenvector():
 
 def test_plan_has_the_masses():
     problem = sinkhorn(15)
-    C, log_a, log_b = problem.g
+    C, log_a, log_b = problem.g.C, problem.g.log_a, problem.g.log_b
     v = problem.solution
     u = log_a - np.log(np.exp(v - C).sum(axis=1))
     plan = np.exp(u[:, None] + v - C)
@@ -261,6 +261,14 @@ class TestRankings:
         problem = bradley_terry("newman", players, prior=prior)
         assert bradley_terry("zermelo", players, prior=prior).residual(problem.solution) < 1e-13
 
+    def test_whoever_never_loses_has_no_strength(self):
+        problem = bradley_terry(seed=3)
+        wins, _ = problem.g.args
+        assert (wins.sum(axis=0) == 0).any() or (wins.sum(axis=1) == 0).any()
+        assert not problem.feasible
+        assert problem.solution is None
+        assert bradley_terry(seed=3, prior=True).feasible
+
 
 class TestRiskParity:
     def test_example(self):
@@ -275,7 +283,13 @@ class TestRiskParity:
         w = problem.solution
         np.testing.assert_allclose(w * (C @ w), 1 / assets, rtol=1e-12)
         np.testing.assert_allclose(np.diagonal(C), 1, rtol=1e-12)
+        np.testing.assert_array_equal(C, C.T)
         assert w @ C @ w == pytest.approx(1)
+
+    def test_eigenvalues_are_spread_evenly(self):
+        (C,) = risk_parity(200).g.args
+        values = np.linalg.eigvalsh(C)
+        np.testing.assert_allclose(values / values.max(), (np.arange(200) + 0.5) / 200, atol=0.1)
 
 
 class TestLasso:

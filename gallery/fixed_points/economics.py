@@ -43,7 +43,7 @@ def exchange_economy() -> FixedPoint:
     M = (T / T.sum(axis=0)) @ E.T / E.sum(axis=1)[:, None]
     return FixedPoint(
         name="exchange_economy()",
-        g=partial(_prices, M),
+        map=partial(_prices, M),
         x0=np.ones(10),
         description="prices of 10 goods: spending over supply, the first price being 1",
         reference="Lepage-Saucier, FixedPointTestProblems.jl",
@@ -121,7 +121,7 @@ def value_iteration(states: int = 100, actions: int = 5, *, discount: float = 0.
     P *= discount
     return FixedPoint(
         name=f"value_iteration({states}, {actions}, discount={discount:g})",
-        g=partial(_worth, reward, P),
+        map=partial(_worth, reward, P),
         x0=np.zeros(states),
         description="max over actions of reward + discount P v",
         reference="Puterman, Markov Decision Processes, Wiley 1994, sections 6.2 to 6.4",

@@ -65,7 +65,7 @@ def bratu(n: int = 100, lam: float = 6.0) -> FixedPoint:
     }
     return FixedPoint(
         name=f"bratu({n}, {lam:g})",
-        g=g,
+        map=g,
         x0=np.zeros(n * n),
         description="Jacobi's iteration for Bratu's equation, -(u_xx + u_yy) = lam e^u",
         reference="Glowinski, Keller, Reinhart, SIAM J. Sci. Stat. Comput. 6 (1985), pages 793-832",
@@ -159,7 +159,7 @@ def poisson_sweeps(kind: str = "gauss_seidel", n: int = 100, omega: float = 1.94
     published = n == 100 and omega in (1.0, 1.94)
     return FixedPoint(
         name=f"poisson_sweeps({kind!r}, {n}" + (f", omega={omega:g})" if kind == "sor" else ")"),
-        g=partial(_jacobi, n - 2, b) if kind == "jacobi" else partial(_sor, n - 2, omega, b),
+        map=partial(_jacobi, n - 2, b) if kind == "jacobi" else partial(_sor, n - 2, omega, b),
         x0=s.ravel(),
         description="a sweep of relaxation for Poisson's equation with two charged lines",
         reference="Lepage-Saucier, FixedPointTestProblems.jl",

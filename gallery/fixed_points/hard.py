@@ -61,7 +61,7 @@ def rotation(N: int = 20) -> FixedPoint:
     c, s = math.cos(math.pi / (N + 1)), math.sin(math.pi / (N + 1))
     return FixedPoint(
         name=f"rotation({N})",
-        g=partial(_linear, np.array([[c, -s], [s, c]]), np.zeros(2)),
+        map=partial(_linear, np.array([[c, -s], [s, c]]), np.zeros(2)),
         x0=np.array([1.0, 0.0]),
         description="the plane turned by pi / (N + 1)",
         reference="Lieder, Optim. Lett. 15 (2021), pages 405-418",
@@ -99,7 +99,7 @@ def negation(gamma: float = 1.0) -> FixedPoint:
     gamma = number("gamma", gamma, above=1.0, closed=(True, False))
     return FixedPoint(
         name=f"negation({gamma:g})",
-        g=partial(np.multiply, -1.0 / gamma),
+        map=partial(np.multiply, -1.0 / gamma),
         x0=np.ones(1),
         description="-x / gamma",
         reference="Park, Ryu, ICML 2022",
@@ -128,7 +128,7 @@ def reflection() -> FixedPoint:
     """
     return FixedPoint(
         name="reflection()",
-        g=partial(np.subtract, 1.0),
+        map=partial(np.subtract, 1.0),
         x0=np.zeros(1),
         description="1 - x, a cycle of two",
         reference="Walker, Ni, SIAM J. Numer. Anal. 49 (2011), pages 1715-1735",
@@ -176,7 +176,7 @@ def cyclic_permutation(n: int = 7, drift: float = 0.0) -> FixedPoint:
     b = np.arange(1.0, n + 1) - (n + 1) / 2
     return FixedPoint(
         name=f"cyclic_permutation({n}" + (f", drift={drift:g})" if drift else ")"),
-        g=partial(_linear, np.roll(np.eye(n), 1, axis=0), b + drift),
+        map=partial(_linear, np.roll(np.eye(n), 1, axis=0), b + drift),
         x0=np.zeros(n),
         description="the entries moved on by one place, + b",
         reference="Walker, Ni, SIAM J. Numer. Anal. 49 (2011), pages 1715-1735",
@@ -222,7 +222,7 @@ def logistic(r: float = 3.5) -> FixedPoint:
     r = number("r", r, above=1.0, below=4.0, closed=(False, True))
     return FixedPoint(
         name=f"logistic({r:g})",
-        g=partial(_logistic, r),
+        map=partial(_logistic, r),
         x0=np.array([0.3]),
         description="r x (1 - x)",
         reference="May, Nature 261 (1976), pages 459-467",
@@ -277,7 +277,7 @@ def symmetric_spectrum(kind: str = "expansive", *, seed: Any = 0) -> FixedPoint:
     x = rng.standard_normal(values.size)
     return FixedPoint(
         name=f"symmetric_spectrum({kind!r})",
-        g=partial(_linear, (V * values) @ V.T, V @ ((1.0 - values) * (V.T @ x))),
+        map=partial(_linear, (V * values) @ V.T, V @ ((1.0 - values) * (V.T @ x))),
         x0=np.zeros(values.size),
         description="A x + b, A symmetric with eigenvalues below -1, above 1, or next to 1",
         reference="Walker, Ni, SIAM J. Numer. Anal. 49 (2011), pages 1715-1735",
@@ -311,7 +311,7 @@ def constant_increments(start: float = 50.0) -> FixedPoint:
     start = number("start", start, above=0.0)
     return FixedPoint(
         name=f"constant_increments({start:g})",
-        g=_one_less,
+        map=_one_less,
         x0=np.array([start]),
         description="max(x - 1, 0)",
         reference="elementary",
@@ -367,7 +367,7 @@ def translation(v: Any = (1.0, 2.0), angle: float = 0.0) -> FixedPoint:
         x0, displacement = np.append(x0, [1.0, 0.0]), np.append(v, [0.0, 0.0])
     return FixedPoint(
         name=f"translation({v.tolist()}" + (f", angle={angle:g})" if angle else ")"),
-        g=partial(_linear, A, -displacement),
+        map=partial(_linear, A, -displacement),
         x0=x0,
         description="x - v" + (", with two entries turned about zero" if angle else ""),
         reference="Park, Ryu, ICML 2023",
@@ -421,7 +421,7 @@ def noisy(n: int = 50, sigma: float = 1e-4, *, seed: Any = 0) -> FixedPoint:
     x = rng.standard_normal(n)
     return FixedPoint(
         name=f"noisy({n}, {sigma:g})",
-        g=partial(_noisy, (V * values) @ V.T, V @ ((1.0 - values) * (V.T @ x)), sigma),
+        map=partial(_noisy, (V * values) @ V.T, V @ ((1.0 - values) * (V.T @ x)), sigma),
         x0=np.zeros(n),
         description="A x + b and normal noise that looks random and is a function of x",
         reference="Toth and others, SIAM J. Sci. Comput. 39 (2017), pages S47-S65",

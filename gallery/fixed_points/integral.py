@@ -53,7 +53,7 @@ def kelley_h(n: int = 512, c: float = 0.99) -> FixedPoint:
     counts = {f"anderson_{depth}": count for depth, count in enumerate((11, 10, 10, 11, 12, 12), 1)}
     return FixedPoint(
         name=f"kelley_h({n}, {c:g})",
-        g=g,
+        map=g,
         x0=np.ones(n),
         description="the midpoint rule of Chandrasekhar's H-equation",
         reference="Kelley, Solving Nonlinear Equations with Iterative Methods, SIAM 2022, chapter 4",

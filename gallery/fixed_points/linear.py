@@ -54,7 +54,7 @@ def linear_diagonal(n: int = 100) -> FixedPoint:
     }
     return FixedPoint(
         name=f"linear_diagonal({n})",
-        g=partial(_affine_diagonal, 1.0 - d),
+        map=partial(_affine_diagonal, 1.0 - d),
         x0=np.zeros(n),
         description="(1 - d) x + 1 entry by entry, d evenly spread over (0, 2)",
         reference="Lepage-Saucier, FixedPointTestProblems.jl",
@@ -108,7 +108,7 @@ def power_iteration(n: int = 100) -> FixedPoint:
     diagonal = np.arange(1.0, n + 1)
     return FixedPoint(
         name=f"power_iteration({n})",
-        g=partial(_power, diagonal),
+        map=partial(_power, diagonal),
         x0=np.ones(n),
         description="A x / max|A x|, A = ones + diag(1, ..., n)",
         reference="Lepage-Saucier, FixedPointTestProblems.jl",
@@ -172,7 +172,7 @@ def pagerank(n: int = 1000, *, damping: float = 0.85, seed: Any = 0) -> FixedPoi
     P.data *= damping
     return FixedPoint(
         name=f"pagerank({n}, damping={damping:g})",
-        g=partial(_affine, P, (1.0 - damping) / n),
+        map=partial(_affine, P, (1.0 - damping) / n),
         x0=np.full(n, 1.0 / n),
         description="damping P x + (1 - damping) / n, P the random walk on a graph",
         reference="Langville, Meyer, Google's PageRank and Beyond, Princeton 2006, section 4.5",

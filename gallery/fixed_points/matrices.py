@@ -53,7 +53,7 @@ def nearest_correlation(n: int = 6) -> FixedPoint:
     upper = np.triu_indices(n)
     return FixedPoint(
         name=f"nearest_correlation({n})",
-        g=partial(_dykstra, n, upper),
+        map=partial(_dykstra, n, upper),
         x0=np.concatenate([A[upper], np.zeros(upper[0].size)]),
         description="Dykstra's alternating projections to the nearest correlation matrix",
         reference="Higham, IMA J. Numer. Anal. 22 (2002), pages 329-343",
@@ -140,7 +140,7 @@ def candecomp(side: int = 50, rank: int = 3, *, seed: Any = 0) -> FixedPoint:
     tensor = np.einsum("ir,jr,kr->ijk", *factors, optimize=True)
     return FixedPoint(
         name=f"candecomp({side}, {rank})",
-        g=partial(_least_squares_sweep, tensor, rank),
+        map=partial(_least_squares_sweep, tensor, rank),
         x0=rng.random(3 * side * rank),
         description="alternating least squares for the factors of a tensor",
         reference="Kolda, Bader, SIAM Rev. 51 (2009), section 3.4",
@@ -155,7 +155,7 @@ def _least_squares_sweep(tensor: np.ndarray, rank: int, x: np.ndarray) -> np.nda
         unfolded = np.moveaxis(tensor, mode, 0).reshape(len(tensor), -1)
         khatri_rao = (one[:, None, :] * two[None, :, :]).reshape(-1, rank)
         gram = (one.T @ one) * (two.T @ two)
-        factors[mode] = np.linalg.solve(gram, (unfolded @ khatri_rao).T).T
+        factors[mode] = (unfolded @ khatri_rao) @ np.linalg.pinv(gram, hermitian=True)  # singular where terms coincide
     return np.concatenate(factors).ravel()
 
 

@@ -48,7 +48,7 @@ def hasselblad() -> FixedPoint:
     """
     return FixedPoint(
         name="hasselblad()",
-        g=_poisson_step,
+        map=_poisson_step,
         x0=np.array([0.25, 1.0, 2.0]),
         description="EM for a mixture of two Poisson distributions: weight and means",
         reference="Hasselblad, J. Amer. Statist. Assoc. 64 (1969), pages 1459-1471",
@@ -93,7 +93,7 @@ def normal_mixture() -> FixedPoint:
     """EM for a mixture of three normal distributions in the plane: 2 weights, 6 means, 9 covariances, 1000 points.
 
     The points are drawn with a congruential generator and the normal quantile function, one coordinate after the other
-    and the second given the first. With r the share of each distribution in the density at each point, new weights
+    and the second given the first, point after point. With r the share of each distribution in the density at each point, new weights
     are the means of r, new means and covariances those of the points weighted with r.
 
     Returns
@@ -117,7 +117,7 @@ def normal_mixture() -> FixedPoint:
     near = [0.311, 0.2212, -0.0631, 7.874, -3.936, 9.145, -3.176, 1.782, 2.032, 0.396, 2.494, 2.107, -1.294, 15.64]
     return FixedPoint(
         name="normal_mixture()",
-        g=g,
+        map=g,
         x0=np.array(START),
         description="EM for a mixture of three normal distributions in the plane",
         reference="Lepage-Saucier, FixedPointTestProblems.jl",
@@ -157,8 +157,7 @@ def _normal_parts(points: np.ndarray, x: np.ndarray) -> np.ndarray:
     dx, dy = np.moveaxis(points - means, 1, 0)
     determinant = xx * yy - xy**2
     square = (yy * dx**2 - 2 * xy * dx * dy + xx * dy**2) / determinant
-    with np.errstate(invalid="ignore", over="ignore"):  # no covariance matrix, no density
-        return weights[:, None] / (2 * np.pi * np.sqrt(determinant)) * np.exp(-square / 2)
+    return weights[:, None] / (2 * np.pi * np.sqrt(determinant)) * np.exp(-square / 2)
 
 
 def _normal_step(points: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -213,7 +212,7 @@ def mixture_means(samples: int = 100_000, *, seed: Any = 0) -> FixedPoint:
     drawn = np.array([0.0, 0.5, 1.0])[rng.choice(3, size=samples, p=MEANS_WEIGHTS)] + rng.standard_normal(samples)
     return FixedPoint(
         name=f"mixture_means({samples})",
-        g=partial(_means_step, drawn),
+        map=partial(_means_step, drawn),
         x0=np.array([0.25, 3.0, 0.75]),
         description="EM for the means of three overlapping normal distributions",
         reference="SUNDIALS, examples/kinsol/parallel/kin_em_p.c",

@@ -68,7 +68,7 @@ def risk_parity(assets: int = 5, *, seed: Any = 0) -> FixedPoint:
         C = _random_correlations(assets, np.random.default_rng(seed))
     return FixedPoint(
         name=f"risk_parity({assets})",
-        g=partial(_descent, C),
+        map=partial(_descent, C),
         x0=np.full(assets, 1.0 / np.sqrt(C.sum())),
         description="cyclic coordinate descent for w_i (C w)_i = 1 / n",
         reference="Choi, Chen, J. Deriv. Quant. Stud. 30 (2022)",

@@ -27,9 +27,9 @@ class FixedPoint:
     ----------
     name : str
         The family and its parameters, as one would call it.
-    g : callable
-        Takes an array of the shape of `x0` and returns another one, in memory of its own. It has no state: the same x
-        gives the same g(x).
+    map : callable
+        What `g` calls: takes an array of the shape of `x0` and returns another one, in memory of its own. It has no
+        state: the same x gives the same g(x).
     x0 : numpy.ndarray, shape (n,)
         Where published counts begin. A copy is kept, which cannot be written to.
     description : str
@@ -72,7 +72,7 @@ class FixedPoint:
     """
 
     name: str
-    g: Callable[[np.ndarray], np.ndarray]
+    map: Callable[[np.ndarray], np.ndarray]
     x0: np.ndarray
     description: str
     reference: str
@@ -91,6 +91,13 @@ class FixedPoint:
         object.__setattr__(self, "published", dict(self.published))
         if self.displacement is not None:
             object.__setattr__(self, "displacement", _fixed(self.displacement))
+
+    def g(self, x: np.ndarray) -> np.ndarray:
+        """The map at x, shape (n,). Where it is not defined it is infinite or NaN, without a warning."""
+        if not np.isfinite(x).all():
+            return np.full_like(x, np.nan)
+        with np.errstate(all="ignore"):
+            return self.map(x)
 
     @cached_property
     def solution(self) -> np.ndarray | None:

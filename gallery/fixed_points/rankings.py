@@ -67,18 +67,19 @@ def bradley_terry(update: str = "newman", players: int = 100, *, prior: bool = F
     won = rng.binomial(games, p[:, None] / (p[:, None] + p))
     wins = (won + (games - won).T).astype(np.float64)
     extra = 1.0 if prior else 0.0
+    feasible = prior or connected_components(wins, connection="strong")[0] == 1
     sweeps = {"newman": partial(_newman, wins, extra), "zermelo": partial(_zermelo, wins, extra)}
     return FixedPoint(
         name=f"bradley_terry({update!r}, {players}" + (", prior=True)" if prior else ")"),
-        g=sweeps[update],
+        map=sweeps[update],
         x0=np.zeros(players),
         description=f"a sweep of {update.capitalize()}'s for the logarithms of the players' strengths",
         reference="Newman, J. Mach. Learn. Res. 24 (2023), number 238",
         tolerance=1e-8,
         norm="max",
-        solve=partial(_strengths, sweeps["newman"]),
+        solve=partial(_strengths, sweeps["newman"]) if feasible else None,
         objective=partial(_unlikelihood, wins, extra),
-        feasible=prior or connected_components(wins, connection="strong")[0] == 1,
+        feasible=feasible,
     )
 
 

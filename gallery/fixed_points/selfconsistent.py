@@ -59,7 +59,7 @@ def self_consistent_field(n: int = 10, electrons: int = 2, coupling: float = 0.7
     inverse = np.linalg.inv((sparse.diags_array([2.0, -1.0, -1.0], offsets=[0, 1, -1], shape=(n, n))).toarray())
     return FixedPoint(
         name=f"self_consistent_field({n}, {electrons}, {coupling:g})",
-        g=partial(_density, inverse, electrons, coupling),
+        map=partial(_density, inverse, electrons, coupling),
         x0=_density(inverse, electrons, 0.0, np.zeros(n)),
         description="the density of the lowest eigenvectors of L + coupling diag(L^-1 rho)",
         reference="Yang, Gao, Meza, SIAM J. Matrix Anal. Appl. 30 (2009), pages 1773-1788",

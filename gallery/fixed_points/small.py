@@ -31,7 +31,7 @@ def cosine() -> FixedPoint:
     """
     return FixedPoint(
         name="cosine()",
-        g=np.cos,
+        map=np.cos,
         x0=np.array([1.1]),
         description="cos x",
         reference="Baumann, Klymak, FixedPointAcceleration, documentation",
@@ -65,7 +65,7 @@ def absolute_value(*, guarded: bool = True) -> FixedPoint:
     """
     return FixedPoint(
         name="absolute_value()" if guarded else "absolute_value(guarded=False)",
-        g=partial(_square_root, guarded),
+        map=partial(_square_root, guarded),
         x0=np.array([0.3, 900.0]),
         description="(sqrt|x1 + x2| / 2, 3 x1 / 2 + x2 / 2)",
         reference="Baumann, Klymak, FixedPointAcceleration, documentation",
@@ -78,8 +78,7 @@ def absolute_value(*, guarded: bool = True) -> FixedPoint:
 
 def _square_root(guarded: bool, x: np.ndarray) -> np.ndarray:
     total = x[0] + x[1]
-    with np.errstate(invalid="ignore"):
-        return np.array([0.5 * np.sqrt(abs(total) if guarded else total), 1.5 * x[0] + 0.5 * x[1]])
+    return np.array([0.5 * np.sqrt(abs(total) if guarded else total), 1.5 * x[0] + 0.5 * x[1]])
 
 
 def toth_kelley() -> FixedPoint:
@@ -103,7 +102,7 @@ def toth_kelley() -> FixedPoint:
     """
     return FixedPoint(
         name="toth_kelley()",
-        g=_toth_kelley,
+        map=_toth_kelley,
         x0=np.ones(2),
         description="(cos((u1 + u2) / 2), the same + 1e-8 sin(u1**2))",
         reference="Toth, Kelley, SIAM J. Numer. Anal. 53 (2015), pages 805-819",
@@ -114,8 +113,8 @@ def toth_kelley() -> FixedPoint:
 
 
 def _toth_kelley(u: np.ndarray) -> np.ndarray:
-    first = math.cos(0.5 * (u[0] + u[1]))
-    return np.array([first, first + 1e-8 * math.sin(u[0] ** 2)])
+    first = np.cos(0.5 * (u[0] + u[1]))
+    return np.array([first, first + 1e-8 * np.sin(u[0] ** 2)])
 
 
 def kinsol_3d() -> FixedPoint:
@@ -138,7 +137,7 @@ def kinsol_3d() -> FixedPoint:
     """
     return FixedPoint(
         name="kinsol_3d()",
-        g=_kinsol,
+        map=_kinsol,
         x0=np.array([0.1, 0.1, -0.1]),
         description="(cos((y - 1) z) / 3 + 1/6, sqrt(x**2 + sin z + 1.06) / 9 + 0.9, -exp(-x (y - 1)) / 20 - ...)",
         reference="SUNDIALS, examples/kinsol/serial/kinAnalytic_fp.c",
@@ -151,14 +150,13 @@ def kinsol_3d() -> FixedPoint:
 
 def _kinsol(u: np.ndarray) -> np.ndarray:
     x, y, z = u
-    with np.errstate(invalid="ignore"):
-        return np.array(
-            [
-                np.cos((y - 1.0) * z) / 3 + 1 / 6,
-                np.sqrt(x**2 + np.sin(z) + 1.06) / 9 + 0.9,
-                -np.exp(-x * (y - 1.0)) / 20 - (10 * math.pi - 3) / 60,
-            ]
-        )
+    return np.array(
+        [
+            np.cos((y - 1.0) * z) / 3 + 1 / 6,
+            np.sqrt(x**2 + np.sin(z) + 1.06) / 9 + 0.9,
+            -np.exp(-x * (y - 1.0)) / 20 - (10 * math.pi - 3) / 60,
+        ]
+    )
 
 
 def roberts_step(step: float = 0.1) -> FixedPoint:
@@ -195,7 +193,7 @@ def roberts_step(step: float = 0.1) -> FixedPoint:
     g = partial(_roberts, step)
     return FixedPoint(
         name=f"roberts_step({step:g})",
-        g=g,
+        map=g,
         x0=np.array([1.0, 0.0, 0.0]),
         description="an implicit Euler step of Robertson's reactions, the fastest of them slowed down",
         reference="SUNDIALS, examples/kinsol/serial/kinRoberts_fp.c",

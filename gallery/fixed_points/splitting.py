@@ -75,7 +75,7 @@ def ista(m: int = 50, n: int = 100, *, seed: Any = 0) -> FixedPoint:
     A, b, x, _ = _lasso(m, n, seed)
     return FixedPoint(
         name=f"ista({m}, {n})",
-        g=partial(_ista, A, b, float(np.linalg.norm(A, 2)) ** 2),
+        map=partial(_ista, A, b, float(np.linalg.norm(A, 2)) ** 2),
         x0=np.zeros(n),
         description="shrink(x - A' (A x - b) / L, 1 / L)",
         reference="Beck, Teboulle, SIAM J. Imaging Sci. 2 (2009), pages 183-202",
@@ -135,7 +135,7 @@ def admm(m: int = 50, n: int = 100, rho: float = 1.0, *, seed: Any = 0) -> Fixed
     inverse = np.linalg.inv(A.T @ A + rho * np.eye(n))
     return FixedPoint(
         name=f"admm({m}, {n}, {rho:g})",
-        g=partial(_admm, inverse, inverse @ (A.T @ b), rho),
+        map=partial(_admm, inverse, inverse @ (A.T @ b), rho),
         x0=np.zeros(n),
         description="the alternating direction method of multipliers for the lasso",
         reference="Boyd and others, Found. Trends Mach. Learn. 3 (2011), section 6.4",
@@ -233,7 +233,7 @@ def alternating_projections(sets: str = "lines", gap: float = 0.0, *, angle: flo
     onto_A, onto_B, nearest, _ = _two_sets(sets, gap, angle)
     return FixedPoint(
         name=f"alternating_projections({sets!r}" + (f", {gap:g})" if gap else ")"),
-        g=partial(_alternating, onto_A, onto_B),
+        map=partial(_alternating, onto_A, onto_B),
         x0=_begin(sets),
         description=f"projections onto two {sets} in turn",
         reference="Bauschke, Combettes, Convex Analysis and Monotone Operator Theory in Hilbert Spaces, Springer 2017",
@@ -290,7 +290,7 @@ def douglas_rachford(sets: str = "lines", gap: float = 0.0, *, angle: float = 0.
     feasible = gap <= 0
     return FixedPoint(
         name=f"douglas_rachford({sets!r}" + (f", {gap:g})" if gap else ")"),
-        g=partial(_douglas_rachford, onto_A, onto_B),
+        map=partial(_douglas_rachford, onto_A, onto_B),
         x0=_begin(sets),
         description=f"Douglas and Rachford's map for a point common to two {sets}",
         reference="Bauschke, Moursi, Math. Program. 164 (2017), pages 263-284",

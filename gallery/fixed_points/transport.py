@@ -86,7 +86,7 @@ def sinkhorn(n: int = 100, *, epsilon: float = 0.05, seed: Any = 0) -> FixedPoin
     g = _Transport(C, np.log(a / a.sum()), np.log(b / b.sum()))
     return FixedPoint(
         name=f"sinkhorn({n}, epsilon={epsilon:g})",
-        g=g,
+        map=g,
         x0=np.zeros(n),
         description="Sinkhorn's iteration for the potential of the columns",
         reference="Peyré, Cuturi, Found. Trends Mach. Learn. 11 (2019), pages 355-607",

@@ -160,11 +160,11 @@ def test_sequence_of_the_cosine():
     problem = cosine()
     inputs = []
 
-    def g(x):
+    def cosine_noted(x):
         inputs.append(float(x[0]))
         return np.cos(x)
 
-    anderson(dataclasses.replace(problem, g=g), 1)
+    anderson(dataclasses.replace(problem, map=cosine_noted), 1)
     np.testing.assert_allclose(inputs[:4], [1.1, 0.4535961214, 0.7172540330, 0.7406973412], atol=1e-10)
 
 
@@ -214,7 +214,7 @@ def test_newman_against_zermelo(update, prior, count):
 def sweeps_of_risk_parity(assets):
     """Until w_i (C w)_i is 1 / n to 1e-6."""
     problem = risk_parity(assets)
-    (C,) = problem.g.args
+    (C,) = problem.map.args
     w, sweeps = problem.x0, 0
     while np.abs(w * (C @ w) - 1 / assets).max() >= 1e-6:
         w, sweeps = problem.g(w), sweeps + 1

@@ -67,6 +67,17 @@ class TestEveryProblem:
         np.testing.assert_array_equal(y, again)
         np.testing.assert_array_equal(problem.g(problem.x0), y)  # which cannot be written to
 
+    @pytest.mark.filterwarnings("error")
+    def test_far_off_it_is_no_number_and_no_warning(self, name):
+        problem = small(name)
+        alternating = (-1.0) ** np.arange(problem.x0.size)
+        for x in (0 * alternating, -1e3 + 0 * alternating, 1e5 * alternating, 1e200 * alternating):
+            assert problem.g(x).shape == x.shape
+        for wrong in (np.nan, np.inf):
+            x = problem.x0.copy()
+            x[-1] = wrong
+            assert np.isnan(problem.g(x)).all()
+
     def test_begins_away_from_the_solution_and_cannot_be_spoilt(self, name):
         problem = small(name)
         assert np.isfinite(problem.x0).all()

@@ -112,7 +112,7 @@ class TestMixtures:
     def test_likelihood_in_the_plane(self):
         problem = normal_mixture()
         x = problem.solution
-        (points,) = problem.g.args
+        (points,) = problem.map.args
         density = np.zeros(1000)
         for k, weight in enumerate((x[0], x[1], 1 - x[0] - x[1])):
             xx, xy, yy = x[8 + 3 * k : 11 + 3 * k]
@@ -147,13 +147,13 @@ class TestEconomics:
 
     def test_worth_is_the_solution_of_a_linear_program(self):
         problem = value_iteration(12, 3, discount=0.9)
-        reward, P = problem.g.args  # P times the discount
+        reward, P = problem.map.args  # P times the discount
         rows = (np.eye(12)[:, None, :] - P).reshape(-1, 12)
         found = optimize.linprog(np.ones(12), A_ub=-rows, b_ub=-reward.ravel(), bounds=(None, None))
         np.testing.assert_allclose(problem.solution, found.x, rtol=1e-9)
 
     def test_chances_sum_to_the_discount(self):
-        P = value_iteration(12, 3, discount=0.9).g.args[1]
+        P = value_iteration(12, 3, discount=0.9).map.args[1]
         np.testing.assert_allclose(P.sum(axis=2), 0.9, rtol=1e-14)
         assert ((P > 0).sum(axis=2) == 5).all()
 
@@ -184,14 +184,14 @@ class TestMatrices:
         x = problem.x0
         for _ in range(3000):
             x = problem.g(x)
-        tensor, _ = problem.g.args
+        tensor, _ = problem.map.args
         A, B, C = x.reshape(3, 6, 2)
         np.testing.assert_allclose(np.einsum("ir,jr,kr->ijk", A, B, C), tensor, atol=1e-8)
         assert problem.objective(x) < 1e-16
 
     def test_each_factor_is_that_of_least_squares(self):
         problem = candecomp(5, 2)
-        tensor, _ = problem.g.args
+        tensor, _ = problem.map.args
         _, B, C = problem.x0.reshape(3, 5, 2)
         A = problem.g(problem.x0).reshape(3, 5, 2)[0]
         design = np.einsum("jr,kr->jkr", B, C).reshape(-1, 2)
@@ -225,7 +225,7 @@ def test_roberts_step_is_one_of_implicit_euler():
 
 def test_pages_are_ranked_by_the_dominant_eigenvector():
     problem = pagerank(30)
-    P, jump = problem.g.args
+    P, jump = problem.map.args
     values, vectors = np.linalg.eig(P.toarray() + jump)  # of rank one more, x having sum 1
     vector = np.real(vectors[:, np.argmax(np.real(values))])
     np.testing.assert_allclose(problem.solution, vector / vector.sum(), rtol=1e-10)
@@ -233,7 +233,7 @@ def test_pages_are_ranked_by_the_dominant_eigenvector():
 
 def test_plan_has_the_masses():
     problem = sinkhorn(15)
-    C, log_a, log_b = problem.g.C, problem.g.log_a, problem.g.log_b
+    C, log_a, log_b = problem.map.C, problem.map.log_a, problem.map.log_b
     v = problem.solution
     u = log_a - np.log(np.exp(v - C).sum(axis=1))
     plan = np.exp(u[:, None] + v - C)
@@ -250,7 +250,7 @@ class TestRankings:
 
     def test_everyone_wins_as_often_as_expected(self):
         problem = bradley_terry("newman", 30, prior=True)
-        wins, _ = problem.g.args
+        wins, _ = problem.map.args
         p = np.exp(problem.solution)
         expected = ((wins + wins.T) * p[:, None] / (p[:, None] + p)).sum(axis=1) + 2 * p / (p + 1)
         np.testing.assert_allclose(expected, wins.sum(axis=1) + 1, rtol=1e-12)
@@ -263,7 +263,7 @@ class TestRankings:
 
     def test_whoever_never_loses_has_no_strength(self):
         problem = bradley_terry(seed=3)
-        wins, _ = problem.g.args
+        wins, _ = problem.map.args
         assert (wins.sum(axis=0) == 0).any() or (wins.sum(axis=1) == 0).any()
         assert not problem.feasible
         assert problem.solution is None
@@ -279,7 +279,7 @@ class TestRiskParity:
     @pytest.mark.parametrize("assets", [5, 40])
     def test_all_contribute_the_same(self, assets):
         problem = risk_parity(assets)
-        (C,) = problem.g.args
+        (C,) = problem.map.args
         w = problem.solution
         np.testing.assert_allclose(w * (C @ w), 1 / assets, rtol=1e-12)
         np.testing.assert_allclose(np.diagonal(C), 1, rtol=1e-12)
@@ -287,7 +287,7 @@ class TestRiskParity:
         assert w @ C @ w == pytest.approx(1)
 
     def test_eigenvalues_are_spread_evenly(self):
-        (C,) = risk_parity(200).g.args
+        (C,) = risk_parity(200).map.args
         values = np.linalg.eigvalsh(C)
         np.testing.assert_allclose(values / values.max(), (np.arange(200) + 0.5) / 200, atol=0.1)
 
@@ -295,7 +295,7 @@ class TestRiskParity:
 class TestLasso:
     def test_subgradient(self):
         problem = ista(20, 30)
-        A, b, L = problem.g.args
+        A, b, L = problem.map.args
         x = problem.solution
         subgradient = A.T @ (b - A @ x)
         assert np.abs(subgradient).max() == pytest.approx(1, rel=1e-13)
@@ -338,7 +338,7 @@ class TestSets:
         assert near.feasible
         assert not far.feasible
         assert far.solution is None
-        onto_A = near.g.args[0]
+        onto_A = near.map.args[0]
         np.testing.assert_allclose(far.displacement, onto_A(x) - x, atol=1e-10)
         y = far.x0
         for _ in range(500):

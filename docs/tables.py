@@ -110,6 +110,20 @@ def gallery_table() -> str:
     return _table(("name", "function", "what it is"), rows)
 
 
+def fixed_points_table() -> str:
+    """The maps that need no arguments, with the fewest evaluations published for each."""
+    rows = []
+    for name, make in rv.gallery.fixed_points.FIXED_POINTS.items():
+        problem, function = make(), getattr(make, "func", make)
+        link = f"{{func}}`~resolvent.gallery.fixed_points.{function.__name__}`"
+        published = "" if problem.best_published is None else problem.best_published
+        constant = "" if problem.lipschitz is None else f"{problem.lipschitz:.6g}"
+        text = problem.description + ("" if problem.feasible else "; no fixed point")
+        rows.append((f"`{name}`", link, text, problem.x0.size, constant, problem.norm, published))
+    head = ("name", "function", "what it is", "unknowns", "Lipschitz", "norm", "evaluations")
+    return _table(head, rows, right=(3, 4, 6))
+
+
 def formats_table() -> str:
     """The floating-point formats that have a name."""
     beyond = {"infinity": "infinity", "saturate": "stays the largest", "nan": "NaN"}
@@ -164,7 +178,8 @@ def delays_table() -> str:
 def properties_by_class() -> dict[str, list[str]]:
     """The properties of each public class, by its dotted name, as the templates of the reference list them."""
     found = {}
-    for space, home in (("resolvent", rv), ("resolvent.gallery", rv.gallery), ("resolvent.precision", rv.precision)):
+    for home in (rv, rv.gallery, rv.gallery.fixed_points, rv.precision):
+        space = home.__name__
         for name in home.__all__:
             thing = getattr(home, name)
             if isinstance(thing, type):
@@ -179,6 +194,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "support": support_table,
     "statuses": statuses_table,
     "gallery": gallery_table,
+    "fixed_points": fixed_points_table,
     "formats": formats_table,
     "blocks": blocks_table,
     "policies": policies_table,

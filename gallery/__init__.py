@@ -1,7 +1,8 @@
 """Test problems with known answers: `rv.gallery.poisson((32, 32))` and its kin.
 
 Each function returns a `Problem`: a matrix, a right-hand side, mostly the exact solution, and what is known of the
-spectrum. `GALLERY` lists those that a size is enough for, and `by_name` calls them by name.
+spectrum. `GALLERY` lists those that a size is enough for, and `by_name` calls them by name. `fixed_points` has maps in
+place of matrices.
 
 Examples
 --------
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from . import fixed_points
 from .anisotropic import anisotropic
 from .classical import kms, lehmer, minij, pei
 from .convection import convection_diffusion
@@ -57,6 +59,8 @@ __all__ = [
     "HeatSequence",
     "shifted_laplacians",
     "ShiftedLaplacians",
+    # maps and their fixed points
+    "fixed_points",
     # results and tables
     "Problem",
     "Known",

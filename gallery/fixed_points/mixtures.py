@@ -92,9 +92,9 @@ def _poisson_likelihood(x: np.ndarray) -> float:
 def normal_mixture() -> FixedPoint:
     """EM for a mixture of three normal distributions in the plane: 2 weights, 6 means, 9 covariances, 1000 points.
 
-    The points are drawn with a congruential generator and the normal quantile function, one coordinate after the other
-    and the second given the first, point after point. With r the share of each distribution in the density at each point, new weights
-    are the means of r, new means and covariances those of the points weighted with r.
+    The points are drawn one by one with a congruential generator and the normal quantile function, the second
+    coordinate given the first. With r the share of each distribution in the density at each point, new weights are the
+    means of r, new means and covariances those of the points weighted with r.
 
     Returns
     -------

@@ -48,8 +48,8 @@ class FixedPoint:
         Evaluations of g by method: "anderson" (SpeedMapping.jl), "anderson_adaptive" (with its adaptive relaxation),
         "anderson_monotone" and "anderson_monotone_adaptive" (which watch the objective), "anderson_fpa"
         (FixedPointAcceleration.jl), "acx", "mpe", "sea" (the scalar epsilon algorithm, entry by entry),
-        "composite_anderson" (with steps of Anderson's method on its own output), "composite_adaptive",
-        "fixed_point_jl" (FixedPoint.jl), "picard", and "anderson_1", "anderson_2", ... for a depth.
+        "composite_anderson" and "composite_adaptive" (composed with depth one), "fixed_point_jl" (FixedPoint.jl),
+        "picard", and "anderson_1", "anderson_2", ... for a depth.
     lipschitz : float or None
         A Lipschitz constant of g: 1 for a nonexpansive map, less for a contraction. None where there is none below
         infinity, or none is known.

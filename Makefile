@@ -15,15 +15,16 @@ MADE := $(VENV)/.made
 DEMO := $(VENV)/.installed-demo
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
+PEERS := $(VENV)/.installed-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench clean
+.PHONY: help demo test lint docs bench fixed-point-table clean
 .NOTPARALLEL:
 # A stamp whose recipe failed must not pass for done.
 .DELETE_ON_ERROR:
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
 
 demo: $(DEMO)  ## solve a sparse system from a file, with a report and a plot
 	$(BIN)/python examples/demo.py $(ARGS)
@@ -53,6 +54,9 @@ bench: $(BENCH)  ## run the benchmarks on the installed environment
 	cd benchmarks && ../$(BIN)/asv run -E existing:$(CURDIR)/$(BIN)/python \
 		--set-commit-hash $$(git rev-parse HEAD) --show-stderr $(ARGS)
 
+fixed-point-table: $(PEERS)  ## evaluations of fixed-point methods on the gallery, beside published counts
+	$(BIN)/python benchmarks/fixed_point_table.py $(ARGS)
+
 clean:  ## remove what the other targets made, .venv included
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache docs/generated benchmarks/.asv
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -78,4 +82,9 @@ $(DEV): $(MADE) $(INPUTS)
 $(BENCH): $(MADE) $(INPUTS)
 	@echo "Installing into $(VENV), once: some minutes"
 	$(PIP) -e '.[dev,bench]'
+	@touch $(DEMO) $(DEV) $@
+
+$(PEERS): $(MADE) $(INPUTS)
+	@echo "Installing into $(VENV), once: some minutes"
+	$(PIP) -e '.[dev,peers]'
 	@touch $(DEMO) $(DEV) $@

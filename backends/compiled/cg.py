@@ -21,8 +21,9 @@ def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, gap, rule, norms, alph
     """Iterate until the residual norm is at most target, the buffers are full, or p^H A p is not positive.
 
     ``inverse_diagonal`` is the Jacobi preconditioner, or empty. ``gap`` follows how far the carried residual may have
-    parted from the true one: the attributes of ``Gap`` in ``solvers.krylov.cg``; None where nobody asks. Vectors are
-    rounded as ``rule`` says when they are written. Returns iterations done, rho, the bound of the gap, and 0, BROKE or REPLACE.
+    parted from the true one: the attributes of ``Gap`` in ``solvers.krylov.cg``; None compiles to a loop that does not
+    follow it. Vectors are rounded as ``rule`` says when they are written. Returns iterations done, rho, the bound of
+    the gap, and 0, BROKE or REPLACE.
     """
     n = x.size
     blocks = (n + BLOCK - 1) // BLOCK
@@ -91,7 +92,6 @@ def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, gap, rule, norms, alph
             bound += per_solution * np.sqrt(ordered_sum(partial[0])) + unit_roundoff * before
         if not norms[k] > target:
             return k + 1, rho, bound, 0
-        if gap is not None:
-            if below and bound > max(tolerance * before, 10.0 * renewed, 0.1 * target):
-                return k + 1, rho, bound, REPLACE
+        if gap is not None and below and bound > max(tolerance * before, 10.0 * renewed, 0.1 * target):
+            return k + 1, rho, bound, REPLACE
     return norms.size, rho, bound, 0

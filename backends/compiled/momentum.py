@@ -37,11 +37,10 @@ def momentum_loop(A, inverse_diagonal, x, previous, b, rule, betas, gammas, limi
         now, then = (x, previous) if k % 2 == 0 else (previous, x)
         # A task is some blocks in a row, which share a buffer.
         for task in prange(tasks):
-            buffer = buffers[task]
             for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
                 low = block * BLOCK
                 high = min(n, low + BLOCK)
-                product = buffer[: high - low]
+                product = buffers[task, : high - low]
                 block_product(A, now, low, high, product)
                 here, before, bs = now[low:high], then[low:high], b[low:high]
                 if limit is not None:
@@ -58,7 +57,6 @@ def momentum_loop(A, inverse_diagonal, x, previous, b, rule, betas, gammas, limi
                     for i in range(high - low):
                         z = rounded(rule, bs[i] - product[i])
                         before[i] = rounded(rule, here[i] + beta * (here[i] - before[i]) + gamma * z)
-        if limit is not None:
-            if ordered_sum(partial) <= limit:
-                return k
+        if limit is not None and ordered_sum(partial) <= limit:
+            return k
     return betas.size

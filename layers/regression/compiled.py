@@ -1,8 +1,8 @@
 """The compiled form: decode steps and short prompts on a CPU, without gradients.
 
-One token after the other: update of the state, solve, readout. H is symmetric: a product with it adds up rows, which
-lie in memory as the processor reads them, several at a time. Scalars are float64; what meets vectors is rounded to
-their precision.
+One token after the other: update of the state, solve, readout. The iterations are the compiled loops of
+``resolvent.solvers``, on H + shift I as a storage of its own; the first product is a by-product of the update. Scalars
+are float64; what meets vectors is rounded to their precision.
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ def largest_eigenvalue(trace, norm, order, interval):  # type: ignore[no-untyped
 
 @kernel
 def solve(H, lower, upper, how, wanted, work):  # type: ignore[no-untyped-def]
-    """x = work[0] of (H + lower I) x = b = work[1], given H b = work[3].
+    """x = work[0] of (H + lower I) x = b = work[1], given H b = work[3], which is overwritten.
 
     Returns the relative residual, where that is wanted, and the iterations.
     """
@@ -234,21 +234,24 @@ def steps_for(condition, rtol):  # type: ignore[no-untyped-def]
 
 @kernel
 def chebyshev(A, lower, upper, steps, limit, work):  # type: ignore[no-untyped-def]
-    """Chebyshev iteration from x = 2 b / (lower + upper), at most so many steps; fewer if the residual is within limit.
+    """Chebyshev iteration from x = 2 b / (lower + upper), at most so many steps, given A b = work[3].
 
-    The residual is at hand in every step, so that looking at it is cheap; where few eigenvalues differ, or b lies among
-    the large ones, half the steps that the bound asks for are enough.
+    Fewer if the squared residual is within ``limit``. It is looked at in every step, which is cheap, since the residual
+    is at hand; where few eigenvalues differ, or b lies among the large ones, half the steps that the bound asks for are
+    enough.
     """
     x, b, previous, Ax = work[0], work[1], work[2], work[3]
     betas, gammas = np.empty((2, steps + 1))
-    for k, (beta, gamma) in zip(range(steps + 1), chebyshev_coefficients(lower, upper)):
+    for k, (beta, gamma) in enumerate(chebyshev_coefficients(lower, upper)):
+        if k > steps:
+            break
         betas[k], gammas[k] = beta, gamma
     first = x.dtype.type(gammas[0])
     for i in range(b.size):
         x[i] = first * b[i]
         Ax[i] *= first
         previous[i] = 0
-    # The first step, whose product is known, is counted but costs none.
+    # The product of the first step is known.
     count = momentum_loop(KnownProduct(Ax), b[:0], x, previous, b, UNROUNDED, betas[1:2], gammas[1:2], limit)
     if count > 0:
         count += momentum_loop(A, b[:0], previous, x, b, UNROUNDED, betas[2:], gammas[2:], limit)
@@ -259,21 +262,20 @@ def chebyshev(A, lower, upper, steps, limit, work):  # type: ignore[no-untyped-d
 
 @kernel
 def conjugate_gradients(A, steps, size, target, work):  # type: ignore[no-untyped-def]
-    """Conjugate gradients from x = 0 until the residual norm is at most target, at most so many steps."""
-    x, b, p, q, r, Ab = work[0], work[1], work[2], work[3], work[4], work[3]
+    """Conjugate gradients from x = 0 until the residual norm is at most target, at most so many steps.
+
+    ``size`` is that of b, and work[3] holds A b.
+    """
+    x, b, p, q, r = work[0], work[1], work[2], work[3], work[4]
     for i in range(b.size):
         x[i], p[i], r[i] = 0, b[i], b[i]
     if not size > target:
         return 0
     norms, alphas, betas = np.empty((3, steps))
-    first = slice(0, 1)
-    count, rho, _, why = cg_loop(
-        KnownProduct(Ab), b[:0], x, r, p, q, size * size, target, None, UNROUNDED, norms[first], alphas, betas
-    )
+    none, known, rho = b[:0], KnownProduct(q), size * size
+    count, rho, _, _ = cg_loop(known, none, x, r, p, q, rho, target, None, UNROUNDED, norms[:1], alphas, betas)
     if count > 0 and norms[0] > target:
-        more, _, _, _ = cg_loop(
-            A, b[:0], x, r, p, q, rho, target, None, UNROUNDED, norms[1:], alphas[1:], betas[1:]
-        )
+        more, _, _, _ = cg_loop(A, none, x, r, p, q, rho, target, None, UNROUNDED, norms[1:], alphas[1:], betas[1:])
         count += more
     return count
 

@@ -37,10 +37,11 @@ def momentum_loop(A, inverse_diagonal, x, previous, b, rule, betas, gammas, limi
         now, then = (x, previous) if k % 2 == 0 else (previous, x)
         # A task is some blocks in a row, which share a buffer.
         for task in prange(tasks):
+            buffer = buffers[task]
             for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
                 low = block * BLOCK
                 high = min(n, low + BLOCK)
-                product = buffers[task, : high - low]
+                product = buffer[: high - low]
                 block_product(A, now, low, high, product)
                 here, before, bs = now[low:high], then[low:high], b[low:high]
                 if limit is not None:

@@ -164,7 +164,7 @@ def _momentum(
 
     def loop(steps: int, target: float) -> Stretch:
         betas, gammas = np.array([method.coefficients(state) for _ in range(steps)]).T
-        kernel(arrays, diagonal, state.x, state.previous, system.rhs, rounding, betas, gammas)
+        kernel(arrays, diagonal, state.x, state.previous, system.rhs, rounding, betas, gammas, None)
         if steps % 2:
             state.x, state.previous = state.previous, state.x
         state.residual_norm = None

@@ -21,16 +21,18 @@ def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, gap, rule, norms, alph
     """Iterate until the residual norm is at most target, the buffers are full, or p^H A p is not positive.
 
     ``inverse_diagonal`` is the Jacobi preconditioner, or empty. ``gap`` follows how far the carried residual may have
-    parted from the true one: the attributes of ``Gap`` in ``solvers.krylov.cg``. Vectors are rounded as ``rule``
-    says when they are written. Returns iterations done, rho, the bound of the gap, and 0, BROKE or REPLACE.
+    parted from the true one: the attributes of ``Gap`` in ``solvers.krylov.cg``; None compiles to a loop that does not
+    follow it. Vectors are rounded as ``rule`` says when they are written. Returns iterations done, rho, the bound of
+    the gap, and 0, BROKE or REPLACE.
     """
     n = x.size
     blocks = (n + BLOCK - 1) // BLOCK
     partial = np.zeros((2, blocks))
     preconditioned = inverse_diagonal.size > 0
-    curvature = 0.0
-    bound, renewed, per_solution, unit_roundoff, before = gap
-    tolerance = np.sqrt(unit_roundoff)
+    curvature, bound = 0.0, 0.0
+    if gap is not None:
+        bound, renewed, per_solution, unit_roundoff, before = gap
+        tolerance = np.sqrt(unit_roundoff)
     for k in range(norms.size):
         for block in prange(blocks):
             low = block * BLOCK
@@ -71,7 +73,8 @@ def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, gap, rule, norms, alph
             xs, ps, rs = x[low:high], p[low:high], r[low:high]
             for i in range(high - low):
                 xs[i] = rounded(rule, xs[i] + step * ps[i])
-            partial[0, block] = inner(xs, xs)
+            if gap is not None:
+                partial[0, block] = inner(xs, xs)
             if preconditioned:
                 ds = inverse_diagonal[low:high]
                 for i in range(high - low):
@@ -83,11 +86,12 @@ def cg_loop(A, inverse_diagonal, x, r, p, q, rho, target, gap, rule, norms, alph
         alphas[k] = alpha
         betas[k] = beta
         norms[k] = np.sqrt(square)
-        below = bound <= tolerance * before
-        before = norms[k]
-        bound += per_solution * np.sqrt(ordered_sum(partial[0])) + unit_roundoff * before
-        if not before > target:
+        if gap is not None:
+            below = bound <= tolerance * before
+            before = norms[k]
+            bound += per_solution * np.sqrt(ordered_sum(partial[0])) + unit_roundoff * before
+        if not norms[k] > target:
             return k + 1, rho, bound, 0
-        if below and bound > max(tolerance * before, 10.0 * renewed, 0.1 * target):
+        if gap is not None and below and bound > max(tolerance * before, 10.0 * renewed, 0.1 * target):
             return k + 1, rho, bound, REPLACE
     return norms.size, rho, bound, 0

@@ -8,6 +8,7 @@ from numba import prange
 from ...precision.rounding_kernels import rounded
 from .compiling import Variants
 from .products import block_product
+from .vectors import distance, ordered_sum
 
 __all__ = ["momentum_loop"]
 
@@ -16,29 +17,35 @@ TASKS = 64  # more than most machines have cores, few enough to spread their cos
 
 
 @Variants
-def momentum_loop(A, inverse_diagonal, x, previous, b, rule, betas, gammas):  # type: ignore[no-untyped-def]
+def momentum_loop(A, inverse_diagonal, x, previous, b, rule, betas, gammas, limit):  # type: ignore[no-untyped-def]
     """x_{k+1} = x_k + beta_k (x_k - x_{k-1}) + gamma_k D^{-1} (b - A x_k), for as many k as there are coefficients.
 
     Each iterate overwrites the one before the last: 3 vectors, 4 passes. After an even number of steps the last
-    iterate is in x, after an odd number in previous. Vectors are rounded as ``rule`` says.
+    iterate is in x, after an odd number in previous. Vectors are rounded as ``rule`` says. ``limit`` is a squared
+    residual norm at which to stop, looked at in every step; None compiles to a loop without. Returns the steps taken.
     """
     n = x.size
     blocks = (n + BLOCK - 1) // BLOCK
     tasks = min(blocks, TASKS)
+    buffers = np.empty((tasks, min(n, BLOCK)), x.dtype)
     preconditioned = inverse_diagonal.size > 0
+    if limit is not None:
+        partial = np.empty(blocks)
     for k in range(betas.size):
         beta = x.real.dtype.type(betas[k])
         gamma = x.real.dtype.type(gammas[k])
         now, then = (x, previous) if k % 2 == 0 else (previous, x)
-        # A task is some blocks in a row, so that its buffer is made once.
+        # A task is some blocks in a row, which share a buffer.
         for task in prange(tasks):
-            buffer = np.empty(BLOCK, x.dtype)
+            buffer = buffers[task]
             for block in range(task * blocks // tasks, (task + 1) * blocks // tasks):
                 low = block * BLOCK
                 high = min(n, low + BLOCK)
                 product = buffer[: high - low]
                 block_product(A, now, low, high, product)
                 here, before, bs = now[low:high], then[low:high], b[low:high]
+                if limit is not None:
+                    partial[block] = distance(bs, product)
                 if preconditioned:
                     ds = inverse_diagonal[low:high]
                     for i in range(high - low):
@@ -51,3 +58,6 @@ def momentum_loop(A, inverse_diagonal, x, previous, b, rule, betas, gammas):  # 
                     for i in range(high - low):
                         z = rounded(rule, bs[i] - product[i])
                         before[i] = rounded(rule, here[i] + beta * (here[i] - before[i]) + gamma * z)
+        if limit is not None and ordered_sum(partial) <= limit:
+            return k
+    return betas.size

@@ -23,6 +23,8 @@ __all__ = [
     "DenseArrays",
     "HermitianArrays",
     "DenseStack",
+    "KnownProduct",
+    "ShiftedArrays",
     "StencilArrays",
     "StencilStack",
     "SymmetricBandArrays",
@@ -83,6 +85,19 @@ class StencilArrays(NamedTuple):
     line_upper: Any
     lower: Any
     upper: Any
+
+
+class ShiftedArrays(NamedTuple):
+    """H + shift I of a symmetric full matrix H in C order, whose rows are taken for its columns."""
+
+    matrix: Any
+    shift: Any
+
+
+class KnownProduct(NamedTuple):
+    """Any matrix, of which one product is all that is asked, and known."""
+
+    product: Any
 
 
 class CSRStack(NamedTuple):
@@ -234,6 +249,32 @@ def _dense_row(A, x, start, i, backward):  # type: ignore[no-untyped-def]
     for j in range(x.size):
         total -= row[j] * x[j]
     return total
+
+
+def _shifted_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
+    H, shift, here = A.matrix, A.shift, x[low:high]
+    for j in range(high - low):
+        y[j] = shift * here[j]
+    # Rows are added up, eight at a time: y is then read and written once for eight of them. Unsigned indices are never
+    # wrapped; a slice of each row would cost as much as adding up a short one.
+    first, n = np.uint64(low), np.uint64(y.size)
+    together = x.size // 8 * 8
+    for i in range(0, together, 8):
+        a, b, c, d, e, f, g, h = H[i], H[i + 1], H[i + 2], H[i + 3], H[i + 4], H[i + 5], H[i + 6], H[i + 7]
+        xa, xb, xc, xd, xe, xf, xg, xh = x[i], x[i + 1], x[i + 2], x[i + 3], x[i + 4], x[i + 5], x[i + 6], x[i + 7]
+        for j in range(n):
+            k = first + j
+            y[j] += (xa * a[k] + xb * b[k] + xc * c[k] + xd * d[k]) + (xe * e[k] + xf * f[k] + xg * g[k] + xh * h[k])
+    for i in range(together, x.size):
+        row, entry = H[i], x[i]
+        for j in range(n):
+            y[j] += entry * row[first + j]
+
+
+def _known_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
+    known = A.product[low:high]
+    for i in range(high - low):
+        y[i] = known[i]
 
 
 def _band_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
@@ -388,6 +429,8 @@ def _stencil_row(A, x, start, i, backward):  # type: ignore[no-untyped-def]
 _BLOCKS = {
     CSRArrays: _csr_block,
     DenseArrays: _dense_block,
+    ShiftedArrays: _shifted_block,
+    KnownProduct: _known_block,
     BandArrays: _band_block,
     SymmetricBandArrays: _symmetric_block,
     StencilArrays: _stencil_block,

@@ -123,7 +123,7 @@ def _advance(A, scheme, d, x, previous, b, before, steps):  # type: ignore[no-un
         def momentum(A, scheme, d, x, previous, b, before, steps):  # type: ignore[no-untyped-def]
             diagonal = d if scheme.jacobi else d[:0]
             part = slice(before, before + steps)
-            momentum_loop(A, diagonal, x, previous, b, UNROUNDED, scheme.betas[part], scheme.gammas[part])
+            momentum_loop(A, diagonal, x, previous, b, UNROUNDED, scheme.betas[part], scheme.gammas[part], None)
             if steps % 2:
                 for i in range(x.size):
                     x[i], previous[i] = previous[i], x[i]

@@ -13,6 +13,7 @@ from .products import block_product
 __all__ = [
     "axpby",
     "cg_update",
+    "distance",
     "dot",
     "inner",
     "largest_modulus",
@@ -122,6 +123,16 @@ def inner(x, y):  # type: ignore[no-untyped-def]
     total = 0.0
     for i in range(x.size):
         total += real_product(x[i], y[i])
+    return total
+
+
+@register_jitable
+def distance(x, y):  # type: ignore[no-untyped-def]
+    """||x - y||^2 over a block."""
+    total = 0.0
+    for i in range(x.size):
+        difference = x[i] - y[i]
+        total += real_product(difference, difference)
     return total
 
 

@@ -1,8 +1,8 @@
 """The compiled form: decode steps and short prompts on a CPU, without gradients.
 
-One token after the other: update of the state, solve, readout. H is symmetric: a product with it adds up rows, which
-lie in memory as the processor reads them, several at a time. Scalars are float64; what meets vectors is rounded to
-their precision.
+One token after the other: update of the state, solve, readout. The iterations are the compiled loops of
+``resolvent.solvers``, on H + shift I as a storage of its own; the first product is a by-product of the update. Scalars
+are float64; what meets vectors is rounded to their precision.
 """
 
 from __future__ import annotations
@@ -15,9 +15,16 @@ import numba
 import numpy as np
 import torch
 from numba import prange
+from numba.extending import register_jitable
 
+from ...backends.compiled import vectors
+from ...backends.compiled.cg import cg_loop as cg_iterations
 from ...backends.compiled.compiling import FAST, Variants, threads
+from ...backends.compiled.momentum import momentum_loop as momentum_iterations
+from ...backends.compiled.products import KnownProduct, ShiftedArrays
 from ...errors import InputError
+from ...precision.rounding_rule import Unrounded
+from ...solvers.chebyshev.coefficients import chebyshev_coefficients
 from .arguments import Info, Inputs
 from .solving import GUARD, Solver
 
@@ -35,6 +42,11 @@ NONE = {
 }
 PARALLEL_FROM = 1 << 17  # entries of H, summed over tokens, from which a second thread pays
 
+# One after the other: heads and sequences, not rows, are shared among threads.
+cg_loop, momentum_loop, residual = cg_iterations.serial, momentum_iterations.serial, vectors.residual.serial
+UNROUNDED = Unrounded()
+
+register_jitable(chebyshev_coefficients)
 kernel = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
 
 
@@ -189,22 +201,26 @@ def largest_eigenvalue(trace, norm, order, interval):  # type: ignore[no-untyped
 
 @kernel
 def solve(H, lower, upper, how, wanted, work):  # type: ignore[no-untyped-def]
-    """x = work[0] of (H + lower I) x = b = work[1], given H b = work[3].
+    """x = work[0] of (H + lower I) x = b = work[1], given H b = work[3], which is overwritten.
 
     Returns the relative residual, where that is wanted, and the iterations.
     """
     solver, _, steps, rtol = how
-    b = work[1]
-    size = square(b)
-    limit = max(rtol, 0.5 * np.finfo(b.dtype).eps) ** 2 * size
+    x, b, Ab = work[0], work[1], work[3]
+    shift = b.dtype.type(lower)
+    A = ShiftedArrays(H, shift)
+    for i in range(b.size):
+        Ab[i] += shift * b[i]
+    size = math.sqrt(vectors.inner(b, b))
+    target = max(rtol, 0.5 * np.finfo(b.dtype).eps) * size
     if rtol > 0.0:
         steps = steps_for(upper / lower, rtol)
     if solver == CHEBYSHEV:
-        count = chebyshev(H, lower, upper, steps, limit if rtol > 0.0 else -1.0, work)
+        count = chebyshev(A, lower, upper, steps, target * target if rtol > 0.0 else -1.0, work)
     else:
         # In exact arithmetic the bound of Chebyshev iteration holds for conjugate gradients, too; rounding delays them.
-        count = conjugate_gradients(H, lower, 2 * steps + 2 if rtol > 0.0 else steps, limit, work)
-    return (math.sqrt(residual(H, lower, work) / size) if wanted else 0.0), count
+        count = conjugate_gradients(A, 2 * steps + 2 if rtol > 0.0 else steps, size, target, work)
+    return (residual(A, x, b, work[4]) / size if wanted else 0.0), count
 
 
 @kernel
@@ -217,119 +233,51 @@ def steps_for(condition, rtol):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def chebyshev(H, lower, upper, steps, limit, work):  # type: ignore[no-untyped-def]
-    """Chebyshev semi-iteration from x = s b, at most so many steps; fewer if the squared residual is within limit.
+def chebyshev(A, lower, upper, steps, limit, work):  # type: ignore[no-untyped-def]
+    """Chebyshev iteration from x = 2 b / (lower + upper), at most so many steps, given A b = work[3].
 
-    The residual is at hand in every step, so that looking at it is free; where few eigenvalues differ, or b lies among
-    the large ones, half the steps that the bound asks for are enough.
+    Fewer if the squared residual is within ``limit``. It is looked at in every step, which is cheap, since the residual
+    is at hand; where few eigenvalues differ, or b lies among the large ones, half the steps that the bound asks for are
+    enough.
     """
-    dtype = work.dtype.type
-    x, b, previous, y = work[0], work[1], work[2], work[3]
-    n = b.size
-    s = 2.0 / (upper + lower)
-    rho = (upper - lower) / (upper + lower)
-    shift, size = dtype(lower), dtype(s)
-    for i in range(n):
-        x[i] = size * b[i]
-        previous[i] = 0
-    omega = 2.0
-    count = 0
-    while count < steps:
-        if count == 0:
-            y *= size
-        else:
-            product(H, x, y)
-        omega = 4.0 / (4.0 - rho * rho * omega)
-        ahead, back, down = dtype(omega), dtype(1.0 - omega), dtype(-omega * s)
-        total = dtype(0.0)
-        for i in range(n):
-            excess = y[i] + shift * x[i] - b[i]
-            total += excess * excess
-            previous[i] = ahead * x[i] + back * previous[i] + down * excess
-        if total <= limit:
+    x, b, previous, Ax = work[0], work[1], work[2], work[3]
+    betas, gammas = np.empty((2, steps + 1))
+    for k, (beta, gamma) in enumerate(chebyshev_coefficients(lower, upper)):
+        if k > steps:
             break
-        x, previous = previous, x
-        count += 1
+        betas[k], gammas[k] = beta, gamma
+    first = x.dtype.type(gammas[0])
+    for i in range(b.size):
+        x[i] = first * b[i]
+        Ax[i] *= first
+        previous[i] = 0
+    # The product of the first step is known.
+    count = momentum_loop(KnownProduct(Ax), b[:0], x, previous, b, UNROUNDED, betas[1:2], gammas[1:2], limit)
+    if count > 0:
+        count += momentum_loop(A, b[:0], previous, x, b, UNROUNDED, betas[2:], gammas[2:], limit)
     if count % 2:
         work[0] = work[2]
     return count
 
 
 @kernel
-def conjugate_gradients(H, lower, steps, limit, work):  # type: ignore[no-untyped-def]
-    """Conjugate gradients from x = 0 until the squared residual is within limit, at most so many steps."""
-    dtype = work.dtype.type
-    x, r, p, y = work[0], work[4], work[2], work[3]
-    n = x.size
-    shift = dtype(lower)
-    for i in range(n):
-        x[i] = 0
-        r[i] = work[1, i]
-        p[i] = r[i]
-    rho = square(r)
-    count = 0
-    while count < steps and rho > limit:
-        if count > 0:
-            product(H, p, y)
-        curvature = dtype(0.0)
-        for i in range(n):
-            y[i] += shift * p[i]
-            curvature += p[i] * y[i]
-        if not curvature > 0.0:
-            break
-        step = dtype(rho / curvature)
-        total = dtype(0.0)
-        for i in range(n):
-            x[i] += step * p[i]
-            r[i] -= step * y[i]
-            total += r[i] * r[i]
-        turn = dtype(total / rho)
-        rho = total
-        for i in range(n):
-            p[i] = r[i] + turn * p[i]
-        count += 1
-    return count
+def conjugate_gradients(A, steps, size, target, work):  # type: ignore[no-untyped-def]
+    """Conjugate gradients from x = 0 until the residual norm is at most target, at most so many steps.
 
-
-@kernel
-def residual(H, lower, work):  # type: ignore[no-untyped-def]
-    """||b - (H + lower I) x||^2."""
-    x, b, y = work[0], work[1], work[3]
-    product(H, x, y)
-    total = 0.0
+    ``size`` is that of b, and work[3] holds A b.
+    """
+    x, b, p, q, r = work[0], work[1], work[2], work[3], work[4]
     for i in range(b.size):
-        difference = b[i] - y[i] - lower * x[i]
-        total += difference * difference
-    return total
-
-
-@kernel
-def square(x):  # type: ignore[no-untyped-def]
-    """||x||^2."""
-    total = x.dtype.type(0.0)
-    for i in range(x.size):
-        total += x[i] * x[i]
-    return total
-
-
-@kernel
-def product(H, p, y):  # type: ignore[no-untyped-def]
-    """y = H p for symmetric H, eight rows at a time: y is then read and written once for eight of them."""
-    n = p.size
-    whole = n - n % 8
-    for j in range(n):
-        y[j] = 0
-    for i in range(0, whole, 8):
-        p0, p1, p2, p3, p4, p5, p6, p7 = p[i], p[i + 1], p[i + 2], p[i + 3], p[i + 4], p[i + 5], p[i + 6], p[i + 7]
-        h0, h1, h2, h3, h4, h5, h6, h7 = H[i], H[i + 1], H[i + 2], H[i + 3], H[i + 4], H[i + 5], H[i + 6], H[i + 7]
-        for j in range(n):
-            y[j] += (p0 * h0[j] + p1 * h1[j] + p2 * h2[j] + p3 * h3[j]) + (
-                p4 * h4[j] + p5 * h5[j] + p6 * h6[j] + p7 * h7[j]
-            )
-    for i in range(whole, n):
-        entry, row = p[i], H[i]
-        for j in range(n):
-            y[j] += entry * row[j]
+        x[i], p[i], r[i] = 0, b[i], b[i]
+    if not size > target:
+        return 0
+    norms, alphas, betas = np.empty((3, steps))
+    none, known, rho = b[:0], KnownProduct(q), size * size
+    count, rho, _, _ = cg_loop(known, none, x, r, p, q, rho, target, None, UNROUNDED, norms[:1], alphas, betas)
+    if count > 0 and norms[0] > target:
+        more, _, _, _ = cg_loop(A, none, x, r, p, q, rho, target, None, UNROUNDED, norms[1:], alphas[1:], betas[1:])
+        count += more
+    return count
 
 
 @kernel

@@ -94,8 +94,11 @@ class Limits(NamedTuple):
 
 
 def compiled(function):  # type: ignore[no-untyped-def]
-    """Decorator of a kernel whose operations are done in the order in which they are written."""
-    return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
+    """Decorator of a kernel whose operations are done in the order in which they are written.
+
+    That has to be said: otherwise a kernel takes after the one in whose compilation it is met first.
+    """
+    return numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)(function)
 
 
 def facts_of(A):  # type: ignore[no-untyped-def]

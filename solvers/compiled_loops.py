@@ -221,7 +221,7 @@ _register(SOR, ("none",), _sweeps)
 
 
 def _cg_scheme(method: CG, state: Any) -> Any:
-    return None if method.flexible else kernels().ConjugateGradients()
+    return None if method.flexible else kernels().ConjugateGradients(np.empty(0))
 
 
 def _chebyshev_scheme(method: Chebyshev, state: ChebyshevState) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import prange
 from numba.extending import overload
@@ -11,25 +9,13 @@ from numba.extending import overload
 from .compiling import Variants
 from .products import is_kind, member
 from .small import limits_of
-from .small_cg import cg
+from .small_cg import ConjugateGradients, cg
 from .small_stationary import Momentum, Sweeps, stationary
 
-__all__ = ["SHARED", "ConjugateGradients", "solve_all"]
+__all__ = ["SHARED", "solve_all"]
 
 TASKS = 64  # buffers are made once for each; more than most machines have cores
 SHARED = 1 << 20  # entries and vector elements that a step of all systems touches, from which a second thread pays
-
-
-class ConjugateGradients(NamedTuple):
-    """The scheme of conjugate gradients, which has no parameters.
-
-    Attributes
-    ----------
-    steps : int
-        Of a kind that has to be there.
-    """
-
-    steps: int = 0
 
 
 def solve(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignore[no-untyped-def]
@@ -41,7 +27,7 @@ def solve(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignor
 def _solve(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignore[no-untyped-def]
     if is_kind(scheme, ConjugateGradients):
         return lambda A, given, x0, x, limits, scheme, work, numbers, found: cg(
-            A, given, x0, x, limits, work, numbers, found
+            A, given, x0, x, limits, scheme, work, numbers, found
         )
     return lambda A, given, x0, x, limits, scheme, work, numbers, found: stationary(
         A, given, x0, x, limits, scheme, work, numbers, found
@@ -66,7 +52,8 @@ def _scheme_of(kind, row):  # type: ignore[no-untyped-def]
 def solve_all(stack, which, b, x0, x, given, kind, schemes, numbers, found):  # type: ignore[no-untyped-def]
     """Row i of b, x and ``found`` belongs to matrix which[i] of the stack.
 
-    ``schemes`` holds the numbers of a scheme of this kind for each system, or one row for all. x0 and ``numbers``,
+    ``schemes`` holds the numbers of a scheme of this kind for each system, or one row for all; conjugate gradients are
+    told by ``kind`` alone. x0 and ``numbers``,
     (systems, 3, steps + 1), may have no rows: for zero, and for what is not to be kept.
     """
     systems, n = b.shape

@@ -19,6 +19,7 @@ from array_api_compat import array_namespace
 
 from ...backends import choose_backend
 from ...backends.compiled.found import ALONE, FOUND, MAX_ITERATIONS
+from ...errors import InputError
 from ...operators import CSR, Dense, Facts, Operator, Stencil
 from ...precision import precision_facts, times_power_of_two, working_dtype
 from ..driver.batch import GATHERED, Batch
@@ -28,6 +29,8 @@ from ..driver.reasons import converged_sentence, not_there_sentence
 from ..driver.solution import Solution
 from ..driver.status import Ending, Status
 from ..driver.stopping import Options
+from ..preconditioners.base import as_preconditioner
+from ..preconditioners.jacobi import JacobiPreconditioner
 from ..spectra.ritz import SpectralEvidence
 from .learning import Learning
 from .method import NOTHING, LinearMethod, said_of_choice
@@ -51,9 +54,9 @@ def kernels() -> Any:
 
     return SimpleNamespace(
         Limits=small.Limits,
-        **{name: getattr(small_batch, name) for name in ("ConjugateGradients", "solve_all")},
+        solve_all=small_batch.solve_all,
         **{name: getattr(small_stationary, name) for name in ("Momentum", "Sweeps", "stationary_solve")},
-        cg_solve=small_cg.cg_solve,
+        **{name: getattr(small_cg, name) for name in ("ConjugateGradients", "cg_solve")},
     )
 
 
@@ -72,9 +75,9 @@ class Small:
     why: Callable[[bool], str] | None = None
 
     def solve(
-        self, backend: Any, A: Operator, b: Any, x0: Any, options: Options, room: Room | None = None
+        self, backend: Any, A: Operator, b: Any, x0: Any, options: Options, room: Room | None = None, M: Any = None
     ) -> Solution | None:
-        """One system; None where it is the driver's. A and b are the backend's own."""
+        """One system; None where it is the driver's. A and b are the backend's own, M is the caller's."""
         began = time.perf_counter()
         n, size = A.shape[0], b.shape
         if (
@@ -90,6 +93,9 @@ class Small:
         known = room is not None and dtype == A.dtype
         course = self._course(backend.name, *tolerances, dtype, n, A.entries, known)
         if course is None or not _met(course.kind, dtype, A.kind):
+            return None
+        course = course.preconditioned(M, backend, n, dtype)
+        if course is None:
             return None
         A = A.astype(dtype)
         given = np.ascontiguousarray(b, dtype)
@@ -111,7 +117,7 @@ class Small:
         solution.seconds = time.perf_counter() - began
         return solution
 
-    def together(self, backend: Any, batch: Batch, options: Options) -> Found | None:
+    def together(self, backend: Any, batch: Batch, options: Options, M: Any = None) -> Found | None:
         """The systems of a batch that take the ordinary course; None where that is not for this batch."""
         began = time.perf_counter()
         watched = options.callback is not None or options.progress or options.backward_error
@@ -126,6 +132,7 @@ class Small:
             return None
         tolerances = options.rtol, options.atol, options.maxiter
         course = self._course(backend.name, *tolerances, dtype, batch.n, entries, False)
+        course = None if course is None else course.preconditioned(M, backend, batch.n, dtype)
         if course is None:
             return None
         stack, rhs = backend.stack_arrays(A, dtype), batch.rows(b, dtype)
@@ -135,13 +142,13 @@ class Small:
         numbers = np.empty((count if count <= KEPT else 0, 3, course.steps + 1))
         work = entries + 10 * batch.n
         kernel = backend.shared(kernels().solve_all, work * count)
-        limits, kind = course.arguments[0], course.scheme
+        limits, kind = course.arguments
         most = max(1, CHUNK // (work * min(course.steps, 2 * batch.n)))
         deadline = math.inf if options.time_limit is None else began + options.time_limit
         parts = Parts(count, most, deadline)
         ending = None
         try:
-            schemes = np.array([kind], float)
+            schemes = course.row
             if course.learning is not None:
                 limits, matrices = course.learning.later, int(np.prod(batch.matrices, dtype=int))
                 looks = Parts(matrices, most, deadline)
@@ -200,8 +207,10 @@ class Small:
         plain = isinstance(scheme, kernels().ConjugateGradients)
         kernel = kernels().cg_solve if plain else kernels().stationary_solve
         numbers = np.array(limits, float)
-        arguments = (numbers,) if plain else (numbers, scheme)
-        course = self.course(backend, dtype, kernel=kernel, arguments=arguments, scheme=scheme, steps=steps)
+        if plain:
+            scheme = scheme._replace(inverse_diagonal=np.empty(0, dtype))
+        row = np.array([() if plain else scheme], float)
+        course = self.course(backend, dtype, kernel=kernel, arguments=(numbers, scheme), row=row, steps=steps)
         if search is None:
             return course
         later = np.array(limits._replace(looked=True), float)
@@ -236,10 +245,11 @@ class SmallCourse:
         A lower bound of the spectrum that the caller gave.
     fields : mapping
         Fields of a Solution.
-    kernel, arguments : callable, tuple
-        The compiled solve of one system, and what it takes after the vectors.
-    scheme : tuple
-        What is iterated, or any of its kind where a parameter is to be found for each system.
+    kernel, arguments : callable, (ndarray, tuple)
+        The compiled solve of one system, and what it takes after the vectors: limits and a scheme, any of its kind
+        where a parameter is to be found for each system.
+    row : ndarray of shape (1, m)
+        The numbers of the scheme.
     steps : int
         Iterations at most.
     learning : Learning or None
@@ -253,14 +263,28 @@ class SmallCourse:
     fields: Mapping[str, Any]
     kernel: Any = None
     arguments: tuple[Any, ...] = ()
-    scheme: Any = None
+    row: Any = None
     steps: int = 0
     learning: Learning | None = None
 
     @property
     def kind(self) -> tuple[str, bool]:
         """What its kernels are compiled for, besides types."""
-        return type(self.scheme).__name__, self.learning is not None
+        return type(self.arguments[1]).__name__, self.learning is not None
+
+    def preconditioned(self, M: Any, backend: Any, n: int, dtype: np.dtype) -> SmallCourse | None:
+        """With the caller's M; None where the kernel does not apply it, or it is not to be had."""
+        if M is None:
+            return self
+        limits, scheme = self.arguments
+        plain = isinstance(scheme, kernels().ConjugateGradients) and self.small.why is None
+        if not plain or type(M) is not JacobiPreconditioner:
+            return None
+        try:
+            bound = as_preconditioner(M, backend, n).bind(backend, dtype)
+        except (InputError, TypeError):
+            return None  # which the driver puts into words
+        return replace(self, arguments=(limits, scheme._replace(inverse_diagonal=bound.inverse_diagonal)))
 
     def solution(self, found: np.ndarray, x: Any, numbers: np.ndarray | None) -> Solution:
         """That of one system; ``numbers`` as the kernel left them, or None where they were not kept."""

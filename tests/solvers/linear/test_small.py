@@ -132,6 +132,32 @@ def test_every_field_is_the_drivers(method, searched, name, monkeypatch):
     assert taken >= (5 if name == "single csr" else 10)
 
 
+@pytest.mark.parametrize("name", ["varied csr", "dense", "complex"])
+def test_a_diagonal_preconditioner(name, monkeypatch):
+    A, b = matrix(name), np.linspace(1, 2, N)
+    M, columns = rv.precondition.jacobi(A), np.stack([b, b[::-1], 0 * b], axis=1)
+    driven, solution, kept = both(monkeypatch, lambda: rv.cg(A, b, M=M, rtol=1e-9))
+    assert kept
+    assert differing(driven, solution) == []
+    assert solution.preconditioned
+    with path(monkeypatch, True) as kept:
+        batch = rv.cg(A, columns, M=M, rtol=1e-9)
+    assert kept == []
+    for system, column in zip(batch.systems, columns.T, strict=True):
+        alone = rv.cg(A, column, M=M, rtol=1e-9)
+        assert differing(alone, system) == []
+
+
+def test_other_preconditioners_are_the_drivers(monkeypatch):
+    A = matrix("dense")
+    for M in (rv.precondition.ssor(A), np.diag(1 / np.diag(A))):
+        driven, solution, kept = both(monkeypatch, functools.partial(rv.cg, A, B, M=M, rtol=1e-9))
+        assert not kept
+        assert differing(driven, solution) == []
+    with pytest.raises(rv.InputError, match="M"):
+        rv.cg(A, B, M=rv.precondition.jacobi(A[:5, :5]))
+
+
 @pytest.mark.parametrize("scale", [2.0**-40, 2.0**40])
 @pytest.mark.parametrize("method", ["cg", "gauss_seidel", "auto"])
 def test_powers_of_two_of_the_matrix_change_no_digit(method, scale, monkeypatch):

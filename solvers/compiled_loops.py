@@ -21,8 +21,8 @@ from .krylov.cg import CG
 from .linear.small import SMALL, kernels
 from .linear.system import LinearSystem
 from .relaxation.jacobi import Jacobi
-from .relaxation.richardson import Richardson
-from .relaxation.sor import SOR, SSOR, SWEEPS, GaussSeidel
+from .relaxation.richardson import Richardson, RichardsonState
+from .relaxation.sor import SOR, SSOR, SWEEPS, GaussSeidel, SORState
 
 STORAGES = ("csr", "diagonals", "stencil", "dense")
 
@@ -217,31 +217,35 @@ _register(MomentumMethod, ("none", "diagonal"), _momentum)
 _register(SOR, ("none",), _sweeps)
 
 
-# Small systems: what the compiled solves of the methods take, and the states that their Solutions are read from.
+# Small systems: what the compiled solves take, from a method and its state without vectors.
 
 
-def _cg_scheme(method: CG, steps: int) -> Any:
-    return None if method.flexible else kernels().ConjugateGradients()
+def _cg_scheme(method: CG, state: Any) -> Any:
+    return None if method.flexible else kernels().ConjugateGradients(np.empty(0))
 
 
-def _momentum_scheme(method: MomentumMethod, steps: int) -> Any:
-    state = method.state_without_vectors(1.0, hermitian=True)
-    if state is None:
-        return None
-    decay = state.decay if isinstance(state, ChebyshevState) else 0.0
-    betas, gammas = np.array([method.coefficients(state) for _ in range(steps)]).T.copy()
-    return kernels().Momentum(betas, gammas, isinstance(method, Jacobi), float(decay), decay > 0)
+def _chebyshev_scheme(method: Chebyshev, state: ChebyshevState) -> Any:
+    return kernels().Momentum(state.low, state.high, state.decay, 0.0, False)
 
 
-def _sweeps_scheme(method: SOR, steps: int) -> Any:
+def _richardson_scheme(method: Richardson, state: RichardsonState) -> Any:
+    return kernels().Momentum(0.0, 0.0, 0.0, float(state.omega), False)
+
+
+def _jacobi_scheme(method: Jacobi, state: Any) -> Any:
+    return kernels().Momentum(0.0, 0.0, 0.0, float(method.omega), True)
+
+
+def _sweeps_scheme(method: SOR, state: SORState) -> Any:
     if method.order != "natural":
         return None
     reverses = SWEEPS[method.sweep]
-    return kernels().Sweeps(float(method.omega or 0.0), False in reverses, True in reverses)
+    return kernels().Sweeps(float(state.omega), False in reverses, True in reverses)
 
 
 SMALL[CG] = _cg_scheme
-for _kind in (Chebyshev, Richardson, Jacobi):
-    SMALL[_kind] = _momentum_scheme
+SMALL[Chebyshev] = _chebyshev_scheme
+SMALL[Richardson] = _richardson_scheme
+SMALL[Jacobi] = _jacobi_scheme
 for _sweep in (SOR, GaussSeidel, SSOR):
     SMALL[_sweep] = _sweeps_scheme

@@ -46,7 +46,7 @@ def subtract_product(total, error, a, x):  # type: ignore[no-untyped-def]
     raise NotImplementedError
 
 
-@numba.njit(cache=True, inline="always")
+@numba.njit(cache=True, inline="always", fastmath=False)
 def _real(total, error, a, x):  # type: ignore[no-untyped-def]
     product = a * x
     product_error = fma(a, x, -product)
@@ -180,7 +180,7 @@ def _subtract_rows(A, x, low, high, total, error):  # type: ignore[no-untyped-de
     return None
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, error_model="numpy", fastmath=False)
 def _subtract_band(band, offset, shift, x, low, high, total, error):  # type: ignore[no-untyped-def]
     """The same for one diagonal, band[i + shift] being what multiplies x[i + offset] in row i."""
     begin, end = max(low, -offset), min(high, x.size - offset)
@@ -191,7 +191,7 @@ def _subtract_band(band, offset, shift, x, low, high, total, error):  # type: ig
             totals[i], errors[i] = subtract_product(totals[i], errors[i], values[i], there[i])
 
 
-@numba.njit(cache=True, error_model="numpy")
+@numba.njit(cache=True, error_model="numpy", fastmath=False)
 def _subtract_five(data, near, far, x, low, high, total, error):  # type: ignore[no-untyped-def]
     """The same in one pass, and in the same order, for three diagonals and the mirror images of two."""
     diagonal, center = data[0, low:high], x[low:high]

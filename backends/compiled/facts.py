@@ -25,7 +25,7 @@ __all__ = [
 ROWS = 512  # a block of rows, whose sums stay in the first-level cache
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
 def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
     """Facts of a canonical CSR matrix, in the order of the fields of ``Facts``.
 
@@ -104,7 +104,7 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
 def band_facts(bands, offsets, symmetric):  # type: ignore[no-untyped-def]
     """The same for diagonals, bands[d, i] being the entry (i, i + offsets[d]), or the upper half of a symmetric matrix.
 
@@ -187,7 +187,7 @@ def band_facts(bands, offsets, symmetric):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
 def _add_sizes(band, unit, squares, totals):  # type: ignore[no-untyped-def]
     """Add the moduli of entries of some rows to their sums, and the squares of them."""
     for i in range(band.size):
@@ -196,7 +196,7 @@ def _add_sizes(band, unit, squares, totals):  # type: ignore[no-untyped-def]
         totals[i] += size
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
 def _largest_difference(x, y):  # type: ignore[no-untyped-def]
     """The largest modulus of x_i - conj(y_i), all of them finite; what is equal, as most are, costs a comparison."""
     largest = 0.0
@@ -211,7 +211,7 @@ def _largest_difference(x, y):  # type: ignore[no-untyped-def]
     return largest
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
 def _smallest(x):  # type: ignore[no-untyped-def]
     """The least entry; four at a time, since each comparison waits for the one before."""
     a = b = c = d = np.inf
@@ -223,7 +223,7 @@ def _smallest(x):  # type: ignore[no-untyped-def]
     return min(min(a, b), min(c, d))
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath=False)
 def rows_kind(indptr, indices, width):  # type: ignore[no-untyped-def]
     """SORTED, UNSORTED or FAULTY, as the reference of this name tells them apart, in one pass over the indices.
 
@@ -243,7 +243,7 @@ def rows_kind(indptr, indices, width):  # type: ignore[no-untyped-def]
     return UNSORTED if falls else SORTED
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath=False)
 def _drops(starts):  # type: ignore[no-untyped-def]
     count = 0
     for i in range(1, starts.size):
@@ -251,7 +251,7 @@ def _drops(starts):  # type: ignore[no-untyped-def]
     return count
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath=False)
 def _falls(indices, last):  # type: ignore[no-untyped-def]
     """How many do not exceed the one before; how many are out of 0 to last."""
     falls = outside = 0
@@ -263,7 +263,7 @@ def _falls(indices, last):  # type: ignore[no-untyped-def]
     return falls, outside
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
 def dense_facts(matrix):  # type: ignore[no-untyped-def]
     """The same for a full matrix in C order."""
     n = matrix.shape[0]
@@ -295,7 +295,7 @@ def dense_facts(matrix):  # type: ignore[no-untyped-def]
 
 
 # Kernels of their own, since in a larger one the compiler leaves the sums of a row as calls, which cost as much again.
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
 def _rows(matrix, unit, totals):  # type: ignore[no-untyped-def]
     """Largest sum of the squares and of the moduli of a row, entries that are not zero, the first row without one."""
     row_square = row_sum_largest = 0.0
@@ -310,7 +310,7 @@ def _rows(matrix, unit, totals):  # type: ignore[no-untyped-def]
     return row_square, row_sum_largest, entries, empty_row
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
 def _diagonal(matrix, unit, totals):  # type: ignore[no-untyped-def]
     """What the diagonal tells, beside the sums of the moduli of each row."""
     asymmetry, margin = 0.0, np.inf
@@ -342,7 +342,7 @@ def _row_sums(row, unit):  # type: ignore[no-untyped-def]
     return square, total, filled
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
 def _below(matrix):  # type: ignore[no-untyped-def]
     """Of the entries below the diagonal: how many are not zero, and how many differ from their mirror images."""
     filled = unequal = 0
@@ -354,7 +354,7 @@ def _below(matrix):  # type: ignore[no-untyped-def]
     return filled, unequal
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
 def stencil_facts(sizes, center, pairs):  # type: ignore[no-untyped-def]
     """The same for a constant stencil, in closed form: inner rows have all neighbours.
 
@@ -402,7 +402,7 @@ def stencil_facts(sizes, center, pairs):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath=False)
 def csr_offsets(indptr, indices, limit, stride):  # type: ignore[no-untyped-def]
     """0 and the values of column - row in every stride-th row, increasing; more than ``limit`` where there are more."""
     n = indptr.size - 1
@@ -431,7 +431,7 @@ def csr_offsets(indptr, indices, limit, stride):  # type: ignore[no-untyped-def]
     return np.sort(found[:count])
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath=False)
 def csr_to_bands(indptr, indices, data, offsets, bands):  # type: ignore[no-untyped-def]
     """bands[d, i] <- the entry (i, i + offsets[d]) of a canonical CSR matrix; False where an offset is not listed."""
     count = offsets.size
@@ -448,7 +448,7 @@ def csr_to_bands(indptr, indices, data, offsets, bands):  # type: ignore[no-unty
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, fastmath=False)
 def csr_to_upper_bands(indptr, indices, data, offsets, bands):  # type: ignore[no-untyped-def]
     """The same for the upper half, 0 being the first offset; False as well where a matrix is not exactly symmetric."""
     count = offsets.size

@@ -8,7 +8,8 @@ __all__ = ["ALONE", "CONVERGED", "FOUND", "MAX_ITERATIONS", "ZERO"]
 ALONE, CONVERGED, MAX_ITERATIONS, ZERO = 0, 1, 2, 3
 
 # What is found of a system, one number each. From ``reference`` to ``last`` in the units it is iterated in, the norms
-# after ``jacobi`` in the caller's; the facts are those of ``csr_facts``.
+# after ``jacobi`` in the caller's. ``low`` and ``high`` are the ends of the spectrum that the method reckons with,
+# found by as many steps of the Lanczos process as ``learned`` says. The facts are those of ``csr_facts``.
 FOUND = (
     "status",
     "iterations",
@@ -25,6 +26,9 @@ FOUND = (
     "residual_norm",
     "rhs_norm",
     "tolerance",
+    "low",
+    "high",
+    "learned",
     "max_abs",
     "row_norm",
     "row_sum",

@@ -16,7 +16,7 @@ from numba.extending import overload
 
 from . import accurate, vectors
 from .facts import csr_facts, dense_facts, stencil_facts
-from .found import CONVERGED, MAX_ITERATIONS, ZERO
+from .found import CONVERGED, FOUND, MAX_ITERATIONS, ZERO
 from .products import CSRArrays, DenseArrays, HermitianArrays, StencilArrays, is_kind
 
 __all__ = [
@@ -44,11 +44,13 @@ __all__ = [
     "exponent_of",
     "finish",
     "limits_of",
+    "look",
     "target_of",
 ]
 
 STATUS, ITERATIONS, PRODUCTS, LOOKS, EXPONENT, REFERENCE, RESIDUAL, SIZE, FIRST, LAST, JACOBI = range(11)
-RELATIVE, NORM, RHS_NORM, TOLERANCE, FACTS = range(11, 16)
+RELATIVE, NORM, RHS_NORM, TOLERANCE = range(11, 15)
+LOW, LEARNED, FACTS = (FOUND.index(name) for name in ("low", "learned", "max_abs"))
 
 # One after the other: systems, not rows, are shared among threads.
 accurate_residual = accurate.accurate_residual.serial
@@ -92,8 +94,11 @@ class Limits(NamedTuple):
 
 
 def compiled(function):  # type: ignore[no-untyped-def]
-    """Decorator of a kernel whose operations are done in the order in which they are written."""
-    return numba.njit(cache=True, error_model="numpy", nogil=True)(function)
+    """Decorator of a kernel whose operations are done in the order in which they are written.
+
+    That has to be said: otherwise a kernel takes after the one in whose compilation it is met first.
+    """
+    return numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)(function)
 
 
 def facts_of(A):  # type: ignore[no-untyped-def]
@@ -192,7 +197,7 @@ def begin(A, given, x0, b, x, r, limits, hermitian, found):  # type: ignore[no-u
 
     x0 is empty for zero. b becomes the right-hand side ``given`` in the new units.
     """
-    found[:FACTS] = 0.0
+    found[:LOW] = 0.0
     if not limits.looked:
         look(A, found)
     f = found[FACTS:]
@@ -220,6 +225,7 @@ def begin(A, given, x0, b, x, r, limits, hermitian, found):  # type: ignore[no-u
     scale(b, power)
     reference = np.sqrt(dot(b, b)[0])
     found[EXPONENT], found[REFERENCE], found[FIRST] = exponent, reference, reference
+    found[PRODUCTS] = found[LEARNED]
     if x0.size == 0:
         x.fill(0)
         copy(b, r)
@@ -231,7 +237,7 @@ def begin(A, given, x0, b, x, r, limits, hermitian, found):  # type: ignore[no-u
     scale(x, power)
     norm = accurate_residual(A, x, b, r)
     found[FIRST] = norm
-    found[PRODUCTS] = 1.0
+    found[PRODUCTS] += 1.0
     return norm <= reference / limits.unit_roundoff
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import prange
 from numba.extending import overload
@@ -11,25 +9,13 @@ from numba.extending import overload
 from .compiling import Variants
 from .products import is_kind, member
 from .small import limits_of
-from .small_cg import cg
-from .small_stationary import stationary
+from .small_cg import ConjugateGradients, cg
+from .small_stationary import Momentum, Sweeps, stationary
 
-__all__ = ["SHARED", "ConjugateGradients", "solve_all"]
+__all__ = ["SHARED", "solve_all"]
 
 TASKS = 64  # buffers are made once for each; more than most machines have cores
 SHARED = 1 << 20  # entries and vector elements that a step of all systems touches, from which a second thread pays
-
-
-class ConjugateGradients(NamedTuple):
-    """The scheme of conjugate gradients, which has no parameters.
-
-    Attributes
-    ----------
-    steps : int
-        Of a kind that has to be there.
-    """
-
-    steps: int = 0
 
 
 def solve(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignore[no-untyped-def]
@@ -41,18 +27,34 @@ def solve(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignor
 def _solve(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignore[no-untyped-def]
     if is_kind(scheme, ConjugateGradients):
         return lambda A, given, x0, x, limits, scheme, work, numbers, found: cg(
-            A, given, x0, x, limits, work, numbers, found
+            A, given, x0, x, limits, scheme, work, numbers, found
         )
     return lambda A, given, x0, x, limits, scheme, work, numbers, found: stationary(
         A, given, x0, x, limits, scheme, work, numbers, found
     )
 
 
+def scheme_of(kind, row):  # type: ignore[no-untyped-def]
+    """The scheme of this kind with these numbers."""
+    raise NotImplementedError
+
+
+@overload(scheme_of, inline="always")
+def _scheme_of(kind, row):  # type: ignore[no-untyped-def]
+    if is_kind(kind, Momentum):
+        return lambda kind, row: Momentum(row[0], row[1], row[2], row[3], row[4] != 0.0)
+    if is_kind(kind, Sweeps):
+        return lambda kind, row: Sweeps(row[0], row[1] != 0.0, row[2] != 0.0)
+    return lambda kind, row: kind
+
+
 @Variants
-def solve_all(stack, which, b, x0, x, given, scheme, numbers, found):  # type: ignore[no-untyped-def]
+def solve_all(stack, which, b, x0, x, given, kind, schemes, numbers, found):  # type: ignore[no-untyped-def]
     """Row i of b, x and ``found`` belongs to matrix which[i] of the stack.
 
-    x0 and ``numbers``, (systems, 3, steps + 1), may have no rows: for zero, and for what is not to be kept.
+    ``schemes`` holds the numbers of a scheme of this kind for each system, or one row for all; conjugate gradients are
+    told by ``kind`` alone. x0 and ``numbers``,
+    (systems, 3, steps + 1), may have no rows: for zero, and for what is not to be kept.
     """
     systems, n = b.shape
     limits = limits_of(given)
@@ -64,4 +66,5 @@ def solve_all(stack, which, b, x0, x, given, scheme, numbers, found):  # type: i
         for i in range(task * systems // tasks, (task + 1) * systems // tasks):
             guess = x0[i] if guessed else work[0, :0]
             place = numbers[i] if kept else own
+            scheme = scheme_of(kind, schemes[i if schemes.shape[0] > 1 else 0])
             solve(member(stack, which[i]), b[i], guess, x[i], limits, scheme, work, place, found[i])

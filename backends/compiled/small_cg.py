@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from ...precision.rounding_rule import Unrounded
@@ -26,24 +28,36 @@ from .small import (
     target_of,
 )
 
-__all__ = ["cg", "cg_solve"]
+__all__ = ["ConjugateGradients", "cg", "cg_solve"]
 
 cg_loop = cg_iterations.serial
 UNROUNDED = Unrounded()
 
 
+class ConjugateGradients(NamedTuple):
+    """The scheme of conjugate gradients.
+
+    Attributes
+    ----------
+    inverse_diagonal : ndarray of shape (n,) or (0,)
+        What preconditions; empty for nothing, or for what ``Limits.choose`` makes of the diagonal.
+    """
+
+    inverse_diagonal: Any
+
+
 @compiled
-def cg_solve(A, given, x0, x, limits, numbers, found):  # type: ignore[no-untyped-def]
+def cg_solve(A, given, x0, x, limits, scheme, numbers, found):  # type: ignore[no-untyped-def]
     """Conjugate gradients for A x = ``given``.
 
     ``numbers`` holds three rows of one more than ``limits.steps``, for the residual norms, the first included, and from
     the second place on for the coefficients of the steps.
     """
-    cg(A, given, x0, x, limits_of(limits), np.empty((5, x.size), x.dtype), numbers, found)
+    cg(A, given, x0, x, limits_of(limits), scheme, np.empty((5, x.size), x.dtype), numbers, found)
 
 
 @compiled
-def cg(A, given, x0, x, limits, work, numbers, found):  # type: ignore[no-untyped-def]
+def cg(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignore[no-untyped-def]
     """The same with the limits by name and five vectors to work with."""
     r, p, q, d, b = work[0], work[1], work[2], work[3], work[4]
     if not begin(A, given, x0, b, x, r, limits, True, found):
@@ -57,8 +71,11 @@ def cg(A, given, x0, x, limits, work, numbers, found):  # type: ignore[no-untype
             d[i] = 1 / d[i]
         if high > 1.01 * (1.0 / max_abs(d)):
             diagonal = d
-            found[JACOBI] = 1.0
+    elif scheme.inverse_diagonal.size > 0:
+        copy(scheme.inverse_diagonal, d)
+        diagonal = d
     if diagonal.size > 0:
+        found[JACOBI] = 1.0
         for i in range(d.size):
             p[i] = d[i] * r[i]
         size = max_abs(p)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba.extending import overload
+from numba.extending import overload, register_jitable
 
 from ...precision.rounding_rule import Unrounded
 from . import vectors
+from .coefficients import chebyshev_interval, chebyshev_next
 from .momentum import momentum_loop as momentum_iterations
 from .products import is_kind
 from .small import (
@@ -36,6 +37,7 @@ __all__ = ["Momentum", "Sweeps", "stationary", "stationary_solve"]
 
 momentum_loop = momentum_iterations.serial
 residual = vectors.residual.serial
+interval_of, next_coefficients = register_jitable(chebyshev_interval), register_jitable(chebyshev_next)
 UNROUNDED = Unrounded()
 
 
@@ -44,21 +46,23 @@ class Momentum(NamedTuple):
 
     Attributes
     ----------
-    betas, gammas : ndarray
-        Of the steps, as many as there may be.
+    low, high : float
+        The interval of Chebyshev iteration, or 0 for steps of one length. NaN where none was found, and the system is
+        the driver's.
+    decay : float
+        arccosh(sigma) of Chebyshev iteration, which says how many steps are needed; of a Hermitian A no residual
+        exceeds ||r_0|| / cosh(decay k), or the interval is wrong.
+    omega : float
+        The length of steps that have no interval.
     jacobi : bool
         D is the diagonal.
-    decay : float
-        arccosh(sigma) of Chebyshev iteration, which says how many steps are needed; 0 where nothing is known of that.
-    bounded : bool
-        Of a Hermitian A no residual exceeds ||r_0|| / cosh(decay k), or the interval is wrong.
     """
 
-    betas: Any
-    gammas: Any
-    jacobi: bool
+    low: float
+    high: float
     decay: float
-    bounded: bool
+    omega: float
+    jacobi: bool
 
 
 class Sweeps(NamedTuple):
@@ -67,7 +71,7 @@ class Sweeps(NamedTuple):
     Attributes
     ----------
     omega : float
-        0 for 1 where that is the choice for A, which it is where A is not positive definite on the face of it.
+        NaN where none was found, and the system is the driver's.
     forward, backward : bool
         The sweeps of an iteration.
     """
@@ -82,18 +86,16 @@ def divides(scheme):  # type: ignore[no-untyped-def]
     raise NotImplementedError
 
 
-def leaves_open(scheme, hermitian, positive):  # type: ignore[no-untyped-def]
-    """Whether a parameter is to be found first, for an A that is Hermitian or not, its diagonal positive or not."""
-    raise NotImplementedError
+def advance(A, scheme, d, x, previous, b, before, steps, held):  # type: ignore[no-untyped-def]
+    """So many steps after those before; returns how many products with A they cost.
 
-
-def advance(A, scheme, d, x, previous, b, before, steps):  # type: ignore[no-untyped-def]
-    """So many steps after those before; returns how many products with A they cost."""
+    ``held`` keeps a number from call to call.
+    """
     raise NotImplementedError
 
 
 def decay_of(scheme):  # type: ignore[no-untyped-def]
-    """Its decay, or 0, and whether residuals are bounded by it."""
+    """Its decay, 0 where it has none."""
     raise NotImplementedError
 
 
@@ -102,28 +104,26 @@ def _divides(scheme):  # type: ignore[no-untyped-def]
     return (lambda scheme: scheme.jacobi) if is_kind(scheme, Momentum) else (lambda scheme: True)
 
 
-@overload(leaves_open, inline="always")
-def _leaves_open(scheme, hermitian, positive):  # type: ignore[no-untyped-def]
-    if is_kind(scheme, Momentum):
-        return lambda scheme, hermitian, positive: False
-    return lambda scheme, hermitian, positive: scheme.omega == 0.0 and hermitian and positive
-
-
 @overload(decay_of, inline="always")
 def _decay_of(scheme):  # type: ignore[no-untyped-def]
-    if is_kind(scheme, Momentum):
-        return lambda scheme: (scheme.decay, scheme.bounded)
-    return lambda scheme: (0.0, False)
+    return (lambda scheme: scheme.decay) if is_kind(scheme, Momentum) else (lambda scheme: 0.0)
 
 
 @overload(advance)
-def _advance(A, scheme, d, x, previous, b, before, steps):  # type: ignore[no-untyped-def]
+def _advance(A, scheme, d, x, previous, b, before, steps, held):  # type: ignore[no-untyped-def]
     if is_kind(scheme, Momentum):
 
-        def momentum(A, scheme, d, x, previous, b, before, steps):  # type: ignore[no-untyped-def]
+        def momentum(A, scheme, d, x, previous, b, before, steps, held):  # type: ignore[no-untyped-def]
+            betas, gammas = np.zeros(steps), np.full(steps, scheme.omega)
+            if scheme.low > 0.0:
+                center, ratio = interval_of(scheme.low, scheme.high)
+                for k in range(steps):
+                    if before + k == 0:
+                        gammas[k], held[0] = 1 / center, ratio
+                    else:
+                        held[0], betas[k], gammas[k] = next_coefficients(center, ratio, held[0])
             diagonal = d if scheme.jacobi else d[:0]
-            part = slice(before, before + steps)
-            momentum_loop(A, diagonal, x, previous, b, UNROUNDED, scheme.betas[part], scheme.gammas[part], None)
+            momentum_loop(A, diagonal, x, previous, b, UNROUNDED, betas, gammas, None)
             if steps % 2:
                 for i in range(x.size):
                     x[i], previous[i] = previous[i], x[i]
@@ -131,9 +131,8 @@ def _advance(A, scheme, d, x, previous, b, before, steps):  # type: ignore[no-un
 
         return momentum
 
-    def sweeps(A, scheme, d, x, previous, b, before, steps):  # type: ignore[no-untyped-def]
-        omega = scheme.omega if scheme.omega > 0.0 else 1.0
-        natural_sweeps(A, d, x, b, omega, UNROUNDED, scheme.forward, scheme.backward, steps)
+    def sweeps(A, scheme, d, x, previous, b, before, steps, held):  # type: ignore[no-untyped-def]
+        natural_sweeps(A, d, x, b, scheme.omega, UNROUNDED, scheme.forward, scheme.backward, steps)
         return (int(scheme.forward) + int(scheme.backward)) * steps
 
     return sweeps
@@ -143,7 +142,7 @@ def _advance(A, scheme, d, x, previous, b, before, steps):  # type: ignore[no-un
 def stationary_solve(A, given, x0, x, limits, scheme, numbers, found):  # type: ignore[no-untyped-def]
     """Iterations whose residual norm is looked at now and then: Chebyshev, Richardson, Jacobi, relaxation.
 
-    ``numbers`` holds three rows, of which two serve: the residual norms seen, and the iterations at which they were.
+    ``numbers`` holds three rows: the residual norms seen, the iterations at which they were, and what the scheme keeps.
     """
     stationary(A, given, x0, x, limits_of(limits), scheme, np.empty((5, x.size), x.dtype), numbers, found)
 
@@ -155,9 +154,8 @@ def stationary(A, given, x0, x, limits, scheme, work, numbers, found):  # type: 
     if not begin(A, given, x0, b, x, r, limits, False, found):
         return
     f = found[FACTS:]
-    largest, row_norm, asymmetry, positive, zero_diagonal = f[0], f[1], f[3], f[6], f[9]
-    hermitian = asymmetry <= limits.skew * largest
-    if leaves_open(scheme, hermitian, positive != 0.0):
+    largest, row_norm, asymmetry, zero_diagonal = f[0], f[1], f[3], f[9]
+    if scheme[0] != scheme[0]:
         return
     if divides(scheme):
         if zero_diagonal >= 0.0:
@@ -168,8 +166,8 @@ def stationary(A, given, x0, x, limits, scheme, work, numbers, found):  # type: 
         if not max_abs(d) < np.inf:
             return
     copy(x, previous)
-    decay, bounded = decay_of(scheme)
-    bounded &= hermitian
+    decay = decay_of(scheme)
+    bounded = decay > 0.0 and asymmetry <= limits.skew * largest
     u, reference, initial = limits.unit_roundoff, found[REFERENCE], found[FIRST]
     target, wanted = target_of(limits, found)
     predicted = 0
@@ -177,7 +175,7 @@ def stationary(A, given, x0, x, limits, scheme, work, numbers, found):  # type: 
         predicted = 1
     elif decay > 0.0 and wanted < initial:
         predicted = math.ceil(math.acosh(1.0 / (wanted / initial)) / decay * (1.0 - 1e-12))
-    norms, at = numbers[0], numbers[1]
+    norms, at, held = numbers[0], numbers[1], numbers[2]
     norm, taken, looks = initial, 0, 0
     norms[0], at[0] = norm, 0.0
     # What the driver's ``Watch`` keeps.
@@ -225,7 +223,7 @@ def stationary(A, given, x0, x, limits, scheme, work, numbers, found):  # type: 
             steps = min(steps, predicted - taken)
         if looks + 2 > norms.size or taken + steps > limits.steps:
             return
-        found[PRODUCTS] += advance(A, scheme, d, x, previous, b, taken, steps) + 1
+        found[PRODUCTS] += advance(A, scheme, d, x, previous, b, taken, steps, held) + 1
         taken += steps
         looks += 1
         norm = residual(A, x, b, r)

@@ -14,16 +14,18 @@ from ...precision import times_power_of_two
 from ..driver.solution import Bound, Solution
 from ..driver.status import Breakdown, Cause
 from ..linear.call import Preconditioned, solver
+from ..linear.method import Search
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 from ..spectra.lanczos import positive_spectrum
-from ..spectra.ritz import SpectralEvidence
+from ..spectra.ritz import RitzValues, SpectralEvidence
 from .coefficients import chebyshev_coefficients
 from .momentum import MomentumMethod, MomentumState
 
 __all__ = ["Chebyshev", "chebyshev"]
 
 LANCZOS_STEPS = 20
+FOUND = f"The interval was found by {LANCZOS_STEPS} Lanczos steps."
 ROUNDING = 10  # attainable residuals: what rounding may add to the bound
 
 
@@ -99,37 +101,43 @@ class Chebyshev(MomentumMethod):
                 )
             state.given = True
         else:
-            self._find_interval(system, state)
+            advice = "Chebyshev iteration needs the spectrum on one side of zero; let rv.solve choose a method."
+            state.low, state.high = positive_spectrum(system, self, "interval", advice)
+            state.notes.append(FOUND)
         plain = system.preconditioner is None and system.emulated is None
         state.bounded = plain and system.hermitian is not False
         state.first_norm = state.initial_norm = self._norm(system, state, state.residual_norm or 0.0)
         return state
 
-    def state_without_vectors(self, first_norm: float, hermitian: bool) -> ChebyshevState | None:
-        if self.interval is None:
+    def state_without_vectors(
+        self, first_norm: float, hermitian: bool, ends: tuple[float, float] | None = None
+    ) -> ChebyshevState | None:
+        if (interval := self.interval or ends) is None:
             return None
-        low, high = self.interval
+        low, high = interval
         return ChebyshevState(
             None,
             None,
             first_norm,
             low=low,
             high=high,
-            given=True,
+            given=self.interval is not None,
             bounded=hermitian,
             first_norm=first_norm,
             initial_norm=first_norm,
+            notes=[] if self.interval is not None else [FOUND],
         )
 
-    def _find_interval(self, system: LinearSystem, state: ChebyshevState) -> None:
+    @property
+    def search(self) -> Search | None:
+        return Search(LANCZOS_STEPS) if self.interval is None else None
+
+    def ends(self, ritz: RitzValues, row_sum: float, unit_roundoff: float) -> tuple[float, float] | None:
         """Ritz values, widened by their error bars; the upper end never beyond the largest row sum."""
-        advice = "Chebyshev iteration needs the spectrum on one side of zero; let rv.solve choose a method."
-        ritz = positive_spectrum(system, LANCZOS_STEPS, "interval", advice)
-        state.high = 1.01 * (ritz.largest + min(ritz.largest_error, 0.2 * ritz.largest))
-        if system.preconditioner is None and system.facts is not None:
-            state.high = min(state.high, system.facts.row_sum)
-        state.low = min(max(ritz.smallest - ritz.smallest_error, 0.5 * ritz.smallest), 0.999 * state.high)
-        state.notes.append(f"The interval was found by {LANCZOS_STEPS} Lanczos steps.")
+        if ritz.smallest <= 0:
+            return None
+        high = min(1.01 * (ritz.largest + min(ritz.largest_error, 0.2 * ritz.largest)), row_sum)
+        return min(max(ritz.smallest - ritz.smallest_error, 0.5 * ritz.smallest), 0.999 * high), high
 
     def tuned(self, system: LinearSystem, state: ChebyshevState) -> Chebyshev:
         low, high = (times_power_of_two(end, system.spectral_exponent) for end in (state.low, state.high))

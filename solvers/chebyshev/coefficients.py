@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ...backends.compiled.coefficients import chebyshev_interval, chebyshev_next
+
 __all__ = ["chebyshev_coefficients"]
 
 
@@ -35,10 +37,9 @@ def chebyshev_coefficients(low: Any, high: Any) -> Iterator[tuple[Any, Any]]:
     >>> [(round(beta, 4), round(gamma, 4)) for beta, gamma in islice(chebyshev_coefficients(1.0, 3.0), 3)]
     [(0.0, 0.5), (0.1429, 0.5714), (0.0769, 0.5385)]
     """
-    center, ratio = low + (high - low) / 2, (high - low) / (high + low)
+    center, ratio = chebyshev_interval(low, high)
     yield 0.0, 1 / center
     rho = ratio
     while True:
-        growth = 1 / (2 - ratio * rho)
-        before, rho = rho, ratio * growth
-        yield rho * before, 2 * growth / center
+        rho, beta, gamma = chebyshev_next(center, ratio, rho)
+        yield beta, gamma

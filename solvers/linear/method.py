@@ -10,9 +10,10 @@ from ...errors import InputError, NotHermitianError
 from ..driver.method import Method, S
 
 if TYPE_CHECKING:
+    from ..spectra.ritz import RitzValues
     from .system import LinearSystem
 
-__all__ = ["NOTHING", "Candidate", "Fit", "LinearMethod", "said_of_choice"]
+__all__ = ["NOTHING", "Candidate", "Fit", "LinearMethod", "Search", "said_of_choice"]
 
 
 NOTHING = "there is nothing to iterate on"  # what recommends the first method for a right-hand side of zeros
@@ -60,6 +61,22 @@ class Candidate:
     sign: int = 1
 
 
+@dataclass(frozen=True)
+class Search:
+    """The Lanczos process by which a method finds its parameter before the first iteration.
+
+    Attributes
+    ----------
+    steps : int
+        At most.
+    scaled : bool
+        On D^-1 A, where A is Hermitian with a positive diagonal; elsewhere nothing is to be found.
+    """
+
+    steps: int
+    scaled: bool = False
+
+
 class LinearMethod(Method["LinearSystem", S]):
     """A method for A x = b. ``rv.solve``, the command line, the tables and the layers read what it says of A."""
 
@@ -98,10 +115,32 @@ class LinearMethod(Method["LinearSystem", S]):
         """This method with the parameters that ``start`` found, for further right-hand sides."""
         return self
 
-    def state_without_vectors(self, first_norm: float, hermitian: bool) -> Any:
+    @property
+    def search(self) -> Search | None:
+        """How the parameter is found; None where it is given, or there is none."""
+        return None
+
+    def ends(self, ritz: RitzValues, row_sum: float, unit_roundoff: float) -> tuple[float, float] | None:
+        """The ends of the spectrum to reckon with, of which its search has found Ritz values.
+
+        Parameters
+        ----------
+        ritz : RitzValues
+        row_sum : float
+            What no eigenvalue exceeds.
+        unit_roundoff : float
+
+        Returns
+        -------
+        (float, float), or None where A is not positive definite.
+        """
+        return None
+
+    def state_without_vectors(self, first_norm: float, hermitian: bool, ends: tuple[float, float] | None = None) -> Any:
         """A state after ``start``, of a system with that first residual norm, as far as the parameters alone tell it.
 
-        It serves to ask what the method says of a solve. None where a parameter is to be found, or nothing to be said.
+        It serves to ask what the method says of a solve. None where there is nothing to be said, or a parameter is to
+        be found and what is known of the ends of the spectrum does not tell it.
         """
         return None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -100,12 +99,12 @@ def solve_alone(
 ) -> Solution:
     """One system: in one compiled call where it is small and takes the ordinary course, otherwise by ``driven``."""
     small, backend = solver.small, solver.backend
-    if small is not None and solver.M is None and solver.precision is None and options.unobserved:
-        backend = choose_backend(backend, A, b, x0)
+    if small is not None and solver.precision is None and options.unobserved:
+        backend = choose_backend(backend, A, b, x0, M=solver.M)
         if backend.compiles_solves:
             A = backend.operator(A)
             guess = None if x0 is None else backend.vector(x0, "x0")
-            solution = small.solve(backend, A, backend.vector(b, "b"), guess, options)
+            solution = small.solve(backend, A, backend.vector(b, "b"), guess, options, None, solver.M)
             if solution is not None:
                 return solution
     with np.errstate(all="ignore"):  # overflow and NaN are looked for, and reported in words
@@ -116,10 +115,12 @@ def solve_alone(
 def solve_together(solver: _Settings, batch: Batch, options: Options) -> Together | None:
     """The systems of a batch that are small and take the ordinary course; None where there are none such."""
     small = solver.small
-    if small is None or solver.M is not None or solver.precision is not None:
+    if small is None or solver.precision is not None:
         return None
-    backend = choose_backend(solver.backend, batch.A, batch.b, batch.x0)
-    return (small.together if backend.compiles_solves else partial(solve_stack, small))(backend, batch, options)
+    backend = choose_backend(solver.backend, batch.A, batch.b, batch.x0, M=solver.M)
+    if backend.compiles_solves:
+        return small.together(backend, batch, options, solver.M)
+    return solve_stack(small, backend, batch, options) if solver.M is None else None
 
 
 def check_fits(method: LinearMethod[Any], system: LinearSystem) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cache, lru_cache, partial
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +19,7 @@ from array_api_compat import array_namespace
 
 from ...backends import choose_backend
 from ...backends.compiled.found import ALONE, FOUND, MAX_ITERATIONS
+from ...errors import InputError
 from ...operators import CSR, Dense, Facts, Operator, Stencil
 from ...precision import precision_facts, times_power_of_two, working_dtype
 from ..driver.batch import GATHERED, Batch
@@ -28,7 +29,10 @@ from ..driver.reasons import converged_sentence, not_there_sentence
 from ..driver.solution import Solution
 from ..driver.status import Ending, Status
 from ..driver.stopping import Options
+from ..preconditioners.base import as_preconditioner
+from ..preconditioners.jacobi import JacobiPreconditioner
 from ..spectra.ritz import SpectralEvidence
+from .learning import Learning
 from .method import NOTHING, LinearMethod, said_of_choice
 
 __all__ = ["SMALL", "Room", "Small", "kernels", "small_solver"]
@@ -39,9 +43,9 @@ STATUS, LOOKS = FOUND.index("status"), FOUND.index("looks")
 CHUNK = 1 << 28  # entries and vector elements touched between two looks for an interrupt: about a tenth of a second
 
 
-# From (method, steps at most) to what the kernels take besides the limits; None where a parameter is to be found for
-# each system first. By class of the method; filled by ``solvers.compiled_loops``.
-SMALL: dict[type[LinearMethod[Any]], Callable[[Any, int], Any]] = {}
+# From (method, its state without vectors) to what the kernels take besides the limits; None where they cannot do
+# it. By class of the method; filled by ``solvers.compiled_loops``.
+SMALL: dict[type[LinearMethod[Any]], Callable[[Any, Any], Any]] = {}
 
 
 @cache
@@ -51,9 +55,9 @@ def kernels() -> Any:
 
     return SimpleNamespace(
         Limits=small.Limits,
-        **{name: getattr(small_batch, name) for name in ("ConjugateGradients", "solve_all")},
+        solve_all=small_batch.solve_all,
         **{name: getattr(small_stationary, name) for name in ("Momentum", "Sweeps", "stationary_solve")},
-        cg_solve=small_cg.cg_solve,
+        **{name: getattr(small_cg, name) for name in ("ConjugateGradients", "cg_solve")},
     )
 
 
@@ -72,9 +76,9 @@ class Small:
     why: Callable[[bool], str] | None = None
 
     def solve(
-        self, backend: Any, A: Operator, b: Any, x0: Any, options: Options, room: Room | None = None
+        self, backend: Any, A: Operator, b: Any, x0: Any, options: Options, room: Room | None = None, M: Any = None
     ) -> Solution | None:
-        """One system; None where it is the driver's. A and b are the backend's own."""
+        """One system; None where it is the driver's. A and b are the backend's own, M is the caller's."""
         began = time.perf_counter()
         n, size = A.shape[0], b.shape
         if (
@@ -91,6 +95,9 @@ class Small:
         course = self._course(backend.name, *tolerances, dtype, n, A.entries, known)
         if course is None or not _met(course.kind, dtype, A.kind):
             return None
+        course = course.preconditioned(M, backend, n, dtype)
+        if course is None:
+            return None
         A = A.astype(dtype)
         given = np.ascontiguousarray(b, dtype)
         guess = np.empty(0, dtype) if x0 is None else np.ascontiguousarray(x0, dtype).reshape(-1)
@@ -99,14 +106,18 @@ class Small:
         if known and room is not None:
             numbers, found = room.of(course)
         else:
-            numbers, found = np.empty((3, course.steps + 1)), np.empty(course.found)
-        course.kernel(backend.arrays(A), given, guess, x, *course.arguments, numbers, found)
+            numbers, found = np.empty((3, course.steps + 1)), np.zeros(course.found)
+        arrays = backend.arrays(A)
+        arguments = course.arguments if course.learning is None else course.learning.one(arrays, found)
+        if arguments is None:
+            return None
+        course.kernel(arrays, given, guess, x, *arguments, numbers, found)
         if found[0] == ALONE:
             return None
         shaped = backend.returned(x if len(size) == 1 else x.reshape(-1, 1))
         return course.solution(found, shaped, numbers, time.perf_counter() - began)
 
-    def together(self, backend: Any, batch: Batch, options: Options) -> Found | None:
+    def together(self, backend: Any, batch: Batch, options: Options, M: Any = None) -> Found | None:
         """The systems of a batch that take the ordinary course; None where that is not for this batch."""
         began = time.perf_counter()
         watched = options.callback is not None or options.progress or options.backward_error
@@ -121,6 +132,7 @@ class Small:
             return None
         tolerances = options.rtol, options.atol, options.maxiter
         course = self._course(backend.name, *tolerances, dtype, batch.n, entries, False)
+        course = None if course is None else course.preconditioned(M, backend, batch.n, dtype)
         if course is None:
             return None
         stack, rhs = backend.stack_arrays(A, dtype), batch.rows(b, dtype)
@@ -130,21 +142,26 @@ class Small:
         numbers = np.empty((count if count <= KEPT else 0, 3, course.steps + 1))
         work = entries + 10 * batch.n
         kernel = backend.shared(kernels().solve_all, work * count)
-        limits, *scheme = course.arguments
-        scheme = scheme or [kernels().ConjugateGradients()]
+        limits, kind = course.arguments
         most = max(1, CHUNK // (work * min(course.steps, 2 * batch.n)))
-        done, ending = 0, None
+        deadline = math.inf if options.time_limit is None else began + options.time_limit
+        parts = Parts(count, most, deadline)
+        ending = None
         try:
-            while done < count:
-                part = slice(done, min(done + most, count))
+            schemes = course.row
+            if course.learning is not None:
+                limits, matrices = course.learning.later, int(np.prod(batch.matrices, dtype=int))
+                looks = Parts(matrices, most, deadline)
+                schemes = course.learning.each(backend, stack, matrices, work, batch.which, looks, found)
+            for part in parts:
                 rows = rhs[part], guess[part], x[part]
-                kernel(stack, batch.which[part], *rows, limits, *scheme, numbers[part], found[part])
-                done = part.stop
-                if options.time_limit is not None and time.perf_counter() - began > options.time_limit:
-                    ending = Ending(Status.TIME_LIMIT, f"The time limit of {options.time_limit:g} s was reached.")
-                    break
+                own = schemes[part] if len(schemes) > 1 else schemes
+                kernel(stack, batch.which[part], *rows, limits, kind, own, numbers[part], found[part])
+            if parts.late:
+                ending = Ending(Status.TIME_LIMIT, f"The time limit of {options.time_limit:g} s was reached.")
         except KeyboardInterrupt:
             ending = Ending(Status.INTERRUPTED, "The batch was interrupted from the keyboard before this system.")
+        done = parts.done
         x[done:] = guess[done:] if len(guess) else 0
         return Found(course, batch, backend, x, found, numbers, done, ending, time.perf_counter() - began)
 
@@ -165,7 +182,9 @@ class Small:
         steps = min(limit, MOST_STEPS, WORK_A_LOOK // max(1, entries + 10 * n))
         if not 0 < n < MOST_ROWS or not steps or steps < min(limit, 2 * n):
             return None
-        scheme = SMALL[type(self.method)](self.method, steps)
+        search, make = self.method.search, SMALL[type(self.method)]
+        state = self.method.state_without_vectors(1.0, hermitian=True, ends=None if search is None else (1.0, 1.0))
+        scheme = make(self.method, state)
         if scheme is None:
             return None
         known = precision_facts(dtype)
@@ -188,12 +207,18 @@ class Small:
         plain = isinstance(scheme, kernels().ConjugateGradients)
         kernel = kernels().cg_solve if plain else kernels().stationary_solve
         numbers = np.array(limits, float)
-        arguments = (numbers,) if plain else (numbers, scheme)
-        return self.course(backend, dtype, kernel, arguments, type(scheme).__name__, steps)
+        if plain:
+            scheme = scheme._replace(inverse_diagonal=np.empty(0, dtype))
+        row = np.array([() if plain else scheme], float)
+        course = self.course(backend, dtype, kernel=kernel, arguments=(numbers, scheme), row=row, steps=steps)
+        if search is None:
+            return course
+        later = np.array(limits._replace(looked=True), float)
+        start = np.random.default_rng(0).standard_normal(n).astype(dtype)
+        learning = Learning(self.method, search, make, len(scheme), numbers, later, start, u)
+        return replace(course, learning=learning)
 
-    def course(
-        self, backend: str, dtype: np.dtype, kernel: Any = None, arguments: Any = (), kind: str = "", steps: int = 0
-    ) -> SmallCourse:
+    def course(self, backend: str, dtype: np.dtype, **kernel: Any) -> SmallCourse:
         """What solves by this method in this precision have in common, and how one is done by a kernel."""
         known, nan, method = precision_facts(dtype), math.nan, self.method
         u = known.unit_roundoff
@@ -202,7 +227,7 @@ class Small:
         state = method.state_without_vectors(1.0, hermitian=True)
         evidence = None if state is None else method.evidence(state)
         lower = evidence.interval[0] if evidence is not None and evidence.interval and evidence.given else -math.inf
-        return SmallCourse(self, kernel, arguments, kind, steps, len(FOUND), 1e3 * u, lower, vars(like))
+        return SmallCourse(self, len(FOUND), 1e3 * u, lower, vars(like), **kernel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,29 +237,54 @@ class SmallCourse:
     Attributes
     ----------
     small : Small
-    kernel, arguments : callable, tuple
-        The compiled solve of one system, and what it takes after the vectors.
-    kind : str
-        What the kernel is compiled for, besides types.
-    steps, found : int
-        Iterations at most, and numbers that are found.
+    found : int
+        Numbers that are found.
     skew : float
         As in the kernel's limits.
     lower : float
         A lower bound of the spectrum that the caller gave.
     fields : mapping
         Fields of a Solution.
+    kernel, arguments : callable, (ndarray, tuple)
+        The compiled solve of one system, and what it takes after the vectors: limits and a scheme, any of its kind
+        where a parameter is to be found for each system.
+    row : ndarray of shape (1, m)
+        The numbers of the scheme.
+    steps : int
+        Iterations at most.
+    learning : Learning or None
+        How the parameter is found.
     """
 
     small: Small
-    kernel: Any
-    arguments: tuple[Any, ...]
-    kind: str
-    steps: int
     found: int
     skew: float
     lower: float
     fields: Mapping[str, Any]
+    kernel: Any = None
+    arguments: tuple[Any, ...] = ()
+    row: Any = None
+    steps: int = 0
+    learning: Learning | None = None
+
+    @property
+    def kind(self) -> tuple[str, bool]:
+        """What its kernels are compiled for, besides types."""
+        return type(self.arguments[1]).__name__, self.learning is not None
+
+    def preconditioned(self, M: Any, backend: Any, n: int, dtype: np.dtype) -> SmallCourse | None:
+        """With the caller's M; None where the kernel does not apply it, or it is not to be had."""
+        if M is None:
+            return self
+        limits, scheme = self.arguments
+        plain = isinstance(scheme, kernels().ConjugateGradients) and self.small.why is None
+        if not plain or type(M) is not JacobiPreconditioner:
+            return None
+        try:
+            bound = as_preconditioner(M, backend, n).bind(backend, dtype)
+        except (InputError, TypeError):
+            return None  # which the driver puts into words
+        return replace(self, arguments=(limits, scheme._replace(inverse_diagonal=bound.inverse_diagonal)))
 
     def solution(self, found: np.ndarray, x: Any, numbers: np.ndarray | None, seconds: float = 0.0) -> Solution:
         """That of one system; ``numbers`` as the kernel left them, or None where they were not kept."""
@@ -246,12 +296,13 @@ class SmallCourse:
         """The fields of a Solution."""
         values = found.tolist()
         _, iterations, products, _, exponent, reference, residual, size, first, last, jacobi = values[:11]
-        relative, norm, rhs_norm, tolerance, max_abs, row_norm, row_sum, asymmetry = values[11:19]
+        relative, norm, rhs_norm, tolerance, low, high, learned, max_abs, row_norm, row_sum, asymmetry = values[11:22]
         hermitian = asymmetry <= self.skew * max_abs
         lower = self.lower if reference else -math.inf
         smallest = max(lower, values[-1]) if hermitian else lower
         kept = numbers if reference else None
-        told = Told(self.small, int(iterations), bool(jacobi), first, last, row_sum, hermitian, kept)
+        ends = (low, high) if learned else None
+        told = Told(self.small, int(iterations), bool(jacobi), first, last, row_sum, hermitian, kept, ends)
         own = {
             "reason": told.reason,
             "history": told.history,
@@ -274,7 +325,7 @@ class SmallCourse:
 class Told:
     """What the fields of a Solution are made of that are made when somebody reads them."""
 
-    __slots__ = ("first", "hermitian", "jacobi", "last", "numbers", "row_sum", "small", "steps")
+    __slots__ = ("ends", "first", "hermitian", "jacobi", "last", "numbers", "row_sum", "small", "steps")
 
     def __init__(
         self,
@@ -286,8 +337,9 @@ class Told:
         row_sum: float,
         hermitian: bool,
         numbers: np.ndarray | None,
+        ends: tuple[float, float] | None,
     ) -> None:
-        self.small, self.steps, self.jacobi, self.first, self.last = small, steps, jacobi, first, last
+        self.small, self.steps, self.jacobi, self.first, self.last, self.ends = small, steps, jacobi, first, last, ends
         self.row_sum, self.hermitian, self.numbers = row_sum, hermitian, numbers
 
     @property
@@ -298,7 +350,7 @@ class Told:
     @property
     def state(self) -> Any:
         """What the method is asked about; None where it has nothing to say."""
-        return self.small.method.state_without_vectors(self.first, self.hermitian)
+        return self.small.method.state_without_vectors(self.first, self.hermitian, self.ends)
 
     def history(self, solution: Solution) -> tuple[Any, Any]:
         """Where norms are known, and the norms."""
@@ -338,8 +390,8 @@ class Told:
         chosen = "" if why is None else why(self.jacobi)
         if chosen and not solution.reference:
             chosen = said_of_choice(solution.method, NOTHING)
-        described = "" if state is None else self.small.method.describe(state)
-        return " ".join(filter(None, (chosen, said, described)))
+        described = [] if state is None else [self.small.method.describe(state), *state.notes]
+        return " ".join(filter(None, (chosen, said, *described)))
 
     def _unfinished(self, solution: Solution) -> str:
         norm, before, steps = self.last, self.first, self.steps
@@ -373,9 +425,30 @@ class Room:
         if self._numbers.shape[1] != course.steps + 1:
             self._numbers = np.empty((3, course.steps + 1))
         if self._found.size != course.found:
-            self._found = np.empty(course.found)
+            self._found = np.zeros(course.found)
             self._found[course.found - self._facts.size :] = self._facts
         return self._numbers, self._found
+
+
+class Parts:
+    """Slices of some systems, so many at a time, until the time is over.
+
+    Attributes
+    ----------
+    done : int
+        Systems that have been dealt with.
+    late : bool
+    """
+
+    def __init__(self, count: int, most: int, deadline: float) -> None:
+        self._count, self._most, self._deadline = count, most, deadline
+        self.done, self.late = 0, False
+
+    def __iter__(self) -> Iterator[slice]:
+        while self.done < self._count and not self.late:
+            part = slice(self.done, min(self.done + self._most, self._count))
+            yield part
+            self.done, self.late = part.stop, time.perf_counter() > self._deadline
 
 
 class Found:

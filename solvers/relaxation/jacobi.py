@@ -49,7 +49,9 @@ class Jacobi(MomentumMethod):
     def start(self, system: LinearSystem) -> MomentumState:
         return self.new_state(system, inverse_diagonal=inverse_diagonal(system))
 
-    def state_without_vectors(self, first_norm: float, hermitian: bool) -> MomentumState:
+    def state_without_vectors(
+        self, first_norm: float, hermitian: bool, ends: tuple[float, float] | None = None
+    ) -> MomentumState:
         return MomentumState(None, None, first_norm)
 
     def coefficients(self, state: MomentumState) -> tuple[float, float]:

@@ -12,13 +12,16 @@ from ..chebyshev.momentum import MomentumMethod, MomentumState
 from ..driver.method import Traffic
 from ..driver.solution import Solution
 from ..linear.call import Preconditioned, solver
+from ..linear.method import Search
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 from ..spectra.lanczos import positive_spectrum
+from ..spectra.ritz import RitzValues
 
 __all__ = ["Richardson", "richardson"]
 
 LANCZOS_STEPS = 20
+FOUND = f"omega was chosen as 2 / (lambda_min + lambda_max) from {LANCZOS_STEPS} Lanczos steps."
 
 
 @dataclass
@@ -50,17 +53,35 @@ class Richardson(MomentumMethod):
             self.preconditioned(system, state)
             state.omega = times_power_of_two(self.omega, system.spectral_exponent)
             return state
-        ritz = positive_spectrum(system, LANCZOS_STEPS, "step length", "Give omega, or let rv.solve choose a method.")
-        low, high = max(ritz.smallest - ritz.smallest_error, 0.0), ritz.largest + ritz.largest_error
-        state.omega = 2 / (low + high)
-        state.notes.append(f"omega was chosen as 2 / (lambda_min + lambda_max) from {LANCZOS_STEPS} Lanczos steps.")
+        ends = positive_spectrum(system, self, "step length", "Give omega, or let rv.solve choose a method.")
+        state.omega = best_step(*ends)
+        state.notes.append(FOUND)
         return state
 
-    def state_without_vectors(self, first_norm: float, hermitian: bool) -> RichardsonState | None:
-        return None if self.omega is None else RichardsonState(None, None, first_norm, omega=self.omega)
+    @property
+    def search(self) -> Search | None:
+        return Search(LANCZOS_STEPS) if self.omega is None else None
+
+    def ends(self, ritz: RitzValues, row_sum: float, unit_roundoff: float) -> tuple[float, float] | None:
+        """Ritz values, widened by their error bars."""
+        if ritz.smallest <= 0:
+            return None
+        return max(ritz.smallest - ritz.smallest_error, 0.0), ritz.largest + ritz.largest_error
+
+    def state_without_vectors(
+        self, first_norm: float, hermitian: bool, ends: tuple[float, float] | None = None
+    ) -> RichardsonState | None:
+        if self.omega is not None:
+            return RichardsonState(None, None, first_norm, omega=self.omega)
+        return None if ends is None else RichardsonState(None, None, first_norm, omega=best_step(*ends), notes=[FOUND])
 
     def coefficients(self, state: RichardsonState) -> tuple[float, float]:
         return 0.0, state.omega
+
+
+def best_step(low: float, high: float) -> float:
+    """2 / (low + high), which makes the largest of |1 - omega lambda| over the spectrum smallest."""
+    return 2 / (low + high)
 
 
 @solver

@@ -13,11 +13,12 @@ from ...precision import times_power_of_two
 from ..driver.method import Norm, State, Traffic
 from ..driver.solution import Solution
 from ..linear.call import Common, solver
-from ..linear.method import Candidate, LinearMethod
+from ..linear.method import Candidate, LinearMethod, Search
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 from ..preconditioners.jacobi import JacobiPreconditioner
 from ..spectra.lanczos import estimate_spectrum
+from ..spectra.ritz import RitzValues
 
 __all__ = ["SOR", "SSOR", "GaussSeidel", "gauss_seidel", "sor", "ssor"]
 
@@ -28,9 +29,9 @@ SWEEPS = {"forward": (False,), "backward": (True,), "symmetric": (False, True)}
 
 @dataclass(kw_only=True)
 class SORState(State):
-    """Iterate x, the order of visiting, and the relaxation factor in use."""
+    """Iterate x, the order of visiting, which a state without vectors lacks, and the relaxation factor in use."""
 
-    ordering: Ordering
+    ordering: Any = None
     omega: float = 1.0
 
 
@@ -72,12 +73,31 @@ class SOR(LinearMethod[Any]):
         if self.omega is not None:
             state.omega = self.omega
         elif system.hermitian and system.facts is not None and system.facts.diagonal_positive:
-            low, high = jacobi_scaled_spectrum(system)
-            state.omega = self.best_omega(low, high)
-            state.notes.append(
-                f"omega = {state.omega:.4f} was chosen for a spectrum of D^-1 A in [{low:.4g}, {high:.4g}], found by "
-                f"at most {LANCZOS_STEPS} Lanczos steps."
-            )
+            self._choose(state, jacobi_scaled_spectrum(system))
+        return state
+
+    def _choose(self, state: SORState, ends: tuple[float, float]) -> None:
+        """The relaxation factor for these ends of the spectrum of D^-1 A."""
+        low, high = ends
+        state.omega = self.best_omega(low, high)
+        state.notes.append(
+            f"omega = {state.omega:.4f} was chosen for a spectrum of D^-1 A in [{low:.4g}, {high:.4g}], found by "
+            f"at most {LANCZOS_STEPS} Lanczos steps."
+        )
+
+    @property
+    def search(self) -> Search | None:
+        return Search(LANCZOS_STEPS, scaled=True) if self.omega is None else None
+
+    def ends(self, ritz: RitzValues, row_sum: float, unit_roundoff: float) -> tuple[float, float]:
+        return jacobi_scaled_ends(ritz, unit_roundoff)
+
+    def state_without_vectors(
+        self, first_norm: float, hermitian: bool, ends: tuple[float, float] | None = None
+    ) -> SORState:
+        state = SORState(x=None, work=None, residual_norm=first_norm, omega=self.omega or 1.0)
+        if self.omega is None and ends is not None:
+            self._choose(state, ends)
         return state
 
     @classmethod
@@ -101,7 +121,7 @@ class SOR(LinearMethod[Any]):
         state.residual_norm = None
 
     def describe(self, state: SORState) -> str:
-        if state.ordering.order == "natural":
+        if state.ordering is None or state.ordering.order == "natural":
             return ""
         return f"Rows were visited in {state.ordering.count} colours, not in natural order."
 
@@ -152,10 +172,18 @@ def jacobi_scaled_spectrum(system: LinearSystem) -> tuple[float, float]:
     ritz, _ = estimate_spectrum(system, LANCZOS_STEPS)
     scale = (system.preconditioner_exponent or 0) - system.preconditioner_units
     system.use_preconditioner(None)
-    if ritz is None or ritz.smallest <= 1e3 * system.precision.unit_roundoff * ritz.largest:
+    if ritz is None:
+        return 1.0, 1.0
+    found = (ritz.smallest, ritz.largest, ritz.smallest_error, ritz.largest_error)
+    scaled = RitzValues(*(times_power_of_two(value, scale) for value in found))
+    return jacobi_scaled_ends(scaled, system.precision.unit_roundoff)
+
+
+def jacobi_scaled_ends(ritz: RitzValues, unit_roundoff: float) -> tuple[float, float]:
+    """The same from Ritz values, the lower one less its error bar."""
+    if ritz.smallest <= 1e3 * unit_roundoff * ritz.largest:
         return 1.0, 1.0  # omega would come out as 2, where nothing converges
-    low = max(ritz.smallest - ritz.smallest_error, 0.9 * ritz.smallest)
-    return times_power_of_two(low, scale), times_power_of_two(ritz.largest, scale)
+    return max(ritz.smallest - ritz.smallest_error, 0.9 * ritz.smallest), ritz.largest
 
 
 @solver

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ..driver.status import Breakdown, Cause
 from .ritz import RitzValues, Tridiagonal, ritz_values
 
 if TYPE_CHECKING:
+    from ..linear.method import LinearMethod
     from ..linear.system import LinearSystem
 
 __all__ = ["Lanczos", "estimate_spectrum", "positive_spectrum"]
@@ -97,7 +98,7 @@ class Lanczos:
         if not (math.isfinite(alpha) and math.isfinite(self._square)):
             raise Breakdown("A product with A or M was NaN or infinite.", Cause.NOT_FINITE)
         beta = math.sqrt(max(self._square / square, 0.0))
-        coupling = self.off[-1] ** 2 / self.pivot if self.diagonal else 0.0
+        coupling = self.off[-1] * self.off[-1] / self.pivot if self.diagonal else 0.0
         self.pivot = alpha - coupling
         self.residual *= beta / abs(self.pivot) if self.pivot else math.inf
         self.diagonal.append(alpha)
@@ -169,15 +170,23 @@ def estimate_spectrum(system: LinearSystem, steps: int, seed: int = 0) -> tuple[
     return ritz_values(process.matrix), None
 
 
-def positive_spectrum(system: LinearSystem, steps: int, wanted: str, advice: str) -> RitzValues:
-    """``estimate_spectrum`` for methods that need a positive definite A: breaks down in words where it is not."""
+def positive_spectrum(system: LinearSystem, method: LinearMethod[Any], wanted: str, advice: str) -> tuple[float, float]:
+    """The ends of the spectrum that a method which needs a positive definite A reckons with, by its own search.
+
+    Breaks down in words where A is not.
+    """
+    assert method.search is not None
+    steps = method.search.steps
     ritz, wrong = estimate_spectrum(system, steps)
     if wrong is Cause.NOT_FINITE:
         raise Breakdown(f"No {wanted} could be found: a product with A or M was NaN or infinity.", Cause.NOT_FINITE)
-    if ritz is None or wrong is not None or ritz.smallest <= 0:
+    facts = None if system.preconditioner is not None else system.facts
+    row_sum = math.inf if facts is None else facts.row_sum
+    ends = None if ritz is None or wrong is not None else method.ends(ritz, row_sum, system.precision.unit_roundoff)
+    if ends is None:
         raise Breakdown(
             f"No {wanted} could be found: {system.matrix_name} is not positive definite as far as {steps} Lanczos "
             f"steps show. {advice}",
             Cause.INDEFINITE,
         )
-    return ritz
+    return ends

@@ -91,6 +91,8 @@ OPTIONS = {
     "all digits": {"rtol": 0.0, "maxiter": 300},
 }
 METHODS = ("cg", "chebyshev", "richardson", "jacobi", "gauss_seidel", "sor", "ssor", "auto")
+# Whose parameter is found by the Lanczos process in each solve.
+SEARCHES = ("chebyshev", "richardson", "sor", "ssor")
 # Whose theory does not hold for a matrix that is not Hermitian.
 DEFINITE = ("cg", "auto")
 
@@ -108,9 +110,11 @@ def parameters(method, A):
 
 
 @pytest.mark.parametrize("name", ["csr", "varied csr", "single csr", "dense", "complex", "nonsymmetric"])
-@pytest.mark.parametrize("method", METHODS)
-def test_every_field_is_the_drivers(method, name, monkeypatch):
-    if name == "nonsymmetric" and method in DEFINITE:
+@pytest.mark.parametrize(
+    ("method", "searched"), [*((method, False) for method in METHODS), *((method, True) for method in SEARCHES)]
+)
+def test_every_field_is_the_drivers(method, searched, name, monkeypatch):
+    if name == "nonsymmetric" and (method in DEFINITE or (searched and method in ("chebyshev", "richardson"))):
         pytest.skip("refused, or solved by another method")
     A, taken = matrix(name), 0
     real = np.float32 if name == "single csr" else np.float64
@@ -119,12 +123,39 @@ def test_every_field_is_the_drivers(method, name, monkeypatch):
         for scale in (2.0**-40, 1.0, 2.0**40):
             b, guess = (real(scale) * rng.standard_normal(N).astype(real) for _ in range(2))
             own = options | ({"x0": guess / 16} if "x0" in options else {})
-            given = functools.partial(rv.solve, A, b, method=method, **parameters(method, A), **own)
+            own |= {} if searched else parameters(method, A)
+            given = functools.partial(rv.solve, A, b, method=method, **own)
             driven, solution, kept = both(monkeypatch, given)
             assert differing(driven, solution) == [], (options, scale)
             taken += kept
     # Of 18. The others stand still ("all digits", and what single precision does not reach) or begin below atol.
     assert taken >= (5 if name == "single csr" else 10)
+
+
+@pytest.mark.parametrize("name", ["varied csr", "dense", "complex"])
+def test_a_diagonal_preconditioner(name, monkeypatch):
+    A, b = matrix(name), np.linspace(1, 2, N)
+    M, columns = rv.precondition.jacobi(A), np.stack([b, b[::-1], 0 * b], axis=1)
+    driven, solution, kept = both(monkeypatch, lambda: rv.cg(A, b, M=M, rtol=1e-9))
+    assert kept
+    assert differing(driven, solution) == []
+    assert solution.preconditioned
+    with path(monkeypatch, True) as kept:
+        batch = rv.cg(A, columns, M=M, rtol=1e-9)
+    assert kept == []
+    for system, column in zip(batch.systems, columns.T, strict=True):
+        alone = rv.cg(A, column, M=M, rtol=1e-9)
+        assert differing(alone, system) == []
+
+
+def test_other_preconditioners_are_the_drivers(monkeypatch):
+    A = matrix("dense")
+    for M in (rv.precondition.ssor(A), np.diag(1 / np.diag(A))):
+        driven, solution, kept = both(monkeypatch, functools.partial(rv.cg, A, B, M=M, rtol=1e-9))
+        assert not kept
+        assert differing(driven, solution) == []
+    with pytest.raises(rv.InputError, match="M"):
+        rv.cg(A, B, M=rv.precondition.jacobi(A[:5, :5]))
 
 
 @pytest.mark.parametrize("scale", [2.0**-40, 2.0**40])

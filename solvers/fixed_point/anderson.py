@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar, NamedTuple, Unpack
 
 import numpy as np
 
@@ -19,9 +19,25 @@ from .method import FixedPointMethod, FixedPointState
 from .problem import FixedPointProblem
 from .run import solve_with
 
-__all__ = ["Anderson", "AndersonState", "anderson"]
+__all__ = ["EVERY", "Anderson", "AndersonState", "Mixing", "anderson"]
 
 MOST_PLAIN = 1 << 20  # plain steps in a row after many rejections
+
+
+class Mixing(NamedTuple):
+    """How steps are mixed: accelerated ones with beta every ``period`` steps, the others x + omega f."""
+
+    period: int
+    beta: float | str
+    omega: float
+
+    @property
+    def plain(self) -> float:
+        """The factor of f where nothing is known yet, or no more."""
+        return 1.0 if isinstance(self.beta, str) else self.beta
+
+
+EVERY = Mixing(1, 1.0, 1.0)
 
 
 @dataclass
@@ -31,6 +47,8 @@ class AndersonState(FixedPointState):
     Attributes
     ----------
     history : History
+    mixing : Mixing
+        In use.
     accelerated : bool
         ``next_x`` is more than a plain step.
     expected : float
@@ -44,6 +62,7 @@ class AndersonState(FixedPointState):
     """
 
     history: History = None  # type: ignore[assignment]
+    mixing: Mixing = EVERY
     accelerated: bool = False
     expected: float = math.inf
     good: float = math.inf
@@ -67,6 +86,7 @@ class Anderson(FixedPointMethod):
     safeguard: float = 10.0
     restart_every: int | None = None
 
+    State: ClassVar[type[AndersonState]] = AndersonState
     name: ClassVar[str] = "anderson"
     title: ClassVar[str] = "Anderson acceleration"
     purpose: ClassVar[str] = "maps that contract slowly, or not at all"
@@ -96,7 +116,7 @@ class Anderson(FixedPointMethod):
                 raise InputError(f"{name}: found {value!r}; wanted a number above 1, or infinity for none")
 
     def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> AndersonState:
-        s = AndersonState(x, residual, norm, next_x=problem.vector(), next_work=problem.vector(), good=norm)
+        s = self.State(x, residual, norm, next_x=problem.vector(), next_work=problem.vector(), good=norm)
         s.history = History(
             problem.backend,
             problem.n,
@@ -105,9 +125,9 @@ class Anderson(FixedPointMethod):
             self.type,
             unit_roundoff=problem.unit_roundoff,
             regularisation=self.regularisation,
-            condition_limit=self.condition_limit,
         )
-        self._plain(problem, s)
+        s.mixing = Mixing(self.period, self.beta, self.omega)
+        self._plain(problem, s, s.mixing.plain)
         return s
 
     def step(self, problem: FixedPointProblem, s: AndersonState) -> None:  # type: ignore[override]
@@ -135,7 +155,7 @@ class Anderson(FixedPointMethod):
         s.history.clear()
         s.rejected += 1
         s.plain, s.penalty = s.penalty, min(2 * s.penalty, MOST_PLAIN)
-        self._plain(problem, s)
+        self._plain(problem, s, s.mixing.plain)
 
     def _propose(self, problem: FixedPointProblem, s: AndersonState) -> None:
         """Take in the step from (next_x, next_work) to (x, work), and put what is to be tried next into next_x."""
@@ -143,17 +163,19 @@ class Anderson(FixedPointMethod):
         if self.restart_every is not None and s.steps % self.restart_every == 0:
             history.clear()
         else:
-            history.append(s.x, s.next_x, s.work, s.next_work)
+            history.append(s.x, s.next_x, s.work, s.next_work, self.condition_limit_of(s))
         s.plain = max(0, s.plain - 1)
-        if s.plain or not history.size or (s.steps + 1) % self.period:
-            return self._plain(problem, s, self.omega if self.period > 1 else None)
+        period, beta, omega = s.mixing
+        if s.plain or not history.size or (s.steps + 1) % period:
+            return self._plain(problem, s, omega if period > 1 else s.mixing.plain)
         gamma, c = history.solve(s.work)
         norm = float(s.residual_norm)  # type: ignore[arg-type]
         # Below the square root of rounding the difference of the squares says no more than that it is small.
         rest = 1.0 - float(np.vdot(c, c).real) / (norm * norm) if norm > 0 else 0.0
         small = rest <= 64 * problem.unit_roundoff
         s.expected = 0.0 if small else norm * math.sqrt(rest)
-        beta = 0.9 - 0.5 * math.sqrt(max(rest, 0.0)) if isinstance(self.beta, str) else self.beta
+        if isinstance(beta, str):
+            beta = 0.9 - 0.5 * math.sqrt(max(rest, 0.0))
         vectors, coefficients = [s.x, s.work, *history.dG], [1.0, 1.0, *(-gamma)]
         if beta != 1:
             coefficients[1] = beta
@@ -163,10 +185,12 @@ class Anderson(FixedPointMethod):
         s.accelerated = True
         return None
 
-    def _plain(self, problem: FixedPointProblem, s: AndersonState, factor: float | None = None) -> None:
-        """x + beta f."""
-        if factor is None:
-            factor = 1.0 if isinstance(self.beta, str) else float(self.beta)
+    def condition_limit_of(self, s: AndersonState) -> float:
+        """The condition that the history may have after the step just taken."""
+        return self.condition_limit
+
+    def _plain(self, problem: FixedPointProblem, s: AndersonState, factor: float) -> None:
+        """x + factor f."""
         s.next_x = problem.backend.assign(s.x, s.next_x)
         s.next_x = problem.backend.axpy(factor, s.work, s.next_x)
         s.accelerated, s.expected = False, math.inf
@@ -175,14 +199,14 @@ class Anderson(FixedPointMethod):
         super().restart(problem, s)
         s.history.clear()
         s.good = float(s.residual_norm)  # type: ignore[arg-type]
-        self._plain(problem, s)
+        self._plain(problem, s, s.mixing.plain)
 
     def describe(self, s: AndersonState) -> str:  # type: ignore[override]
         if not s.rejected:
             return ""
         times = "step was" if s.rejected == 1 else "steps were"
         return (
-            f"{s.rejected} accelerated {times} taken back, where the residual grew more than {self.safeguard:g}-fold, or "
+            f"{s.rejected} accelerated {times} taken back, where the residual grew over {self.safeguard:g}-fold, or "
             "was not finite."
         )
 

@@ -33,8 +33,6 @@ class History:
     unit_roundoff : float
     regularisation : float
         The square of ||R||_F gamma, times this, is minimised along.
-    condition_limit : float
-        Old columns are dropped until the Frobenius condition of R is at most this.
 
     Attributes
     ----------
@@ -54,10 +52,9 @@ class History:
         *,
         unit_roundoff: float = 2.0**-53,
         regularisation: float = 0.0,
-        condition_limit: float = math.inf,
     ) -> None:
         self.backend, self.n, self.dtype, self.depth, self.kind = backend, n, dtype, depth, kind
-        self.regularisation, self.condition_limit = regularisation, condition_limit
+        self.regularisation = regularisation
         self.dependent = 16 * (depth + 1) * unit_roundoff
         wide = np.complex128 if np.dtype(dtype).kind == "c" else np.float64
         self.R = np.zeros((depth, depth), wide)
@@ -79,8 +76,10 @@ class History:
         self.Q, self.dG, self.dF = [], [], []
         self.dropped = 0
 
-    def append(self, x: Vector, previous_x: Vector, f: Vector, previous_f: Vector) -> None:
-        """Take in the last step; old ones go where the depth, the rank or the condition asks for it.
+    def append(
+        self, x: Vector, previous_x: Vector, f: Vector, previous_f: Vector, condition_limit: float = math.inf
+    ) -> None:
+        """Take in the last step; old ones go where the depth, the rank or the Frobenius condition of R asks for it.
 
         A step that changed no residual tells nothing: nothing is left then, and the plain map goes on.
         """
@@ -88,7 +87,7 @@ class History:
             self.drop_oldest()
         while not self._added(x, previous_x, f, previous_f) and self.size:
             self.drop_oldest()
-        while self.size > 1 and self._condition() > self.condition_limit:
+        while self.size > 1 and condition_limit < math.inf and self._condition() > condition_limit:
             self.drop_oldest()
         if self.dropped >= REORTHOGONALISED:
             self._reorthogonalise()

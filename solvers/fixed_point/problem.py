@@ -286,4 +286,6 @@ class FixedPointProblem(Units):
         if solution.status is Status.STAGNATED:
             wider = "Take a wider precision" if self.emulated is not None else "Compute g in more digits"
             return f"{wider}, or ask for less."
-        return "Raise maxiter, or try rv.fixed_point, which accelerates."
+        return (
+            "Raise maxiter, or try rv.anderson." if solution.method == "picard" else "Raise maxiter, or begin nearer."
+        )

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Unpack
 
-import numpy as np
-
 from ...errors import InputError
 from ..driver.method import Traffic
 from ..driver.problem import Vector
 from ..driver.solution import Solution
 from .call import FixedPointCommon, fixed_point_solver
-from .history import History
+from .history import History, history_on
 from .method import FixedPointMethod, FixedPointState
 from .problem import FixedPointProblem
 from .run import solve_with
@@ -117,7 +115,7 @@ class Anderson(FixedPointMethod):
 
     def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> AndersonState:
         s = self.State(x, residual, norm, next_x=problem.vector(), next_work=problem.vector(), good=norm)
-        s.history = History(
+        s.history = history_on(
             problem.backend,
             problem.n,
             problem.dtype,
@@ -168,20 +166,10 @@ class Anderson(FixedPointMethod):
         period, beta, omega = s.mixing
         if s.plain or not history.size or (s.steps + 1) % period:
             return self._plain(problem, s, omega if period > 1 else s.mixing.plain)
-        gamma, c = history.solve(s.work)
         norm = float(s.residual_norm)  # type: ignore[arg-type]
-        # Below the square root of rounding the difference of the squares says no more than that it is small.
-        rest = 1.0 - float(np.vdot(c, c).real) / (norm * norm) if norm > 0 else 0.0
-        small = rest <= 64 * problem.unit_roundoff
-        s.expected = 0.0 if small else norm * math.sqrt(rest)
-        if isinstance(beta, str):
-            beta = 0.9 - 0.5 * math.sqrt(max(rest, 0.0))
-        vectors, coefficients = [s.x, s.work, *history.dG], [1.0, 1.0, *(-gamma)]
-        if beta != 1:
-            coefficients[1] = beta
-            vectors += history.Q if self.type == "II" else history.dF
-            coefficients += [*((1 - beta) * (c if self.type == "II" else gamma))]
-        s.next_x = problem.backend.combine(vectors, np.array(coefficients), s.next_x)
+        s.next_x, rest = history.extrapolated(s.x, s.work, norm, beta, s.next_x)
+        # Below rounding the difference of two squares says no more than that it is small.
+        s.expected = norm * math.sqrt(rest) if rest > 64 * problem.unit_roundoff else 0.0
         s.accelerated = True
         return None
 

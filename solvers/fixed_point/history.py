@@ -14,7 +14,7 @@ import numpy as np
 from ...backends import Backend
 from ..driver.problem import Vector
 
-__all__ = ["History"]
+__all__ = ["CompiledHistory", "History", "history_on"]
 
 REORTHOGONALISED = 100  # columns dropped until Q is orthogonalised anew: each leaves rounding behind
 
@@ -167,6 +167,25 @@ class History:
         R = self.R[: self.size, : self.size]
         return float(np.linalg.norm(R) * np.linalg.norm(np.linalg.inv(R)))
 
+    def extrapolated(self, x: Vector, f: Vector, norm: float, beta: float | str, out: Vector) -> tuple[Vector, float]:
+        """x + beta f - (dX + beta dF) gamma, in place of out, and the part of f, squared, that f - dF gamma is.
+
+        Parameters
+        ----------
+        norm : float
+            Of f.
+        beta : float or "adaptive"
+        """
+        gamma, c = self.solve(f)
+        rest = 1.0 - float(np.vdot(c, c).real) / (norm * norm) if norm > 0 else 0.0
+        if isinstance(beta, str):
+            beta = gained(rest)
+        vectors, coefficients = [x, f, *self.dG], [1.0, beta, *(-gamma)]
+        if beta != 1:
+            vectors += self.dF or self.Q
+            coefficients += [*((1 - beta) * (gamma if self.dF else c))]
+        return self.backend.combine(vectors, np.array(coefficients), out), rest
+
     def solve(self, f: Vector) -> tuple[np.ndarray, np.ndarray]:
         """gamma, and the coefficients c with which Q c is dF gamma (type I: the same from dF)."""
         k = self.size
@@ -184,6 +203,78 @@ class History:
 
     def _vector(self) -> Vector:
         return self.free.pop() if self.free else self.backend.zeros(self.n, self.dtype)
+
+
+class CompiledHistory(History):
+    """The same for type II on the Numba backend, a column or an iterate in one call."""
+
+    def __init__(self, backend: Backend, n: int, dtype: Any, depth: int, **parameters: Any) -> None:
+        from ...backends.compiled import anderson
+
+        super().__init__(backend, n, dtype, depth, **parameters)
+        self.kernels, self.held = anderson, 0
+        self.basis, self.values = np.empty((2, depth, n), dtype)
+        self.work = np.zeros((2, depth), self.R.dtype)
+        self.zero = self.R.dtype.type(0)
+
+    @property
+    def size(self) -> int:
+        return self.held
+
+    def clear(self) -> None:
+        self.held = self.dropped = 0
+
+    def append(
+        self, x: Vector, previous_x: Vector, f: Vector, previous_f: Vector, condition_limit: float = math.inf
+    ) -> None:
+        self.held, dropped = self.kernels.append(
+            self.basis,
+            self.values,
+            self.R,
+            self.held,
+            x,
+            previous_x,
+            f,
+            previous_f,
+            self.dependent,
+            condition_limit,
+            self.work,
+            self.zero,
+        )
+        self.dropped += dropped
+        if self.dropped >= REORTHOGONALISED:
+            self.kernels.orthogonalise(self.basis, self.R, self.held, self.work, self.zero)
+            self.dropped = 0
+
+    def extrapolated(self, x: Vector, f: Vector, norm: float, beta: float | str, out: Vector) -> tuple[Vector, float]:
+        adaptive = isinstance(beta, str)
+        rest = self.kernels.extrapolate(
+            self.basis,
+            self.values,
+            self.R,
+            self.held,
+            x,
+            f,
+            norm,
+            1.0 if adaptive else float(beta),
+            adaptive,
+            out,
+            self.work,
+            self.zero,
+        )
+        return out, rest
+
+
+def history_on(backend: Backend, n: int, dtype: Any, depth: int, kind: str = "II", **parameters: Any) -> History:
+    """The history that is the fastest on this backend; the parameters are those of ``History``."""
+    if backend.compiles_solves and kind == "II" and not parameters.get("regularisation"):
+        return CompiledHistory(backend, n, dtype, depth, **parameters)
+    return History(backend, n, dtype, depth, kind, **parameters)
+
+
+def gained(rest: float) -> float:
+    """The mixing of Evans, Pollock, Rebholz and Xiao for the square of the gain."""
+    return 0.9 - 0.5 * math.sqrt(max(rest, 0.0))
 
 
 def back_substituted(R: np.ndarray, c: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
-"""The history of Anderson acceleration: a column added or dropped, and the next iterate, in passes over blocks of rows.
+"""The history of Anderson acceleration: a column added, old ones dropped, and the next iterate, by blocks of rows.
 
-Sums are accumulated in double precision, block after block, by one thread.
+Row j of Q, times ``scale[j]``, is a vector of the orthonormal basis: the latest one is divided by its norm when it is
+used. Row ``(first + j) % depth`` of dG belongs to column j. Sums are accumulated in double precision, block after
+block, by one thread.
 """
 
 from __future__ import annotations
@@ -24,58 +26,65 @@ def product(x, y, zero):  # type: ignore[no-untyped-def]
 
 
 @register_jitable
-def orthogonal(Q, size, v, h, again, zero):  # type: ignore[no-untyped-def]
-    """v without its part in the span of the first rows of Q, given h = Q^H v; returns the norm of what is left.
-
-    ``h`` becomes the sum of the coefficients of two passes of Gram-Schmidt; the second one is in ``again``.
-    """
-    n = v.size
+def orthogonal(Q, scale, size, v, f, h, again, zero):  # type: ignore[no-untyped-def]
+    """v <- v - Q h, where again <- Q^H v is what a second pass would take; returns the norm of v, and v^H f."""
+    square, latest = 0.0, zero
     again[:size] = zero
-    square = 0.0
-    for low in range(0, n, BLOCK):
+    for low in range(0, v.size, BLOCK):
         vs = v[low : low + BLOCK]
         for j in range(size):
-            qs = Q[j, low : low + BLOCK]
+            qs, factor = Q[j, low : low + BLOCK], scale[j] * h[j]
             for i in range(vs.size):
-                vs[i] -= h[j] * qs[i]
+                vs[i] -= factor * qs[i]
         for j in range(size):
-            again[j] += product(Q[j, low : low + BLOCK], vs, zero)
+            again[j] += scale[j] * product(Q[j, low : low + BLOCK], vs, zero)
         square += product(vs, vs, zero).real
-    if size == 0:
-        return np.sqrt(square)
-    square = 0.0
-    for low in range(0, n, BLOCK):
-        vs = v[low : low + BLOCK]
-        for j in range(size):
-            qs = Q[j, low : low + BLOCK]
-            for i in range(vs.size):
-                vs[i] -= again[j] * qs[i]
-        square += product(vs, vs, zero).real
-    for j in range(size):
-        h[j] += again[j]
-    return np.sqrt(square)
+        latest += product(vs, f[low : low + BLOCK], zero)
+    return np.sqrt(square), latest
 
 
 @register_jitable
-def drop_oldest(Q, dG, R, size):  # type: ignore[no-untyped-def]
-    """Without the first column, R is a Hessenberg matrix, which rotations make triangular again."""
+def twice_orthogonal(Q, scale, size, v, f, total, h, again, small, zero):  # type: ignore[no-untyped-def]
+    """The same with a second pass, unless the first one left next to nothing for it; the sum of both h in total."""
+    total[:size] = h[:size]
+    rest, latest = orthogonal(Q, scale, size, v, f, h, again, zero)
+    if np.sqrt(product(again[:size], again[:size], zero).real) > small * rest:
+        for j in range(size):
+            total[j] += again[j]
+            h[j] = again[j]
+        rest, latest = orthogonal(Q, scale, size, v, f, h, again, zero)
+    return rest, latest
+
+
+@register_jitable
+def rotations_of(R, size, c, s):  # type: ignore[no-untyped-def]
+    """R without its first column, made triangular again by rotations, which are left in c and s."""
     for j in range(size - 1):
         R[: j + 2, j] = R[: j + 2, j + 1]
-        dG[j] = dG[j + 1]
     for k in range(size - 1):
         a, b = R[k, k], R[k + 1, k]
         r = np.hypot(abs(a), abs(b))
-        c, s = a / r, b / r
+        c[k], s[k] = a / r, b / r
         for j in range(k, size - 1):
             t, u = R[k, j], R[k + 1, j]
-            R[k, j] = np.conj(c) * t + np.conj(s) * u
-            R[k + 1, j] = c * u - s * t
-        q, p = Q[k], Q[k + 1]
+            R[k, j] = np.conj(c[k]) * t + np.conj(s[k]) * u
+            R[k + 1, j] = c[k] * u - s[k] * t
+    R[size - 1, :size] = 0.0
+
+
+@register_jitable
+def rotate(Q, scale, size, c, s, low):  # type: ignore[no-untyped-def]
+    """The same rotations of a block of the basis; its last vector is void thereafter."""
+    for k in range(size - 1):
+        q, p = Q[k, low : low + BLOCK], Q[k + 1, low : low + BLOCK]
+        first = scale[0] if k == 0 else 1.0  # rotated ones have no scale
+        second = scale[k + 1]
+        cq, sp = c[k] * first, s[k] * second
+        cp, sq = np.conj(c[k]) * second, np.conj(s[k]) * first
         for i in range(q.size):
             t, u = q[i], p[i]
-            q[i] = c * t + s * u
-            p[i] = np.conj(c) * u - np.conj(s) * t
-    R[size - 1, :size] = 0.0
+            q[i] = cq * t + sp * u
+            p[i] = cp * u - sq * t
 
 
 @register_jitable
@@ -96,69 +105,86 @@ def condition(R, size, column):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
-def append(Q, dG, R, size, x, previous_x, f, previous_f, dependent, limit, work, zero):  # type: ignore[no-untyped-def]
-    """Add the last step as a column, and drop old ones for depth, rank and condition; returns size and drops."""
+def append(Q, dG, R, scale, at, x, old_x, f, old_f, small, limit, work, zero):  # type: ignore[no-untyped-def]
+    """Add the last step as a column; drop old ones for depth, rank and condition. Leaves Q^H f in work[0].
+
+    ``at`` is the size and the first row of dG, both are returned anew; ``small`` is what makes a column dependent.
+    """
     depth, n = Q.shape
-    dropped = 0
-    if size == depth:
-        drop_oldest(Q, dG, R, size)
-        size, dropped = size - 1, 1
-    h, again = work[0], work[1]
+    size, first = at
+    projected, total, h, again, c, s = work[0], work[1], work[2], work[3], work[4], work[5]
+    full = size == depth
     while True:
-        v, g = Q[size], dG[size]
+        if full:
+            rotations_of(R, size, c, s)
+            size, first = size - 1, (first + 1) % depth
+        v, g = Q[size], dG[(first + size) % depth]
         h[:size] = zero
+        projected[:size] = zero
         square = 0.0
         for low in range(0, n, BLOCK):
             high = min(n, low + BLOCK)
-            vs, gs = v[low:high], g[low:high]
-            fs, old_f, xs, old_x = f[low:high], previous_f[low:high], x[low:high], previous_x[low:high]
+            if full:
+                rotate(Q, scale, size + 1, c, s, low)
+            vs, gs, fs = v[low:high], g[low:high], f[low:high]
+            old_fs, xs, old_xs = old_f[low:high], x[low:high], old_x[low:high]
             for i in range(high - low):
-                vs[i] = fs[i] - old_f[i]
-                gs[i] = (xs[i] - old_x[i]) + vs[i]
+                vs[i] = fs[i] - old_fs[i]
+                gs[i] = (xs[i] - old_xs[i]) + vs[i]
             square += product(vs, vs, zero).real
             for j in range(size):
                 h[j] += product(Q[j, low:high], vs, zero)
-        rest = orthogonal(Q, size, v, h, again, zero)
-        if rest > dependent * np.sqrt(square):
-            factor = v.real.dtype.type(1.0 / rest)
-            for i in range(n):
-                v[i] *= factor
-            R[:size, size] = h[:size]
-            R[size, :size] = 0.0
+                projected[j] += product(Q[j, low:high], fs, zero)
+        if full:
+            scale[: size + 1] = 1.0
+        for j in range(size):
+            h[j] *= scale[j]
+            projected[j] *= scale[j]
+        rest, latest = twice_orthogonal(Q, scale, size, v, f, total, h, again, small, zero)
+        if rest > small * np.sqrt(square):
+            R[:size, size] = total[:size]
+            R[size, : size + 1] = 0.0
             R[size, size] = rest
+            scale[size] = 1.0 / rest
+            projected[size] = latest / rest
             size += 1
             break
         if size == 0:
             break
-        drop_oldest(Q, dG, R, size)
-        size, dropped = size - 1, dropped + 1
-    if limit < np.inf:
+        full = True  # as if: the oldest column makes room for this one
+    if limit < np.inf and size > 1 and condition(R, size, h) > limit:
         while size > 1 and condition(R, size, h) > limit:
-            drop_oldest(Q, dG, R, size)
-            size, dropped = size - 1, dropped + 1
-    return size, dropped
+            rotations_of(R, size, c, s)
+            for low in range(0, n, BLOCK):
+                rotate(Q, scale, size, c, s, low)
+            scale[:size] = 1.0
+            size, first = size - 1, (first + 1) % depth
+        projected[:size] = zero
+        for low in range(0, n, BLOCK):
+            for j in range(size):
+                projected[j] += product(Q[j, low : low + BLOCK], f[low : low + BLOCK], zero)
+    return size, first
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
-def extrapolate(Q, dG, R, size, x, f, norm, beta, adaptive, out, work, zero):  # type: ignore[no-untyped-def]
-    """out <- x + f - dG gamma - (1 - beta) (f - Q c), c = Q^H f = R gamma; returns ||f - Q c||^2 over ||f||^2."""
-    n = x.size
+def extrapolate(Q, dG, R, scale, at, x, f, norm, beta, adaptive, out, work):  # type: ignore[no-untyped-def]
+    """out <- x + f - dG gamma - (1 - beta) (f - Q c), c = Q^H f = R gamma; returns ||f - Q c||^2 over ||f||^2.
+
+    c is what ``append`` left in work[0].
+    """
+    n, depth = x.size, Q.shape[0]
+    size, first = at
     c, gamma = work[0], work[1]
-    c[:size] = zero
-    for low in range(0, n, BLOCK):
-        fs = f[low : low + BLOCK]
-        for j in range(size):
-            c[j] += product(Q[j, low : low + BLOCK], fs, zero)
     square = 0.0
     for j in range(size - 1, -1, -1):
         square += abs(c[j]) ** 2
-        total = c[j]
+        rest = c[j]
         for k in range(j + 1, size):
-            total -= R[j, k] * gamma[k]
-        gamma[j] = total / R[j, j]
-    rest = 1.0 - square / (norm * norm) if norm > 0 else 0.0
+            rest -= R[j, k] * gamma[k]
+        gamma[j] = rest / R[j, j]
+    part = 1.0 - square / (norm * norm) if norm > 0 else 0.0
     if adaptive:
-        beta = 0.9 - 0.5 * np.sqrt(max(rest, 0.0))
+        beta = 0.9 - 0.5 * np.sqrt(max(part, 0.0))
     mixed = x.real.dtype.type(beta)
     for low in range(0, n, BLOCK):
         high = min(n, low + BLOCK)
@@ -166,35 +192,34 @@ def extrapolate(Q, dG, R, size, x, f, norm, beta, adaptive, out, work, zero):  #
         for i in range(high - low):
             outs[i] = xs[i] + mixed * fs[i]
         for j in range(size):
-            gs = dG[j, low:high]
+            gs = dG[(first + j) % depth, low:high]
             for i in range(high - low):
                 outs[i] -= gamma[j] * gs[i]
         if beta != 1.0:
             for j in range(size):
-                qs, factor = Q[j, low:high], (1.0 - beta) * c[j]
+                qs, factor = Q[j, low:high], (1.0 - beta) * c[j] * scale[j]
                 for i in range(high - low):
                     outs[i] += factor * qs[i]
-    return rest
+    return part
 
 
 @numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
-def orthogonalise(Q, R, size, work, zero):  # type: ignore[no-untyped-def]
+def orthogonalise(Q, R, scale, size, work, zero):  # type: ignore[no-untyped-def]
     """Q T in place of Q, T R in place of R, where the rows of Q T are orthonormal to rounding."""
     T = np.zeros_like(R)
-    h, again = work[0], work[1]
+    total, h, again = work[1], work[2], work[3]
     for k in range(size):
         v = Q[k]
         for j in range(k):
-            h[j] = product(Q[j], v, zero)
-        rest = orthogonal(Q, k, v, h, again, zero)
-        factor = v.real.dtype.type(1.0 / rest)
-        for i in range(v.size):
-            v[i] *= factor
-        T[:k, k] = h[:k]
-        T[k, k] = rest
+            h[j] = scale[j] * product(Q[j], v, zero)
+        rest, _ = twice_orthogonal(Q, scale, k, v, v, total, h, again, 0.0, zero)
+        for j in range(k):
+            T[j, k] = total[j] * scale[k]
+        T[k, k] = rest * scale[k]
+        scale[k] = 1.0 / rest
     for j in range(size):
         for i in range(j + 1):
-            total = zero
+            entry = zero
             for k in range(i, j + 1):
-                total += T[i, k] * R[k, j]
-            R[i, j] = total
+                entry += T[i, k] * R[k, j]
+            R[i, j] = entry

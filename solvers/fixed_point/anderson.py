@@ -84,7 +84,6 @@ class Anderson(FixedPointMethod):
     safeguard: float = 10.0
     restart_every: int | None = None
 
-    State: ClassVar[type[AndersonState]] = AndersonState
     name: ClassVar[str] = "anderson"
     title: ClassVar[str] = "Anderson acceleration"
     purpose: ClassVar[str] = "maps that contract slowly, or not at all"
@@ -114,7 +113,8 @@ class Anderson(FixedPointMethod):
                 raise InputError(f"{name}: found {value!r}; wanted a number above 1, or infinity for none")
 
     def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> AndersonState:
-        s = self.State(x, residual, norm, next_x=problem.vector(), next_work=problem.vector(), good=norm)
+        s = self.empty_state(x, residual, norm)
+        s.next_x, s.next_work, s.good = problem.vector(), problem.vector(), norm
         s.history = history_on(
             problem.backend,
             problem.n,
@@ -127,6 +127,10 @@ class Anderson(FixedPointMethod):
         s.mixing = Mixing(self.period, self.beta, self.omega)
         self._plain(problem, s, s.mixing.plain)
         return s
+
+    def empty_state(self, x: Vector, residual: Vector, norm: float) -> AndersonState:
+        """A state of the kind that this method keeps."""
+        return AndersonState(x, residual, norm)
 
     def step(self, problem: FixedPointProblem, s: AndersonState) -> None:  # type: ignore[override]
         if not s.accelerated:

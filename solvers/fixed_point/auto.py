@@ -49,7 +49,6 @@ class Auto(Anderson):
 
     depth: int = DEPTH
 
-    State: ClassVar[type[AndersonState]] = AutoState
     name: ClassVar[str] = "auto"
     title: ClassVar[str] = "Anderson acceleration, adapted while it runs"
     purpose: ClassVar[str] = "any map"
@@ -60,6 +59,9 @@ class Auto(Anderson):
         assert isinstance(s, AutoState)
         s.halved = norm
         return s
+
+    def empty_state(self, x: Vector, residual: Vector, norm: float) -> AndersonState:
+        return AutoState(x, residual, norm)
 
     def step(self, problem: FixedPointProblem, s: AndersonState) -> None:  # type: ignore[override]
         assert isinstance(s, AutoState)

@@ -206,62 +206,49 @@ class History:
 
 
 class CompiledHistory(History):
-    """The same for type II on the Numba backend, a column or an iterate in one call."""
+    """The same for type II on the Numba backend, a column or an iterate in one call.
+
+    Attributes
+    ----------
+    basis, values : ndarray of shape (depth, n)
+    scale : ndarray of shape (depth,)
+    at : (int, int)
+        The size and the first row of ``values``: see the kernels.
+    """
 
     def __init__(self, backend: Backend, n: int, dtype: Any, depth: int, **parameters: Any) -> None:
         from ...backends.compiled import anderson
 
         super().__init__(backend, n, dtype, depth, **parameters)
-        self.kernels, self.held = anderson, 0
+        self.kernels, self.at = anderson, (0, 0)
         self.basis, self.values = np.empty((2, depth, n), dtype)
-        self.work = np.zeros((2, depth), self.R.dtype)
+        self.scale, self.work = np.ones(depth), np.zeros((6, depth), self.R.dtype)
         self.zero = self.R.dtype.type(0)
 
     @property
     def size(self) -> int:
-        return self.held
+        return self.at[0]
 
     def clear(self) -> None:
-        self.held = self.dropped = 0
+        self.at, self.dropped = (0, 0), 0
 
     def append(
         self, x: Vector, previous_x: Vector, f: Vector, previous_f: Vector, condition_limit: float = math.inf
     ) -> None:
-        self.held, dropped = self.kernels.append(
-            self.basis,
-            self.values,
-            self.R,
-            self.held,
-            x,
-            previous_x,
-            f,
-            previous_f,
-            self.dependent,
-            condition_limit,
-            self.work,
-            self.zero,
-        )
-        self.dropped += dropped
+        before, arrays = self.at[0], (self.basis, self.values, self.R, self.scale)
+        limits = self.dependent, condition_limit
+        self.at = self.kernels.append(*arrays, self.at, x, previous_x, f, previous_f, *limits, self.work, self.zero)
+        self.dropped += before + 1 - self.at[0]
         if self.dropped >= REORTHOGONALISED:
-            self.kernels.orthogonalise(self.basis, self.R, self.held, self.work, self.zero)
+            self.kernels.orthogonalise(self.basis, self.R, self.scale, self.at[0], self.work, self.zero)
             self.dropped = 0
 
     def extrapolated(self, x: Vector, f: Vector, norm: float, beta: float | str, out: Vector) -> tuple[Vector, float]:
+        """The same for the f that was appended last."""
         adaptive = isinstance(beta, str)
-        rest = self.kernels.extrapolate(
-            self.basis,
-            self.values,
-            self.R,
-            self.held,
-            x,
-            f,
-            norm,
-            1.0 if adaptive else float(beta),
-            adaptive,
-            out,
-            self.work,
-            self.zero,
-        )
+        arrays = (self.basis, self.values, self.R, self.scale)
+        mixed = 1.0 if isinstance(beta, str) else float(beta)
+        rest = self.kernels.extrapolate(*arrays, self.at, x, f, norm, mixed, adaptive, out, self.work)
         return out, rest
 
 

@@ -369,7 +369,9 @@ def steps_of(history, count, n, dtype, seed=6, limit=math.inf):
 def columns(history):
     """Q and dG, (n, k)."""
     if isinstance(history, CompiledHistory):
-        return history.basis[: history.size].T, history.values[: history.size].T
+        size, first = history.at
+        rows = [(first + j) % history.depth for j in range(size)]
+        return (history.scale[:size, None] * history.basis[:size]).T, history.values[rows].T
     return np.stack(history.Q, axis=1), np.stack(history.dG, axis=1)
 
 

@@ -9,11 +9,26 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from numba.extending import register_jitable
+from numba.core import types
+from numba.extending import overload, register_jitable
 
-from .compiling import BLOCK, FAST
+from .compiling import FAST
 
 __all__ = ["append", "extrapolate", "orthogonalise"]
+
+BLOCK = 512  # rows: so few that a block of every vector of a short history fits the first-level cache
+
+
+def conjugate(a):  # type: ignore[no-untyped-def]
+    """The complex conjugate."""
+    raise NotImplementedError
+
+
+@overload(conjugate, inline="always")
+def _conjugate(a):  # type: ignore[no-untyped-def]
+    if isinstance(a, types.Complex):
+        return lambda a: a.conjugate()
+    return lambda a: a
 
 
 @register_jitable
@@ -21,7 +36,7 @@ def product(x, y, zero):  # type: ignore[no-untyped-def]
     """x^H y over a block."""
     total = zero
     for i in range(x.size):
-        total += np.conj(x[i]) * y[i]
+        total += conjugate(x[i]) * y[i]
     return total
 
 
@@ -29,7 +44,8 @@ def product(x, y, zero):  # type: ignore[no-untyped-def]
 def orthogonal(Q, scale, size, v, f, h, again, zero):  # type: ignore[no-untyped-def]
     """v <- v - Q h, where again <- Q^H v is what a second pass would take; returns the norm of v, and v^H f."""
     square, latest = 0.0, zero
-    again[:size] = zero
+    for j in range(size):
+        again[j] = zero
     for low in range(0, v.size, BLOCK):
         vs = v[low : low + BLOCK]
         for j in range(size):
@@ -46,7 +62,8 @@ def orthogonal(Q, scale, size, v, f, h, again, zero):  # type: ignore[no-untyped
 @register_jitable
 def twice_orthogonal(Q, scale, size, v, f, total, h, again, small, zero):  # type: ignore[no-untyped-def]
     """The same with a second pass, unless the first one left next to nothing for it; the sum of both h in total."""
-    total[:size] = h[:size]
+    for j in range(size):
+        total[j] = h[j]
     rest, latest = orthogonal(Q, scale, size, v, f, h, again, zero)
     if np.sqrt(product(again[:size], again[:size], zero).real) > small * rest:
         for j in range(size):
@@ -60,16 +77,18 @@ def twice_orthogonal(Q, scale, size, v, f, total, h, again, small, zero):  # typ
 def rotations_of(R, size, c, s):  # type: ignore[no-untyped-def]
     """R without its first column, made triangular again by rotations, which are left in c and s."""
     for j in range(size - 1):
-        R[: j + 2, j] = R[: j + 2, j + 1]
+        for k in range(j + 2):
+            R[k, j] = R[k, j + 1]
     for k in range(size - 1):
         a, b = R[k, k], R[k + 1, k]
-        r = np.hypot(abs(a), abs(b))
+        r = np.sqrt(abs(a) ** 2 + abs(b) ** 2)
         c[k], s[k] = a / r, b / r
         for j in range(k, size - 1):
             t, u = R[k, j], R[k + 1, j]
-            R[k, j] = np.conj(c[k]) * t + np.conj(s[k]) * u
+            R[k, j] = conjugate(c[k]) * t + conjugate(s[k]) * u
             R[k + 1, j] = c[k] * u - s[k] * t
-    R[size - 1, :size] = 0.0
+    for j in range(size):
+        R[size - 1, j] = 0.0
 
 
 @register_jitable
@@ -80,7 +99,7 @@ def rotate(Q, scale, size, c, s, low):  # type: ignore[no-untyped-def]
         first = scale[0] if k == 0 else 1.0  # rotated ones have no scale
         second = scale[k + 1]
         cq, sp = c[k] * first, s[k] * second
-        cp, sq = np.conj(c[k]) * second, np.conj(s[k]) * first
+        cp, sq = conjugate(c[k]) * second, conjugate(s[k]) * first
         for i in range(q.size):
             t, u = q[i], p[i]
             q[i] = cq * t + sp * u
@@ -119,8 +138,9 @@ def append(Q, dG, R, scale, at, x, old_x, f, old_f, small, limit, work, zero):  
             rotations_of(R, size, c, s)
             size, first = size - 1, (first + 1) % depth
         v, g = Q[size], dG[(first + size) % depth]
-        h[:size] = zero
-        projected[:size] = zero
+        for j in range(size):
+            h[j] = zero
+            projected[j] = zero
         square = 0.0
         for low in range(0, n, BLOCK):
             high = min(n, low + BLOCK)
@@ -135,15 +155,15 @@ def append(Q, dG, R, scale, at, x, old_x, f, old_f, small, limit, work, zero):  
             for j in range(size):
                 h[j] += product(Q[j, low:high], vs, zero)
                 projected[j] += product(Q[j, low:high], fs, zero)
-        if full:
-            scale[: size + 1] = 1.0
         for j in range(size):
+            scale[j] = 1.0 if full else scale[j]
             h[j] *= scale[j]
             projected[j] *= scale[j]
         rest, latest = twice_orthogonal(Q, scale, size, v, f, total, h, again, small, zero)
         if rest > small * np.sqrt(square):
-            R[:size, size] = total[:size]
-            R[size, : size + 1] = 0.0
+            for j in range(size):
+                R[j, size] = total[j]
+                R[size, j] = 0.0
             R[size, size] = rest
             scale[size] = 1.0 / rest
             projected[size] = latest / rest
@@ -152,16 +172,18 @@ def append(Q, dG, R, scale, at, x, old_x, f, old_f, small, limit, work, zero):  
         if size == 0:
             break
         full = True  # as if: the oldest column makes room for this one
-    if limit < np.inf and size > 1 and condition(R, size, h) > limit:
+    if limit < np.inf:
+        before = size
         while size > 1 and condition(R, size, h) > limit:
             rotations_of(R, size, c, s)
             for low in range(0, n, BLOCK):
                 rotate(Q, scale, size, c, s, low)
-            scale[:size] = 1.0
-            size, first = size - 1, (first + 1) % depth
-        projected[:size] = zero
-        for low in range(0, n, BLOCK):
             for j in range(size):
+                scale[j] = 1.0
+            size, first = size - 1, (first + 1) % depth
+        for j in range(size if size < before else 0):
+            projected[j] = zero
+            for low in range(0, n, BLOCK):
                 projected[j] += product(Q[j, low : low + BLOCK], f[low : low + BLOCK], zero)
     return size, first
 

@@ -87,7 +87,7 @@ class Anderson(FixedPointMethod):
     name: ClassVar[str] = "anderson"
     title: ClassVar[str] = "Anderson acceleration"
     purpose: ClassVar[str] = "maps that contract slowly, or not at all"
-    traffic: ClassVar[Traffic] = Traffic(vectors=24, passes=87, reductions=4, matvecs=1, compiled_passes=87)
+    traffic: ClassVar[Traffic] = Traffic(vectors=26, passes=248, reductions=6, matvecs=1, compiled_passes=54)
     when_diverging: ClassVar[str] = "Begin nearer, lower beta, or allow a smaller growth by safeguard."
 
     def __post_init__(self) -> None:
@@ -267,10 +267,10 @@ def anderson(
 
     Notes
     -----
-    Per iteration: 1 evaluation (2 where a step is taken back), about 4 vector passes for each difference kept, twice
-    that once the oldest has to go; 2 vectors for each, and 4 more. dF = Q R is updated by two passes of Gram-Schmidt
-    and by rotations, and Q^H f = R gamma solved: the normal equations, which square the condition, are never formed.
-    Differences that depend on the latest one to rounding are dropped, oldest first.
+    Per iteration: 1 evaluation (2 where a step is taken back), compiled 4 depth + 14 vector passes once the history is
+    full; 2 vectors are kept for each difference, and 6 more. dF = Q R is updated by two passes of Gram-Schmidt and by
+    rotations, and R gamma = Q^H f solved: the normal equations, which square the condition, are never formed.
+    Differences that the latest one depends on to rounding are dropped, oldest first.
 
     References
     ----------

@@ -182,6 +182,7 @@ class FixedPointProblem(Units):
         expected : float
             The norm that earlier evaluations make one expect.
         """
+        self.raised = ""
         try:
             value = self._value(x)
         except ArithmeticError as error:
@@ -230,7 +231,9 @@ class FixedPointProblem(Units):
 
     def varies(self, x: Vector, residual: Vector, work: Vector) -> tuple[Vector, float]:
         """How far a second evaluation at x lies from the first, whose residual is given; ``work`` is overwritten."""
+        first = self.last
         work, _ = self.evaluate(x, work)
+        self.last = first  # which is what the method goes on from
         work = self.backend.axpy(-1.0, residual, work)
         return work, self.backend.norm(work)
 

@@ -348,6 +348,16 @@ def test_noise_is_not_found_where_there_is_none():
     assert g.calls <= 1001 + math.ceil(math.log2(1000 / 50))
 
 
+def test_a_second_look_leaves_the_first_value_as_it_was():
+    problem = FixedPointProblem(np.cos, np.ones(3), backend="numpy")
+    x, residual, norm = problem.initial()
+    _, noise = problem.varies(x, residual, np.zeros(3))
+    assert noise == 0
+    found, certified = problem.certify(x, np.zeros(3))
+    np.testing.assert_array_equal(found, np.cos(np.ones(3)) - 1)
+    assert certified == norm
+
+
 def test_rounding_is_the_end():
     G = np.random.default_rng(0).standard_normal((30, 30)) / 12
     with pytest.warns(rv.ConvergenceWarning, match="float64 can do no better.*times the rounding of x"):

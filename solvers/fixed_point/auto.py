@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ..driver.problem import Vector
-from .anderson import EVERY, Anderson, AndersonState, Mixing
+from .anderson import Anderson, AndersonState, Mixing
 from .problem import FixedPointProblem
 
 __all__ = ["Auto"]
@@ -21,8 +21,8 @@ STANDSTILL = 100  # steps in which the residual was not halved
 MISMATCH = 10.0  # a residual so many times what the history foretold shows that g is not affine on it
 FORGETTING = 1e5  # the condition that the history may have then
 
-# Of mixings 0.6 to 1 and periods 1 to 5, what served best on slowly converging maps: nonlinear (Bratu), with eigenvalues
-# near 1 and -1 (Jacobi), near 1 (Gauss-Seidel), and on a circle (SOR).
+# Of mixings 0.6 to 1 and periods 1 to 5, what served best on slowly converging maps: nonlinear (Bratu), with
+# eigenvalues near 1 and -1 (Jacobi), near 1 (Gauss-Seidel), and on a circle (SOR).
 ALTERNATING = Mixing(2, 0.6, 0.6)
 
 
@@ -45,7 +45,10 @@ class AutoState(AndersonState):
 
 @dataclass(frozen=True)
 class Auto(Anderson):
-    """Anderson acceleration of every step, then of every other one, as the residual falls."""
+    """Anderson acceleration of every step, then of every other one, as the residual falls.
+
+    The parameters are those of the beginning. ``depth`` is what the memory allows, and all of few unknowns.
+    """
 
     depth: int = DEPTH
 
@@ -54,8 +57,10 @@ class Auto(Anderson):
     purpose: ClassVar[str] = "any map"
 
     def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> AndersonState:
-        depth = problem.n if problem.n <= ALL_OF else min(self.depth, max(LEAST_DEPTH, MEMORY // problem.n))
-        s = Anderson.new_state(self if depth == self.depth else Auto(depth), problem, x, residual, norm)
+        depth = min(self.depth, max(LEAST_DEPTH, MEMORY // problem.n))
+        if self.depth == DEPTH and problem.n <= ALL_OF:
+            depth = problem.n
+        s = Anderson.new_state(replace(self, depth=depth), problem, x, residual, norm)
         assert isinstance(s, AutoState)
         s.halved = norm
         return s
@@ -68,8 +73,8 @@ class Auto(Anderson):
         if s.good <= 0.5 * s.halved:
             s.halved, s.halved_at = s.good, s.steps
         if s.steps == BEGINNING or s.steps - s.halved_at >= STANDSTILL:
-            s.mixing = ALTERNATING if s.mixing == EVERY else EVERY
             s.changes += 1
+            s.mixing = ALTERNATING if s.changes % 2 else Mixing(self.period, self.beta, self.omega)
             s.halved_at = s.steps
         super().step(problem, s)
 

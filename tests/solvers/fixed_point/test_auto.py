@@ -125,3 +125,10 @@ def test_numbers_say_what_was_chosen():
     solution = rv.fixed_point(lambda x: 1 - x, 0.0)
     assert solution.x == 0.5
     assert "Anderson acceleration with 1 difference was chosen" in solution.reason
+
+
+def test_parameters_are_those_of_the_beginning():
+    seen = rv.fixed_point(np.cos, np.linspace(0, 1, 5), method="auto", beta=0.5, depth=2, rtol=1e-9)
+    wanted = rv.anderson(np.cos, np.linspace(0, 1, 5), beta=0.5, depth=2, rtol=1e-9)
+    assert seen.iterations == wanted.iterations < 25
+    np.testing.assert_allclose(seen.residual_norms[:4], wanted.residual_norms[:4], rtol=1e-12)

@@ -5,23 +5,37 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Unpack
-
-import numpy as np
+from typing import Any, ClassVar, NamedTuple, Unpack
 
 from ...errors import InputError
 from ..driver.method import Traffic
 from ..driver.problem import Vector
 from ..driver.solution import Solution
 from .call import FixedPointCommon, fixed_point_solver
-from .history import History
+from .history import History, history_on
 from .method import FixedPointMethod, FixedPointState
 from .problem import FixedPointProblem
 from .run import solve_with
 
-__all__ = ["Anderson", "AndersonState", "anderson"]
+__all__ = ["EVERY", "Anderson", "AndersonState", "Mixing", "anderson"]
 
 MOST_PLAIN = 1 << 20  # plain steps in a row after many rejections
+
+
+class Mixing(NamedTuple):
+    """How steps are mixed: accelerated ones with beta every ``period`` steps, the others x + omega f."""
+
+    period: int
+    beta: float | str
+    omega: float
+
+    @property
+    def plain(self) -> float:
+        """The factor of f where nothing is known yet, or no more."""
+        return 1.0 if isinstance(self.beta, str) else self.beta
+
+
+EVERY = Mixing(1, 1.0, 1.0)
 
 
 @dataclass
@@ -31,6 +45,8 @@ class AndersonState(FixedPointState):
     Attributes
     ----------
     history : History
+    mixing : Mixing
+        In use.
     accelerated : bool
         ``next_x`` is more than a plain step.
     expected : float
@@ -44,6 +60,7 @@ class AndersonState(FixedPointState):
     """
 
     history: History = None  # type: ignore[assignment]
+    mixing: Mixing = EVERY
     accelerated: bool = False
     expected: float = math.inf
     good: float = math.inf
@@ -70,7 +87,7 @@ class Anderson(FixedPointMethod):
     name: ClassVar[str] = "anderson"
     title: ClassVar[str] = "Anderson acceleration"
     purpose: ClassVar[str] = "maps that contract slowly, or not at all"
-    traffic: ClassVar[Traffic] = Traffic(vectors=24, passes=87, reductions=4, matvecs=1, compiled_passes=87)
+    traffic: ClassVar[Traffic] = Traffic(vectors=26, passes=248, reductions=6, matvecs=1, compiled_passes=54)
     when_diverging: ClassVar[str] = "Begin nearer, lower beta, or allow a smaller growth by safeguard."
 
     def __post_init__(self) -> None:
@@ -96,8 +113,9 @@ class Anderson(FixedPointMethod):
                 raise InputError(f"{name}: found {value!r}; wanted a number above 1, or infinity for none")
 
     def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> AndersonState:
-        s = AndersonState(x, residual, norm, next_x=problem.vector(), next_work=problem.vector(), good=norm)
-        s.history = History(
+        s = self.empty_state(x, residual, norm)
+        s.next_x, s.next_work, s.good = problem.vector(), problem.vector(), norm
+        s.history = history_on(
             problem.backend,
             problem.n,
             problem.dtype,
@@ -105,10 +123,14 @@ class Anderson(FixedPointMethod):
             self.type,
             unit_roundoff=problem.unit_roundoff,
             regularisation=self.regularisation,
-            condition_limit=self.condition_limit,
         )
-        self._plain(problem, s)
+        s.mixing = Mixing(self.period, self.beta, self.omega)
+        self._plain(problem, s, s.mixing.plain)
         return s
+
+    def empty_state(self, x: Vector, residual: Vector, norm: float) -> AndersonState:
+        """A state of the kind that this method keeps."""
+        return AndersonState(x, residual, norm)
 
     def step(self, problem: FixedPointProblem, s: AndersonState) -> None:  # type: ignore[override]
         if not s.accelerated:
@@ -135,7 +157,7 @@ class Anderson(FixedPointMethod):
         s.history.clear()
         s.rejected += 1
         s.plain, s.penalty = s.penalty, min(2 * s.penalty, MOST_PLAIN)
-        self._plain(problem, s)
+        self._plain(problem, s, s.mixing.plain)
 
     def _propose(self, problem: FixedPointProblem, s: AndersonState) -> None:
         """Take in the step from (next_x, next_work) to (x, work), and put what is to be tried next into next_x."""
@@ -143,30 +165,24 @@ class Anderson(FixedPointMethod):
         if self.restart_every is not None and s.steps % self.restart_every == 0:
             history.clear()
         else:
-            history.append(s.x, s.next_x, s.work, s.next_work)
+            history.append(s.x, s.next_x, s.work, s.next_work, self.condition_limit_of(s))
         s.plain = max(0, s.plain - 1)
-        if s.plain or not history.size or (s.steps + 1) % self.period:
-            return self._plain(problem, s, self.omega if self.period > 1 else None)
-        gamma, c = history.solve(s.work)
+        period, beta, omega = s.mixing
+        if s.plain or not history.size or (s.steps + 1) % period:
+            return self._plain(problem, s, omega if period > 1 else s.mixing.plain)
         norm = float(s.residual_norm)  # type: ignore[arg-type]
-        # Below the square root of rounding the difference of the squares says no more than that it is small.
-        rest = 1.0 - float(np.vdot(c, c).real) / (norm * norm) if norm > 0 else 0.0
-        small = rest <= 64 * problem.unit_roundoff
-        s.expected = 0.0 if small else norm * math.sqrt(rest)
-        beta = 0.9 - 0.5 * math.sqrt(max(rest, 0.0)) if isinstance(self.beta, str) else self.beta
-        vectors, coefficients = [s.x, s.work, *history.dG], [1.0, 1.0, *(-gamma)]
-        if beta != 1:
-            coefficients[1] = beta
-            vectors += history.Q if self.type == "II" else history.dF
-            coefficients += [*((1 - beta) * (c if self.type == "II" else gamma))]
-        s.next_x = problem.backend.combine(vectors, np.array(coefficients), s.next_x)
+        s.next_x, rest = history.extrapolated(s.x, s.work, norm, beta, s.next_x)
+        # Below rounding the difference of two squares says no more than that it is small.
+        s.expected = norm * math.sqrt(rest) if rest > 64 * problem.unit_roundoff else 0.0
         s.accelerated = True
         return None
 
-    def _plain(self, problem: FixedPointProblem, s: AndersonState, factor: float | None = None) -> None:
-        """x + beta f."""
-        if factor is None:
-            factor = 1.0 if isinstance(self.beta, str) else float(self.beta)
+    def condition_limit_of(self, s: AndersonState) -> float:
+        """The condition that the history may have after the step just taken."""
+        return self.condition_limit
+
+    def _plain(self, problem: FixedPointProblem, s: AndersonState, factor: float) -> None:
+        """x + factor f."""
         s.next_x = problem.backend.assign(s.x, s.next_x)
         s.next_x = problem.backend.axpy(factor, s.work, s.next_x)
         s.accelerated, s.expected = False, math.inf
@@ -175,15 +191,15 @@ class Anderson(FixedPointMethod):
         super().restart(problem, s)
         s.history.clear()
         s.good = float(s.residual_norm)  # type: ignore[arg-type]
-        self._plain(problem, s)
+        self._plain(problem, s, s.mixing.plain)
 
     def describe(self, s: AndersonState) -> str:  # type: ignore[override]
         if not s.rejected:
             return ""
         times = "step was" if s.rejected == 1 else "steps were"
         return (
-            f"{s.rejected} accelerated {times} taken back, where the residual grew more than {self.safeguard:g}-fold, "
-            "or was not finite."
+            f"{s.rejected} accelerated {times} taken back, where the residual grew over {self.safeguard:g}-fold, or "
+            "was not finite."
         )
 
 
@@ -251,10 +267,10 @@ def anderson(
 
     Notes
     -----
-    Per iteration: 1 evaluation (2 where a step is taken back), about 4 vector passes for each difference kept, twice
-    that once the oldest has to go; 2 vectors for each, and 4 more. dF = Q R is updated by two passes of Gram-Schmidt
-    and by rotations, and Q^H f = R gamma solved: the normal equations, which square the condition, are never formed.
-    Differences that depend on the latest one to rounding are dropped, oldest first.
+    Per iteration: 1 evaluation (2 where a step is taken back), compiled 4 depth + 14 vector passes once the history is
+    full; 2 vectors are kept for each difference, and 6 more. dF = Q R is updated by two passes of Gram-Schmidt and by
+    rotations, and R gamma = Q^H f solved: the normal equations, which square the condition, are never formed.
+    Differences that the latest one depends on to rounding are dropped, oldest first.
 
     References
     ----------

@@ -14,7 +14,7 @@ import numpy as np
 from ...backends import Backend
 from ..driver.problem import Vector
 
-__all__ = ["History"]
+__all__ = ["CompiledHistory", "History", "history_on"]
 
 REORTHOGONALISED = 100  # columns dropped until Q is orthogonalised anew: each leaves rounding behind
 
@@ -33,8 +33,6 @@ class History:
     unit_roundoff : float
     regularisation : float
         The square of ||R||_F gamma, times this, is minimised along.
-    condition_limit : float
-        Old columns are dropped until the Frobenius condition of R is at most this.
 
     Attributes
     ----------
@@ -54,10 +52,9 @@ class History:
         *,
         unit_roundoff: float = 2.0**-53,
         regularisation: float = 0.0,
-        condition_limit: float = math.inf,
     ) -> None:
         self.backend, self.n, self.dtype, self.depth, self.kind = backend, n, dtype, depth, kind
-        self.regularisation, self.condition_limit = regularisation, condition_limit
+        self.regularisation = regularisation
         self.dependent = 16 * (depth + 1) * unit_roundoff
         wide = np.complex128 if np.dtype(dtype).kind == "c" else np.float64
         self.R = np.zeros((depth, depth), wide)
@@ -79,8 +76,10 @@ class History:
         self.Q, self.dG, self.dF = [], [], []
         self.dropped = 0
 
-    def append(self, x: Vector, previous_x: Vector, f: Vector, previous_f: Vector) -> None:
-        """Take in the last step; old ones go where the depth, the rank or the condition asks for it.
+    def append(
+        self, x: Vector, previous_x: Vector, f: Vector, previous_f: Vector, condition_limit: float = math.inf
+    ) -> None:
+        """Take in the last step; old ones go where the depth, the rank or the Frobenius condition of R asks for it.
 
         A step that changed no residual tells nothing: nothing is left then, and the plain map goes on.
         """
@@ -88,7 +87,7 @@ class History:
             self.drop_oldest()
         while not self._added(x, previous_x, f, previous_f) and self.size:
             self.drop_oldest()
-        while self.size > 1 and self._condition() > self.condition_limit:
+        while self.size > 1 and condition_limit < math.inf and self._condition() > condition_limit:
             self.drop_oldest()
         if self.dropped >= REORTHOGONALISED:
             self._reorthogonalise()
@@ -168,6 +167,25 @@ class History:
         R = self.R[: self.size, : self.size]
         return float(np.linalg.norm(R) * np.linalg.norm(np.linalg.inv(R)))
 
+    def extrapolated(self, x: Vector, f: Vector, norm: float, beta: float | str, out: Vector) -> tuple[Vector, float]:
+        """x + beta f - (dX + beta dF) gamma, in place of out, and the part of f, squared, that f - dF gamma is.
+
+        Parameters
+        ----------
+        norm : float
+            Of f.
+        beta : float or "adaptive"
+        """
+        gamma, c = self.solve(f)
+        rest = 1.0 - float(np.vdot(c, c).real) / (norm * norm) if norm > 0 else 0.0
+        if isinstance(beta, str):
+            beta = gained(rest)
+        vectors, coefficients = [x, f, *self.dG], [1.0, beta, *(-gamma)]
+        if beta != 1:
+            vectors += self.dF or self.Q
+            coefficients += [*((1 - beta) * (gamma if self.dF else c))]
+        return self.backend.combine(vectors, np.array(coefficients), out), rest
+
     def solve(self, f: Vector) -> tuple[np.ndarray, np.ndarray]:
         """gamma, and the coefficients c with which Q c is dF gamma (type I: the same from dF)."""
         k = self.size
@@ -185,6 +203,65 @@ class History:
 
     def _vector(self) -> Vector:
         return self.free.pop() if self.free else self.backend.zeros(self.n, self.dtype)
+
+
+class CompiledHistory(History):
+    """The same for type II on the Numba backend, a column or an iterate in one call.
+
+    Attributes
+    ----------
+    basis, values : ndarray of shape (depth, n)
+    scale : ndarray of shape (depth,)
+    at : (int, int)
+        The size and the first row of ``values``: see the kernels.
+    """
+
+    def __init__(self, backend: Backend, n: int, dtype: Any, depth: int, **parameters: Any) -> None:
+        from ...backends.compiled import anderson
+
+        super().__init__(backend, n, dtype, depth, **parameters)
+        self.kernels, self.at = anderson, (0, 0)
+        self.basis, self.values = np.empty((2, depth, n), dtype)
+        self.scale, self.work = np.ones(depth), np.zeros((6, depth), self.R.dtype)
+        self.zero = self.R.dtype.type(0)
+
+    @property
+    def size(self) -> int:
+        return self.at[0]
+
+    def clear(self) -> None:
+        self.at, self.dropped = (0, 0), 0
+
+    def append(
+        self, x: Vector, previous_x: Vector, f: Vector, previous_f: Vector, condition_limit: float = math.inf
+    ) -> None:
+        before, arrays = self.at[0], (self.basis, self.values, self.R, self.scale)
+        limits = self.dependent, condition_limit
+        self.at = self.kernels.append(*arrays, self.at, x, previous_x, f, previous_f, *limits, self.work, self.zero)
+        self.dropped += before + 1 - self.at[0]
+        if self.dropped >= REORTHOGONALISED:
+            self.kernels.orthogonalise(self.basis, self.R, self.scale, self.at[0], self.work, self.zero)
+            self.dropped = 0
+
+    def extrapolated(self, x: Vector, f: Vector, norm: float, beta: float | str, out: Vector) -> tuple[Vector, float]:
+        """The same for the f that was appended last."""
+        adaptive = isinstance(beta, str)
+        arrays = (self.basis, self.values, self.R, self.scale)
+        mixed = 1.0 if isinstance(beta, str) else float(beta)
+        rest = self.kernels.extrapolate(*arrays, self.at, x, f, norm, mixed, adaptive, out, self.work)
+        return out, rest
+
+
+def history_on(backend: Backend, n: int, dtype: Any, depth: int, kind: str = "II", **parameters: Any) -> History:
+    """The history that is the fastest on this backend; the parameters are those of ``History``."""
+    if backend.compiles_solves and kind == "II" and not parameters.get("regularisation"):
+        return CompiledHistory(backend, n, dtype, depth, **parameters)
+    return History(backend, n, dtype, depth, kind, **parameters)
+
+
+def gained(rest: float) -> float:
+    """The mixing of Evans, Pollock, Rebholz and Xiao for the square of the gain."""
+    return 0.9 - 0.5 * math.sqrt(max(rest, 0.0))
 
 
 def back_substituted(R: np.ndarray, c: np.ndarray) -> np.ndarray:

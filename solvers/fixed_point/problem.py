@@ -182,6 +182,7 @@ class FixedPointProblem(Units):
         expected : float
             The norm that earlier evaluations make one expect.
         """
+        self.raised = ""
         try:
             value = self._value(x)
         except ArithmeticError as error:
@@ -230,7 +231,9 @@ class FixedPointProblem(Units):
 
     def varies(self, x: Vector, residual: Vector, work: Vector) -> tuple[Vector, float]:
         """How far a second evaluation at x lies from the first, whose residual is given; ``work`` is overwritten."""
+        first = self.last
         work, _ = self.evaluate(x, work)
+        self.last = first  # which is what the method goes on from
         work = self.backend.axpy(-1.0, residual, work)
         return work, self.backend.norm(work)
 
@@ -286,4 +289,6 @@ class FixedPointProblem(Units):
         if solution.status is Status.STAGNATED:
             wider = "Take a wider precision" if self.emulated is not None else "Compute g in more digits"
             return f"{wider}, or ask for less."
-        return "Raise maxiter, or try rv.fixed_point, which accelerates."
+        return (
+            "Raise maxiter, or try rv.anderson." if solution.method == "picard" else "Raise maxiter, or begin nearer."
+        )

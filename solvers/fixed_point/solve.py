@@ -1,4 +1,4 @@
-"""rv.fixed_point: any method by name."""
+"""rv.fixed_point: any method by name, or one that changes with what it observes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def fixed_point(
     g: Callable[[Any], Any],
     x0: Any,
     *,
-    method: str | FixedPointMethod = "picard",
+    method: str | FixedPointMethod = "auto",
     rtol: float = 1e-5,
     atol: float = 0.0,
     maxiter: int | None = None,
@@ -30,6 +30,10 @@ def fixed_point(
 ) -> Solution[Any]:
     """Find x = g(x).
 
+    With ``method="auto"`` every step is accelerated by Anderson's method at first. Differences are forgotten where g
+    turns out not to be affine on them; where that converges slowly, accelerated and plain steps alternate, and if the
+    residual stands still, the one takes the place of the other. ``Solution.reason`` says what was changed.
+
     Parameters
     ----------
     g : callable
@@ -39,7 +43,7 @@ def fixed_point(
         First guess, real or complex, of any shape and any array library; the solution comes back in its structure.
         The x of an earlier Solution is a warm start. Lists of numbers become NumPy arrays, integers float64.
     method : str or FixedPointMethod
-        A name in ``resolvent.FIXED_POINT_METHODS``, or a method with its parameters.
+        "auto" or another name in ``resolvent.FIXED_POINT_METHODS``, or a method with its parameters.
     rtol, atol : float
         Converged when ||g(x) - x|| <= max(rtol max(||x0||, ||g(x0)||), atol), in the 2-norm over all blocks. For
         x0 = 0 and g(x) = x + b - A x that is ||b - A x|| <= max(rtol ||b||, atol).

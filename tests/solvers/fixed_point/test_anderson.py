@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import resolvent as rv
+from resolvent.backends import backend_named
 from resolvent.solvers.driver.status import Status
 from resolvent.solvers.fixed_point.anderson import Anderson
-from resolvent.solvers.fixed_point.history import History
+from resolvent.solvers.fixed_point.history import CompiledHistory, history_on
 
 
 def iterates(g, x0, **keywords):
@@ -151,7 +152,7 @@ def test_published_count_of_a_small_h_equation():
 def test_counts_of_a_singular_h_equation(depth, wanted):
     g = chandrasekhar(512, 1.0)
     count, _ = evaluations(g, np.ones(512), 1e-8 * np.linalg.norm(g(np.ones(512)) - 1), depth=depth)
-    assert count == pytest.approx(wanted, rel=0.1)
+    assert count == pytest.approx(wanted, rel=0.25)  # the last steps of the larger depths are made of rounding
 
 
 def test_finite_termination_on_a_cyclic_permutation():
@@ -348,30 +349,82 @@ def test_a_depth_that_is_no_integer_is_refused():
         Anderson(depth=2.5)
 
 
-@pytest.mark.parametrize("kind", ["II", "I"])
-@pytest.mark.parametrize("dtype", ["float64", "complex128"])
-def test_the_history_stays_orthogonal_over_many_drops(kind, dtype):
-    """Q^H Q = I, and Q R the differences themselves, after a thousand columns of which five are kept."""
-    from resolvent.backends import backend_named
-
-    rng = np.random.default_rng(6)
+def steps_of(history, count, n, dtype, seed=6, limit=math.inf):
+    """Give a history so many random steps; returns the last five steps, changes of residuals, and what stands last."""
+    rng = np.random.default_rng(seed)
 
     def vector():
-        x = rng.standard_normal(30)
-        return x + 1j * rng.standard_normal(30) if dtype == "complex128" else x
+        x = rng.standard_normal(n)
+        return (x + 1j * rng.standard_normal(n) if np.dtype(dtype).kind == "c" else x).astype(dtype)
 
-    history = History(backend_named("numpy"), 30, np.dtype(dtype), 5, kind)
     x, f, steps, changes = vector(), vector(), [], []
-    for _ in range(1000):
+    for _ in range(count):
         new_x, new_f = vector(), vector()
-        history.append(new_x, x, new_f, f)
+        history.append(new_x, x, new_f, f, limit)
         steps, changes = [*steps, new_x - x][-5:], [*changes, new_f - f][-5:]
         x, f = new_x, new_f
-    Q, dX, dF = (np.stack(part, axis=1) for part in (history.Q, steps, changes))
+    return np.stack(steps, axis=1), np.stack(changes, axis=1), x, f
+
+
+def columns(history):
+    """Q and dG, (n, k)."""
+    if isinstance(history, CompiledHistory):
+        size, first = history.at
+        rows = [(first + j) % history.depth for j in range(size)]
+        return (history.scale[:size, None] * history.basis[:size]).T, history.values[rows].T
+    return np.stack(history.Q, axis=1), np.stack(history.dG, axis=1)
+
+
+@pytest.mark.parametrize(("backend", "kind"), [("numpy", "II"), ("numpy", "I"), ("numba", "II"), ("numba", "I")])
+@pytest.mark.parametrize("dtype", ["float64", "complex128"])
+def test_the_history_stays_orthogonal_over_many_drops(backend, kind, dtype):
+    """Q^H Q = I, and Q R the differences themselves, after a thousand columns of which five are kept."""
+    history = history_on(backend_named(backend), 30, np.dtype(dtype), 5, kind)
+    assert isinstance(history, CompiledHistory) == (backend == "numba" and kind == "II")
+    dX, dF, _, f = steps_of(history, 1000, 30, dtype)
+    Q, dG = columns(history)
     np.testing.assert_allclose(Q.conj().T @ Q, np.eye(5), atol=1e-13)
     np.testing.assert_allclose(Q @ history.R, dF if kind == "II" else dX, atol=1e-12)
-    np.testing.assert_allclose(np.stack(history.dG, axis=1), dX + dF, atol=1e-13)
+    np.testing.assert_allclose(dG, dX + dF, atol=1e-13)
     np.testing.assert_allclose(history.products, Q.conj().T @ dF, atol=1e-12)
-    gamma, _ = history.solve(f)
-    wanted = np.linalg.lstsq(dF, f)[0] if kind == "II" else np.linalg.solve(dX.conj().T @ dF, dX.conj().T @ f)
-    np.testing.assert_allclose(gamma, wanted, rtol=1e-9)
+    gamma = np.linalg.lstsq(dF, f)[0] if kind == "II" else np.linalg.solve(dX.conj().T @ dF, dX.conj().T @ f)
+    for beta in (1.0, 0.3):
+        wanted = 1j * np.zeros(30) + beta * f - (dX + beta * dF) @ gamma
+        found, rest = history.extrapolated(0 * f, f, np.linalg.norm(f), beta, np.zeros(30, dtype))
+        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+    if kind == "II":
+        assert rest == pytest.approx(np.linalg.norm(f - dF @ gamma) ** 2 / np.linalg.norm(f) ** 2, rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize(
+    ("n", "count", "limit"), [(9, 4, math.inf), (9, 12, math.inf), (9, 12, 12.0), (5000, 7, math.inf)]
+)
+def test_compiled_histories_do_what_the_primitives_do(dtype, n, count, limit):
+    eps = float(np.finfo(dtype).eps)
+    results = []
+    for backend in ("numpy", "numba"):
+        history = history_on(backend_named(backend), n, np.dtype(dtype), 5, unit_roundoff=eps / 2)
+        _, _, x, f = steps_of(history, count, n, dtype, limit=limit)
+        size = float(np.linalg.norm(f))
+        steps = [history.extrapolated(x, f, size, beta, np.zeros(n, dtype)) for beta in (1.0, 0.4, "adaptive")]
+        results.append((history.size, history.R[: history.size, : history.size], steps))
+    (size, R, steps), (other_size, other_R, other_steps) = results
+    assert size == other_size
+    assert size == min(count, 5) or limit < math.inf
+    np.testing.assert_allclose(other_R, R, atol=1e3 * eps * np.abs(R).max())
+    for (x, rest), (other_x, other_rest) in zip(steps, other_steps, strict=True):
+        assert other_x.dtype == x.dtype
+        np.testing.assert_allclose(other_x, x, atol=1e3 * eps * np.abs(x).max())
+        assert other_rest == pytest.approx(rest, abs=1e3 * eps)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_dependent_columns_drop_the_oldest(backend):
+    """In two dimensions a third difference depends on the first two; a difference of zero leaves nothing."""
+    history = history_on(backend_named(backend), 2, np.dtype("float64"), 4)
+    steps_of(history, 5, 2, "float64")
+    assert history.size == 2
+    f = np.ones(2)
+    history.append(np.zeros(2), f, f, f)
+    assert history.size == 0

@@ -348,6 +348,16 @@ def test_noise_is_not_found_where_there_is_none():
     assert g.calls <= 1001 + math.ceil(math.log2(1000 / 50))
 
 
+def test_a_second_look_leaves_the_first_value_as_it_was():
+    problem = FixedPointProblem(np.cos, np.ones(3), backend="numpy")
+    x, residual, norm = problem.initial()
+    _, noise = problem.varies(x, residual, np.zeros(3))
+    assert noise == 0
+    found, certified = problem.certify(x, np.zeros(3))
+    np.testing.assert_array_equal(found, np.cos(np.ones(3)) - 1)
+    assert certified == norm
+
+
 def test_rounding_is_the_end():
     G = np.random.default_rng(0).standard_normal((30, 30)) / 12
     with pytest.warns(rv.ConvergenceWarning, match="float64 can do no better.*times the rounding of x"):
@@ -426,3 +436,34 @@ def test_callbacks_see_iterates_in_the_structure_of_x0():
         x = np.cos(x)
         np.testing.assert_allclose(found, x, rtol=1e-15)
     assert len(seen) == 3
+
+
+@pytest.mark.parametrize("method", rv.FIXED_POINT_METHODS)
+def test_an_interruption_keeps_the_iterate_and_costs_no_further_evaluation(method):
+    d = np.linspace(0.1, 0.9, 30)
+
+    def g(x):
+        if counted.calls == 6:
+            raise KeyboardInterrupt
+        return d * x + 1
+
+    counted = Counted(g)
+    with pytest.warns(rv.ConvergenceWarning, match="Interrupted"):
+        solution = rv.fixed_point(counted, np.zeros(30), method=method, rtol=1e-12)
+    assert solution.status is Status.INTERRUPTED
+    assert counted.calls == 6
+    assert solution.iterations == 4
+    assert solution.residual_norm == np.linalg.norm(d * solution.x + 1 - solution.x)
+
+
+@pytest.mark.parametrize("method", rv.FIXED_POINT_METHODS)
+def test_a_map_that_lies_once_is_found_out(method):
+    d = np.linspace(0.1, 0.9, 30)
+
+    def g(x):
+        return x if counted.calls == 7 else d * x + 1
+
+    counted = Counted(g)
+    solution = rv.fixed_point(counted, np.zeros(30), method=method, rtol=1e-7)
+    assert solution.converged
+    np.testing.assert_allclose(solution.x, 1 / (1 - d), rtol=1e-4)

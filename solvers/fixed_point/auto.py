@@ -1,0 +1,92 @@
+"""Anderson acceleration that changes with what it observes: what ``rv.fixed_point`` does by default."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from ..driver.problem import Vector
+from .anderson import Anderson, AndersonState, Mixing
+from .problem import FixedPointProblem
+
+__all__ = ["Auto"]
+
+DEPTH = 30
+ALL_OF = 64  # unknowns up to which as many differences are kept as there are
+MEMORY = 1 << 25  # numbers that the differences may take: a quarter of a gibibyte in double precision
+LEAST_DEPTH = 5
+BEGINNING = 25  # steps that are all accelerated
+STANDSTILL = 100  # steps in which the residual was not halved
+MISMATCH = 10.0  # a residual so many times what the history foretold shows that g is not affine on it
+FORGETTING = 1e5  # the condition that the history may have then
+
+# Of mixings 0.6 to 1 and periods 1 to 5, what served best on slowly converging maps: nonlinear (Bratu), with
+# eigenvalues near 1 and -1 (Jacobi), near 1 (Gauss-Seidel), and on a circle (SOR).
+ALTERNATING = Mixing(2, 0.6, 0.6)
+
+
+@dataclass
+class AutoState(AndersonState):
+    """With what tells a standstill.
+
+    Attributes
+    ----------
+    halved, halved_at : float, int
+        The smallest residual norm when it was last halved, or the mixing changed, and that step.
+    changes : int
+        Of the mixing.
+    """
+
+    halved: float = math.inf
+    halved_at: int = 0
+    changes: int = 0
+
+
+@dataclass(frozen=True)
+class Auto(Anderson):
+    """Anderson acceleration of every step, then of every other one, as the residual falls.
+
+    The parameters are those of the beginning. ``depth`` is what the memory allows, and all of few unknowns.
+    """
+
+    depth: int = DEPTH
+
+    name: ClassVar[str] = "auto"
+    title: ClassVar[str] = "Anderson acceleration, adapted while it runs"
+    purpose: ClassVar[str] = "any map"
+
+    def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> AndersonState:
+        depth = min(self.depth, max(LEAST_DEPTH, MEMORY // problem.n))
+        if self.depth == DEPTH and problem.n <= ALL_OF:
+            depth = problem.n
+        s = Anderson.new_state(replace(self, depth=depth), problem, x, residual, norm)
+        assert isinstance(s, AutoState)
+        s.halved = norm
+        return s
+
+    def empty_state(self, x: Vector, residual: Vector, norm: float) -> AndersonState:
+        return AutoState(x, residual, norm)
+
+    def step(self, problem: FixedPointProblem, s: AndersonState) -> None:  # type: ignore[override]
+        assert isinstance(s, AutoState)
+        if s.good <= 0.5 * s.halved:
+            s.halved, s.halved_at = s.good, s.steps
+        if s.steps == BEGINNING or s.steps - s.halved_at >= STANDSTILL:
+            s.changes += 1
+            s.mixing = ALTERNATING if s.changes % 2 else Mixing(self.period, self.beta, self.omega)
+            s.halved_at = s.steps
+        super().step(problem, s)
+
+    def condition_limit_of(self, s: AndersonState) -> float:
+        surprised = s.accelerated and float(s.residual_norm) > MISMATCH * s.expected > 0  # type: ignore[arg-type]
+        return FORGETTING if surprised else self.condition_limit
+
+    def describe(self, s: AndersonState) -> str:  # type: ignore[override]
+        assert isinstance(s, AutoState)
+        depth = s.history.depth
+        said = [f"Anderson acceleration with {depth} difference{'' if depth == 1 else 's'} was chosen."]
+        if s.changes:
+            more = f", which was changed back and forth {s.changes - 1} times at standstills" if s.changes > 1 else ""
+            said.append(f"After {BEGINNING} steps only every other one was accelerated{more}.")
+        return " ".join([*said, super().describe(s)]).rstrip()

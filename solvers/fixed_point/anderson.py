@@ -124,9 +124,14 @@ class Anderson(FixedPointMethod):
             unit_roundoff=problem.unit_roundoff,
             regularisation=self.regularisation,
         )
-        s.mixing = Mixing(self.period, self.beta, self.omega)
+        s.mixing = self.mixing
         self._plain(problem, s, s.mixing.plain)
         return s
+
+    @property
+    def mixing(self) -> Mixing:
+        """As the parameters say."""
+        return Mixing(self.period, self.beta, self.omega)
 
     def empty_state(self, x: Vector, residual: Vector, norm: float) -> AndersonState:
         """A state of the kind that this method keeps."""
@@ -168,8 +173,10 @@ class Anderson(FixedPointMethod):
             history.append(s.x, s.next_x, s.work, s.next_work, self.condition_limit_of(s))
         s.plain = max(0, s.plain - 1)
         period, beta, omega = s.mixing
-        if s.plain or not history.size or (s.steps + 1) % period:
-            return self._plain(problem, s, omega if period > 1 else s.mixing.plain)
+        if s.plain or not history.size:  # as this method was asked to, whatever is in use
+            return self._plain(problem, s, self.omega if self.period > 1 else self.mixing.plain)
+        if (s.steps + 1) % period:
+            return self._plain(problem, s, omega)
         norm = float(s.residual_norm)  # type: ignore[arg-type]
         s.next_x, rest = history.extrapolated(s.x, s.work, norm, beta, s.next_x)
         # Below rounding the difference of two squares says no more than that it is small.

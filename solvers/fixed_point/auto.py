@@ -34,19 +34,29 @@ class AutoState(AndersonState):
     ----------
     halved, halved_at : float, int
         The smallest residual norm when it was last halved, or the mixing changed, and that step.
-    changes : int
-        Of the mixing.
+    standstills : int
+        Since the last retreat.
+    began : int
+        The step after which the first acceleration, or the one after the last retreat, began.
+    safe : vector
+        Where plain steps alone have led.
+    retreats : int
+        Returns to it.
     """
 
     halved: float = math.inf
     halved_at: int = 0
-    changes: int = 0
+    standstills: int = 0
+    began: int = 0
+    safe: Vector = None
+    retreats: int = 0
 
 
 @dataclass(frozen=True)
 class Auto(Anderson):
-    """Anderson acceleration of every step, then of every other one, as the residual falls.
+    """Anderson acceleration of every step, then of every other one while the residual falls.
 
+    Where it stands still in both ways, plain steps are taken from where these alone had led, as many as all so far.
     The parameters are those of the beginning. ``depth`` is what the memory allows, and all of few unknowns.
     """
 
@@ -62,7 +72,7 @@ class Auto(Anderson):
             depth = problem.n
         s = Anderson.new_state(replace(self, depth=depth), problem, x, residual, norm)
         assert isinstance(s, AutoState)
-        s.halved = norm
+        s.halved, s.safe = norm, problem.backend.copy(x)
         return s
 
     def empty_state(self, x: Vector, residual: Vector, norm: float) -> AndersonState:
@@ -70,13 +80,32 @@ class Auto(Anderson):
 
     def step(self, problem: FixedPointProblem, s: AndersonState) -> None:  # type: ignore[override]
         assert isinstance(s, AutoState)
-        if s.good <= 0.5 * s.halved:
+        if s.began > s.steps:
+            pass  # plain steps after a retreat
+        elif s.began == s.steps > 0:
+            s.safe = problem.backend.assign(s.x, s.safe)
+        elif s.good <= 0.5 * s.halved:
             s.halved, s.halved_at = s.good, s.steps
-        if s.steps == BEGINNING or s.steps - s.halved_at >= STANDSTILL:
-            s.changes += 1
-            s.mixing = ALTERNATING if s.changes % 2 else Mixing(self.period, self.beta, self.omega)
-            s.halved_at = s.steps
+        elif s.steps - s.halved_at >= STANDSTILL:
+            s.standstills, s.halved_at = s.standstills + 1, s.steps
+            if s.standstills == 2:
+                self._retreat(problem, s)
+        alternating = (s.steps - s.began >= BEGINNING) != (s.standstills == 1)
+        s.mixing = ALTERNATING if alternating else self.mixing
         super().step(problem, s)
+
+    def _retreat(self, problem: FixedPointProblem, s: AutoState) -> None:
+        """Go on by plain steps from where these had led, for as many as were taken in all.
+
+        Far from a fixed point acceleration may lead to where even plain steps fail. So it costs no more than as much
+        again as they do.
+        """
+        s.history.clear()
+        s.next_x = problem.backend.assign(s.safe, s.next_x)
+        s.accelerated, s.expected, s.plain = False, math.inf, s.steps
+        s.good = s.halved = math.inf
+        s.began = s.halved_at = 2 * s.steps
+        s.standstills, s.retreats = 0, s.retreats + 1
 
     def condition_limit_of(self, s: AndersonState) -> float:
         surprised = s.accelerated and float(s.residual_norm) > MISMATCH * s.expected > 0  # type: ignore[arg-type]
@@ -86,7 +115,11 @@ class Auto(Anderson):
         assert isinstance(s, AutoState)
         depth = s.history.depth
         said = [f"Anderson acceleration with {depth} difference{'' if depth == 1 else 's'} was chosen."]
-        if s.changes:
-            more = f", which was changed back and forth {s.changes - 1} times at standstills" if s.changes > 1 else ""
-            said.append(f"After {BEGINNING} steps only every other one was accelerated{more}.")
+        if s.steps - s.began > BEGINNING and not s.standstills:
+            said.append(f"After {BEGINNING} steps only every other one was accelerated.")
+        if s.retreats:
+            times = "once" if s.retreats == 1 else f"{s.retreats} times"
+            said.append(
+                f"It stood still and went back {times}, to go on by plain steps from where these alone had led."
+            )
         return " ".join([*said, super().describe(s)]).rstrip()

@@ -132,3 +132,19 @@ def test_parameters_are_those_of_the_beginning():
     wanted = rv.anderson(np.cos, np.linspace(0, 1, 5), beta=0.5, depth=2, rtol=1e-9)
     assert seen.iterations == wanted.iterations < 25
     np.testing.assert_allclose(seen.residual_norms[:4], wanted.residual_norms[:4], rtol=1e-12)
+
+
+def test_where_acceleration_leads_astray_plain_steps_begin_anew():
+    """Alternating least squares for a tensor of nearly dependent factors: accelerated from the start, it is lost."""
+    problem = rv.gallery.fixed_points.candecomp(20)
+    plain = rv.picard(problem.g, problem.x0, rtol=0, atol=1e-7, maxiter=5000)
+    solution = rv.fixed_point(problem.g, problem.x0, rtol=0, atol=1e-7, maxiter=5000)
+    assert plain.converged
+    assert solution.converged
+    assert solution.evaluations <= 2 * plain.evaluations + 400
+    assert np.linalg.norm(problem.g(solution.x) - solution.x) <= 1e-7
+
+
+def test_steps_that_tell_nothing_are_plain_ones():
+    """x -> max(x - 1, 0): all differences vanish, and a shorter step would only be slower."""
+    assert rv.fixed_point(lambda x: np.maximum(x - 1, 0), np.array([50.0]), rtol=0, atol=1e-7).evaluations <= 52

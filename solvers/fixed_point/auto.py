@@ -19,7 +19,7 @@ LEAST_DEPTH = 5
 BEGINNING = 25  # steps that are all accelerated
 STANDSTILL = 100  # steps in which the residual was not halved
 MISMATCH = 10.0  # a residual so many times what the history foretold shows that g is not affine on it
-FORGETTING = 3e3  # the condition that the history may have then
+FORGETTING = 1e5  # the condition that the history may have then
 
 # Of mixings 0.6 to 1 and periods 1 to 5, what served best on slowly converging maps: nonlinear (Bratu), with
 # eigenvalues near 1 and -1 (Jacobi), near 1 (Gauss-Seidel), and on a circle (SOR).

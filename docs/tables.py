@@ -175,6 +175,19 @@ def delays_table() -> str:
     return _table(head, shown, right=range(2, len(head)))
 
 
+def fixed_point_counts_table() -> str:
+    """Evaluations of g on the gallery of maps, as measured; the fewest in bold."""
+    with (Path(__file__).parent / "images" / "fixed_point_evaluations.csv").open() as stream:
+        head, *rows = list(csv.reader(stream))
+
+    def cells(row: list[str]) -> list[str]:
+        fewest = min((int(cell) for cell in row[3:] if cell), default=0)
+        counts = [f"**{cell}**" if cell == str(fewest) else cell or "-" for cell in row[3:]]
+        return [f"`{row[0]}`", row[1], row[2] or "-", *counts]
+
+    return _table(head, map(cells, rows), right=range(1, len(head)))
+
+
 def properties_by_class() -> dict[str, list[str]]:
     """The properties of each public class, by its dotted name, as the templates of the reference list them."""
     found = {}
@@ -195,6 +208,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "statuses": statuses_table,
     "gallery": gallery_table,
     "fixed_points": fixed_points_table,
+    "fixed_point_counts": fixed_point_counts_table,
     "formats": formats_table,
     "blocks": blocks_table,
     "policies": policies_table,

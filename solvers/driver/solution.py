@@ -57,8 +57,8 @@ class Displacement(Generic[V]):
         is a mean of values of x - g(x).
     norm : float
     error : float
-        About how far it is from v: twice the distance of this estimate from another, the last x - g(x), which is too
-        much where an undamped iteration turns. Never more than the norm.
+        About how far it is from v, by its distance from another estimate, the last x - g(x), in all steps: too much
+        where an undamped iteration turns. Never more than the norm.
     error_per_distance : float
         It is never farther than this times the distance from x0 to the nearest x that g moves by v alone.
     settled : bool

@@ -71,12 +71,15 @@ class Drift:
         c.
     distance : float
         No fixed point is nearer to x0, in internal units.
+    astray : float
+        The most that s_k times the mean displacement and s_k times the last one have differed by.
     seen : list of Seen
     """
 
     reach: float = 1.0
     steps: float = 0.0
     distance: float = 0.0
+    astray: float = 0.0
     seen: list[Seen] = field(default_factory=list)
 
     def advance(self, weight: float = 0.0, anchor: float = 0.0) -> None:
@@ -84,13 +87,15 @@ class Drift:
         self.steps = weight * anchor + (1 - weight) * (self.steps + self.reach)
 
     def measure(self, problem: FixedPointProblem, s: FixedPointState) -> tuple[Vector, float, float]:
-        """x0 - x, its norm, and that of x - g(x); the distance to all fixed points follows."""
+        """x0 - x, its norm, and that of u; what they say of all fixed points follows, and how far the two differ."""
         exact, dtype = problem.backend.exact, problem.true_dtype
         way = exact.difference(problem.guess, exact.copy(s.x, dtype), exact.zeros(problem.n, dtype))
         length, residual = exact.norm(way), float(s.residual_norm)  # type: ignore[arg-type]
         if 0 < residual < math.inf and length < math.inf:
-            along = -exact.dot(exact.copy(s.work, dtype), way).real / residual  # work is -u
+            last = exact.copy(s.work, dtype)  # which is -u
+            along = -exact.dot(last, way).real / residual
             self.distance = max(self.distance, length / 2, along + max(1.0, self.reach) * residual / 2)
+            self.astray = max(self.astray, exact.norm(exact.axpby(1.0, way, self.steps, last)))
         return way, length, residual
 
     def look(self, problem: FixedPointProblem, s: FixedPointState, iteration: int) -> bool:
@@ -192,11 +197,10 @@ class NonexpansiveMethod(FixedPointMethod):
         if ending.status is Status.CONVERGED or not drift.steps or not length < math.inf:
             return ending, fields
         mean = exact.axpby(0.0, way, 1 / drift.steps, way)
-        apart = exact.axpy(1.0, mean, exact.copy(s.work, problem.true_dtype))
         displacement: Displacement[Any] = Displacement(
             problem.unscaled(mean),
             times_power_of_two(length / drift.steps, scale),
-            times_power_of_two(min(2 * exact.norm(apart), length / drift.steps), scale),
+            times_power_of_two(min(2 * drift.astray, length) / drift.steps, scale),
             2 / drift.steps,
             drift.settled,
         )

@@ -127,7 +127,7 @@ def _died_out(values: list[float], noise: float) -> bool:
     """Whether values taken while k doubled three times come to rest above nothing."""
     before, between, latest = (abs(b - a) for a, b in itertools.pairwise(values))
     small = latest <= SETTLED * values[-1]
-    return small and latest <= max(noise, FALLING * between, FALLING**2 * before)
+    return small and noise < values[-1] and latest <= max(noise, FALLING * between, FALLING**2 * before)
 
 
 @dataclass

@@ -53,6 +53,21 @@ def test_iterates_of_a_linear_map_are_means_of_picard_iterates():
 
 
 @unconverged
+@pytest.mark.parametrize("order", [1, np.inf])
+def test_for_an_affine_map_the_bound_holds_in_any_norm(order):
+    """x_k - g(x_k) = (x0 - g^(k+1)(x0)) / (k + 1), at most twice the distance of any fixed point over k + 1."""
+    n = 9
+    shift = np.roll(np.eye(n), 1, axis=0)
+    shift[0] *= -1  # n shifts change the sign
+    x0, sizes = np.linspace(-1, 2, n), []
+    rv.halpern(lambda x: shift @ x, x0, rtol=0, maxiter=3 * n, callback=lambda p: sizes.append(p.x - shift @ p.x))
+    times = np.array([np.linalg.norm(u, order) * (k + 1) / 2 for k, u in enumerate(sizes, 1)])
+    distance = np.linalg.norm(x0, order)
+    assert times[n - 2] == pytest.approx(distance, rel=1e-13)
+    assert times.max() <= distance * (1 + 1e-13)
+
+
+@unconverged
 @pytest.mark.parametrize("q", [0.3, 0.9, 0.99])
 def test_the_bound_of_contractions_is_attained(q):
     sums = np.cumsum(q ** -np.arange(25.0))

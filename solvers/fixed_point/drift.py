@@ -223,4 +223,4 @@ class NonexpansiveMethod(FixedPointMethod):
 
     def nearest(self, solution: Solution[Any], cut: float) -> float | None:
         """A lower bound of the distance from x0 to all fixed points, where half-spaces give ``cut``."""
-        return None if self.radius is None else cut
+        return cut

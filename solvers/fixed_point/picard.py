@@ -45,6 +45,9 @@ class Picard(NonexpansiveMethod):
         self.advance(problem, s)
         s.drift.advance()
 
+    def nearest(self, solution: Solution[Any], cut: float) -> float | None:
+        return None if self.radius is None else cut  # a radius says that g is nonexpansive; Picard iteration does not
+
     def describe(self, s: DriftState) -> str:  # type: ignore[override]
         return "" if self.damping == 1 else f"Steps were damped by {self.damping:g}."
 

@@ -240,7 +240,7 @@ class TestDistance:
             bounds = [
                 rv.halpern(g, x0, rtol=0, maxiter=iterations).distance_bound,
                 rv.picard(g, x0, rtol=0, maxiter=iterations, radius=1e9).distance_bound,
-                rv.restarted_halpern(g, x0, rtol=0, maxiter=iterations, radius=1e9).distance_bound,
+                rv.restarted_halpern(g, x0, rtol=0, maxiter=iterations).distance_bound,
                 rv.halpern(averaged, x0, rtol=0, maxiter=iterations, reflection=1).distance_bound,
             ]
             assert all(0 < bound <= distance * (1 + 1e-10) for bound in bounds)

@@ -156,7 +156,8 @@ def halpern(
         firmly nonexpansive (a projection, a resolvent, primal-dual hybrid gradient in its own norm), 1 is right, and
         halves the bounds.
     radius : float, optional
-        Stop as INFEASIBLE once every fixed point is known to be farther from x0 than this.
+        Stop as INFEASIBLE once every fixed point is known to be farther from x0 than this, which is looked into whenever
+        the iterations have doubled.
 
     Returns
     -------
@@ -185,8 +186,8 @@ def halpern(
     --------
     >>> import numpy as np, resolvent as rv
     >>> turn = np.array([[0.0, -1.0], [1.0, 0.0]])
-    >>> rv.halpern(lambda x: turn @ x, np.array([1.0, 0.0]), atol=1e-12).x
-    array([0., 0.])
+    >>> rv.halpern(lambda x: turn @ x, np.array([1.0, 0.0])).iterations  # x_3 is the mean of the four powers
+    3
     >>> rv.halpern(lambda x: np.maximum(x, 1), np.array([0.0, 3.0]), rtol=1e-2).x.round(1)
     array([1., 3.])
     """

@@ -74,7 +74,8 @@ def picard(
     damping : float
         In (0, 1].
     radius : float, optional
-        Stop as INFEASIBLE once every fixed point is known to be farther from x0 than this, if g is nonexpansive.
+        Says that g is nonexpansive: stop as INFEASIBLE once every fixed point is known to be farther from x0 than this,
+        which is looked into whenever the iterations have doubled.
 
     Returns
     -------

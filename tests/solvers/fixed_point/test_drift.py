@@ -131,6 +131,16 @@ class TestWithoutFixedPoints:
         assert solution.status is Status.INFEASIBLE
         assert solution.iterations == 2**14
 
+    def test_on_every_kind_of_array(self):
+        torch = pytest.importorskip("torch")
+        v = torch.tensor([0.3, 0.4], dtype=torch.float64)
+        for backend in (None, "torch"):
+            solution = rv.restarted_halpern(lambda x: x - v, torch.ones(2, dtype=torch.float64), backend=backend)
+            assert solution.status is Status.INFEASIBLE
+            torch.testing.assert_close(solution.displacement.vector, v)
+        reference = rv.restarted_halpern(lambda x: x - v.numpy(), np.ones(2), backend="numpy")
+        assert solution.distance_bound == pytest.approx(reference.distance_bound, rel=1e-12)
+
     def test_the_report_says_both(self):
         text = str(rv.halpern(lambda x: x - 1.0, np.zeros(1)))
         assert "displacement      1.00e+00, give or take" in text

@@ -120,6 +120,30 @@ def test_a_reflection_halves_the_bound_of_firmly_nonexpansive_maps():
 
 
 @unconverged
+@pytest.mark.parametrize("backend", ["numpy", "numba", "torch"])
+def test_iterates_are_those_of_the_definition_on_every_backend(backend):
+    q, reach, x0, A = 0.95, 1.6, np.array([1.0, -2.0]), rotation(0.4) / 2
+    start, matrix, seen = x0, A, []
+    if backend == "torch":
+        start, matrix = map(pytest.importorskip("torch").from_numpy, (x0, A))
+    rv.halpern(
+        lambda x: matrix @ x,
+        start,
+        contraction=q,
+        reflection=reach - 1,
+        rtol=0,
+        maxiter=30,
+        backend=backend,
+        callback=lambda p: seen.append(p.x),
+    )
+    x = x0
+    for k, found in enumerate(seen):
+        phi = sum(q ** (-2 * i) for i in range(k + 2))
+        x = x0 / phi + (1 - 1 / phi) * (reach * (A @ x) + (1 - reach) * x)
+        np.testing.assert_allclose(np.asarray(found), x, rtol=1e-11, atol=1e-14)
+
+
+@unconverged
 def test_in_half_the_digits():
     last = 9
     R = rotation(math.pi / (last + 1)).astype(np.float32)

@@ -156,8 +156,8 @@ def halpern(
         firmly nonexpansive (a projection, a resolvent, primal-dual hybrid gradient in its own norm), 1 is right, and
         halves the bounds.
     radius : float, optional
-        Stop as INFEASIBLE once every fixed point is known to be farther from x0 than this, which is looked into whenever
-        the iterations have doubled.
+        Stop as INFEASIBLE once every fixed point is known to be farther from x0 than this, which is looked into
+        whenever the iterations have doubled.
 
     Returns
     -------

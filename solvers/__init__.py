@@ -4,8 +4,10 @@ from . import compiled_loops, stacked_loops  # register their rows
 from . import preconditioners as precondition
 from .chebyshev.chebyshev import chebyshev
 from .fixed_point.anderson import anderson
+from .fixed_point.halpern import halpern
 from .fixed_point.methods import FIXED_POINT_METHODS
 from .fixed_point.picard import picard
+from .fixed_point.restarted_halpern import restarted_halpern
 from .fixed_point.solve import fixed_point
 from .krylov.cg import cg
 from .krylov.ssor_cg import ssor_cg
@@ -27,11 +29,13 @@ __all__ = [
     "chebyshev",
     "fixed_point",
     "gauss_seidel",
+    "halpern",
     "jacobi",
     "picard",
     "precondition",
     "prepare",
     "refine",
+    "restarted_halpern",
     "richardson",
     "solve",
     "sor",

@@ -313,6 +313,7 @@ def _told_to_stop(run: Run, norm: float) -> Ending | None:
 def _finish(run: Run, ending: Ending) -> Solution:
     """Choose the best iterate, certify it, put it back into the caller's units, and say what happened."""
     problem, state, method = run.problem, run.state, run.method
+    ending, fields = (ending, {}) if state is None else method.conclude(problem, state, ending)
     if state is None:
         # Nothing was begun: the first guess is all there is.
         x, work, residual = problem.first_guess()
@@ -349,6 +350,7 @@ def _finish(run: Run, ending: Ending) -> Solution:
         theory=method.bound,
         words=problem.words,
         **delivered.fields,
+        **fields,
     )
     ending = problem.verdict(solution, ending)
     solution.status, solution.cause = ending.status, ending.cause

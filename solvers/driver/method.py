@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from .problem import Problem, Vector
-from .status import Breakdown
+from .status import Breakdown, Ending
 
 if TYPE_CHECKING:
     from ..spectra.ritz import SpectralEvidence
@@ -152,6 +153,10 @@ class Method(ABC, Generic[P, S]):
     def evidence(self, state: S) -> SpectralEvidence | None:
         """What the iteration tells of the spectrum of A, or of M A."""
         return None
+
+    def conclude(self, problem: P, state: S, ending: Ending) -> tuple[Ending, Mapping[str, Any]]:
+        """The ending in the light of all steps, and fields of the Solution that only this kind of method can fill."""
+        return ending, {}
 
 
 @cache

@@ -17,7 +17,7 @@ from .method import Norm
 from .problem import Words
 from .status import Cause, Status
 
-__all__ = ["Bound", "Solution", "Status"]
+__all__ = ["Bound", "Displacement", "Solution", "Status"]
 
 V = TypeVar("V")  # an array of some library
 
@@ -42,6 +42,34 @@ class Bound:
     iterations: np.ndarray
     values: np.ndarray
     label: str
+
+
+@dataclass(frozen=True)
+class Displacement(Generic[V]):
+    """The smallest displacement of a nonexpansive map g, estimated: v, the shortest vector in the closure of x - g(x).
+
+    It is nothing where g has a fixed point; where it is not, iterates move away by -v each.
+
+    Attributes
+    ----------
+    vector : array
+        The estimate of v, in the structure of x: how far the iterates went, over the number of steps that is worth. It
+        is a mean of values of x - g(x).
+    norm : float
+    error : float
+        About how far it is from v, by its distance from another estimate, the last x - g(x), in all steps: too much
+        where an undamped iteration turns. Never more than the norm.
+    error_per_distance : float
+        It is never farther than this times the distance from x0 to the nearest x that g moves by v alone.
+    settled : bool
+        Its length and that of x - g(x) have stopped to change.
+    """
+
+    vector: V
+    norm: float
+    error: float
+    error_per_distance: float
+    settled: bool
 
 
 def no_bound(solution: Solution[Any]) -> Bound | None:
@@ -86,11 +114,20 @@ class Solution(Generic[V]):
         From the Solution to what theory promises of it; asked for by ``bound``.
     words : Words
         What reports call the parts of the problem.
+    displacement : Displacement or None
+        Of a fixed-point problem that did not converge, by a method with a theory for nonexpansive maps: by how much g
+        moves every point at least, and where to.
+    distance_bound : float or None
+        Of a fixed-point problem: no fixed point is nearer to x0 than this, provided that g is nonexpansive. None where
+        the caller did not say so, by the choice of a method that asks for it.
+    moved : float
+        Of such a problem, the distance from x0 to the last iterate.
 
     Notes
     -----
-    ``reason``, ``history``, ``evidence`` and ``predicted_iterations`` may be given as functions of the Solution, which
-    are asked when somebody first reads them; so are all fields of a small system but x, the status and the seconds.
+    ``reason``, ``history``, ``evidence``, ``predicted_iterations`` and ``distance_bound`` may be given as functions of
+    the Solution, which are asked when somebody first reads them; so are all fields of a small system but x, the status
+    and the seconds.
     """
 
     x: V
@@ -119,6 +156,9 @@ class Solution(Generic[V]):
     carries: Norm = Norm.RECURRENCE
     theory: Callable[[Solution[V]], Bound | None] = no_bound
     words: Words = LINEAR
+    displacement: Displacement[V] | None = None
+    distance_bound: float | None = None
+    moved: float = math.nan
 
     is_batch: ClassVar[bool] = False
 
@@ -358,7 +398,7 @@ class Lazy:
         solution.__dict__[self.name] = value
 
 
-LAZY = ("reason", "history", "evidence", "predicted_iterations")
+LAZY = ("reason", "history", "evidence", "predicted_iterations", "distance_bound")
 for _field in fields(Solution):
     if _field.default is not MISSING:
         delattr(Solution, _field.name)  # the default of a field that is yet to be asked for is not its value

@@ -9,12 +9,16 @@ from ...errors import InputError
 from ..driver.method import named_parameters
 from .anderson import Anderson
 from .auto import Auto
+from .halpern import Halpern
 from .method import FixedPointMethod
 from .picard import Picard
+from .restarted_halpern import RestartedHalpern
 
 __all__ = ["FIXED_POINT_METHODS", "fixed_point_method"]
 
-FIXED_POINT_METHODS: dict[str, type[FixedPointMethod]] = {cls.name: cls for cls in (Auto, Picard, Anderson)}
+FIXED_POINT_METHODS: dict[str, type[FixedPointMethod]] = {
+    cls.name: cls for cls in (Auto, Picard, Anderson, Halpern, RestartedHalpern)
+}
 
 
 def fixed_point_method(given: str | FixedPointMethod, parameters: Mapping[str, Any]) -> FixedPointMethod:

@@ -61,6 +61,11 @@ def _lines(s: Solution) -> list[str]:
         lines.append(
             _row("error about", f"{_number(s.error_estimate)} of ||x||, if no eigenvalue hides below the Ritz values")
         )
+    if s.displacement is not None and s.displacement.settled:
+        off = f"give or take {_number(s.displacement.error)}"
+        lines.append(_row("displacement", f"{_number(s.displacement.norm)}, {off}: g moves every x as far as that"))
+    if s.distance_bound is not None:
+        lines.append(_row("fixed points", f"at least {_number(s.distance_bound)} from x0, if g is nonexpansive"))
     lines += _spectrum_rows(s)
     if drawn := _sparkline(s):
         lines += ["", _row("residual", drawn)]

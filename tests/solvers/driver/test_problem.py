@@ -14,7 +14,7 @@ from resolvent.solvers.driver.loops import LOOPS, Stretch
 from resolvent.solvers.driver.method import Breakdown, Method, Norm, State, Traffic
 from resolvent.solvers.driver.problem import Problem, Words
 from resolvent.solvers.driver.solution import Bound
-from resolvent.solvers.driver.status import Cause, Status
+from resolvent.solvers.driver.status import Cause, Ending, Status
 from resolvent.solvers.driver.stopping import Options
 
 FIXED_POINT = 0.739085133215160641655312087673873404013411758900757464966  # x = cos x (Dottie's number)
@@ -175,6 +175,22 @@ def test_a_breakdown_carries_its_cause():
 
     solution = iterate(Cosine(), Breaking(), Options())
     assert (solution.status, solution.cause, solution.reason) == (Status.BREAKDOWN, Cause.SINGULAR, "Nothing is left.")
+
+
+def test_a_method_has_the_last_word_on_the_ending_and_fills_fields_of_its_own():
+    @dataclass(frozen=True)
+    class Concluding(Picard):
+        name: ClassVar[str] = "concluding"
+
+        def conclude(self, problem, state, ending):
+            assert ending.status is Status.MAX_ITERATIONS
+            fields = {"moved": float(abs(state.x[0])), "distance_bound": lambda solution: solution.moved / 2}
+            return Ending(Status.INFEASIBLE, "It moves on.", Cause.INCONSISTENT), fields
+
+    solution = iterate(Cosine(), Concluding(), Options(maxiter=3))
+    assert (solution.status, solution.cause) == (Status.INFEASIBLE, Cause.INCONSISTENT)
+    assert solution.reason == "It moves on."
+    assert solution.distance_bound == solution.moved / 2 == solution.x[0] / 2
 
 
 def test_the_iterate_is_formed_when_it_is_asked_for():

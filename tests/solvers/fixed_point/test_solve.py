@@ -39,13 +39,17 @@ def test_what_is_refused(keywords, said):
         rv.fixed_point(np.cos, 1.0, **keywords)
 
 
+# What a method has to be told to get as far as others in a thousand iterations.
+TOLD = {"halpern": {"contraction": np.sin(1.0)}}
+
+
 @pytest.mark.parametrize("name", rv.FIXED_POINT_METHODS)
 def test_every_method_solves_and_says_what_it_is(name):
     kind = rv.FIXED_POINT_METHODS[name]
     assert kind.name == name
     assert kind.title
     assert kind.purpose
-    solution = rv.fixed_point(np.cos, np.linspace(0, 1, 7), method=name, rtol=1e-9)
+    solution = rv.fixed_point(np.cos, np.linspace(0, 1, 7), method=name, rtol=1e-9, **TOLD.get(name, {}))
     assert solution.converged
     assert solution.method == name
     np.testing.assert_allclose(solution.x, 0.7390851332151607, atol=1e-8)

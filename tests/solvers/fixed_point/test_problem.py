@@ -463,7 +463,8 @@ def test_a_map_that_lies_once_is_found_out(method):
     def g(x):
         return x if counted.calls == 7 else d * x + 1
 
-    counted = Counted(g)
-    solution = rv.fixed_point(counted, np.zeros(30), method=method, rtol=1e-7)
+    counted, rtol = Counted(g), 5e-3 if method == "halpern" else 1e-7
+    solution = rv.fixed_point(counted, np.zeros(30), method=method, rtol=rtol)
     assert solution.converged
-    np.testing.assert_allclose(solution.x, 1 / (1 - d), rtol=1e-4)
+    # ||x - x*|| <= ||g(x) - x|| / (1 - 0.9), and the residual is relative to ||g(0)||.
+    assert np.linalg.norm(solution.x - 1 / (1 - d)) <= 10.001 * rtol * np.sqrt(30)

@@ -13,6 +13,8 @@ from .linear.prepare import prepare
 from .linear.refine import refine
 from .linear.solve import solve
 from .methods import METHODS
+from .monotone.methods import MONOTONE_METHODS
+from .monotone.solve import extragradient
 from .relaxation.jacobi import jacobi
 from .relaxation.richardson import richardson
 from .relaxation.sor import gauss_seidel, sor, ssor
@@ -20,11 +22,13 @@ from .relaxation.sor import gauss_seidel, sor, ssor
 __all__ = [
     "FIXED_POINT_METHODS",
     "METHODS",
+    "MONOTONE_METHODS",
     "anderson",
     "cg",
     "compiled_loops",
     "stacked_loops",
     "chebyshev",
+    "extragradient",
     "fixed_point",
     "gauss_seidel",
     "jacobi",

@@ -7,6 +7,8 @@ from .fixed_point.anderson import anderson
 from .fixed_point.methods import FIXED_POINT_METHODS
 from .fixed_point.picard import picard
 from .fixed_point.solve import fixed_point
+from .gradient.methods import MOMENTUM_SCHEMES
+from .gradient.solve import momentum
 from .krylov.cg import cg
 from .krylov.ssor_cg import ssor_cg
 from .linear.prepare import prepare
@@ -22,6 +24,7 @@ from .relaxation.sor import gauss_seidel, sor, ssor
 __all__ = [
     "FIXED_POINT_METHODS",
     "METHODS",
+    "MOMENTUM_SCHEMES",
     "MONOTONE_METHODS",
     "anderson",
     "cg",
@@ -32,6 +35,7 @@ __all__ = [
     "fixed_point",
     "gauss_seidel",
     "jacobi",
+    "momentum",
     "picard",
     "precondition",
     "prepare",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeVar
+from typing import ClassVar, NoReturn, TypeVar
 
 from ..driver.method import Breakdown, Method, Norm, State
 from ..driver.problem import Vector
@@ -66,14 +66,15 @@ class EquationMethod(Method[P, FixedPointState]):
         if not self.evaluate_next(problem, s, expected):
             s.next_x = problem.backend.axpby(0.5, s.x, 0.5, s.next_x)
             if not self.evaluate_next(problem, s, expected):
-                said = f" ({problem.raised})" if problem.raised else ""
-                raise Breakdown(
-                    f"{problem.called} was not finite at the next iterate, nor half way to it{said}. "
-                    f"{self.when_diverging}",
-                    Cause.NOT_FINITE,
-                    Status.DIVERGED,
-                )
+                self.give_up(problem, "at the next iterate, nor half way to it")
         self.accept(s)
+
+    def give_up(self, problem: P, where: str) -> NoReturn:
+        """The function is not finite ``where`` it would have to be."""
+        said = f" ({problem.raised})" if problem.raised else ""
+        raise Breakdown(
+            f"{problem.called} was not finite {where}{said}. {self.when_diverging}", Cause.NOT_FINITE, Status.DIVERGED
+        )
 
     def evaluate_next(self, problem: P, s: FixedPointState, expected: float = math.inf) -> bool:
         """Evaluate at ``next_x``; whether it is finite there."""

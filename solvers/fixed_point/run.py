@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,14 +46,21 @@ def solve_with(
     >>> round(solve_with(Picard(), math.cos, 1.0).x, 4)
     0.7391
     """
-    return solve_problem(method, lambda: FixedPointProblem(g, x0, backend=backend, precision=precision), **limits)
+    return solve_problem(method, partial(FixedPointProblem, g, x0), backend=backend, precision=precision, **limits)
 
 
-def solve_problem(method: Method[Any, Any], make: Callable[[], EquationProblem], **limits: Any) -> Solution[Any]:
-    """Solve the problem that ``make`` makes by one method, and warn when it did not converge; limits as above."""
+def solve_problem(
+    method: Method[Any, Any],
+    make: Callable[..., EquationProblem],
+    *,
+    backend: Any = None,
+    precision: Any = None,
+    **limits: Any,
+) -> Solution[Any]:
+    """The same for the problem that ``make`` makes of ``backend=`` and ``precision=``."""
     options = Options(**limits)
     with np.errstate(all="ignore"):  # overflow and NaN are looked for, and reported in words
-        solution = iterate(make(), method, options)
+        solution = iterate(make(backend=backend, precision=precision), method, options)
     if not solution.converged:
         TELL.get(warn_of)(solution)
     return solution

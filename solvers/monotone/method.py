@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 from ...errors import InputError
-from ..driver.method import Breakdown
 from ..driver.problem import Vector
-from ..driver.status import Cause, Status
 from ..fixed_point.method import EquationMethod, FixedPointState
 from .problem import MonotoneProblem
 
@@ -97,7 +95,7 @@ class MonotoneMethod(EquationMethod[MonotoneProblem]):
             except Exceeded:
                 s.raised += 1
         else:
-            self._give_up(problem)
+            self.give_up(problem, "at the next point")
         self.accept(s)
         s.k += 1
         self.follow(problem, s)
@@ -117,7 +115,7 @@ class MonotoneMethod(EquationMethod[MonotoneProblem]):
         out, norm = problem.evaluate(x, out)
         if not math.isfinite(norm):
             if not problem.estimated:
-                self._give_up(problem)
+                self.give_up(problem, "at the next point")
             problem.lipschitz *= MOST_GROWTH
             raise Exceeded
         if problem.estimated:
@@ -169,15 +167,7 @@ class MonotoneMethod(EquationMethod[MonotoneProblem]):
             if math.isfinite(found):
                 return self._rise(problem, s, s.half, s.half_work, s.x, s.work)[0]
             t /= 1024
-        return self._give_up(problem)
-
-    def _give_up(self, problem: MonotoneProblem) -> NoReturn:
-        said = f" ({problem.raised})" if problem.raised else ""
-        raise Breakdown(
-            f"{problem.called} was not finite at the next point{said}. {self.when_diverging}",
-            Cause.NOT_FINITE,
-            Status.DIVERGED,
-        )
+        return self.give_up(problem, "at the next point")
 
     def describe(self, s: MonotoneState) -> str:  # type: ignore[override]
         if s.spare is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..driver.named import named_method
@@ -113,7 +114,9 @@ def extragradient(
     """
     return solve_problem(
         named_method(method, parameters, MONOTONE_METHODS, MonotoneMethod),
-        lambda: MonotoneProblem(F, z0, lipschitz=lipschitz, backend=backend, precision=precision),
+        partial(MonotoneProblem, F, z0, lipschitz=lipschitz),
+        backend=backend,
+        precision=precision,
         rtol=rtol,
         atol=atol,
         maxiter=maxiter,

@@ -23,6 +23,7 @@ from .errors import (
 from .operators import CSRStack, Diagonals, Operator, Stencil, StencilStack, as_operator
 from .precision import Precision, precision_facts
 from .solvers import (
+    FINITE_SUM_METHODS,
     FIXED_POINT_METHODS,
     METHODS,
     MOMENTUM_SCHEMES,
@@ -44,6 +45,7 @@ from .solvers import (
     sor,
     ssor,
     ssor_cg,
+    variance_reduced_halpern,
 )
 from .solvers.driver.progress import Progress
 from .solvers.driver.solution import Solution, Status
@@ -78,6 +80,7 @@ __all__ = [
     "ConvergenceError",
     "ConvergenceWarning",
     "Diagonals",
+    "FINITE_SUM_METHODS",
     "FIXED_POINT_METHODS",
     "InputError",
     "MOMENTUM_SCHEMES",
@@ -117,4 +120,5 @@ __all__ = [
     "ssor",
     "ssor_cg",
     "tuning",
+    "variance_reduced_halpern",
 ]

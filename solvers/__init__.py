@@ -15,13 +15,15 @@ from .linear.prepare import prepare
 from .linear.refine import refine
 from .linear.solve import solve
 from .methods import METHODS
-from .monotone.methods import MONOTONE_METHODS
+from .monotone.methods import FINITE_SUM_METHODS, MONOTONE_METHODS
 from .monotone.solve import extragradient
+from .monotone.solve_sum import variance_reduced_halpern
 from .relaxation.jacobi import jacobi
 from .relaxation.richardson import richardson
 from .relaxation.sor import gauss_seidel, sor, ssor
 
 __all__ = [
+    "FINITE_SUM_METHODS",
     "FIXED_POINT_METHODS",
     "METHODS",
     "MOMENTUM_SCHEMES",
@@ -45,4 +47,5 @@ __all__ = [
     "sor",
     "ssor",
     "ssor_cg",
+    "variance_reduced_halpern",
 ]

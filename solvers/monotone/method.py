@@ -177,6 +177,7 @@ class MonotoneMethod(EquationMethod[MonotoneProblem]):
 
 
 def check_step(value: Any, name: str, most: float, words: str) -> None:
-    """A step as a multiple of 1 / L has to lie in (0, most); ``words`` is how most is written."""
+    """A length of steps has to lie in (0, most); ``words`` is how most is written."""
+    words = words if words.endswith("]") else f"{words})"
     if not (isinstance(value, (int, float)) and 0 < value < most):
-        raise InputError(f"{name}: found {value!r}; wanted a multiple of 1 / L in (0, {words})")
+        raise InputError(f"{name}: found {value!r}; wanted a number in (0, {words}")

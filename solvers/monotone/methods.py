@@ -7,8 +7,11 @@ from .extragradient import Extragradient, TwoTimescale
 from .feg import FastExtragradient
 from .method import MonotoneMethod
 from .optimistic import AcceleratedOptimistic, Optimistic
+from .sampling import SamplingMethod
+from .variance_reduced import VarianceReducedHalpern
+from .variance_reduced_resolvent import VarianceReducedResolvent
 
-__all__ = ["MONOTONE_METHODS"]
+__all__ = ["FINITE_SUM_METHODS", "MONOTONE_METHODS"]
 
 MONOTONE_METHODS: dict[str, type[MonotoneMethod]] = {
     cls.name: cls
@@ -21,4 +24,8 @@ MONOTONE_METHODS: dict[str, type[MonotoneMethod]] = {
         Extragradient,
         Optimistic,
     )
+}
+
+FINITE_SUM_METHODS: dict[str, type[SamplingMethod]] = {
+    cls.name: cls for cls in (VarianceReducedResolvent, VarianceReducedHalpern)
 }

@@ -56,9 +56,7 @@ def test_the_anchored_one_keeps_the_order_of_the_fast_methods(affine, residuals,
 
 
 def test_steps_outside_their_range_are_refused(bilinear):
-    with pytest.raises(
-        rv.InputError, match=r"stepsize: found 0\.58; wanted a multiple of 1 / L in \(0, 1 / sqrt\(3\)\)"
-    ):
+    with pytest.raises(rv.InputError, match=r"stepsize: found 0\.58; wanted a number in \(0, 1 / sqrt\(3\)\)"):
         rv.extragradient(bilinear, np.ones(2), method="accelerated_optimistic", stepsize=0.58)
-    with pytest.raises(rv.InputError, match=r"stepsize: found 0\.6; wanted a multiple of 1 / L in \(0, 1/2\]"):
+    with pytest.raises(rv.InputError, match=r"stepsize: found 0\.6; wanted a number in \(0, 1/2\]"):
         rv.extragradient(bilinear, np.ones(2), method="optimistic", stepsize=0.6)

@@ -14,7 +14,7 @@ M = TypeVar("M", bound=Method[Any, Any])
 
 
 def named_method(
-    given: str | M, parameters: Mapping[str, Any], table: Mapping[str, type[M]], base: type[M], argument: str = "method"
+    given: Any, parameters: Mapping[str, Any], table: Mapping[str, type[M]], base: Any, argument: str = "method"
 ) -> M:
     """The method of this name in the table, with its parameters, or the one given.
 

@@ -81,8 +81,9 @@ class FiniteSumProblem(MonotoneProblem):
             raise TypeError(f"count: found {count!r}; wanted the number of components that one function stands for")
         if count < 1:
             raise InputError(f"count: found {count}; wanted at least 1")
+        first: Any = components if each is None else each[0]
         super().__init__(
-            components if callable(components) else each[0],  # type: ignore[index]
+            first,
             z0,
             lipschitz=lipschitz,
             backend=backend,

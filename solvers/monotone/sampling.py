@@ -36,8 +36,9 @@ class SamplingMethod(EquationMethod[FiniteSumProblem]):
                 raise TypeError(f"batch: found {self.batch!r}; wanted an integer")
             if self.batch < 1:
                 raise InputError(f"batch: found {self.batch}; wanted at least 1")
-        whole = isinstance(self.seed, Integral) and not isinstance(self.seed, bool) and self.seed >= 0
-        if not whole and not isinstance(self.seed, np.random.Generator):
+        if isinstance(self.seed, np.random.Generator):
+            return
+        if not isinstance(self.seed, Integral) or isinstance(self.seed, bool) or self.seed < 0:
             raise TypeError(f"seed: found {self.seed!r}; wanted an integer of at least 0 or a numpy.random.Generator")
 
     def size(self, problem: FiniteSumProblem) -> int:

@@ -51,10 +51,9 @@ class ResolventState(FixedPointState):
 
 @dataclass(frozen=True)
 class VarianceReducedResolvent(SamplingMethod):
-    """u+ = u_0 / (k + 2) + (k + 1) / (k + 2) (2 w - u), where w + e F(w) = u nearly and e = reach sqrt(n) / L.
+    """u+ = u_0 / (k + 2) + (k + 1) / (k + 2) w, where w + e F(w) = u nearly and e = reach sqrt(n) / L.
 
-    The map from u to 2 w - u is nonexpansive, so that ||F(w)|| = ||u - w|| / e <= ||u_0 - z*|| / (e (k + 1)) but for
-    the errors of the w: a half of what the map from u to w, the resolvent, would promise.
+    ||F(w)|| = ||u - w|| / e <= 2 ||u_0 - z*|| / (e (k + 1)), but for the errors of the w.
 
     w is found by the forward-reflected-backward method with variance reduction, with a = 1 - p and steps t:
     z+ = (a z + (1 - a) w - t (e (F(w) + F_B(z) - F_B(w before)) - u)) / (1 + t), where F_B is the mean of a batch drawn
@@ -79,8 +78,8 @@ class VarianceReducedResolvent(SamplingMethod):
 
     References
     ----------
-    Cai, Alacaoglu and Diakonikolas (2024), algorithm 2, here with reflected resolvents, and a tested error in place of
-    a number of inner iterations; Lieder (2021) on the constant; Alacaoglu and Malitsky (2022), "Stochastic variance
+    Cai, Alacaoglu and Diakonikolas (2024), algorithm 2, with a tested error in place of a number of inner iterations;
+    Lieder (2021) on the constant; Alacaoglu and Malitsky (2022), "Stochastic variance
     reduction for variational inequality methods", on the inner iteration.
     """
 
@@ -115,7 +114,7 @@ class VarianceReducedResolvent(SamplingMethod):
             if self._near_enough(problem, s, reach) or problem.out_of_time:
                 break
         b = 1 / (s.k + 2)
-        s.u, s.gap = problem.backend.combine([s.anchor, s.x, s.u], [b, 2 * (1 - b), b - 1], s.gap), s.u
+        s.u = problem.backend.combine([s.anchor, s.x], [b, 1 - b], s.u)
         s.k += 1
 
     def _to_next_snapshot(self, problem: FiniteSumProblem, s: ResolventState, reach: float) -> None:

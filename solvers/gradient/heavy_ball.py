@@ -25,7 +25,7 @@ class HeavyBall(MomentumMethod):
     piecewise quadratic f with f' = 25 x, x + 24 and 25 x - 24 for x below 1, from 1 to 2 and above. Near a minimum with
     a continuous Hessian it converges at the rate of quadratics.
 
-    Per iteration: 1 evaluation, 13 vector passes, 1 reduction; 6 vectors kept.
+    Per iteration: 1 evaluation, 11 vector passes, 1 reduction; 6 vectors kept.
 
     References
     ----------

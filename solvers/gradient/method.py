@@ -62,7 +62,7 @@ class MomentumMethod(EquationMethod[GradientProblem]):
     A scheme says what alpha, beta and gamma are, and the rate.
     """
 
-    traffic: ClassVar[Traffic] = Traffic(vectors=6, passes=13, reductions=1, matvecs=1, compiled_passes=13)
+    traffic: ClassVar[Traffic] = Traffic(vectors=6, passes=11, reductions=1, matvecs=1, compiled_passes=11)
     when_diverging: ClassVar[str] = "Is smoothness large enough, and gradient that of a convex function?"
     needs_strong_convexity: ClassVar[bool] = True
 

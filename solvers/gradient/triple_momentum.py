@@ -19,7 +19,7 @@ class TripleMomentum(MomentumMethod):
 
     Notes
     -----
-    Per iteration: 1 evaluation, 13 vector passes, 1 reduction; 6 vectors kept.
+    Per iteration: 1 evaluation, 11 vector passes, 1 reduction; 6 vectors kept.
 
     References
     ----------

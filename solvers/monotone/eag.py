@@ -31,7 +31,7 @@ class ExtraAnchoredGradient(AnchoredMethod):
 
     Notes
     -----
-    Per iteration: 2 evaluations, 22 vector passes, 2 reductions; 7 vectors kept.
+    Per iteration: 2 evaluations, 16 vector passes, 2 reductions; 7 vectors kept.
 
     References
     ----------
@@ -44,7 +44,7 @@ class ExtraAnchoredGradient(AnchoredMethod):
     name: ClassVar[str] = "eag_c"
     title: ClassVar[str] = "Extra anchored gradient method with constant steps"
     purpose: ClassVar[str] = "monotone F"
-    traffic: ClassVar[Traffic] = Traffic(vectors=7, passes=22, reductions=2, matvecs=2, compiled_passes=22)
+    traffic: ClassVar[Traffic] = Traffic(vectors=7, passes=16, reductions=2, matvecs=2, compiled_passes=16)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,7 +77,7 @@ class ExtraAnchoredGradientVarying(ExtraAnchoredGradient):
 
     Notes
     -----
-    Per iteration: 2 evaluations, 22 vector passes, 2 reductions; 7 vectors kept.
+    Per iteration: 2 evaluations, 16 vector passes, 2 reductions; 7 vectors kept.
 
     References
     ----------

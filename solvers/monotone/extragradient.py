@@ -26,7 +26,7 @@ class Extragradient(MonotoneMethod):
 
     Notes
     -----
-    Per iteration: 2 evaluations, 16 vector passes, 2 reductions; 6 vectors kept.
+    Per iteration: 2 evaluations, 14 vector passes, 2 reductions; 6 vectors kept.
 
     References
     ----------
@@ -38,7 +38,7 @@ class Extragradient(MonotoneMethod):
     name: ClassVar[str] = "extragradient"
     title: ClassVar[str] = "Extragradient method"
     purpose: ClassVar[str] = "strongly monotone F, and as the yardstick"
-    traffic: ClassVar[Traffic] = Traffic(vectors=6, passes=16, reductions=2, matvecs=2, compiled_passes=16)
+    traffic: ClassVar[Traffic] = Traffic(vectors=6, passes=14, reductions=2, matvecs=2, compiled_passes=14)
 
     def __post_init__(self) -> None:
         check_step(self.stepsize, "stepsize", 1.0, "1")

@@ -36,7 +36,7 @@ class FastExtragradient(AnchoredMethod):
 
     Notes
     -----
-    Per iteration: 2 evaluations (the first one needs 1), 27 vector passes, 2 reductions; 7 vectors kept.
+    Per iteration: 2 evaluations (the first one needs 1), 16 vector passes, 2 reductions; 7 vectors kept.
 
     References
     ----------
@@ -48,7 +48,7 @@ class FastExtragradient(AnchoredMethod):
     name: ClassVar[str] = "feg"
     title: ClassVar[str] = "Fast extragradient method"
     purpose: ClassVar[str] = "monotone F, and those that are not quite; the best guarantee"
-    traffic: ClassVar[Traffic] = Traffic(vectors=7, passes=27, reductions=2, matvecs=2, compiled_passes=27)
+    traffic: ClassVar[Traffic] = Traffic(vectors=7, passes=16, reductions=2, matvecs=2, compiled_passes=16)
 
     def __post_init__(self) -> None:
         super().__post_init__()

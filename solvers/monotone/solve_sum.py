@@ -77,7 +77,24 @@ def variance_reduced_halpern(
 
     Notes
     -----
-    FIGURES
+    Evaluations of components over n, to reduce ||F|| to a tenth and to a hundredth of that at z0 = 0, by this method,
+    and by one that evaluates all of F: Halpern iteration with steps 2 / L_F for the least squares, "feg" of
+    ``resolvent.extragradient`` for the saddle points of x^T A y + b^T x - c^T y.
+
+    =====================================  ========  =======  ============  ==========
+    Components                                    n  L / L_F  by method     all of F
+    =====================================  ========  =======  ============  ==========
+    least squares, a row each                   400      4.0  92, 515       8, 72
+    least squares, a row each                10 000      4.5  31, 76        2, 54
+    least squares, a row each, "direct"         400     16.8  422           8
+    least squares, a row each, "direct"      10 000     20.8  109           2
+    saddle point, a column of A each            200      8.3  1016          42
+    saddle point, A alike to a tenth          1 000      1.0  80, 448       38, 424
+    saddle point, A alike to a tenth         20 000      1.0  173, 330      24, 232
+    =====================================  ========  =======  ============  ==========
+
+    To three thousandths the last one takes 580 against 777. "direct" wins where components are still more: 48 against
+    138 to a hundredth for 250 000 diagonal ones, alike to a third.
 
     References
     ----------
@@ -93,8 +110,8 @@ def variance_reduced_halpern(
     >>> def rotations(z, which):
     ...     x, y = z - centres[which].mean(axis=0)
     ...     return np.array([y, -x])
-    >>> found = rv.variance_reduced_halpern(rotations, np.ones(2), count=100, lipschitz=1.0, rtol=1e-4)
-    >>> bool(np.linalg.norm(found.x - centres.mean(axis=0)) < 2e-4)
+    >>> found = rv.variance_reduced_halpern(rotations, np.ones(2), count=100, lipschitz=1.0, rtol=1e-2)
+    >>> bool(np.linalg.norm(found.x - centres.mean(axis=0)) < 2e-2)
     True
     """
     chosen = {"batch": batch, "seed": seed}

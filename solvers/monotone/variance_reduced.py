@@ -73,7 +73,7 @@ class VarianceReducedHalpern(SamplingMethod):
     title: ClassVar[str] = "Variance-reduced Halpern iteration"
     purpose: ClassVar[str] = "sums of very many cocoercive operators that are alike"
     carries: ClassVar[Norm] = Norm.OTHER
-    traffic: ClassVar[Traffic] = Traffic(vectors=8, passes=22, reductions=1, matvecs=1, compiled_passes=22)
+    traffic: ClassVar[Traffic] = Traffic(vectors=8, passes=17, reductions=1, matvecs=1, compiled_passes=17)
     when_diverging: ClassVar[str] = "Is lipschitz large enough, and F cocoercive on average?"
 
     def __post_init__(self) -> None:

@@ -74,13 +74,13 @@ class VarianceReducedResolvent(SamplingMethod):
     Notes
     -----
     F has to be monotone. Per inner iteration: 2 batches of components, and n of them with probability p, 3 sqrt(n) on
-    average. The iterates are the snapshots, whose residuals are exact.
+    average; 15 vector passes. 11 vectors kept. The iterates are the snapshots, whose residuals are exact.
 
     References
     ----------
     Cai, Alacaoglu and Diakonikolas (2024), algorithm 2, with a tested error in place of a number of inner iterations;
-    Lieder (2021) on the constant; Alacaoglu and Malitsky (2022), "Stochastic variance
-    reduction for variational inequality methods", on the inner iteration.
+    Lieder (2021) on the constant; Alacaoglu and Malitsky (2022), "Stochastic variance reduction for variational
+    inequality methods", on the inner iteration.
     """
 
     reach: float = 1.0
@@ -89,7 +89,7 @@ class VarianceReducedResolvent(SamplingMethod):
     name: ClassVar[str] = "resolvent"
     title: ClassVar[str] = "Variance-reduced Halpern iteration on inexact resolvents"
     purpose: ClassVar[str] = "sums of very many operators that are alike"
-    traffic: ClassVar[Traffic] = Traffic(vectors=12, passes=40, reductions=3, matvecs=1, compiled_passes=40)
+    traffic: ClassVar[Traffic] = Traffic(vectors=11, passes=15, reductions=0, matvecs=1, compiled_passes=15)
     when_diverging: ClassVar[str] = "Is lipschitz large enough, and F monotone?"
 
     def __post_init__(self) -> None:

@@ -94,10 +94,10 @@ class EquationProblem(Units):
 
     def _evaluate_first(self) -> None:
         exact = self.backend.exact
-        value = self._value(self.guess)
-        self.exponent, self.matrix_exponent = self._exponents(exact.max_abs(self.guess), exact.max_abs(value))
+        value = exact.copy(self._value(self.guess), self.true_dtype)
+        self.exponent, self.matrix_exponent = self._exponents(self.guess, value)
         self.guess = exact.ldexp(self.guess, -self.iterate_exponent)
-        value = exact.ldexp(exact.copy(value, self.true_dtype), -self.exponent)
+        value = exact.ldexp(value, -self.exponent)
         self._reference = self._reference_of(self.guess, value)
         self.first_residual = self._residual(exact, value, self.guess, exact.zeros(self.n, self.true_dtype))
         self.first_norm = exact.norm(self.first_residual)
@@ -108,8 +108,8 @@ class EquationProblem(Units):
         return self.exponent - self.matrix_exponent
 
     @abstractmethod
-    def _exponents(self, guess: float, value: float) -> tuple[int, int]:
-        """Of the residual and of the function, by the largest entries of the first guess and of the value there."""
+    def _exponents(self, guess: Vector, value: Vector) -> tuple[int, int]:
+        """Of the residual and of the function, by the first guess and the value there, in the caller's units."""
 
     @abstractmethod
     def _reference_of(self, guess: Vector, value: Vector) -> float:
@@ -324,8 +324,9 @@ class FixedPointProblem(EquationProblem):
     started_from = "x0"
     go_on = "Raise maxiter, or try rv.fixed_point, which accelerates."
 
-    def _exponents(self, guess: float, value: float) -> tuple[int, int]:
-        return self._taken_out(max(guess, value)), 0
+    def _exponents(self, guess: Vector, value: Vector) -> tuple[int, int]:
+        exact = self.backend.exact
+        return self._taken_out(max(exact.max_abs(guess), exact.max_abs(value))), 0
 
     def _reference_of(self, guess: Vector, value: Vector) -> float:
         return max(self.backend.exact.norms(guess, value))

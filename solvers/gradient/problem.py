@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 from ...backends import Backend
@@ -65,15 +67,17 @@ class GradientProblem(MonotoneProblem):
         backend: str | Backend | None = None,
         precision: Any = None,
     ) -> None:
+        self.convexity, self.condition = 0.0, math.inf
         super().__init__(gradient, x0, lipschitz=smoothness, backend=backend, precision=precision)
         if self.estimated:
             raise InputError("smoothness: found None; wanted a finite number above 0")
-        if not (isinstance(strong_convexity, (int, float)) and 0 <= strong_convexity <= smoothness):
+        if not (isinstance(strong_convexity, Real) and 0 <= strong_convexity <= smoothness):
             raise InputError(
                 f"strong_convexity: found {strong_convexity!r}; wanted a number from 0 to smoothness, {smoothness!r}"
             )
-        self.convexity = float(strong_convexity)
-        self.condition = smoothness / strong_convexity if strong_convexity else float("inf")
+        if strong_convexity:
+            self.convexity = float(strong_convexity)
+            self.condition = float(smoothness) / self.convexity
 
     @property
     def mu(self) -> float:

@@ -48,7 +48,7 @@ def momentum(
         - "triple_momentum": 1 - 1 / sqrt(k), the best that is known for every smooth strongly convex function,
         - "nesterov": sqrt(1 - 1 / sqrt(k)) at least, which for large k takes twice as many iterations,
         - "heavy_ball": (sqrt(k) - 1) / (sqrt(k) + 1) on quadratic functions, the best there, half of triple momentum's
-          iterations; on other functions it may run in a cycle,
+          iterations; on other functions it may run in a cycle, as on that of Lessard, Recht and Packard (2016),
         - "gradient": (k - 1) / (k + 1).
     rtol, atol : float
         Converged when ||gradient(x)|| <= max(rtol ||gradient(x0)||, atol), in the 2-norm over all blocks; then

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 from ...errors import InputError
 from .method import MonotoneMethod, MonotoneState
@@ -24,7 +25,7 @@ class AnchoredMethod(MonotoneMethod):
     restart_at: float | None = None
 
     def __post_init__(self) -> None:
-        if self.restart_at is not None and not 0 < self.restart_at < 1:
+        if self.restart_at is not None and not (isinstance(self.restart_at, Real) and 0 < self.restart_at < 1):
             raise InputError(f"restart_at: found {self.restart_at!r}; wanted a number in (0, 1), or None for never")
 
     def begin(self, problem: MonotoneProblem, s: MonotoneState) -> None:

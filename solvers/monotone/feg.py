@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar
 
 from ...errors import InputError
@@ -52,7 +53,7 @@ class FastExtragradient(AnchoredMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not (isinstance(self.comonotone, (int, float)) and math.isfinite(self.comonotone)):
+        if not (isinstance(self.comonotone, Real) and math.isfinite(self.comonotone)):
             raise InputError(f"comonotone: found {self.comonotone!r}; wanted a finite number")
 
     def begin(self, problem: MonotoneProblem, s: MonotoneState) -> None:
@@ -66,7 +67,7 @@ class FastExtragradient(AnchoredMethod):
 
     def _rho(self, problem: MonotoneProblem) -> float:
         """In internal units."""
-        return times_power_of_two(self.comonotone, problem.matrix_exponent)
+        return times_power_of_two(float(self.comonotone), problem.matrix_exponent)
 
     def attempt(self, problem: MonotoneProblem, s: MonotoneState) -> None:
         combine, L, rho = problem.backend.combine, problem.lipschitz, self._rho(problem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 from ...errors import InputError
@@ -73,7 +74,6 @@ class MonotoneMethod(EquationMethod[MonotoneProblem]):
         s.half, s.half_work = problem.vector(), problem.vector()
         if problem.estimated:
             s.spare = problem.vector()
-            self._probe(problem, s)
         self.begin(problem, s)
         return s
 
@@ -145,30 +145,6 @@ class MonotoneMethod(EquationMethod[MonotoneProblem]):
         s.spare = backend.difference(value, near_value, s.spare)
         return (backend.norm(s.spare) / distance if distance > 0 else 0.0), distance
 
-    def _probe(self, problem: MonotoneProblem, s: MonotoneState) -> None:
-        """A first estimate of L, from a second point near z0."""
-        backend, norm = problem.backend, float(s.residual_norm)  # type: ignore[arg-type]
-        if not norm > 0:
-            return
-        size = backend.norm(s.x)
-        if size > 0:
-            found = self._slope(problem, s, math.sqrt(problem.unit_roundoff) * size / norm)
-        else:  # nothing says how far is near: of two slopes the flatter is that of the nearer point, or both will do
-            found = self._slope(problem, s, 1.0)
-            found = min(found, self._slope(problem, s, 1 / found)) if found > 0 else 0.0
-        # A stretch of constant F says nothing: then a step reaches as far as z is large.
-        problem.lipschitz = found or (norm / size if size > 0 else 1.0)
-
-    def _slope(self, problem: MonotoneProblem, s: MonotoneState, t: float) -> float:
-        """||F(z - t F(z)) - F(z)|| / ||t F(z)||, with a smaller t where F is not finite there."""
-        for _ in range(MOST_ATTEMPTS):
-            s.half = problem.backend.combine([s.x, s.work], [1.0, -t], s.half)
-            s.half_work, found = problem.evaluate(s.half, s.half_work)
-            if math.isfinite(found):
-                return self._rise(problem, s, s.half, s.half_work, s.x, s.work)[0]
-            t /= 1024
-        return self.give_up(problem, "at the next point")
-
     def describe(self, s: MonotoneState) -> str:  # type: ignore[override]
         if s.spare is None:
             return ""
@@ -179,5 +155,5 @@ class MonotoneMethod(EquationMethod[MonotoneProblem]):
 def check_step(value: Any, name: str, most: float, words: str) -> None:
     """A length of steps has to lie in (0, most); ``words`` is how most is written."""
     words = words if words.endswith("]") else f"{words})"
-    if not (isinstance(value, (int, float)) and 0 < value < most):
+    if not (isinstance(value, Real) and 0 < float(value) < most):
         raise InputError(f"{name}: found {value!r}; wanted a number in (0, {words}")

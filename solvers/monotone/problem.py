@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, ClassVar
 
 from ...backends import Backend
 from ...errors import InputError
-from ...precision import times_power_of_two
+from ...precision import precision_facts, times_power_of_two
 from ..driver.problem import Vector, Words
 from ..fixed_point.problem import EquationProblem
+from ..linear.units import exponent_of
 
 __all__ = ["MonotoneProblem"]
+
+PROBES = 5  # points at which F may be infinite before it is given up to find out its slope
 
 
 class MonotoneProblem(EquationProblem):
@@ -78,19 +82,58 @@ class MonotoneProblem(EquationProblem):
         precision: Any = None,
     ) -> None:
         super().__init__(F, z0, backend=backend, precision=precision)
-        if lipschitz is not None and not (isinstance(lipschitz, (int, float)) and 0 < lipschitz < math.inf):
+        if lipschitz is not None and not (isinstance(lipschitz, Real) and 0 < lipschitz < math.inf):
             raise InputError(f"{self.constant}: found {lipschitz!r}; wanted a finite number above 0")
         self.estimated = lipschitz is None
         self.lipschitz = float(lipschitz or 0.0)
         self.nothing = self.backend.exact.zeros(self.n, self.true_dtype)
 
-    def _exponents(self, guess: float, value: float) -> tuple[int, int]:
-        # A guess of zero says nothing of how large z will be; F / L does, as far as L is known.
-        size = max(guess, value / self.lipschitz) if self.lipschitz else guess or value
-        exponent = self._taken_out(value)
+    def _exponents(self, guess: Vector, value: Vector) -> tuple[int, int]:
+        exact = self.backend.exact
+        largest = exact.max_abs(value)
+        if self.estimated and 0 < largest < math.inf:
+            self.lipschitz = self._first_estimate(guess, value)
+        # A guess of zero says nothing of how large z will be; F / L does.
+        size = max(exact.max_abs(guess), largest / self.lipschitz if self.lipschitz else 0.0)
+        exponent = self._taken_out(largest)
         matrix_exponent = exponent - self._taken_out(size)
         self.lipschitz = times_power_of_two(self.lipschitz, -matrix_exponent)
         return exponent, matrix_exponent
+
+    def _first_estimate(self, guess: Vector, value: Vector) -> float:
+        """Of L, from one or two more points, in the caller's units."""
+        size, norm = self._norm(guess), self._norm(value)
+        if size > 0:
+            found = self._slope(guess, value, math.sqrt(precision_facts(self.true_dtype).unit_roundoff) * size / norm)
+        else:  # nothing says how far is near: of two slopes the flatter is that of the nearer point, or both will do
+            found = self._slope(guess, value, 1.0)
+            found = min(found, self._slope(guess, value, 1 / found)) if found > 0 else 0.0
+        # A stretch of constant F says nothing: then a step reaches as far as z is large.
+        return found or (norm / size if size > 0 else 1.0)
+
+    def _slope(self, guess: Vector, value: Vector, t: float) -> float:
+        """||F(z - t F(z)) - F(z)|| / ||t F(z)||, with a smaller t where F is not finite there; 0 if it never is."""
+        exact = self.backend.exact
+        for _ in range(PROBES):
+            step = exact.axpby(0.0, value, -t, exact.copy(value))
+            t /= 1024
+            try:
+                there = exact.copy(self._value(exact.axpy(1.0, guess, exact.copy(step))), self.true_dtype)
+            except ArithmeticError:
+                continue
+            rise, distance = self._norm(exact.axpy(-1.0, value, there)), self._norm(step)
+            if math.isfinite(rise) and distance > 0:
+                return rise / distance
+        return 0.0
+
+    def _norm(self, x: Vector) -> float:
+        """The 2-norm, of numbers of any size."""
+        exact = self.backend.exact
+        largest = exact.max_abs(x)
+        if not 0 < largest < math.inf:
+            return largest
+        exponent = exponent_of(largest)
+        return times_power_of_two(exact.norm(exact.ldexp(exact.copy(x), -exponent)), exponent)
 
     def _reference_of(self, guess: Vector, value: Vector) -> float:
         return self.backend.exact.norm(value)

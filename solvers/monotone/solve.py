@@ -37,8 +37,8 @@ def extragradient(
     A plain gradient step need not converge there: it spirals outwards on f = x y. An extragradient step takes F at a
     second point, and an anchor, the first guess, makes the residual fall like 1 / k, as fast as any method can that
     only evaluates F; without one it falls like 1 / sqrt(k). Where F is strongly monotone the unanchored methods
-    converge linearly, and where it is affine the anchored ones with ``restart_at`` as well: on one such system of 30
-    unknowns, with a skew matrix, "feg" takes 3690 evaluations to 1e-3, with ``restart_at=0.2`` 976.
+    converge linearly, and where it is affine the anchored ones with ``restart_at`` as well: for a random skew
+    matrix of 30 unknowns "feg" takes 2722 evaluations to 1e-3, with ``restart_at=0.2`` 900, and "extragradient" 28841.
 
     Parameters
     ----------

@@ -113,6 +113,3 @@ class VarianceReducedHalpern(SamplingMethod):
         self, problem: FiniteSumProblem, s: EstimateState, iteration: int, norm: float, best: Vector | None
     ) -> None:
         """Estimates are noise by nature."""
-
-    def describe(self, s: EstimateState) -> str:  # type: ignore[override]
-        return ""

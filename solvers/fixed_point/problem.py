@@ -46,8 +46,8 @@ class EquationProblem(Units):
 
     Attributes
     ----------
-    called, started_from, go_on : str
-        What messages call the function and the first guess, and what they advise a solve that was too short.
+    called, started_from : str
+        What messages call the function and the first guess.
     function : callable
     guess : vector
         In internal units.
@@ -59,7 +59,6 @@ class EquationProblem(Units):
     replayable = False
     called: ClassVar[str]
     started_from: ClassVar[str]
-    go_on: ClassVar[str]
 
     def __init__(
         self, function: Callable[[Any], Any], x0: Any, *, backend: str | Backend | None = None, precision: Any = None
@@ -168,6 +167,7 @@ class EquationProblem(Units):
         expected : float
             The norm that earlier evaluations make one expect.
         """
+        self.raised = ""
         try:
             value = self._value(x)
         except ArithmeticError as error:
@@ -216,7 +216,9 @@ class EquationProblem(Units):
 
     def varies(self, x: Vector, residual: Vector, work: Vector) -> tuple[Vector, float]:
         """How far a second evaluation at x lies from the first, whose residual is given; ``work`` is overwritten."""
+        first = self.last
         work, _ = self.evaluate(x, work)
+        self.last = first  # which is what the method goes on from
         work = self.backend.axpy(-1.0, residual, work)
         return work, self.backend.norm(work)
 
@@ -266,7 +268,11 @@ class EquationProblem(Units):
         if solution.status is Status.STAGNATED:
             wider = "Take a wider precision" if self.emulated is not None else f"Compute {self.called} in more digits"
             return f"{wider}, or ask for less."
-        return self.go_on
+        return self.go_on(solution)
+
+    @abstractmethod
+    def go_on(self, solution: Solution) -> str:
+        """What to do about a solve that was too short."""
 
 
 class FixedPointProblem(EquationProblem):
@@ -322,7 +328,6 @@ class FixedPointProblem(EquationProblem):
     words = WORDS
     called = "g"
     started_from = "x0"
-    go_on = "Raise maxiter, or try rv.fixed_point, which accelerates."
 
     def _exponents(self, guess: Vector, value: Vector) -> tuple[int, int]:
         exact = self.backend.exact
@@ -342,3 +347,8 @@ class FixedPointProblem(EquationProblem):
         if not self.exponent:
             return ""
         return f"x was multiplied by 2^{-self.exponent}, which changes no digit, to stay in range."
+
+    def go_on(self, solution: Solution) -> str:
+        return (
+            "Raise maxiter, or try rv.anderson." if solution.method == "picard" else "Raise maxiter, or begin nearer."
+        )

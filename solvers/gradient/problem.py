@@ -11,6 +11,7 @@ from ...backends import Backend
 from ...errors import InputError
 from ...precision import times_power_of_two
 from ..driver.problem import Words
+from ..driver.solution import Solution
 from ..monotone.problem import MonotoneProblem
 
 __all__ = ["GradientProblem"]
@@ -55,7 +56,6 @@ class GradientProblem(MonotoneProblem):
     called = "gradient"
     started_from = "x0"
     constant = "smoothness"
-    go_on = "Raise maxiter."
 
     def __init__(
         self,
@@ -83,3 +83,6 @@ class GradientProblem(MonotoneProblem):
     def mu(self) -> float:
         """In internal units, as ``lipschitz`` is."""
         return times_power_of_two(self.convexity, -self.matrix_exponent)
+
+    def go_on(self, solution: Solution) -> str:
+        return "Raise maxiter."

@@ -11,6 +11,7 @@ from ...backends import Backend
 from ...errors import InputError
 from ...precision import precision_facts, times_power_of_two
 from ..driver.problem import Vector, Words
+from ..driver.solution import Solution
 from ..fixed_point.problem import EquationProblem
 from ..linear.units import exponent_of
 
@@ -70,7 +71,6 @@ class MonotoneProblem(EquationProblem):
     called: ClassVar[str] = "F"
     started_from: ClassVar[str] = "z0"
     constant: ClassVar[str] = "lipschitz"
-    go_on = "Raise maxiter, or try another method."
 
     def __init__(
         self,
@@ -143,6 +143,9 @@ class MonotoneProblem(EquationProblem):
 
     def rounding_floor(self, x: Vector) -> float:
         return self.unit_roundoff * self.lipschitz * self.backend.exact.norm(x)
+
+    def go_on(self, solution: Solution) -> str:
+        return "Raise maxiter, or try another method."
 
     @property
     def remarks(self) -> str:

@@ -23,15 +23,20 @@ from .errors import (
 from .operators import CSRStack, Diagonals, Operator, Stencil, StencilStack, as_operator
 from .precision import Precision, precision_facts
 from .solvers import (
+    FINITE_SUM_METHODS,
     FIXED_POINT_METHODS,
     METHODS,
+    MOMENTUM_SCHEMES,
+    MONOTONE_METHODS,
     anderson,
     cg,
     chebyshev,
+    extragradient,
     fixed_point,
     gauss_seidel,
     halpern,
     jacobi,
+    momentum,
     picard,
     precondition,
     prepare,
@@ -42,6 +47,7 @@ from .solvers import (
     sor,
     ssor,
     ssor_cg,
+    variance_reduced_halpern,
 )
 from .solvers.driver.progress import Progress
 from .solvers.driver.solution import Solution, Status
@@ -76,8 +82,11 @@ __all__ = [
     "ConvergenceError",
     "ConvergenceWarning",
     "Diagonals",
+    "FINITE_SUM_METHODS",
     "FIXED_POINT_METHODS",
     "InputError",
+    "MOMENTUM_SCHEMES",
+    "MONOTONE_METHODS",
     "NotHermitianError",
     "Operator",
     "Precision",
@@ -94,11 +103,13 @@ __all__ = [
     "cg",
     "chebyshev",
     "condition_number",
+    "extragradient",
     "fixed_point",
     "gallery",
     "gauss_seidel",
     "halpern",
     "jacobi",
+    "momentum",
     "picard",
     "precision_facts",
     "precision_for",
@@ -113,4 +124,5 @@ __all__ = [
     "ssor",
     "ssor_cg",
     "tuning",
+    "variance_reduced_halpern",
 ]

@@ -9,28 +9,38 @@ from .fixed_point.methods import FIXED_POINT_METHODS
 from .fixed_point.picard import picard
 from .fixed_point.restarted_halpern import restarted_halpern
 from .fixed_point.solve import fixed_point
+from .gradient.methods import MOMENTUM_SCHEMES
+from .gradient.solve import momentum
 from .krylov.cg import cg
 from .krylov.ssor_cg import ssor_cg
 from .linear.prepare import prepare
 from .linear.refine import refine
 from .linear.solve import solve
 from .methods import METHODS
+from .monotone.methods import FINITE_SUM_METHODS, MONOTONE_METHODS
+from .monotone.solve import extragradient
+from .monotone.solve_sum import variance_reduced_halpern
 from .relaxation.jacobi import jacobi
 from .relaxation.richardson import richardson
 from .relaxation.sor import gauss_seidel, sor, ssor
 
 __all__ = [
+    "FINITE_SUM_METHODS",
     "FIXED_POINT_METHODS",
     "METHODS",
+    "MOMENTUM_SCHEMES",
+    "MONOTONE_METHODS",
     "anderson",
     "cg",
     "compiled_loops",
     "stacked_loops",
     "chebyshev",
+    "extragradient",
     "fixed_point",
     "gauss_seidel",
     "halpern",
     "jacobi",
+    "momentum",
     "picard",
     "precondition",
     "prepare",
@@ -41,4 +51,5 @@ __all__ = [
     "sor",
     "ssor",
     "ssor_cg",
+    "variance_reduced_halpern",
 ]

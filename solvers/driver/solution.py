@@ -190,7 +190,7 @@ class Solution(Generic[V]):
 
     @property
     def evaluations(self) -> Any:
-        """Of a fixed-point problem, how often g was evaluated: the same as ``matvecs``."""
+        """Of an equation given by a function, how often that was evaluated: the same as ``matvecs``."""
         return self.matvecs
 
     @property

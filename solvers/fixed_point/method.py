@@ -1,25 +1,27 @@
-"""What the methods for fixed points share: how an iterate is taken, and when its residual stands still."""
+"""What the methods for equations share: how an iterate is taken, and when its residual stands still."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, NoReturn, TypeVar
 
 from ..driver.method import Breakdown, Method, Norm, State
 from ..driver.problem import Vector
 from ..driver.status import Cause, Status
-from .problem import FixedPointProblem
+from .problem import EquationProblem, FixedPointProblem
 
-__all__ = ["FixedPointMethod", "FixedPointState"]
+__all__ = ["EquationMethod", "FixedPointMethod", "FixedPointState"]
+
+P = TypeVar("P", bound=EquationProblem)
 
 NOISE = 0.1  # of the residual: two evaluations that differ by more say that it is noise
-FIRST_DOUBT = 50  # iterations without a new smallest residual after which g is evaluated twice
+FIRST_DOUBT = 50  # iterations without a new smallest residual after which the function is evaluated twice
 
 
 @dataclass
 class FixedPointState(State):
-    """The iterate x and its residual g(x) - x in ``work``, and room for the next ones.
+    """The iterate x and its residual in ``work``, and room for the next ones.
 
     Attributes
     ----------
@@ -39,23 +41,22 @@ class FixedPointState(State):
     work_is_residual: bool = field(default=True)
 
 
-class FixedPointMethod(Method[FixedPointProblem, FixedPointState]):
-    """A method for x = g(x). ``step`` puts the next iterate into ``next_x`` and calls ``advance``."""
+class EquationMethod(Method[P, FixedPointState]):
+    """A method for an equation. ``step`` puts the next iterate into ``next_x`` and calls ``advance``."""
 
     carries: ClassVar[Norm] = Norm.COMPUTED
     patience: ClassVar[int] = 100
-    when_diverging: ClassVar[str] = "Begin nearer, or try another method: rv.fixed_point chooses one."
 
-    def start(self, problem: FixedPointProblem) -> FixedPointState:
+    def start(self, problem: P) -> FixedPointState:
         x, residual, norm = problem.initial()
         return self.new_state(problem, x, residual, norm)
 
-    def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> FixedPointState:
+    def new_state(self, problem: P, x: Vector, residual: Vector, norm: float) -> FixedPointState:
         """The state at an evaluated iterate."""
         return FixedPointState(x, residual, norm, next_x=problem.vector(), next_work=problem.vector())
 
-    def advance(self, problem: FixedPointProblem, s: FixedPointState, expected: float = math.inf) -> None:
-        """Evaluate g at ``next_x``, which becomes the iterate; where that is not finite, half way to it.
+    def advance(self, problem: P, s: FixedPointState, expected: float = math.inf) -> None:
+        """Evaluate at ``next_x``, which becomes the iterate; where that is not finite, half way to it.
 
         Raises
         ------
@@ -65,16 +66,18 @@ class FixedPointMethod(Method[FixedPointProblem, FixedPointState]):
         if not self.evaluate_next(problem, s, expected):
             s.next_x = problem.backend.axpby(0.5, s.x, 0.5, s.next_x)
             if not self.evaluate_next(problem, s, expected):
-                said = f" ({problem.raised})" if problem.raised else ""
-                raise Breakdown(
-                    f"g was not finite at the next iterate, nor half way to it{said}. {self.when_diverging}",
-                    Cause.NOT_FINITE,
-                    Status.DIVERGED,
-                )
+                self.give_up(problem, "at the next iterate, nor half way to it")
         self.accept(s)
 
-    def evaluate_next(self, problem: FixedPointProblem, s: FixedPointState, expected: float = math.inf) -> bool:
-        """Evaluate g at ``next_x``; whether it is finite there."""
+    def give_up(self, problem: P, where: str) -> NoReturn:
+        """The function is not finite ``where`` it would have to be."""
+        said = f" ({problem.raised})" if problem.raised else ""
+        raise Breakdown(
+            f"{problem.called} was not finite {where}{said}. {self.when_diverging}", Cause.NOT_FINITE, Status.DIVERGED
+        )
+
+    def evaluate_next(self, problem: P, s: FixedPointState, expected: float = math.inf) -> bool:
+        """Evaluate at ``next_x``; whether it is finite there."""
         s.next_work, s.next_norm = problem.evaluate(s.next_x, s.next_work, expected)
         return math.isfinite(s.next_norm)
 
@@ -84,12 +87,10 @@ class FixedPointMethod(Method[FixedPointProblem, FixedPointState]):
         s.work, s.next_work = s.next_work, s.work
         s.residual_norm = s.next_norm
 
-    def restart(self, problem: FixedPointProblem, s: FixedPointState) -> None:
+    def restart(self, problem: P, s: FixedPointState) -> None:
         s.residual_norm = problem.backend.norm(s.work)
 
-    def review(
-        self, problem: FixedPointProblem, s: FixedPointState, iteration: int, norm: float, best: Vector | None
-    ) -> None:
+    def review(self, problem: P, s: FixedPointState, iteration: int, norm: float, best: Vector | None) -> None:
         """Where the residual has stopped falling, find out whether it is noise: a second value at the same point.
 
         Raises
@@ -105,9 +106,16 @@ class FixedPointMethod(Method[FixedPointProblem, FixedPointState]):
         if noise >= NOISE * norm:
             size = problem.reference or 1.0
             raise Breakdown(
-                f"g varies from one call to the next: two values at the same x differ by {noise / size:.2e} of "
-                f"{problem.words.reference}, which the residual does not fall below. Ask for less, or average g.",
+                f"{problem.called} varies from one call to the next: two values at the same x differ by "
+                f"{noise / size:.2e} of {problem.words.reference}, which the residual does not fall below. Ask for "
+                f"less, or average {problem.called}.",
                 Cause.NOISE,
                 Status.STAGNATED,
             )
         s.lowest_at, s.patience = iteration, 2 * s.patience
+
+
+class FixedPointMethod(EquationMethod[FixedPointProblem]):
+    """A method for x = g(x)."""
+
+    when_diverging: ClassVar[str] = "Begin nearer, or try another method: rv.fixed_point chooses one."

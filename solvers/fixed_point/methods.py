@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import InputError
-from ..driver.method import named_parameters
+from ..driver.named import named_method
 from .anderson import Anderson
 from .auto import Auto
 from .halpern import Halpern
@@ -23,15 +22,4 @@ FIXED_POINT_METHODS: dict[str, type[FixedPointMethod]] = {
 
 def fixed_point_method(given: str | FixedPointMethod, parameters: Mapping[str, Any]) -> FixedPointMethod:
     """A method by its name, with its parameters, or the one given; errors name what is unknown."""
-    if isinstance(given, FixedPointMethod):
-        if parameters:
-            raise InputError(f"{next(iter(parameters))}: is a parameter of a method named; found one that has its own")
-        return given
-    if not isinstance(given, str) or given not in FIXED_POINT_METHODS:
-        raise InputError(f"method: found {given!r}; wanted {', '.join(FIXED_POINT_METHODS)} or a FixedPointMethod")
-    kind = FIXED_POINT_METHODS[given]
-    known = named_parameters(kind)
-    for name in parameters:
-        if name not in known:
-            raise InputError(f"{name}: {kind.name} has no such parameter; it has {', '.join(known) or 'none'}")
-    return kind(**parameters)
+    return named_method(given, parameters, FIXED_POINT_METHODS, FixedPointMethod)

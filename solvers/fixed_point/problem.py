@@ -1,10 +1,11 @@
-"""x = g(x), checked once, on the flat vectors of one backend."""
+"""x = g(x), and what it shares with other equations: checked once, on the flat vectors of one backend."""
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from ...backends import Backend
 from ...errors import InputError
@@ -15,14 +16,14 @@ from ..driver.status import Cause, Ending, Status
 from ..linear.units import Units, exponent_of
 from .structure import Structure
 
-__all__ = ["WORDS", "FixedPointProblem"]
+__all__ = ["WORDS", "EquationProblem", "FixedPointProblem"]
 
 WORDS = Words(residual="||g(x) - x||", reference="max(||x0||, ||g(x0)||)", products="evaluations of g")
 SUSPICIOUS = 1e-3  # a residual that falls by more than that below all that was seen or expected is looked at twice
 
 
 class Evaluated(NamedTuple):
-    """The point at which g was evaluated last.
+    """The point of the last evaluation.
 
     Attributes
     ----------
@@ -38,7 +39,243 @@ class Evaluated(NamedTuple):
     sudden: bool
 
 
-class FixedPointProblem(Units):
+class EquationProblem(Units):
+    """An equation in the values of one function of the caller's, given a first guess.
+
+    Subclasses say what its residual is, what that is relative to, and in which units it is iterated.
+
+    Attributes
+    ----------
+    called, started_from : str
+        What messages call the function and the first guess.
+    function : callable
+    guess : vector
+        In internal units.
+    matvecs : int
+        Evaluations so far.
+    """
+
+    repeatable = False
+    replayable = False
+    called: ClassVar[str]
+    started_from: ClassVar[str]
+
+    def __init__(
+        self, function: Callable[[Any], Any], x0: Any, *, backend: str | Backend | None = None, precision: Any = None
+    ) -> None:
+        if not callable(function):
+            raise TypeError(f"{self.called}: found {type(function).__name__}; wanted a callable")
+        self.structure = Structure(x0, self.started_from, backend)
+        self.backend = self.structure.backend
+        self.function = self.backend.undifferentiated(function)
+        self.n, self.matvecs, self.exponent, self.matrix_exponent = self.structure.n, 0, 0, 0
+        self._set_precision(self.structure.dtype, precision)
+        exact = self.backend.exact
+        self.guess = exact.copy(self.structure.values, self.true_dtype)
+        size = exact.max_abs(self.guess)
+        if not math.isfinite(size):
+            found = "NaN" if size != size else "infinite"
+            raise InputError(f"{self.started_from}: has {found} entries; wanted finite ones")
+        self.last: Evaluated | None = None
+        self.lowest = math.inf
+        self.raised = ""
+        self._reference: float | None = None
+
+    # The first evaluation.
+
+    @property
+    def reference(self) -> float:  # type: ignore[override]
+        """What residuals are relative to, in internal units; evaluated when it is first asked for."""
+        if self._reference is None:
+            self._evaluate_first()
+        assert self._reference is not None
+        return self._reference
+
+    def _evaluate_first(self) -> None:
+        exact = self.backend.exact
+        value = exact.copy(self._value(self.guess), self.true_dtype)
+        self.exponent, self.matrix_exponent = self._exponents(self.guess, value)
+        self.guess = exact.ldexp(self.guess, -self.iterate_exponent)
+        value = exact.ldexp(value, -self.exponent)
+        self._reference = self._reference_of(self.guess, value)
+        self.first_residual = self._residual(exact, value, self.guess, exact.zeros(self.n, self.true_dtype))
+        self.first_norm = exact.norm(self.first_residual)
+
+    @property
+    def iterate_exponent(self) -> int:
+        """An iterate in the caller's units is 2**this times the internal one."""
+        return self.exponent - self.matrix_exponent
+
+    @abstractmethod
+    def _exponents(self, guess: Vector, value: Vector) -> tuple[int, int]:
+        """Of the residual and of the function, by the first guess and the value there, in the caller's units."""
+
+    @abstractmethod
+    def _reference_of(self, guess: Vector, value: Vector) -> float:
+        """What residuals are relative to."""
+
+    @abstractmethod
+    def _residual(self, backend: Backend, value: Vector, x: Vector, out: Vector) -> Vector:
+        """That of x, in place of out, by the value there."""
+
+    def _taken_out(self, size: float) -> int:
+        """The exponent that is taken out: none where squares stay within the range."""
+        if not math.isfinite(size) or not self.scaled:
+            return 0
+        if self.emulated is not None and self.emulated.narrow:
+            return exponent_of(size) - self.rhs_level
+        return 0 if self.comfortable(size) else exponent_of(size)
+
+    def settled(self) -> Ending | None:
+        if not math.isfinite(self.reference):
+            return self.not_finite(first=True)
+        return None
+
+    def initial(self) -> tuple[Vector, Vector, float]:
+        if self._reference is None:
+            self._evaluate_first()
+        backend = self.backend
+        if self.two_precisions:
+            x = backend.copy(self.guess, self.dtype)
+            return x, *self.residual_norm(x, self.vector())
+        x, residual = backend.copy(self.guess), backend.copy(self.first_residual)
+        self.last = Evaluated(x, residual, self.first_norm, False)
+        return x, residual, self.first_norm
+
+    def first_guess(self) -> tuple[Vector, Vector, float]:
+        backend = self.backend
+        x, residual = backend.copy(self.guess, self.dtype), backend.copy(self.first_residual, self.dtype)
+        return x, residual, self.first_norm
+
+    # Evaluations.
+
+    def vector(self) -> Any:
+        """A new vector, zero."""
+        return self.backend.zeros(self.n, self.dtype)
+
+    def residual_norm(self, x: Vector, out: Vector) -> tuple[Vector, float]:
+        return self.evaluate(x, out)
+
+    def evaluate(self, x: Vector, out: Vector, expected: float = math.inf) -> tuple[Vector, float]:
+        """The residual of x, in place of out, and its norm, which is not finite where the function is not.
+
+        Parameters
+        ----------
+        x : vector
+            Not to be written to while it is the current iterate.
+        out : vector
+        expected : float
+            The norm that earlier evaluations make one expect.
+        """
+        self.raised = ""
+        try:
+            value = self._value(x)
+        except ArithmeticError as error:
+            self.raised = f"{type(error).__name__}: {error}"
+            return out, math.nan
+        out = self._residual(self.backend, self._scaled(value), x, out)
+        norm = self.backend.norm(out)
+        self.last = Evaluated(x, out, norm, norm < SUSPICIOUS * min(expected, self.lowest))
+        if norm == norm:
+            self.lowest = min(self.lowest, norm)
+        return out, norm
+
+    def certify(self, x: Vector, out: Vector) -> tuple[Vector, float]:
+        last = self.last
+        if not self.two_precisions:
+            if last is None or last.x is not x:
+                return self.evaluate(x, out)
+            if last.sudden:
+                again, norm = self.evaluate(x, self.vector())
+                self.last = Evaluated(x, again, max(norm, last.norm), False)
+                last = self.last
+            out = out if last.residual is out else self.backend.assign(last.residual, out)
+            self.last = last._replace(residual=out)
+            return out, last.norm
+        exact = self.backend.exact
+        wide = exact.copy(x, self.true_dtype)
+        value = self._scaled(self._value(wide))
+        residual = self._residual(exact, value, wide, exact.zeros(self.n, self.true_dtype))
+        return self.backend.assign(self.backend.copy(residual, self.dtype), out), exact.norm(residual)
+
+    def _value(self, x: Vector) -> Vector:
+        """The function at x in the caller's units, possibly in memory of the caller's."""
+        self.matvecs += 1
+        exact = self.backend.exact
+        if self.iterate_exponent:
+            x = exact.ldexp(exact.copy(x), self.iterate_exponent)
+        lent, flat = self.structure.lent(x)
+        return self.structure.received(self.function(lent), flat, self.called)
+
+    def _scaled(self, value: Vector) -> Vector:
+        """The same in internal units."""
+        if not self.exponent:
+            return value
+        exact = self.backend.exact
+        return exact.ldexp(exact.copy(value), -self.exponent)
+
+    def varies(self, x: Vector, residual: Vector, work: Vector) -> tuple[Vector, float]:
+        """How far a second evaluation at x lies from the first, whose residual is given; ``work`` is overwritten."""
+        first = self.last
+        work, _ = self.evaluate(x, work)
+        self.last = first  # which is what the method goes on from
+        work = self.backend.axpy(-1.0, residual, work)
+        return work, self.backend.norm(work)
+
+    # What the driver asks for.
+
+    @property
+    def work(self) -> int:
+        return 1 << 24  # an evaluation may cost anything, so that each is looked at
+
+    @property
+    def coarse(self) -> bool:  # type: ignore[override]
+        return self.emulated is not None
+
+    def not_finite(self, first: bool) -> Ending:
+        if first:
+            at = f"{self.called}({self.started_from})"
+            return Ending(
+                Status.DIVERGED, f"{at} is NaN or infinite: begin at another {self.started_from}.", Cause.NOT_FINITE
+            )
+        return Ending(Status.DIVERGED, cause=Cause.NOT_FINITE)
+
+    def unscaled(self, x: Vector, fresh: bool = True) -> Any:
+        exact = self.backend.exact
+        x = exact.copy(x, self.true_dtype) if fresh or self.two_precisions else x
+        return self.structure.outside(exact.ldexp(x, self.iterate_exponent))
+
+    def deliver(
+        self, x: Vector, work: Vector, residual: float, ending: Ending, target: float, evidence: Any
+    ) -> Delivered:
+        self.floor = self.rounding_floor(x)
+        return Delivered(self.unscaled(x, fresh=False), residual if residual == residual else math.inf, ending)
+
+    def verdict(self, solution: Solution, ending: Ending) -> Ending:
+        """What stood still at the rounding of x can do no better."""
+        if ending.status is not Status.STAGNATED or ending.reason or not self.floor:
+            return ending
+        units = times_power_of_two(solution.residual_norm, -self.exponent) / self.floor
+        if units > 100:
+            return ending
+        return ending._replace(
+            reason=f"{self.precision_name} can do no better: the residual stopped at {solution.relative_residual:.2e} "
+            f"of {self.words.reference}, {units:.1f} times the rounding of x, short of the {solution.tolerance:.2e} "
+            f"asked for. {self.advice(solution)}"
+        )
+
+    def advice(self, solution: Solution) -> str:
+        if solution.status is Status.STAGNATED:
+            wider = "Take a wider precision" if self.emulated is not None else f"Compute {self.called} in more digits"
+            return f"{wider}, or ask for less."
+        return self.go_on(solution)
+
+    @abstractmethod
+    def go_on(self, solution: Solution) -> str:
+        """What to do about a solve that was too short."""
+
+
+class FixedPointProblem(EquationProblem):
     """The x for which g(x) = x, given a first guess.
 
     Solved when ||g(x) - x|| <= max(rtol max(||x0||, ||g(x0)||), atol), in the 2-norm over all blocks. For x0 = 0 and
@@ -89,195 +326,21 @@ class FixedPointProblem(Units):
     """
 
     words = WORDS
-    repeatable = False
-    replayable = False
+    called = "g"
+    started_from = "x0"
 
-    def __init__(
-        self, g: Callable[[Any], Any], x0: Any, *, backend: str | Backend | None = None, precision: Any = None
-    ) -> None:
-        if not callable(g):
-            raise TypeError(f"g: found {type(g).__name__}; wanted a callable")
-        self.structure = Structure(x0, "x0", backend)
-        self.backend = self.structure.backend
-        self.g = self.backend.undifferentiated(g)
-        self.n, self.matvecs, self.exponent, self.matrix_exponent = self.structure.n, 0, 0, 0
-        self._set_precision(self.structure.dtype, precision)
+    def _exponents(self, guess: Vector, value: Vector) -> tuple[int, int]:
         exact = self.backend.exact
-        self.guess = exact.copy(self.structure.values, self.true_dtype)
-        size = exact.max_abs(self.guess)
-        if not math.isfinite(size):
-            raise InputError(f"x0: has {'NaN' if size != size else 'infinite'} entries; wanted finite ones")
-        self.last: Evaluated | None = None
-        self.lowest = math.inf
-        self.raised = ""
-        self._reference: float | None = None
+        return self._taken_out(max(exact.max_abs(guess), exact.max_abs(value))), 0
 
-    # The first evaluation.
+    def _reference_of(self, guess: Vector, value: Vector) -> float:
+        return max(self.backend.exact.norms(guess, value))
 
-    @property
-    def reference(self) -> float:  # type: ignore[override]
-        """max(||x0||, ||g(x0)||), in internal units; the first evaluation is done when it is first asked for."""
-        if self._reference is None:
-            self._evaluate_first()
-        assert self._reference is not None
-        return self._reference
-
-    def _evaluate_first(self) -> None:
-        exact = self.backend.exact
-        value = self._value(self.guess)
-        size = max(exact.max_abs(self.guess), exact.max_abs(value))
-        self.exponent = self._units(size)
-        self.guess = exact.ldexp(self.guess, -self.exponent)
-        value = exact.ldexp(exact.copy(value, self.true_dtype), -self.exponent)
-        self._reference = max(exact.norms(self.guess, value))
-        self.first_residual = exact.difference(value, self.guess, exact.zeros(self.n, self.true_dtype))
-        self.first_norm = exact.norm(self.first_residual)
-
-    def _units(self, size: float) -> int:
-        """The exponent that is taken out: none where squares stay within the range."""
-        if not math.isfinite(size) or not self.scaled:
-            return 0
-        if self.emulated is not None and self.emulated.narrow:
-            return exponent_of(size) - self.rhs_level
-        return 0 if self.comfortable(size) else exponent_of(size)
-
-    def settled(self) -> Ending | None:
-        if not math.isfinite(self.reference):
-            return self.not_finite(first=True)
-        return None
-
-    def initial(self) -> tuple[Vector, Vector, float]:
-        if self._reference is None:
-            self._evaluate_first()
-        backend = self.backend
-        if self.two_precisions:
-            x = backend.copy(self.guess, self.dtype)
-            return x, *self.residual_norm(x, self.vector())
-        x, residual = backend.copy(self.guess), backend.copy(self.first_residual)
-        self.last = Evaluated(x, residual, self.first_norm, False)
-        return x, residual, self.first_norm
-
-    def first_guess(self) -> tuple[Vector, Vector, float]:
-        backend = self.backend
-        x, residual = backend.copy(self.guess, self.dtype), backend.copy(self.first_residual, self.dtype)
-        return x, residual, self.first_norm
-
-    # Evaluations.
-
-    def vector(self) -> Any:
-        """A new vector, zero."""
-        return self.backend.zeros(self.n, self.dtype)
-
-    def residual_norm(self, x: Vector, out: Vector) -> tuple[Vector, float]:
-        return self.evaluate(x, out)
-
-    def evaluate(self, x: Vector, out: Vector, expected: float = math.inf) -> tuple[Vector, float]:
-        """g(x) - x, in place of out, and its norm, which is not finite where g(x) is not.
-
-        Parameters
-        ----------
-        x : vector
-            Not to be written to while it is the current iterate.
-        out : vector
-        expected : float
-            The norm that earlier evaluations make one expect.
-        """
-        self.raised = ""
-        try:
-            value = self._value(x)
-        except ArithmeticError as error:
-            self.raised = f"{type(error).__name__}: {error}"
-            return out, math.nan
-        out = self.backend.difference(self._scaled(value), x, out)
-        norm = self.backend.norm(out)
-        self.last = Evaluated(x, out, norm, norm < SUSPICIOUS * min(expected, self.lowest))
-        if norm == norm:
-            self.lowest = min(self.lowest, norm)
-        return out, norm
-
-    def certify(self, x: Vector, out: Vector) -> tuple[Vector, float]:
-        last = self.last
-        if not self.two_precisions:
-            if last is None or last.x is not x:
-                return self.evaluate(x, out)
-            if last.sudden:
-                again, norm = self.evaluate(x, self.vector())
-                self.last = Evaluated(x, again, max(norm, last.norm), False)
-                last = self.last
-            out = out if last.residual is out else self.backend.assign(last.residual, out)
-            self.last = last._replace(residual=out)
-            return out, last.norm
-        exact = self.backend.exact
-        wide = exact.copy(x, self.true_dtype)
-        value = self._scaled(self._value(wide))
-        residual = exact.difference(value, wide, exact.zeros(self.n, self.true_dtype))
-        return self.backend.assign(self.backend.copy(residual, self.dtype), out), exact.norm(residual)
-
-    def _value(self, x: Vector) -> Vector:
-        """g(x) in the caller's units, possibly in memory of the caller's."""
-        self.matvecs += 1
-        exact = self.backend.exact
-        if self.exponent:
-            x = exact.ldexp(exact.copy(x), self.exponent)
-        lent, flat = self.structure.lent(x)
-        return self.structure.received(self.g(lent), flat, "g")
-
-    def _scaled(self, value: Vector) -> Vector:
-        """The same in internal units."""
-        if not self.exponent:
-            return value
-        exact = self.backend.exact
-        return exact.ldexp(exact.copy(value), -self.exponent)
-
-    def varies(self, x: Vector, residual: Vector, work: Vector) -> tuple[Vector, float]:
-        """How far a second evaluation at x lies from the first, whose residual is given; ``work`` is overwritten."""
-        first = self.last
-        work, _ = self.evaluate(x, work)
-        self.last = first  # which is what the method goes on from
-        work = self.backend.axpy(-1.0, residual, work)
-        return work, self.backend.norm(work)
-
-    # What the driver asks for.
-
-    @property
-    def work(self) -> int:
-        return 1 << 24  # an evaluation may cost anything, so that each is looked at
-
-    @property
-    def coarse(self) -> bool:  # type: ignore[override]
-        return self.emulated is not None
+    def _residual(self, backend: Backend, value: Vector, x: Vector, out: Vector) -> Vector:
+        return backend.difference(value, x, out)
 
     def rounding_floor(self, x: Vector) -> float:
         return self.unit_roundoff * self.backend.exact.norm(x)
-
-    def not_finite(self, first: bool) -> Ending:
-        if first:
-            return Ending(Status.DIVERGED, "g(x0) is NaN or infinite: begin at another x0.", Cause.NOT_FINITE)
-        return Ending(Status.DIVERGED, cause=Cause.NOT_FINITE)
-
-    def unscaled(self, x: Vector, fresh: bool = True) -> Any:
-        exact = self.backend.exact
-        x = exact.copy(x, self.true_dtype) if fresh or self.two_precisions else x
-        return self.structure.outside(exact.ldexp(x, self.exponent))
-
-    def deliver(
-        self, x: Vector, work: Vector, residual: float, ending: Ending, target: float, evidence: Any
-    ) -> Delivered:
-        self.size = self.backend.exact.norm(x)
-        return Delivered(self.unscaled(x, fresh=False), residual if residual == residual else math.inf, ending)
-
-    def verdict(self, solution: Solution, ending: Ending) -> Ending:
-        """What stood still at the rounding of x can do no better."""
-        if ending.status is not Status.STAGNATED or ending.reason or not self.size:
-            return ending
-        units = times_power_of_two(solution.residual_norm, -self.exponent) / (self.unit_roundoff * self.size)
-        if units > 100:
-            return ending
-        return ending._replace(
-            reason=f"{self.precision_name} can do no better: the residual stopped at {solution.relative_residual:.2e} "
-            f"of {WORDS.reference}, {units:.1f} times the rounding of x, short of the {solution.tolerance:.2e} asked "
-            f"for. {self.advice(solution)}"
-        )
 
     @property
     def remarks(self) -> str:
@@ -285,10 +348,7 @@ class FixedPointProblem(Units):
             return ""
         return f"x was multiplied by 2^{-self.exponent}, which changes no digit, to stay in range."
 
-    def advice(self, solution: Solution) -> str:
-        if solution.status is Status.STAGNATED:
-            wider = "Take a wider precision" if self.emulated is not None else "Compute g in more digits"
-            return f"{wider}, or ask for less."
+    def go_on(self, solution: Solution) -> str:
         return (
             "Raise maxiter, or try rv.anderson." if solution.method == "picard" else "Raise maxiter, or begin nearer."
         )

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from ..driver.batch import TELL, warn_of
 from ..driver.iterate import iterate
+from ..driver.method import Method
 from ..driver.solution import Solution
 from ..driver.stopping import Options
 from .method import FixedPointMethod
-from .problem import FixedPointProblem
+from .problem import EquationProblem, FixedPointProblem
 
-__all__ = ["solve_with"]
+__all__ = ["solve_problem", "solve_with"]
 
 
 def solve_with(
@@ -44,10 +46,21 @@ def solve_with(
     >>> round(solve_with(Picard(), math.cos, 1.0).x, 4)
     0.7391
     """
+    return solve_problem(method, partial(FixedPointProblem, g, x0), backend=backend, precision=precision, **limits)
+
+
+def solve_problem(
+    method: Method[Any, Any],
+    make: Callable[..., EquationProblem],
+    *,
+    backend: Any = None,
+    precision: Any = None,
+    **limits: Any,
+) -> Solution[Any]:
+    """The same for the problem that ``make`` makes of ``backend=`` and ``precision=``."""
     options = Options(**limits)
     with np.errstate(all="ignore"):  # overflow and NaN are looked for, and reported in words
-        problem = FixedPointProblem(g, x0, backend=backend, precision=precision)
-        solution = iterate(problem, method, options)
+        solution = iterate(make(backend=backend, precision=precision), method, options)
     if not solution.converged:
         TELL.get(warn_of)(solution)
     return solution

@@ -155,6 +155,8 @@ def delivered(
     """
     from importlib.util import find_spec
 
+    import numpy as np
+
     from ..errors import ConvergenceWarning, InputError
     from ..io.matrix_files import write_vector, written_kind
     from ..io.safe_writing import check_room
@@ -178,7 +180,8 @@ def delivered(
         warnings.simplefilter("ignore", ConvergenceWarning)
         options = {name: getattr(arguments, name) for name in ("rtol", "atol", "time_limit", "backend")}
         solution = solve({"progress": not arguments.quiet and sys.stderr.isatty(), **options})
-    infeasible = solution.overall_status is Status.INFEASIBLE
+    # A system that nothing fits was not iterated; a map that seems to have no fixed point was, and there is a report.
+    infeasible = solution.overall_status is Status.INFEASIBLE and not np.any(solution.iterations)
     if not (arguments.quiet or infeasible):
         print(solution, file=report)
     written = []

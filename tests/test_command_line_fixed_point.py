@@ -20,6 +20,9 @@ number = 3
 
 def stretched(x):
     return 3 * x + 1
+
+def moved(x):
+    return x + 1
 """
 
 
@@ -65,6 +68,14 @@ def test_parameters_reach_the_method(folder):
 
 def test_no_convergence_is_the_exit_status(folder):
     assert main(["fixed-point", "given_maps:stretched", "x0.npy", "--method", "picard", "--quiet"]) == 1
+
+
+def test_a_map_without_fixed_points_is_reported(folder, capsys):
+    assert main(["fixed-point", "given_maps:moved", "x0.npy", "--output", "x.npy"]) == 1
+    out, err = capsys.readouterr()
+    assert "no fixed point" in " ".join(out.split())
+    assert err == ""
+    assert np.load("x.npy").shape == (2, 3, 1)
 
 
 @pytest.mark.parametrize(

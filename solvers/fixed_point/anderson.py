@@ -140,7 +140,7 @@ class Anderson(FixedPointMethod):
     def step(self, problem: FixedPointProblem, s: AndersonState) -> None:  # type: ignore[override]
         if not s.accelerated:
             self.advance(problem, s)
-        elif self.evaluate_next(problem, s, s.expected) and self._good_enough(s):
+        elif self.evaluate_next(problem, s, s.expected) and self._good_enough(s) and not problem.lost(s.next_x):
             self.accept(s)
             if s.next_norm < s.good:
                 s.penalty = max(1, s.penalty // 2)

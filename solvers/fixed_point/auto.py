@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from ..driver.method import Breakdown
 from ..driver.problem import Vector
+from ..driver.status import Cause, Ending, Status
 from .anderson import Anderson, AndersonState, Mixing
+from .drift import FAR, TOO_FAR, DriftState, NonexpansiveMethod
+from .method import FixedPointMethod
 from .problem import FixedPointProblem
 
 __all__ = ["Auto"]
@@ -27,8 +32,8 @@ ALTERNATING = Mixing(2, 0.6, 0.6)
 
 
 @dataclass
-class AutoState(AndersonState):
-    """With what tells a standstill.
+class AutoState(AndersonState, DriftState):
+    """With what tells a standstill; ``drift`` is that of plain steps alone.
 
     Attributes
     ----------
@@ -36,10 +41,10 @@ class AutoState(AndersonState):
         The smallest residual norm when it was last halved, or the mixing changed, and that step.
     standstills : int
         Since the last retreat.
-    began : int
-        The step after which the first acceleration, or the one after the last retreat, began.
-    safe : vector
-        Where plain steps alone have led.
+    resumed, began : int
+        The step of the last retreat, and that after which acceleration begins anew.
+    safe, taken : vector, int
+        Where plain steps alone have led, and how many of them.
     retreats : int
         Returns to it.
     """
@@ -47,16 +52,24 @@ class AutoState(AndersonState):
     halved: float = math.inf
     halved_at: int = 0
     standstills: int = 0
+    resumed: int = 0
     began: int = 0
     safe: Vector = None
+    taken: int = 0
     retreats: int = 0
+
+    @property
+    def retreating(self) -> bool:
+        """Whether plain steps alone have led to x."""
+        return self.resumed < self.steps <= self.began
 
 
 @dataclass(frozen=True)
-class Auto(Anderson):
+class Auto(Anderson, NonexpansiveMethod):
     """Anderson acceleration of every step, then of every other one while the residual falls.
 
-    Where it stands still in both ways, plain steps are taken from where these alone had led, as many as all so far.
+    Where it stands still in both ways, plain steps are taken from where these alone had led, as many as all so far; and
+    where these only move on, no others.
     The parameters are those of the beginning. ``depth`` is what the memory allows, and all of few unknowns.
     """
 
@@ -65,6 +78,7 @@ class Auto(Anderson):
     name: ClassVar[str] = "auto"
     title: ClassVar[str] = "Anderson acceleration, adapted while it runs"
     purpose: ClassVar[str] = "any map"
+    radius: ClassVar[float | None] = None  # type: ignore[misc]
 
     def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> AndersonState:
         depth = min(self.depth, max(LEAST_DEPTH, MEMORY // problem.n))
@@ -80,19 +94,21 @@ class Auto(Anderson):
 
     def step(self, problem: FixedPointProblem, s: AndersonState) -> None:  # type: ignore[override]
         assert isinstance(s, AutoState)
-        if s.began > s.steps:
-            pass  # plain steps after a retreat
-        elif s.began == s.steps > 0:
-            s.safe = problem.backend.assign(s.x, s.safe)
-        elif s.good <= 0.5 * s.halved:
+        if s.good <= 0.5 * s.halved:
             s.halved, s.halved_at = s.good, s.steps
-        elif s.steps - s.halved_at >= STANDSTILL:
+        elif s.steps >= s.began and s.steps - s.halved_at >= STANDSTILL:
             s.standstills, s.halved_at = s.standstills + 1, s.steps
             if s.standstills == 2:
                 self._retreat(problem, s)
         alternating = (s.steps - s.began >= BEGINNING) != (s.standstills == 1)
         s.mixing = ALTERNATING if alternating else self.mixing
+        plain = s.retreating and s.steps < s.began
         super().step(problem, s)
+        if plain:
+            s.drift.advance()
+            s.taken += 1
+            if s.steps == s.began:
+                self._resume(problem, s)
 
     def _retreat(self, problem: FixedPointProblem, s: AutoState) -> None:
         """Go on by plain steps from where these had led, for as many as were taken in all.
@@ -104,8 +120,33 @@ class Auto(Anderson):
         s.next_x = problem.backend.assign(s.safe, s.next_x)
         s.accelerated, s.expected, s.plain = False, math.inf, s.steps
         s.good = s.halved = math.inf
-        s.began = s.halved_at = 2 * s.steps
+        s.resumed, s.began, s.halved_at = s.steps, 2 * s.steps, 2 * s.steps
         s.standstills, s.retreats = 0, s.retreats + 1
+
+    def _resume(self, problem: FixedPointProblem, s: AutoState) -> None:
+        """Accelerate again, unless there seems to be no fixed point: then plain steps tell where they lead."""
+        s.safe = problem.backend.assign(s.x, s.safe)
+        if self.infeasible(problem, s.drift, FAR):
+            s.history.clear()
+            s.plain, s.began, s.halved_at = s.steps, 2 * s.steps, 2 * s.steps
+            self._plain(problem, s, self.mixing.plain)
+
+    def review(  # type: ignore[override]
+        self, problem: FixedPointProblem, s: AutoState, iteration: int, norm: float, best: Vector | None
+    ) -> None:
+        FixedPointMethod.review(self, problem, s, iteration, norm, best)
+        if s.retreating and s.drift.look(problem, s, s.taken) and self.infeasible(problem, s.drift, TOO_FAR):
+            raise Breakdown("", Cause.INCONSISTENT, Status.INFEASIBLE)
+
+    def conclude(  # type: ignore[override]
+        self, problem: FixedPointProblem, s: AutoState, ending: Ending
+    ) -> tuple[Ending, Mapping[str, Any]]:
+        if s.retreating and s.drift.steps:
+            return NonexpansiveMethod.conclude(self, problem, s, ending)
+        return FixedPointMethod.conclude(self, problem, s, ending)
+
+    def nearest(self, solution: Any, cut: float) -> None:
+        """Nobody says that g is nonexpansive."""
 
     def condition_limit_of(self, s: AndersonState) -> float:
         surprised = s.accelerated and float(s.residual_norm) > MISMATCH * s.expected > 0  # type: ignore[arg-type]

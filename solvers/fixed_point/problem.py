@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from ...backends import Backend
 from ...errors import InputError
-from ...precision import times_power_of_two
+from ...precision import precision_facts, times_power_of_two
 from ..driver.problem import Delivered, Vector, Words
 from ..driver.solution import Solution
 from ..driver.status import Cause, Ending, Status
@@ -311,7 +311,8 @@ class FixedPointProblem(EquationProblem):
     -----
     The value of g at the iterate is its certificate, so that a solve costs one evaluation more than iterations. Once
     more g is evaluated only in emulated or mixed precision, and where the residual fell in one step a thousand times
-    below what all earlier evaluations made one expect: a second evaluation then has to agree.
+    below what all earlier evaluations made one expect: a second evaluation then has to agree. Where x has become larger
+    than max(||x0||, ||g(x0)||) / sqrt(u), its residual counts as no less than u ||x||.
 
     Vectors are iterated on in the caller's units, unless these are so large or small that squares would leave the
     range: then a power of two, which changes no digit, is taken out.
@@ -338,6 +339,15 @@ class FixedPointProblem(EquationProblem):
 
     def _residual(self, backend: Backend, value: Vector, x: Vector, out: Vector) -> Vector:
         return backend.difference(value, x, out)
+
+    def certify(self, x: Vector, out: Vector) -> tuple[Vector, float]:
+        out, norm = super().certify(x, out)
+        return out, max(norm, self.rounding_floor(x)) if self.lost(x) else norm
+
+    def lost(self, x: Vector) -> bool:
+        """Whether x is so large, beside where it began, that g(x) = x may be no more than rounding."""
+        u = precision_facts(self.true_dtype).unit_roundoff
+        return math.sqrt(u) * self.backend.exact.norm(x) > self.reference
 
     def rounding_floor(self, x: Vector) -> float:
         return self.unit_roundoff * self.backend.exact.norm(x)

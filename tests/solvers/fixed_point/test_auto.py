@@ -148,3 +148,24 @@ def test_where_acceleration_leads_astray_plain_steps_begin_anew():
 def test_steps_that_tell_nothing_are_plain_ones():
     """x -> max(x - 1, 0): all differences vanish, and a shorter step would only be slower."""
     assert rv.fixed_point(lambda x: np.maximum(x - 1, 0), np.array([50.0]), rtol=0, atol=1e-7).evaluations <= 52
+
+
+def test_a_map_without_fixed_points():
+    v = np.array([1.0, 2.0])
+    with pytest.warns(rv.ConvergenceWarning, match="no fixed point"):
+        solution = rv.fixed_point(lambda x: x - v, np.array([0.5, 0.25]), rtol=1e-8)
+    assert solution.status is Status.INFEASIBLE
+    np.testing.assert_allclose(solution.displacement.vector, v, rtol=1e-12)
+
+
+@pytest.mark.parametrize("method", ["auto", "anderson"])
+def test_a_residual_that_vanishes_by_rounding_alone_is_none(method):
+    """Discs half a unit apart: accelerated steps lead to where half a unit is less than the rounding of x."""
+    problem = rv.gallery.fixed_points.douglas_rachford("discs", gap=0.5)
+    with pytest.warns(rv.ConvergenceWarning):
+        solution = rv.fixed_point(problem.g, problem.x0, method=method, rtol=1e-8, maxiter=4000)
+    assert not solution.converged
+    if method == "auto":
+        assert solution.status is Status.INFEASIBLE
+        found, wanted = solution.displacement, problem.displacement
+        assert np.linalg.norm(found.vector - wanted) <= found.error < 0.01

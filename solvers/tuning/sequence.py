@@ -17,7 +17,6 @@ from ...backends import Backend, choose_backend
 from ...errors import InputError
 from ..driver.batch import Batch, one_or_many
 from ..driver.iterate import iterate
-from ..driver.method import named_parameters
 from ..driver.solution import Solution
 from ..driver.status import Status
 from ..driver.stopping import Options
@@ -25,7 +24,7 @@ from ..driver.turn import Turn
 from ..linear.method import LinearMethod
 from ..linear.run import check_fits
 from ..linear.system import LinearSystem
-from ..methods import METHODS, method_of
+from ..methods import METHODS, method_of, parameters_of
 from ..preconditioners.base import as_preconditioner
 from .adaptive_sor import AdaptiveSORMethod
 from .auto import Auto
@@ -181,7 +180,7 @@ class Sequence:
                 raise InputError(f"tuner: chooses {value!r}; the methods are {', '.join(self.names)}")
         if self.precondition is None and parameter != "method" and not several:
             for name in self.names:
-                known = named_parameters(self.methods[name])
+                known = parameters_of(self.methods[name])
                 if parameter not in known:
                     raise InputError(
                         f"tuner: chooses {parameter}, which {name} does not have; it has "

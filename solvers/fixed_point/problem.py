@@ -132,6 +132,17 @@ class FixedPointProblem(Units):
         self._reference = max(exact.norms(self.guess, value))
         self.first_residual = exact.difference(value, self.guess, exact.zeros(self.n, self.true_dtype))
         self.first_norm = exact.norm(self.first_residual)
+        if self.first_norm == self.first_norm:
+            self.lowest = self.first_norm
+
+    def begin_at(self, x: Any) -> None:
+        """Take x, in the structure of x0, for the first guess; what residuals are relative to stays."""
+        exact, _ = self.backend.exact, self.reference
+        given = Structure(x, "x0", self.backend)
+        self.guess = exact.ldexp(exact.copy(given.values, self.true_dtype), -self.exponent)
+        value = self._scaled(self._value(self.guess))
+        self.first_residual = exact.difference(value, self.guess, self.first_residual)
+        self.first_norm = exact.norm(self.first_residual)
 
     def _units(self, size: float) -> int:
         """The exponent that is taken out: none where squares stay within the range."""

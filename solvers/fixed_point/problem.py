@@ -100,7 +100,8 @@ class FixedPointProblem(Units):
         self.structure = Structure(x0, "x0", backend)
         self.backend = self.structure.backend
         self.g = self.backend.undifferentiated(g)
-        self.n, self.matvecs, self.exponent, self.matrix_exponent = self.structure.n, 0, 0, 0
+        self.n = self.local = self.structure.n
+        self.matvecs, self.exponent, self.matrix_exponent = 0, 0, 0
         self._set_precision(self.structure.dtype, precision)
         exact = self.backend.exact
         self.guess = exact.copy(self.structure.values, self.true_dtype)

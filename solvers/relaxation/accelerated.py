@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ...errors import InputError
@@ -44,7 +44,7 @@ class SweptMap:
 
     def __init__(self, system: LinearSystem, method: Relaxation, state: State) -> None:
         self.system, self.method, self.state = system, method, state
-        self.backend, self.dtype, self.n = system.backend, system.dtype, system.local
+        self.backend, self.dtype, self.n, self.local = system.backend, system.dtype, system.n, system.local
         self.unit_roundoff = system.unit_roundoff
 
     def vector(self) -> Vector:
@@ -87,24 +87,24 @@ class Accelerated(LinearMethod[AcceleratedState]):
 
     @property
     def traffic(self) -> Traffic:  # type: ignore[override]
-        """That of both; the vectors and passes of the history go with its depth."""
-        sweep, mixing, share = self.method.traffic, self.by.traffic, self.by.depth / Anderson.depth
+        """That of both once all differences are held, of type II with beta = 1."""
+        sweep, depth = self.method.traffic, self.by.depth
         return Traffic(
-            vectors=sweep.vectors + round(mixing.vectors * share),
-            passes=sweep.passes + round(mixing.passes * share),
-            reductions=sweep.reductions + mixing.reductions,
+            vectors=sweep.vectors + 2 * depth + 6,
+            passes=sweep.passes + 10 * depth + 22,
+            reductions=sweep.reductions + self.by.traffic.reductions,
             matvecs=sweep.matvecs,
-            compiled_passes=sweep.compiled_passes + round(mixing.compiled_passes * share),
+            compiled_passes=sweep.compiled_passes + 4 * depth + 14,
         )
 
     def fits(self, system: LinearSystem) -> Fit:  # type: ignore[override]
         return self.method.fits(system)
 
-    def adjoint(self) -> Accelerated:
-        return replace(self, method=self.method.adjoint())
+    def adjoint(self) -> LinearMethod[Any]:
+        return accelerated(self.method.adjoint(), self.by)
 
-    def tuned(self, system: LinearSystem, state: AcceleratedState) -> Accelerated:
-        return replace(self, method=self.method.tuned(system, state.swept.state))
+    def tuned(self, system: LinearSystem, state: AcceleratedState) -> LinearMethod[Any]:
+        return accelerated(self.method.tuned(system, state.swept.state), self.by)
 
     def start(self, system: LinearSystem) -> AcceleratedState:
         own = self.method.start(system)
@@ -131,7 +131,7 @@ class Accelerated(LinearMethod[AcceleratedState]):
         return " ".join(filter(None, said))
 
 
-def accelerated(method: Relaxation, accelerate: str | Mapping[str, Any] | Anderson | None) -> LinearMethod[Any]:
+def accelerated(method: LinearMethod[Any], accelerate: str | Mapping[str, Any] | Anderson | None) -> LinearMethod[Any]:
     """The method, accelerated as asked for.
 
     Parameters

@@ -100,7 +100,7 @@ class FixedPointSequence(Rounds[FixedPointProblem]):
         precision: Any = None,
         **parameters: Any,
     ) -> None:
-        names = list(method) if isinstance(method, (list, tuple)) else [method]
+        names: list[Any] = list(method) if isinstance(method, (list, tuple)) else [method]
         if cost not in COSTS:
             raise InputError(f"cost: found {cost!r}; wanted one of {', '.join(COSTS)}")
         if warm_start not in WARM_STARTS:

@@ -63,8 +63,8 @@ def __getattr__(name: str) -> Any:
         return import_module(f".{name}", __name__)
     if name == "tuning":
         return import_module(".solvers.tuning", __name__)
-    if name == "Sequence":
-        return import_module(".solvers.tuning", __name__).Sequence
+    if name in ("Sequence", "FixedPointSequence"):
+        return getattr(import_module(".solvers.tuning", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -84,6 +84,7 @@ __all__ = [
     "Diagonals",
     "FINITE_SUM_METHODS",
     "FIXED_POINT_METHODS",
+    "FixedPointSequence",
     "InputError",
     "MOMENTUM_SCHEMES",
     "MONOTONE_METHODS",

@@ -63,6 +63,7 @@ def add_parameters(parser: argparse.ArgumentParser) -> None:
     add("--preconditioner", default="none", choices=["none", "jacobi", "ssor", "chebyshev", "neumann"])
     add("--omega", type=float, help="relaxation factor, of the preconditioner if it takes one, else of the method")
     add("--interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="spectrum, for chebyshev")
+    add("--accelerate", choices=["anderson", "auto"], help="Anderson acceleration of a relaxation")
 
 
 def add_precision(parser: argparse.ArgumentParser) -> None:
@@ -233,7 +234,8 @@ def _preconditioner_and_parameters(arguments: argparse.Namespace, A: Any) -> tup
         raise InputError(f"--interval: found {interval[0]:g} {interval[1]:g}; wanted 0 < LOW <= HIGH")
     if omega is not None and not 0 < omega < float("inf"):
         raise InputError(f"--omega: found {omega:g}; wanted a positive finite number")
-    given = {name: value for name, value in {"omega": omega, "interval": interval}.items() if value is not None}
+    named = {"omega": omega, "interval": interval, "accelerate": arguments.accelerate}
+    given = {name: value for name, value in named.items() if value is not None}
     # Each with what it takes, and what it is always given.
     makers: dict[str, tuple[Any, str, dict[str, str]]] = {
         "jacobi": (precondition.jacobi, "", {}),

@@ -11,11 +11,12 @@ from .driver.method import named_parameters
 from .krylov.cg import CG
 from .krylov.ssor_cg import SSORCG
 from .linear.method import LinearMethod
+from .relaxation.accelerated import Relaxation, accelerated
 from .relaxation.jacobi import Jacobi
 from .relaxation.richardson import Richardson
 from .relaxation.sor import SOR, SSOR, GaussSeidel
 
-__all__ = ["METHODS", "method_named", "method_of"]
+__all__ = ["METHODS", "method_named", "method_of", "parameters_of"]
 
 METHODS: dict[str, type[LinearMethod[Any]]] = {
     cls.name: cls for cls in (CG, SSORCG, Chebyshev, Richardson, Jacobi, GaussSeidel, SOR, SSOR)
@@ -31,8 +32,17 @@ def method_named(name: str, parameters: Mapping[str, Any]) -> LinearMethod[Any]:
 
 def method_of(kind: type[LinearMethod[Any]], parameters: Mapping[str, Any]) -> LinearMethod[Any]:
     """A method of a class with its parameters; errors name what is unknown."""
-    known = named_parameters(kind)
+    known = parameters_of(kind)
     for given in parameters:
         if given not in known:
             raise InputError(f"{given}: {kind.name} has no such parameter; it has {', '.join(known) or 'none'}")
-    return kind(**parameters)
+    if not issubclass(kind, Relaxation):
+        return kind(**parameters)
+    own = dict(parameters)
+    accelerate = own.pop("accelerate", None)
+    return accelerated(kind(**own), accelerate)
+
+
+def parameters_of(kind: type[LinearMethod[Any]]) -> tuple[str, ...]:
+    """The names of what may be given with a method: its own parameters, and how relaxations are accelerated."""
+    return (*named_parameters(kind), *(("accelerate",) if issubclass(kind, Relaxation) else ()))

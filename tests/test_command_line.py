@@ -118,6 +118,17 @@ def test_every_preconditioner_is_used(folder, name, capsys):
     assert "preconditioned cg" in capsys.readouterr().out
 
 
+def test_relaxations_are_accelerated(folder, capsys):
+    arguments = ["solve", "A.mtx", "b.mtx", "--json", "r.json", "--quiet", "--accelerate", "anderson"]
+    assert main([*arguments, "--method", "sor", "--omega", "1.2"]) == 0
+    A, b = (rv.gallery.poisson((15, 12)).A, rv.gallery.poisson((15, 12)).b)
+    found = strict_json("r.json")
+    assert found["iterations"] == rv.sor(A, b, omega=1.2, accelerate="anderson").iterations
+    assert found["method"] == "sor accelerated by anderson"
+    assert main([*arguments, "--method", "cg"]) == 2
+    assert "accelerate: cg has no such parameter" in capsys.readouterr().err
+
+
 def test_omega_and_interval_reach_whom_they_belong_to(folder):
     def iterations(*arguments):
         assert main(["solve", "A.mtx", "b.mtx", "--json", "r.json", "--quiet", *arguments]) == 0

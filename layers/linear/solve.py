@@ -87,7 +87,7 @@ def solve(
     return_solution : bool
         Return ``(x, Solves)``, which holds the Solution of every solve, those of derivatives as they are done.
     **parameters
-        Of the method: ``omega``, ``interval``, ``sweep``, ``order``, ``flexible``.
+        Of the method: ``omega``, ``interval``, ``sweep``, ``order``, ``accelerate``, ``flexible``.
 
     Returns
     -------

@@ -117,7 +117,7 @@ class Anderson(FixedPointMethod):
         s.next_x, s.next_work, s.good = problem.vector(), problem.vector(), norm
         s.history = history_on(
             problem.backend,
-            problem.n,
+            problem.local,
             problem.dtype,
             min(self.depth, problem.n if self.type == "II" else self.depth),
             self.type,

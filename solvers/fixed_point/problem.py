@@ -68,7 +68,8 @@ class EquationProblem(Units):
         self.structure = Structure(x0, self.started_from, backend)
         self.backend = self.structure.backend
         self.function = self.backend.undifferentiated(function)
-        self.n, self.matvecs, self.exponent, self.matrix_exponent = self.structure.n, 0, 0, 0
+        self.n = self.local = self.structure.n
+        self.matvecs, self.exponent, self.matrix_exponent = 0, 0, 0
         self._set_precision(self.structure.dtype, precision)
         exact = self.backend.exact
         self.guess = exact.copy(self.structure.values, self.true_dtype)
@@ -99,6 +100,17 @@ class EquationProblem(Units):
         value = exact.ldexp(value, -self.exponent)
         self._reference = self._reference_of(self.guess, value)
         self.first_residual = self._residual(exact, value, self.guess, exact.zeros(self.n, self.true_dtype))
+        self.first_norm = exact.norm(self.first_residual)
+        if self.first_norm == self.first_norm:
+            self.lowest = self.first_norm
+
+    def begin_at(self, x: Any) -> None:
+        """Take x, in the structure of x0, for the first guess; what residuals are relative to stays."""
+        exact, _ = self.backend.exact, self.reference
+        given = Structure(x, self.started_from, self.backend)
+        self.guess = exact.ldexp(exact.copy(given.values, self.true_dtype), -self.iterate_exponent)
+        value = self._scaled(self._value(self.guess))
+        self.first_residual = self._residual(exact, value, self.guess, self.first_residual)
         self.first_norm = exact.norm(self.first_residual)
 
     @property

@@ -52,7 +52,7 @@ def solve(
     method : str
         "auto" or a name in ``resolvent.METHODS``.
     **parameters
-        Of the method named: ``omega``, ``interval``, ``sweep``, ``order``, ``flexible``.
+        Of the method named: ``omega``, ``interval``, ``sweep``, ``order``, ``accelerate``, ``flexible``.
 
     Returns
     -------

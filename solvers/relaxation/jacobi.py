@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Unpack
 
 from ...errors import InputError
 from ...operators.ordering import check_diagonal
-from ..chebyshev.momentum import MomentumMethod, MomentumState
+from ..chebyshev.momentum import MomentumState
 from ..driver.method import Traffic
 from ..driver.solution import Solution
+from ..fixed_point.anderson import Anderson
 from ..linear.call import Common, solver
 from ..linear.method import Candidate
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
+from .accelerated import accelerated
+from .stationary import Stationary
 
 __all__ = ["Jacobi", "jacobi"]
 
 
 @dataclass(frozen=True)
-class Jacobi(MomentumMethod):
+class Jacobi(Stationary):
     """x + omega D^{-1} (b - A x)."""
 
     omega: float = 1.0
@@ -73,6 +76,7 @@ def jacobi(
     b: Any,
     *,
     omega: float = 1.0,
+    accelerate: str | Mapping[str, Any] | Anderson | None = None,
     **common: Unpack[Common],
 ) -> Solution[Any]:
     """Solve A x = b by x <- x + omega D^{-1} (b - A x), D the diagonal of A.
@@ -86,6 +90,8 @@ def jacobi(
         As in ``resolvent.cg``; A need not be Hermitian, but its entries must be at hand.
     omega : float
         Damping, without unit; 1 is the classical method.
+    accelerate :
+        As in ``resolvent.sor``.
 
     Returns
     -------
@@ -112,4 +118,4 @@ def jacobi(
     >>> rv.jacobi(np.array([[3.0, 1.0], [1.0, 2.0]]), np.array([4.0, 3.0]), rtol=1e-10).x.round(8)
     array([1., 1.])
     """
-    return solve_with(Jacobi(omega), A, b, **common)
+    return solve_with(accelerated(Jacobi(omega), accelerate), A, b, **common)

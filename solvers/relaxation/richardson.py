@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Unpack
 
 from ...errors import InputError
 from ...precision import times_power_of_two
-from ..chebyshev.momentum import MomentumMethod, MomentumState
+from ..chebyshev.momentum import MomentumState
 from ..driver.method import Traffic
 from ..driver.solution import Solution
+from ..fixed_point.anderson import Anderson
 from ..linear.call import Preconditioned, solver
 from ..linear.method import Search
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 from ..spectra.lanczos import positive_spectrum
 from ..spectra.ritz import RitzValues
+from .accelerated import accelerated
+from .stationary import Stationary
 
 __all__ = ["Richardson", "richardson"]
 
@@ -32,7 +36,7 @@ class RichardsonState(MomentumState):
 
 
 @dataclass(frozen=True)
-class Richardson(MomentumMethod):
+class Richardson(Stationary):
     """x + omega M (b - A x)."""
 
     omega: float | None = None
@@ -90,6 +94,7 @@ def richardson(
     b: Any,
     *,
     omega: float | None = None,
+    accelerate: str | Mapping[str, Any] | Anderson | None = None,
     **common: Unpack[Preconditioned],
 ) -> Solution[Any]:
     """Solve A x = b by x <- x + omega M (b - A x).
@@ -103,6 +108,9 @@ def richardson(
         As in ``resolvent.cg``; A need not be Hermitian when omega is given.
     omega : float, optional
         Step length in the units of 1 / (M A). By default the best one for the interval that 20 Lanczos steps find.
+    accelerate :
+        As in ``resolvent.sor``. With omega = 1 and all differences kept, the iterates are x + M (b - A x) of those of
+        GMRES.
 
     Returns
     -------
@@ -128,4 +136,4 @@ def richardson(
     >>> rv.richardson(np.diag([1.0, 2.0]), np.ones(2), omega=2 / 3, rtol=1e-10).converged
     True
     """
-    return solve_with(Richardson(omega), A, b, **common)
+    return solve_with(accelerated(Richardson(omega), accelerate), A, b, **common)

@@ -6,6 +6,7 @@ from .chebcb import ChebCB
 from .choice import Choice
 from .evidence import Evidence, Look, look_at
 from .fixed import Fixed
+from .fixed_points import FixedPointSequence
 from .history import History
 from .sequence import Sequence
 from .spectral import Spectral
@@ -21,6 +22,7 @@ __all__ = [
     "Choice",
     "Evidence",
     "Fixed",
+    "FixedPointSequence",
     "GaussianThompson",
     "History",
     "Look",

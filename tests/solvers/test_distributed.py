@@ -106,6 +106,7 @@ METHODS = [
     ("chebyshev", {}, False),
     ("chebyshev", {}, True),
     ("richardson", {}, False),
+    ("richardson", {"accelerate": {"depth": 30}}, True),
 ]
 
 

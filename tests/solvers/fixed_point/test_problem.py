@@ -468,3 +468,29 @@ def test_a_map_that_lies_once_is_found_out(method):
     assert solution.converged
     # ||x - x*|| <= ||g(x) - x|| / (1 - 0.9), and the residual is relative to ||g(0)||.
     assert np.linalg.norm(solution.x - 1 / (1 - d)) <= 10.001 * rtol * np.sqrt(30)
+
+
+def test_a_first_step_that_is_no_surprise_is_evaluated_once():
+    with pytest.warns(rv.ConvergenceWarning):
+        assert rv.picard(lambda x: 0.8 * x + 1, np.zeros(3), maxiter=1).evaluations == 2
+    with pytest.warns(rv.ConvergenceWarning):
+        assert rv.picard(lambda x: 1e-4 * x + 1, np.zeros(3), rtol=0.0, maxiter=1).evaluations == 3
+
+
+def test_another_first_guess_of_the_same_problem():
+    calls = []
+
+    def g(x):
+        calls.append(x.copy())
+        return x / 2 + 1e200
+
+    problem = FixedPointProblem(g, np.full(3, 1e200))
+    reference = problem.reference
+    problem.begin_at(np.full(3, 1.5e200))
+    x, residual, norm = problem.initial()
+    assert problem.reference == reference
+    assert np.array_equal(problem.unscaled(x), np.full(3, 1.5e200))
+    assert np.allclose(problem.unscaled(residual), 0.25e200, rtol=1e-14)
+    assert math.isclose(math.ldexp(norm, problem.exponent), 0.25e200 * math.sqrt(3))
+    assert [call[0] for call in calls] == [1e200, 1.5e200]
+    assert problem.matvecs == 2

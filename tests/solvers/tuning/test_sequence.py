@@ -26,7 +26,7 @@ from resolvent.solvers.tuning import (
     TsallisINF,
     TsallisINFBinned,
 )
-from resolvent.solvers.tuning.sequence import FEWEST
+from resolvent.solvers.tuning.rounds import FEWEST
 
 
 def laplacians(count, seed=0):

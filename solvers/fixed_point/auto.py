@@ -80,7 +80,7 @@ class Auto(Anderson, NonexpansiveMethod):
     purpose: ClassVar[str] = "any map"
     radius: ClassVar[float | None] = None  # type: ignore[misc]
 
-    def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> AndersonState:
+    def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> AutoState:
         depth = min(self.depth, max(LEAST_DEPTH, MEMORY // problem.n))
         if self.depth == DEPTH and problem.n <= ALL_OF:
             depth = problem.n
@@ -89,7 +89,7 @@ class Auto(Anderson, NonexpansiveMethod):
         s.halved, s.safe = norm, problem.backend.copy(x)
         return s
 
-    def empty_state(self, x: Vector, residual: Vector, norm: float) -> AndersonState:
+    def empty_state(self, x: Vector, residual: Vector, norm: float) -> AutoState:
         return AutoState(x, residual, norm)
 
     def step(self, problem: FixedPointProblem, s: AndersonState) -> None:  # type: ignore[override]

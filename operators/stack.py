@@ -109,6 +109,14 @@ class StencilStack:
         center, *pairs = self.coefficients[at]
         return Stencil(self.grid, center, tuple(zip(pairs[::2], pairs[1::2], strict=True)), self.dtype)
 
+    def tocsr(self) -> CSRStack:
+        """The same as sparse matrices of one pattern."""
+        count = self.coefficients.shape[-1]
+        numbers = np.arange(1.0, count + 1)
+        marked = Stencil(self.grid, numbers[0], tuple(zip(numbers[1::2], numbers[2::2], strict=True))).tocsr()
+        values = self.coefficients[..., marked.data.astype(int) - 1]
+        return CSRStack(Pattern(marked.indptr, marked.indices, True), np.ascontiguousarray(values))
+
     def __repr__(self) -> str:
         return f"<StencilStack of {self.shape[:-2]} stencils on {self.grid} {self.dtype}>"
 

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.sparse as sparse
 from array_api_compat import array_namespace
 
 from ...backends.compiled.found import ALONE, CONVERGED, FOUND, MAX_ITERATIONS, ZERO
 from ...operators import CSR, CSRStack, StencilStack
 from ...operators.libraries import library_of
+from ...operators.stack import Pattern
 from ...precision import precision_facts, working_dtype
 from ..driver.batch import Batch
 from ..driver.stopping import Options
@@ -86,6 +88,7 @@ class Came(NamedTuple):
 STACKED: dict[type[LinearMethod[Any]], Callable[[Any, Stack, int], Came | None]] = {}
 
 
+@np.errstate(all="ignore")  # what is not finite is looked for
 def solve_stack(small: Small, backend: Any, batch: Batch, options: Options) -> Found | None:
     """The systems of a batch that take the ordinary course; None where that is not for this batch."""
     began = time.perf_counter()
@@ -240,7 +243,9 @@ class _Matrices:
             if full is not None:
                 return _Matrices(backend, full, None)
             return _Matrices(backend, None, operator) if _multiplier(operator) is not None else None
-        if isinstance(batch.A, (CSRStack, StencilStack)) or library_of(batch.A) not in backend.libraries:
+        if isinstance(batch.A, (CSRStack, StencilStack)):
+            return _SparseMatrices.of_stack(backend, batch) if "numpy" in backend.libraries else None
+        if library_of(batch.A) not in backend.libraries:
             return None  # of another kind, from which the matrices can be had one by one
         try:
             return _Matrices(backend, backend.vector(batch.A, "A"), None)
@@ -302,6 +307,84 @@ class _Matrices:
         for name, flags in (("empty_row", empty), ("zero_diagonal", zero)):
             known[name] = self.backend.to_numpy(flags).astype(float)[..., None] - 1  # which one is not asked
         return known
+
+
+class _SparseMatrices(_Matrices):
+    """Sparse matrices of one pattern, the blocks of a diagonal of blocks.
+
+    Parameters
+    ----------
+    backend : Backend
+    pattern : Pattern
+    values : ndarray, (..., entries)
+        Of each system.
+    """
+
+    def __init__(self, backend: Any, pattern: Pattern, values: np.ndarray) -> None:
+        self.backend, self.pattern, self.values = backend, pattern, values
+        self.array = self.operator = None
+        self.blocks = _diagonal_of_blocks(pattern, values)
+
+    @staticmethod
+    def of_stack(backend: Any, batch: Batch) -> _SparseMatrices:
+        """Those of a batch, one for each system."""
+        stack = batch.A.tocsr() if isinstance(batch.A, StencilStack) else batch.A
+        values = np.broadcast_to(stack.values, (*batch.lead, stack.values.shape[-1]))
+        return _SparseMatrices(backend, stack.pattern, values)
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.values.dtype
+
+    def astype(self, dtype: np.dtype) -> _SparseMatrices:
+        return self if dtype == self.dtype else _SparseMatrices(self.backend, self.pattern, self.values.astype(dtype))
+
+    def product(self, x: Any, out: Any) -> Any:
+        *lead, k, n = x.shape
+        columns = np.swapaxes(x, -1, -2).reshape(-1, k)
+        return np.swapaxes((self.blocks @ columns).reshape(*lead, n, k), -1, -2)
+
+    def diagonal(self) -> Any:
+        return self._by_row(self.blocks.diagonal())[..., None, :]
+
+    def _by_row(self, numbers: np.ndarray) -> np.ndarray:
+        """(..., n)."""
+        return numbers.reshape(*self.values.shape[:-1], self.pattern.n)
+
+    def facts(self) -> dict[str, Any]:
+        size, ones = np.abs(self.values), np.ones(self.blocks.shape[0])
+        largest = size.max(axis=-1, initial=0.0)
+        unit = np.where(largest > 0, largest, 1.0)[..., None]
+        sums = self._by_row(_diagonal_of_blocks(self.pattern, size) @ ones)
+        squares = self._by_row(_diagonal_of_blocks(self.pattern, (size / unit) ** 2) @ ones)
+        skew = abs(self.blocks - self.blocks.conj().T).max(axis=1)
+        skew = self._by_row(skew.toarray() if sparse.issparse(skew) else np.asarray(skew))
+        diagonal = self._by_row(self.blocks.diagonal())
+        rows = np.repeat(np.arange(self.pattern.n), np.diff(self.pattern.indptr))
+        above, below = self.pattern.indices > rows, self.pattern.indices < rows
+        known = {
+            "max_abs": largest,
+            "row_norm": np.sqrt(squares.max(axis=-1)) * unit[..., 0],
+            "row_sum": sums.max(axis=-1),
+            "asymmetry": skew.max(axis=-1),
+            "lower": ~np.any(self.values[..., above] != 0, axis=-1),
+            "upper": ~np.any(self.values[..., below] != 0, axis=-1),
+            "diagonal_positive": np.all((diagonal.real > 0) & (diagonal.imag == 0), axis=-1),
+            "margin": np.min(diagonal.real + np.abs(diagonal) - sums, axis=-1),
+            "empty_row": np.any(sums == 0, axis=-1) - 1.0,  # which one is not asked
+            "zero_diagonal": np.any(diagonal == 0, axis=-1) - 1.0,
+        }
+        return {name: values.astype(float)[..., None] for name, values in known.items()}
+
+
+def _diagonal_of_blocks(pattern: Pattern, values: np.ndarray) -> Any:
+    """One sparse matrix, of a block (n, n) for each row of values."""
+    entries, n = values.shape[-1], pattern.n
+    count = values.size // entries if entries else math.prod(values.shape[:-1])
+    first = np.arange(count, dtype=np.int64)[:, None]
+    indices = (pattern.indices + n * first).reshape(-1)
+    indptr = np.append((pattern.indptr[:-1] + entries * first).reshape(-1), count * entries)
+    return sparse.csr_array((values.reshape(-1), indices, indptr), shape=(count * n, count * n))
 
 
 def _multiplier(operator: Any) -> Any:

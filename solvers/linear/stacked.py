@@ -37,8 +37,9 @@ class Stack:
     backend : Backend
     product : callable
         ``product(x, out)`` gives A x of every system.
-    A : array, (..., n, n), or None
-        The matrices, which broadcast against the systems; None where they only multiply.
+    row : callable, or None
+        ``row(i, entries)`` gives (A x)_i of every system from the list of the entries of x; None where A only
+        multiplies.
     b, x, r : array, (..., n)
         Right-hand sides, first guesses and their residuals.
     target : array, (...)
@@ -51,7 +52,7 @@ class Stack:
 
     backend: Any
     product: Callable[[Any, Any], Any]
-    A: Any
+    row: Callable[[int, list[Any]], Any] | None
     b: Any
     x: Any
     r: Any
@@ -171,7 +172,7 @@ def _begun(
     at["exponent"][...], at["reference"][...] = exponent, np.where(plain, reference, 0.0)
     at["first"][...] = reference
     x, r = xp.zeros_like(b), backend.copy(b)
-    stack = Stack(backend, matrices.product, matrices.array, b, x, r, target, diagonal, inverse)
+    stack = Stack(backend, matrices.product, matrices.row, b, x, r, target, diagonal, inverse)
     if guess is not None:
         x = xp.where(power > 0, guess * power, xp.zeros_like(b))
         r, norms = stack.residual(x)
@@ -185,7 +186,7 @@ def _begun(
     x, r, b = (xp.where(apart, xp.zeros_like(part), part) for part in (x, r, b))
     asked = backend.from_numpy(np.where(plain, wanted, 0.0), real)
     at["tolerance"][...] = np.where(reference > 0, target / np.where(reference > 0, reference, 1.0), options.rtol)
-    return Stack(backend, matrices.product, matrices.array, b, x, r, asked, diagonal, inverse), plain
+    return Stack(backend, matrices.product, matrices.row, b, x, r, asked, diagonal, inverse), plain
 
 
 def _finished(stack: Stack, came: Came, norms: Any, plain: np.ndarray, limit: int, precision: Any, at: Any) -> Any:
@@ -231,7 +232,6 @@ class _Matrices:
 
     def __init__(self, backend: Any, array: Any, operator: Any) -> None:
         self.backend, self.operator = backend, operator
-        self.array = None if array is None else array[..., None, :, :]  # beside the axis of right-hand sides
         self._full = array
 
     @staticmethod
@@ -271,6 +271,14 @@ class _Matrices:
             result = _multiplier(self.operator) @ xp.matrix_transpose(flat)
             return self.backend.reshape(xp.matrix_transpose(result), tuple(x.shape))
         return xp.matmul(x, xp.matrix_transpose(self._full))
+
+    @property
+    def row(self) -> Callable[[int, list[Any]], Any] | None:
+        """As in ``Stack``."""
+        if self._full is None:
+            return None
+        full, xp = self._full[..., None, :, :], array_namespace(self._full)  # beside the axis of right-hand sides
+        return lambda i, entries: xp.sum(full[..., i, :] * xp.stack(entries, axis=-1), axis=-1)
 
     def diagonal(self) -> Any:
         """(..., 1, n), or (n,) of one matrix."""
@@ -322,7 +330,6 @@ class _SparseMatrices(_Matrices):
 
     def __init__(self, backend: Any, pattern: Pattern, values: np.ndarray) -> None:
         self.backend, self.pattern, self.values = backend, pattern, values
-        self.array = self.operator = None
         self.blocks = _diagonal_of_blocks(pattern, values)
 
     @staticmethod
@@ -343,6 +350,16 @@ class _SparseMatrices(_Matrices):
         *lead, k, n = x.shape
         columns = np.swapaxes(x, -1, -2).reshape(-1, k)
         return np.swapaxes((self.blocks @ columns).reshape(*lead, n, k), -1, -2)
+
+    @property
+    def row(self) -> Callable[[int, list[Any]], Any]:
+        starts, columns = self.pattern.indptr.tolist(), self.pattern.indices.tolist()
+
+        def row(i: int, entries: list[Any]) -> Any:
+            places = range(starts[i], starts[i + 1])
+            return sum((self.values[..., k, None] * entries[columns[k]] for k in places), start=0 * entries[i])
+
+        return row
 
     def diagonal(self) -> Any:
         return self._by_row(self.blocks.diagonal())[..., None, :]

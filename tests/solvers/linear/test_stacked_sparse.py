@@ -17,6 +17,9 @@ METHODS = {
     "chebyshev": {"interval": (0.01, 9.5)},
     "jacobi": {},
     "richardson": {"omega": 0.2},
+    "gauss_seidel": {},
+    "sor": {"omega": 1.2},
+    "ssor": {"omega": 1.2},
     "auto": {},
 }
 

@@ -92,7 +92,8 @@ def _momentum(stack: Stack, maxiter: int, check_every: int, omega: float, invers
 
 
 def _sweeps(method: SOR, stack: Stack, maxiter: int) -> Came | None:
-    if method.omega is None or method.order != "natural" or stack.row is None:
+    row = stack.row
+    if method.omega is None or method.order != "natural" or row is None:
         return None
     omega, reverses = float(method.omega), SWEEPS[method.sweep]
     xp = array_namespace(stack.b)
@@ -103,7 +104,7 @@ def _sweeps(method: SOR, stack: Stack, maxiter: int) -> Came | None:
         for k in range(int(xp.max(steps))):
             swept = x
             for reverse in reverses:
-                swept = stacked_sweep(stack.row, swept, stack.b, inverse, omega, reverse)
+                swept = stacked_sweep(row, swept, stack.b, inverse, omega, reverse)
             x = xp.where((k < steps)[..., None], swept, x)
         return x
 

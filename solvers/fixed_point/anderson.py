@@ -87,7 +87,7 @@ class Anderson(FixedPointMethod):
     name: ClassVar[str] = "anderson"
     title: ClassVar[str] = "Anderson acceleration"
     purpose: ClassVar[str] = "maps that contract slowly, or not at all"
-    traffic: ClassVar[Traffic] = Traffic(vectors=26, passes=248, reductions=6, matvecs=1, compiled_passes=54)
+    traffic: ClassVar[Traffic] = Traffic(vectors=26, passes=249, reductions=7, matvecs=1, compiled_passes=55)
     when_diverging: ClassVar[str] = "Begin nearer, lower beta, or allow a smaller growth by safeguard."
 
     def __post_init__(self) -> None:

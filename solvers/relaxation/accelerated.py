@@ -40,7 +40,7 @@ class SweptMap:
         The method's own.
     """
 
-    called = "a sweep"
+    called = "The sweep"
     raised = ""
 
     def __init__(self, system: LinearSystem, method: Relaxation, state: State) -> None:

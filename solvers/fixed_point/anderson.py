@@ -87,7 +87,7 @@ class Anderson(FixedPointMethod):
     name: ClassVar[str] = "anderson"
     title: ClassVar[str] = "Anderson acceleration"
     purpose: ClassVar[str] = "maps that contract slowly, or not at all"
-    traffic: ClassVar[Traffic] = Traffic(vectors=26, passes=249, reductions=7, matvecs=1, compiled_passes=55)
+    traffic: ClassVar[Traffic] = Traffic(vectors=25, passes=121, reductions=7, matvecs=1, compiled_passes=55)
     when_diverging: ClassVar[str] = "Begin nearer, lower beta, or allow a smaller growth by safeguard."
 
     def __post_init__(self) -> None:
@@ -274,8 +274,8 @@ def anderson(
 
     Notes
     -----
-    Per iteration: 1 evaluation (2 where a step is taken back), compiled 4 depth + 14 vector passes once the history is
-    full; 2 vectors are kept for each difference, and 6 more. dF = Q R is updated by two passes of Gram-Schmidt and by
+    Per iteration: 1 evaluation (2 where a step is taken back), 10 depth + 21 vector passes (4 depth + 15 compiled) and 7
+    reductions once the history is full; 2 vectors are kept for each difference, and 5 more. dF = Q R is updated by two passes of Gram-Schmidt and by
     rotations, and R gamma = Q^H f solved: the normal equations, which square the condition, are never formed.
     Differences that the latest one depends on to rounding are dropped, oldest first.
 

@@ -4,57 +4,10 @@ import numpy as np
 import pytest
 
 import resolvent as rv
-from resolvent.backends.numpy_backend import NumpyBackend
 from resolvent.solvers.linear.system import LinearSystem
 from resolvent.solvers.methods import method_named
 
-# primitive: vectors read plus vectors written, reductions, products with A
-COSTS = {
-    "axpy": (3, 0, 0),
-    "axpby": (3, 0, 0),
-    "dot": (2, 1, 0),
-    "norm": (1, 1, 0),
-    "multiply": (3, 0, 0),
-    "assign": (2, 0, 0),
-    "copy": (2, 0, 0),
-    "zeros": (1, 0, 0),
-    "matvec": (2, 0, 1),
-    "residual": (3, 0, 1),
-    "accurate_residual": (3, 0, 1),
-    "certify": (3, 1, 1),
-    "matvec_dot": (2, 1, 1),
-    "cg_update": (6, 1, 0),
-    "momentum": (4, 0, 0),
-    "sweep": (3, 0, 1),
-}
-
-
-class Counting(NumpyBackend):
-    """The reference, counting each primitive by what it moves when fused; what that calls in turn is not counted."""
-
-    def __init__(self):
-        self.counted = np.zeros(3, int)
-        self.inside = False
-
-
-def counted(name, cost):
-    plain = getattr(NumpyBackend, name)
-
-    def primitive(self, *arguments, **options):
-        if self.inside:
-            return plain(self, *arguments, **options)
-        self.counted += cost
-        self.inside = True
-        try:
-            return plain(self, *arguments, **options)
-        finally:
-            self.inside = False
-
-    return primitive
-
-
-for _name, _cost in COSTS.items():
-    setattr(Counting, _name, counted(_name, _cost))
+from .counting import Counting
 
 
 def started(method, backend, **parameters):

@@ -4,35 +4,10 @@ import numpy as np
 import pytest
 
 import resolvent as rv
-from resolvent.backends.numpy_backend import NumpyBackend
 from resolvent.solvers.gradient.problem import GradientProblem
 from resolvent.solvers.monotone.problem import MonotoneProblem
 
-# primitive: vectors read plus vectors written, and reductions, when fused
-COSTS = {"axpy": (3, 0), "axpby": (3, 0), "norm": (1, 1), "assign": (2, 0), "difference": (3, 0), "momentum": (4, 0)}
-
-
-class Counting(NumpyBackend):
-    """The reference, counting each primitive; what that calls in turn is not counted."""
-
-    def __init__(self):
-        self.counted, self.inside = np.zeros(2, int), False
-
-    def primitive(self, name, cost, *arguments):
-        if not self.inside:
-            self.counted += cost
-        outside, self.inside = self.inside, True
-        try:
-            return getattr(NumpyBackend, name)(self, *arguments)
-        finally:
-            self.inside = outside
-
-    def combine(self, V, y, out):
-        return self.primitive("combine", (len(V) + 1, 0), V, y, out)
-
-
-for _name, _cost in COSTS.items():
-    setattr(Counting, _name, lambda self, *given, name=_name, cost=_cost: self.primitive(name, cost, *given))
+from ..counting import Counting
 
 METHODS = {**rv.MONOTONE_METHODS, **rv.MOMENTUM_SCHEMES}
 
@@ -58,7 +33,11 @@ def test_a_step_costs_what_is_declared(name):
         before = problem.matvecs
         method.step(problem, state)
         declared = method.traffic
-        assert [*backend.counted, problem.matvecs - before] == [declared.passes, declared.reductions, declared.matvecs]
+        assert [*backend.counted[:2], problem.matvecs - before] == [
+            declared.passes,
+            declared.reductions,
+            declared.matvecs,
+        ]
 
 
 @pytest.mark.parametrize("name", METHODS)

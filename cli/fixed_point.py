@@ -84,7 +84,8 @@ def _module(source: str) -> Any:
     from importlib.util import module_from_spec, spec_from_loader
 
     if not source.endswith(".py"):
-        sys.path.insert(0, "")
+        if "" not in sys.path:
+            sys.path.insert(0, "")
         return import_module(source)
     loader = SourceFileLoader(Path(source).stem, source)
     spec = spec_from_loader(loader.name, loader)

@@ -274,10 +274,10 @@ def anderson(
 
     Notes
     -----
-    Per iteration: 1 evaluation (2 where a step is taken back), 10 depth + 21 vector passes (4 depth + 15 compiled) and 7
-    reductions once the history is full; 2 vectors are kept for each difference, and 5 more. dF = Q R is updated by two passes of Gram-Schmidt and by
-    rotations, and R gamma = Q^H f solved: the normal equations, which square the condition, are never formed.
-    Differences that the latest one depends on to rounding are dropped, oldest first.
+    Per iteration: 1 evaluation (2 where a step is taken back), 10 depth + 21 vector passes (4 depth + 15 compiled) and
+    7 reductions once the history is full; 2 vectors are kept for each difference, and 5 more. dF = Q R is updated by
+    two passes of Gram-Schmidt and by rotations, and R gamma = Q^H f solved: the normal equations, which square the
+    condition, are never formed. Differences that the latest one depends on to rounding are dropped, oldest first.
 
     References
     ----------

@@ -18,7 +18,7 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from ...errors import InputError
 from ...precision import times_power_of_two
@@ -146,6 +146,7 @@ class NonexpansiveMethod(FixedPointMethod):
     """A method with a theory for maps that let no distance grow. Its ``step`` tells ``drift`` how far it went."""
 
     radius: float | None
+    state: ClassVar[type[DriftState]] = DriftState
 
     @property
     def reach(self) -> float:
@@ -158,7 +159,7 @@ class NonexpansiveMethod(FixedPointMethod):
             raise InputError(f"radius: found {self.radius!r}; wanted a positive number")
 
     def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> DriftState:
-        return DriftState(
+        return self.state(
             x, residual, norm, next_x=problem.vector(), next_work=problem.vector(), drift=Drift(self.reach)
         )
 

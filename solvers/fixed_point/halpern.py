@@ -14,11 +14,11 @@ from ..driver.method import State, Traffic
 from ..driver.problem import Vector
 from ..driver.solution import Bound, Solution
 from .call import FixedPointCommon, fixed_point_solver
-from .drift import Drift, DriftState, NonexpansiveMethod
+from .drift import DriftState, NonexpansiveMethod
 from .problem import FixedPointProblem
 from .run import solve_with
 
-__all__ = ["Halpern", "HalpernState", "halpern", "toward_anchor"]
+__all__ = ["AnchoredMethod", "Halpern", "HalpernState", "halpern"]
 
 
 @dataclass
@@ -36,16 +36,38 @@ class HalpernState(DriftState):
     phi: float = 1.0
 
 
-def toward_anchor(problem: FixedPointProblem, s: HalpernState, reach: float, weight: float) -> None:
-    """Put (1 - weight) (x + reach (g(x) - x)) + weight anchor into ``next_x``."""
-    backend = problem.backend
-    s.next_x = backend.assign(s.x, s.next_x)
-    s.next_x = backend.axpy(reach, s.work, s.next_x)
-    s.next_x = backend.axpby(weight, s.anchor, 1 - weight, s.next_x)
+class AnchoredMethod(NonexpansiveMethod):
+    """A method whose iterates are means of an anchor and of T(x), T = (1 + reflection) g - reflection I."""
+
+    reflection: float
+    state: ClassVar[type[DriftState]] = HalpernState
+    when_diverging: ClassVar[str] = "g expands: rv.anderson may find a fixed point all the same."
+
+    def check_reflection(self) -> None:
+        """Refuse one outside its range."""
+        if not 0 <= self.reflection <= 1:
+            raise InputError(f"reflection: found {self.reflection!r}; wanted a number in [0, 1]")
+
+    @property
+    def reach(self) -> float:
+        return 1 + self.reflection
+
+    def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> DriftState:
+        s = super().new_state(problem, x, residual, norm)
+        assert isinstance(s, HalpernState)
+        s.anchor = problem.backend.copy(x)
+        return s
+
+    def toward_anchor(self, problem: FixedPointProblem, s: HalpernState, weight: float) -> None:
+        """Put (1 - weight) T(x) + weight anchor into ``next_x``."""
+        backend = problem.backend
+        s.next_x = backend.assign(s.x, s.next_x)
+        s.next_x = backend.axpy(self.reach, s.work, s.next_x)
+        s.next_x = backend.axpby(weight, s.anchor, 1 - weight, s.next_x)
 
 
 @dataclass(frozen=True)
-class Halpern(NonexpansiveMethod):
+class Halpern(AnchoredMethod):
     """The mean of x0 with weight 1 / phi and of T(x), where T = (1 + reflection) g - reflection I."""
 
     contraction: float = 1.0
@@ -56,32 +78,16 @@ class Halpern(NonexpansiveMethod):
     title: ClassVar[str] = "Halpern's iteration"
     purpose: ClassVar[str] = "maps that only do not expand; the fixed point nearest to x0"
     traffic: ClassVar[Traffic] = Traffic(vectors=5, passes=12, reductions=1, matvecs=1, compiled_passes=12)
-    when_diverging: ClassVar[str] = "g expands: rv.anderson may find a fixed point all the same."
 
     def __post_init__(self) -> None:
         if not 0 < self.contraction <= 1:
             raise InputError(f"contraction: found {self.contraction!r}; wanted a number in (0, 1]")
-        check_reflection(self.reflection)
+        self.check_reflection()
         self.check_radius()
-
-    @property
-    def reach(self) -> float:
-        return 1 + self.reflection
-
-    def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> HalpernState:
-        return HalpernState(
-            x,
-            residual,
-            norm,
-            next_x=problem.vector(),
-            next_work=problem.vector(),
-            drift=Drift(self.reach),
-            anchor=problem.backend.copy(x),
-        )
 
     def step(self, problem: FixedPointProblem, s: HalpernState) -> None:  # type: ignore[override]
         s.phi = 1 + s.phi / self.contraction**2  # infinite in the end where g contracts, which is Picard iteration
-        toward_anchor(problem, s, self.reach, 1 / s.phi)
+        self.toward_anchor(problem, s, 1 / s.phi)
         self.advance(problem, s)
         s.drift.advance(1 / s.phi)
 
@@ -118,12 +124,6 @@ class Halpern(NonexpansiveMethod):
         reflected = f"steps were prolonged by {self.reflection:g}" if self.reflection else ""
         both = ", and ".join(filter(None, [said, reflected]))
         return both[:1].upper() + both[1:] + "." if both else ""
-
-
-def check_reflection(reflection: float) -> None:
-    """Refuse one outside its range."""
-    if not 0 <= reflection <= 1:
-        raise InputError(f"reflection: found {reflection!r}; wanted a number in [0, 1]")
 
 
 @fixed_point_solver

@@ -12,8 +12,8 @@ from ..driver.method import Traffic
 from ..driver.problem import Vector
 from ..driver.solution import Solution
 from .call import FixedPointCommon, fixed_point_solver
-from .drift import Drift, NonexpansiveMethod
-from .halpern import HalpernState, check_reflection, toward_anchor
+from .drift import DriftState
+from .halpern import AnchoredMethod, HalpernState
 from .problem import FixedPointProblem
 from .run import solve_with
 
@@ -43,7 +43,7 @@ class RestartedHalpernState(HalpernState):
 
 
 @dataclass(frozen=True)
-class RestartedHalpern(NonexpansiveMethod):
+class RestartedHalpern(AnchoredMethod):
     """Halpern's iteration whose anchor becomes g(x) where the residual has fallen enough since it was set."""
 
     reflection: float = 0.0
@@ -57,10 +57,10 @@ class RestartedHalpern(NonexpansiveMethod):
     title: ClassVar[str] = "Halpern's iteration with restarts"
     purpose: ClassVar[str] = "primal-dual and projection methods whose residual tells the distance to the solutions"
     traffic: ClassVar[Traffic] = Traffic(vectors=5, passes=12, reductions=1, matvecs=1, compiled_passes=12)
-    when_diverging: ClassVar[str] = "g expands: rv.anderson may find a fixed point all the same."
+    state: ClassVar[type[DriftState]] = RestartedHalpernState
 
     def __post_init__(self) -> None:
-        check_reflection(self.reflection)
+        self.check_reflection()
         if not 0 < self.sufficient <= self.necessary < 1:
             found = f"{self.sufficient!r} and {self.necessary!r}"
             raise InputError(f"sufficient, necessary: found {found}; wanted 0 < sufficient <= necessary < 1")
@@ -72,21 +72,11 @@ class RestartedHalpern(NonexpansiveMethod):
             raise InputError(f"every: found {self.every}; wanted at least 1")
         self.check_radius()
 
-    @property
-    def reach(self) -> float:
-        return 1 + self.reflection
-
-    def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> RestartedHalpernState:
-        return RestartedHalpernState(
-            x,
-            residual,
-            norm,
-            next_x=problem.vector(),
-            next_work=problem.vector(),
-            drift=Drift(self.reach),
-            anchor=problem.backend.copy(x),
-            at_anchor=norm,
-        )
+    def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> DriftState:
+        s = super().new_state(problem, x, residual, norm)
+        assert isinstance(s, RestartedHalpernState)
+        s.at_anchor = norm
+        return s
 
     def step(self, problem: FixedPointProblem, s: RestartedHalpernState) -> None:  # type: ignore[override]
         s.total += 1
@@ -101,7 +91,7 @@ class RestartedHalpern(NonexpansiveMethod):
             return
         s.inner += 1
         weight = 1 / (s.inner + 1)
-        toward_anchor(problem, s, self.reach, weight)
+        self.toward_anchor(problem, s, weight)
         self.advance(problem, s)
         s.drift.advance(weight, s.anchor_steps)
 

@@ -6,13 +6,13 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba.extending import overload, register_jitable
+from numba.extending import overload
 
 from ...precision.rounding_rule import Unrounded
 from . import vectors
-from .coefficients import chebyshev_interval, chebyshev_next
 from .momentum import momentum_loop as momentum_iterations
 from .products import is_kind
+from .recurrences import interval_of, next_coefficients
 from .small import (
     FACTS,
     FIRST,
@@ -37,7 +37,6 @@ __all__ = ["Momentum", "Sweeps", "stationary", "stationary_solve"]
 
 momentum_loop = momentum_iterations.serial
 residual = vectors.residual.serial
-interval_of, next_coefficients = register_jitable(chebyshev_interval), register_jitable(chebyshev_next)
 UNROUNDED = Unrounded()
 
 

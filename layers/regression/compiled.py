@@ -15,13 +15,13 @@ import numba
 import numpy as np
 import torch
 from numba import prange
-from numba.extending import register_jitable
 
 from ...backends.compiled import vectors
 from ...backends.compiled.cg import cg_loop as cg_iterations
 from ...backends.compiled.compiling import FAST, Variants, threads
 from ...backends.compiled.momentum import momentum_loop as momentum_iterations
 from ...backends.compiled.products import KnownProduct, ShiftedArrays
+from ...backends.compiled.recurrences import built_upon
 from ...errors import InputError
 from ...precision.rounding_rule import Unrounded
 from ...solvers.chebyshev.coefficients import chebyshev_coefficients
@@ -46,7 +46,7 @@ PARALLEL_FROM = 1 << 17  # entries of H, summed over tokens, from which a second
 cg_loop, momentum_loop, residual = cg_iterations.serial, momentum_iterations.serial, vectors.residual.serial
 UNROUNDED = Unrounded()
 
-register_jitable(chebyshev_coefficients)
+coefficients = built_upon(chebyshev_coefficients)
 kernel = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
 
 
@@ -242,7 +242,7 @@ def chebyshev(A, lower, upper, steps, limit, work):  # type: ignore[no-untyped-d
     """
     x, b, previous, Ax = work[0], work[1], work[2], work[3]
     betas, gammas = np.empty((2, steps + 1))
-    for k, (beta, gamma) in enumerate(chebyshev_coefficients(lower, upper)):
+    for k, (beta, gamma) in enumerate(coefficients(lower, upper)):
         if k > steps:
             break
         betas[k], gammas[k] = beta, gamma

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache, lru_cache, partial
@@ -519,12 +520,15 @@ def _dtype_of(*arrays: Any) -> np.dtype | None:
         return None
 
 
-_seen: set[tuple[Any, ...]] = set()
+# Systems of a kind after which the next one is solved by a compiled solve: to compile it takes as long as to solve ten
+# thousands of them one by one, which a script that solves a few should not wait for.
+SYSTEMS_BEFORE = 16
+_seen: Counter[tuple[Any, ...]] = Counter()
 
 
 def _met(*key: Any) -> bool:
-    """Whether there was such a system before: to compile a whole solve takes longer than to solve one system."""
-    if key in _seen:
+    """Whether there were so many such systems before that more must be expected."""
+    if _seen[key] >= SYSTEMS_BEFORE:
         return True
-    _seen.add(key)
+    _seen[key] += 1
     return False

@@ -288,3 +288,10 @@ def test_limits_of_any_size(maxiter, monkeypatch):
     driven, solution, _ = both(monkeypatch, lambda: rv.cg(matrix("csr"), B, rtol=1e-9, maxiter=maxiter))
     assert differing(driven, solution) == []
     assert solution.converged == (maxiter > 1)
+
+
+def test_a_few_systems_of_a_kind_are_not_worth_compiling_a_solve_for():
+    kind = object()
+    assert [small._met(kind) for _ in range(small.SYSTEMS_BEFORE)] == [False] * small.SYSTEMS_BEFORE
+    assert small._met(kind)
+    assert not small._met(object())

@@ -60,7 +60,9 @@ def cg_solve(A, given, x0, x, limits, scheme, numbers, found):  # type: ignore[n
 def cg(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignore[no-untyped-def]
     """The same with the limits by name and five vectors to work with."""
     r, p, q, d, b = work[0], work[1], work[2], work[3], work[4]
-    if not begin(A, given, x0, b, x, r, limits, True, found):
+    stepping = begin(A, given, x0, b, x, r, limits, True, found)
+    found[JACOBI] = scheme.inverse_diagonal.size > 0
+    if not stepping:
         return
     diagonal = d[:0]
     initial = found[FIRST]

@@ -40,6 +40,7 @@ def stacked_cg(
     target: Any,
     maxiter: int,
     inverse_diagonal: Any = None,
+    seen: list[tuple[Any, Any, Any]] | None = None,
 ) -> StackedCG:
     """Solve A x = b for every system of a stack, from a first guess and its residual, until ||r|| <= target.
 
@@ -58,6 +59,8 @@ def stacked_cg(
     maxiter : int
     inverse_diagonal : array, (..., n) or (n,), optional
         The Jacobi preconditioner.
+    seen : list, optional
+        Gets ||r||, alpha and beta of each iteration, arrays (...).
 
     Notes
     -----
@@ -122,10 +125,12 @@ def stacked_cg(
         if inverse_diagonal is not None:
             going = going & (rho > 0)
             z = backend.keep(going, z)
-        if not bool(xp.any(going)):
-            break
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             beta = rho / rho_before
+        if seen is not None:
+            seen.append((norm[..., 0], alpha[..., 0], beta[..., 0]))
+        if not bool(xp.any(going)):
+            break
         p = backend.axpby(1.0, z, xp.where(going, beta, 0.0), p)
     norm = xp.where(apart, norm_apart, norm)
     broke = ~(going | (norm <= target))

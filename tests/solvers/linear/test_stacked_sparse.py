@@ -57,15 +57,17 @@ def rods(lead, dtype=np.float64):
 @pytest.mark.parametrize("method", METHODS)
 def test_as_full_matrices(alone, method, lead, dtype):
     stack, full, b = rods(lead, dtype)
-    options = {"method": method, "rtol": 1e-4, "maxiter": 20_000, "backend": "numpy", **METHODS[method]}
+    single = dtype == np.float32
+    rtol = 1e-3 if single else 1e-4
+    options = {"method": method, "rtol": rtol, "maxiter": 20_000, "backend": "numpy", **METHODS[method]}
     found, wanted = rv.solve(stack, b, **options), rv.solve(full, b, **options)
     assert alone == [[], []]
     assert found.converged
-    assert np.array_equal(found.iterations, wanted.iterations)
-    np.testing.assert_allclose(found.x, wanted.x, rtol=1e-3 if dtype == np.float32 else 1e-10)
+    assert np.abs(found.iterations - wanted.iterations).max() <= int(single)
+    np.testing.assert_allclose(found.x, wanted.x, rtol=0, atol=(1e-3 if single else 1e-10) * np.abs(wanted.x).max())
     wide = np.einsum("...ij,...j->...i", full.astype(np.complex128), found.x.astype(np.complex128)) - b
     residual = np.linalg.norm(wide, axis=-1) / np.linalg.norm(b, axis=-1)
-    assert np.all(residual <= 1.001e-4)
+    assert np.all(residual <= 1.001 * rtol)
     np.testing.assert_allclose(found.relative_residual, residual, rtol=1e-2)
 
 

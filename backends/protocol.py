@@ -21,7 +21,7 @@ from typing import Any, ClassVar
 import numpy as np
 from array_api_compat import array_namespace
 
-from ..operators import Facts, Operator
+from ..operators import CSRStack, Facts, Operator, StencilStack
 from ..operators.exchange import Exchange
 from ..operators.ordering import Ordering
 from ..precision import precision_facts
@@ -108,6 +108,16 @@ class Backend(Exchange):
     @abstractmethod
     def stack(self, vectors: list[Any], shape: tuple[int, ...], columns: bool) -> Any:
         """Vectors of a batch as ``(*shape, n)``; the last axis of shape goes last when it counts columns."""
+
+    def compressed_rows(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
+        """A sparse matrix of arrays of this library, which multiplies columns by ``@``; None where it knows none."""
+        return None
+
+    def sparse_stack(self, A: Any) -> CSRStack | None:
+        """Sparse matrices of one pattern, given in a form that this backend knows, as such; None for all else."""
+        if isinstance(A, StencilStack):
+            A = A.tocsr()
+        return A if isinstance(A, CSRStack) and A.library in self.libraries else None
 
     # What fits most libraries as it is.
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sparse
 from array_api_compat import array_namespace
+from array_api_compat import device as device_of
 
 from ...backends.compiled.found import FOUND
-from ...operators import CSR, CSRStack, StencilStack
+from ...operators import CSR, CSRStack
 from ...operators.libraries import library_of
 from ...operators.stack import Pattern
 from ..driver.batch import Batch
@@ -35,8 +35,9 @@ class Matrices:
             if full is not None:
                 return Matrices(backend, full, None)
             return Matrices(backend, None, operator) if _multiplier(operator) is not None else None
-        if isinstance(batch.A, (CSRStack, StencilStack)):
-            return SparseMatrices.of_stack(backend, batch) if "numpy" in backend.libraries else None
+        sparse = backend.sparse_stack(batch.A)
+        if sparse is not None:
+            return SparseMatrices.of_stack(backend, sparse, batch.lead)
         if library_of(batch.A) not in backend.libraries:
             return None  # of another kind, from which the matrices can be had one by one
         try:
@@ -126,20 +127,30 @@ class SparseMatrices(Matrices):
     ----------
     backend : Backend
     pattern : Pattern
-    values : ndarray, (..., entries)
-        Of each system.
+    values : array, (..., entries)
+        Of each system; there are some.
     """
 
-    def __init__(self, backend: Any, pattern: Pattern, values: np.ndarray) -> None:
+    def __init__(self, backend: Any, pattern: Pattern, values: Any) -> None:
         self.backend, self.pattern, self.values = backend, pattern, values
-        self.blocks = _diagonal_of_blocks(pattern, values)
+        count, entries, n = math.prod(self.lead), values.shape[-1], pattern.n
+        first = np.arange(count, dtype=np.int64)[:, None]
+        starts = np.append((pattern.indptr[:-1] + entries * first).reshape(-1), count * entries)
+        kind = np.int32 if max(count * n, count * entries) < 1 << 31 else np.int64
+        self._rows = tuple(
+            self._index(part.astype(kind)) for part in (starts, (pattern.indices + n * first).reshape(-1))
+        )
+        self.blocks = self._of_blocks(values)
 
     @staticmethod
-    def of_stack(backend: Any, batch: Batch) -> SparseMatrices:
-        """Those of a batch, one for each system."""
-        stack = batch.A.tocsr() if isinstance(batch.A, StencilStack) else batch.A
-        values = np.broadcast_to(stack.values, (*batch.lead, stack.values.shape[-1]))
-        return SparseMatrices(backend, stack.pattern, values)
+    def of_stack(backend: Any, stack: CSRStack, lead: tuple[int, ...]) -> SparseMatrices | None:
+        """Those of a stack, broadcast to these axes; None for no entries, or where there are no sparse matrices."""
+        values = backend.vector(stack.values, "A")
+        xp, entries = array_namespace(values), values.shape[-1]
+        if not entries:
+            return None
+        matrices = SparseMatrices(backend, stack.pattern, xp.broadcast_to(values, (*lead, entries)))
+        return None if matrices.blocks is None else matrices
 
     @property
     def n(self) -> int:
@@ -151,15 +162,18 @@ class SparseMatrices(Matrices):
 
     @property
     def dtype(self) -> np.dtype:
-        return self.values.dtype
+        return self.backend.numpy_dtype(self.values)
 
     def astype(self, dtype: np.dtype) -> SparseMatrices:
-        return self if dtype == self.dtype else SparseMatrices(self.backend, self.pattern, self.values.astype(dtype))
+        if dtype == self.dtype:
+            return self
+        return SparseMatrices(self.backend, self.pattern, self.backend.copy(self.values, dtype))
 
     def product(self, x: Any, out: Any) -> Any:
-        *lead, k, n = x.shape
-        columns = np.swapaxes(x, -1, -2).reshape(-1, k)
-        return np.swapaxes((self.blocks @ columns).reshape(*lead, n, k), -1, -2)
+        *_, k, n = x.shape
+        xp, reshape = array_namespace(x), self.backend.reshape
+        result = self.blocks @ reshape(xp.matrix_transpose(x), (-1, k))
+        return xp.matrix_transpose(reshape(result, (*self.lead, n, k)))
 
     @property
     def row(self) -> Callable[[int, list[Any]], Any]:
@@ -172,46 +186,58 @@ class SparseMatrices(Matrices):
         return row
 
     def diagonal(self) -> Any:
-        return self._by_row(self.blocks.diagonal())[..., None, :]
-
-    def _by_row(self, numbers: np.ndarray) -> np.ndarray:
-        """(..., n)."""
-        return numbers.reshape(*self.values.shape[:-1], self.pattern.n)
+        return self._at(self.pattern.diagonal)[..., None, :]
 
     def facts(self) -> dict[str, Any]:
-        size, ones = np.abs(self.values), np.ones(self.blocks.shape[0])
-        largest = size.max(axis=-1, initial=0.0)
-        unit = np.where(largest > 0, largest, 1.0)[..., None]
-        sums = self._by_row(_diagonal_of_blocks(self.pattern, size) @ ones)
-        squares = self._by_row(_diagonal_of_blocks(self.pattern, (size / unit) ** 2) @ ones)
-        skew = abs(self.blocks - self.blocks.conj().T).max(axis=1)
-        skew = self._by_row(skew.toarray() if sparse.issparse(skew) else np.asarray(skew))
-        diagonal = self._by_row(self.blocks.diagonal())
-        rows = np.repeat(np.arange(self.pattern.n), np.diff(self.pattern.indptr))
-        above, below = self.pattern.indices > rows, self.pattern.indices < rows
+        values, pattern = self.values, self.pattern
+        xp, is_complex = array_namespace(values), self.dtype.kind == "c"
+        size, diagonal, mirrored = xp.abs(values), self._at(pattern.diagonal), self._at(pattern.transposed)
+        largest = xp.max(size, axis=-1)
+        unit = xp.where(largest > 0, largest, xp.ones_like(largest))[..., None]
+        sums = self._row_sums(size)
+        real = xp.real(diagonal) if is_complex else diagonal
+        imaginary = xp.imag(diagonal) if is_complex else xp.zeros_like(diagonal)
+        above, below = (
+            self._index(np.flatnonzero(side))
+            for side in (pattern.indices > pattern.rows, pattern.indices < pattern.rows)
+        )
         known = {
             "max_abs": largest,
-            "row_norm": np.sqrt(squares.max(axis=-1)) * unit[..., 0],
-            "row_sum": sums.max(axis=-1),
-            "asymmetry": skew.max(axis=-1),
-            "lower": ~np.any(self.values[..., above] != 0, axis=-1),
-            "upper": ~np.any(self.values[..., below] != 0, axis=-1),
-            "diagonal_positive": np.all((diagonal.real > 0) & (diagonal.imag == 0), axis=-1),
-            "margin": np.min(diagonal.real + np.abs(diagonal) - sums, axis=-1),
-            "empty_row": np.any(sums == 0, axis=-1) - 1.0,  # which one is not asked
-            "zero_diagonal": np.any(diagonal == 0, axis=-1) - 1.0,
+            "row_norm": xp.sqrt(xp.max(self._row_sums((size / unit) ** 2), axis=-1)) * unit[..., 0],
+            "row_sum": xp.max(sums, axis=-1),
+            "asymmetry": xp.max(xp.abs(values - (xp.conj(mirrored) if is_complex else mirrored)), axis=-1),
+            "lower": ~xp.any(xp.take(values, above, axis=-1) != 0, axis=-1),
+            "upper": ~xp.any(xp.take(values, below, axis=-1) != 0, axis=-1),
+            "diagonal_positive": xp.all((real > 0) & (imaginary == 0), axis=-1),
+            "margin": xp.min(real + xp.abs(diagonal) - sums, axis=-1),
+            "empty_row": xp.any(sums == 0, axis=-1),
+            "zero_diagonal": xp.any(diagonal == 0, axis=-1),
         }
-        return {name: values.astype(float)[..., None] for name, values in known.items()}
+        known = {name: self.backend.to_numpy(part).astype(float)[..., None] for name, part in known.items()}
+        for name in ("empty_row", "zero_diagonal"):
+            known[name] -= 1  # which one is not asked
+        return known
 
+    def _index(self, places: np.ndarray) -> Any:
+        """Places where the values are."""
+        return array_namespace(self.values).asarray(places, device=device_of(self.values))
 
-def _diagonal_of_blocks(pattern: Pattern, values: np.ndarray) -> Any:
-    """One sparse matrix, of a block (n, n) for each row of values."""
-    entries, n = values.shape[-1], pattern.n
-    count = values.size // entries if entries else math.prod(values.shape[:-1])
-    first = np.arange(count, dtype=np.int64)[:, None]
-    indices = (pattern.indices + n * first).reshape(-1)
-    indptr = np.append((pattern.indptr[:-1] + entries * first).reshape(-1), count * entries)
-    return sparse.csr_array((values.reshape(-1), indices, indptr), shape=(count * n, count * n))
+    def _of_blocks(self, values: Any) -> Any:
+        """One sparse matrix, of a block (n, n) for each row of values."""
+        size = math.prod(self.lead) * self.pattern.n
+        return self.backend.compressed_rows(*self._rows, self.backend.reshape(values, (-1,)), (size, size))
+
+    def _row_sums(self, values: Any) -> Any:
+        """(..., n)."""
+        xp = array_namespace(values)
+        ones = xp.ones((math.prod(self.lead) * self.pattern.n, 1), dtype=values.dtype, device=device_of(values))
+        return self.backend.reshape(self._of_blocks(values) @ ones, (*self.lead, self.pattern.n))
+
+    def _at(self, places: np.ndarray) -> Any:
+        """The values in these places, zero where there is none."""
+        xp = array_namespace(self.values)
+        found = xp.take(self.values, self._index(np.maximum(places, 0)), axis=-1)
+        return xp.where(self._index(places >= 0), found, xp.zeros_like(found))
 
 
 def _multiplier(operator: Any) -> Any:

@@ -151,7 +151,7 @@ def _of_arrays(arrays: Any, shape: Any, name: str, kind: Callable[[Any, Any, int
         refuse_masked(part, f"{name}: {what}")
     try:
         indptr, indices = map(on_host, (indptr, indices))
-        values = np.asarray(values) if library == "numpy" else values
+        values = np.asarray(values) if library == "numpy" else getattr(values, "detach", lambda: values)()
         shape = tuple(operator.index(size) for size in shape)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name}: wanted arrays (indptr, indices, values) and a shape (n, n) ({error})") from None

@@ -14,7 +14,7 @@ from resolvent.backends import backend_named, choose_backend
 from resolvent.backends.rounded import Rounded
 from resolvent.precision.policy import Precision
 from resolvent.solvers.chebyshev.coefficients import chebyshev_coefficients
-from resolvent.solvers.chebyshev.stacked_momentum import stacked_momentum
+from resolvent.solvers.chebyshev.stacked_momentum import momentum_steps, stacked_momentum
 from resolvent.solvers.krylov.stacked_cg import stacked_cg
 
 NEEDS = {"array_api": "array_api_strict", "torch": "torch"}
@@ -357,6 +357,22 @@ def test_momentum_neighbours_change_no_bit():
             np.testing.assert_array_equal(together[one], run_momentum(on, A[one], b[one], x[one], alone, steps[one], d))
         assert np.isfinite(together[good]).all()
         assert not together[3].any()
+
+
+def test_momentum_taken_further_is_momentum_in_one_go(on):
+    """Also where a system has stopped before."""
+    A, b = positive_definite(3, 8)
+    give, steps = on.give, np.array([5, 13, 13])
+    for low, high in ((1.0, 30.0), (np.full((3, 1), 1.0), np.linspace(30.0, 35.0, 3)[:, None])):
+        ends = [on.give(end) if isinstance(end, np.ndarray) else end for end in (low, high)]
+        wanted = run_momentum(on, A, b, np.zeros_like(b), chebyshev_coefficients(*ends), steps)
+        ahead, x = chebyshev_coefficients(*ends), give(np.zeros_like(b))
+        previous = give(np.zeros_like(b))
+        for before, after in ((0, 5), (5, 6), (6, 13)):
+            r = give(b - (A @ on.take(x)[..., None])[..., 0])
+            now = give(np.minimum(steps, after) - np.minimum(steps, before))
+            x, previous = momentum_steps(on.backend, on.product(A), give(b), x, previous, r, ahead, now)
+        np.testing.assert_allclose(on.take(x), wanted, rtol=1e-13)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -87,8 +87,10 @@ class TorchBackend(Backend):
         if isinstance(A, CSRStack):
             check_square(A.shape, name)
             values = self.vector(A.values, name)
-            rows = (torch.tensor(part, device=values.device) for part in (A.pattern.indptr, A.pattern.indices))
-            return TorchCSR(_sparse_csr(*rows, values, A.shape))
+            starts, columns = (
+                torch.tensor(part, device=values.device) for part in (A.pattern.indptr, A.pattern.indices)
+            )
+            return TorchCSR(_sparse_csr(starts, columns, values, A.shape))
         if isinstance(A, torch.Tensor):
             check_square(A.shape, name)
             self._check_device(A, name)

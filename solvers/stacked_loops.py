@@ -102,10 +102,10 @@ def _numbers(seen: list[tuple[np.ndarray, int, np.ndarray]], looks: np.ndarray) 
 def _chebyshev(method: Chebyshev, stack: Stack, maxiter: int) -> Came:
     backend = stack.backend
     first, target = (_on_host(backend, part) for part in (backend.norms_each(stack.r)[..., 0], stack.target))
-    states, promised = np.broadcast_to(stack.states, first.shape), np.zeros(first.shape, int)
-    for k in np.ndindex(first.shape):
-        if target[k] > 0:
-            promised[k] = method.predicted_iterations(states[k], target[k] / first[k]) or 0
+    states, promised = np.broadcast_to(stack.states, first.shape).reshape(-1).tolist(), np.zeros(first.shape, int)
+    reductions = np.divide(target, first, out=np.zeros(first.shape), where=first > 0).reshape(-1)
+    for k in np.flatnonzero(reductions):
+        promised.flat[k] = method.predicted_iterations(states[k], reductions[k]) or 0
     decay = np.array([state.decay for state in stack.states.flat]).reshape(stack.states.shape)
     ahead = chebyshev_coefficients(stack.each(lambda state: state.low), stack.each(lambda state: state.high))
     return _momentum(method, stack, maxiter, ahead, None, (promised, np.where(stack.hermitian, decay, 0.0)))

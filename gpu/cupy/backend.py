@@ -79,8 +79,8 @@ class CupyBackend(NumpyBackend):
             return guarded(A, self, name)
         if isinstance(A, CSRStack):
             check_square(A.shape, name)
-            rows = (self.xp.asarray(part) for part in (A.pattern.indptr, A.pattern.indices))
-            return DeviceCSR(self.compressed_rows(*rows, self.vector(A.values, name), A.shape), self)
+            indptr, indices = (self.xp.asarray(part) for part in (A.pattern.indptr, A.pattern.indices))
+            return DeviceCSR(self.compressed_rows(indptr, indices, self.vector(A.values, name), A.shape), self)
         if isinstance(A, self.xp.ndarray):
             check_square(A.shape, name)
             return DeviceDense(A.astype(self._working(A.dtype, name), copy=False), self)

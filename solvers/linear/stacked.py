@@ -142,10 +142,11 @@ def solve_stack(small: Small, backend: Any, batch: Batch, options: Options) -> F
         states = np.array([method.state_without_vectors(1.0, True)], object)
     else:
         states, found[..., LOW : LOW + 3] = states_of_stack(method, method.search, backend, matrices, facts, dtype)
-        at["status"][...] = np.equal(states, None)
-        if at["status"].all():
+        learned = [state for state in states.flat if state is not None]
+        if not learned:
             return None
-        states[np.equal(states, None)] = next(state for state in states.flat if state is not None)
+        unknown = np.array([state is None for state in states.flat]).reshape(states.shape)
+        at["status"][...], states[unknown] = unknown, learned[0]
     stack, plain = _begun(small, backend, matrices, states, rhs, guess, options, (known, real), at)
     came = STACKED[type(method)](method, stack, limit)
     if came is None:

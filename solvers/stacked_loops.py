@@ -20,7 +20,7 @@ from .driver.stopping import Watches
 from .krylov.cg import CG
 from .krylov.stacked_cg import stacked_cg
 from .linear.small import KEPT
-from .linear.stacked import STACKED, Came, Stack
+from .linear.stacked import PRECONDITIONED, STACKED, Came, Stack
 from .relaxation.jacobi import Jacobi
 from .relaxation.richardson import Richardson
 from .relaxation.sor import SOR, SSOR, SWEEPS, GaussSeidel
@@ -33,9 +33,7 @@ def _cg(method: CG, stack: Stack, maxiter: int) -> Came | None:
     backend = stack.backend
     first = _on_host(backend, backend.norms_each(stack.r)[..., 0])
     seen: list[Any] | None = [] if first.size <= KEPT else None
-    came = stacked_cg(
-        backend, stack.product, stack.x, stack.r, stack.target, maxiter, stack.inverse_diagonal, seen=seen
-    )
+    came = stacked_cg(backend, stack.product, stack.x, stack.r, stack.target, maxiter, stack.M, seen)
     iterations, norms = backend.to_numpy(came.iterations).astype(int), _on_host(backend, came.residual_norm)
     numbers = None
     if seen is not None:
@@ -164,6 +162,7 @@ def _sweeps(method: SOR, stack: Stack, maxiter: int) -> Came | None:
 
 
 STACKED[CG] = _cg
+PRECONDITIONED.add(CG)
 STACKED[Chebyshev] = _chebyshev
 STACKED[Richardson] = _richardson
 STACKED[Jacobi] = _jacobi

@@ -9,15 +9,18 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from ...backends.compiled.found import ALONE, CONVERGED, FOUND, MAX_ITERATIONS, ZERO
+from ...errors import InputError
 from ...precision import precision_facts, working_dtype
 from ..driver.batch import Batch
 from ..driver.stopping import Options
+from ..preconditioners.base import BoundPreconditioner, as_preconditioner
 from .learning import LOW, exponents_of, states_of_stack
 from .method import LinearMethod
 from .small import Found, Small
@@ -50,8 +53,8 @@ class Stack:
         Which matrices are, likewise.
     floor : callable
         From the iterates to what rounding them alone leaves as residual norms, (...), on the host.
-    inverse_diagonal : array, (..., n), or None
-        What preconditions.
+    M : callable, or None
+        ``M(r, out)`` preconditions every system.
     """
 
     backend: Any
@@ -65,7 +68,7 @@ class Stack:
     states: np.ndarray
     hermitian: np.ndarray
     floor: Callable[[Any], np.ndarray]
-    inverse_diagonal: Any = None
+    M: Callable[[Any, Any], Any] | None = None
 
     def each(self, number: Callable[[Any], float]) -> Any:
         """A number of the method, from its state: for all systems, or an array (..., 1)."""
@@ -110,14 +113,20 @@ class Came(NamedTuple):
 # From (method, stack, iterations at most) to what it came to; None where it cannot be done with these matrices. By
 # class of the method; filled by ``solvers.stacked_loops``.
 STACKED: dict[type[LinearMethod[Any]], Callable[[Any, Stack, int], Came | None]] = {}
+PRECONDITIONED: set[type[LinearMethod[Any]]] = set()  # those of them that take a preconditioner of the caller's
 
 
 @np.errstate(all="ignore")  # what is not finite is looked for
-def solve_stack(small: Small, backend: Any, batch: Batch, options: Options) -> Found | None:
-    """The systems of a batch that take the ordinary course; None where that is not for this batch."""
+def solve_stack(small: Small, backend: Any, batch: Batch, options: Options, M: Any = None) -> Found | None:
+    """The systems of a batch that take the ordinary course; None where that is not for this batch.
+
+    M is the caller's, one for all systems.
+    """
     began = time.perf_counter()
     limit = options.most_iterations(batch.n)
     if not options.unobserved or type(small.method) not in STACKED or batch.n == 0 or limit == 0:
+        return None
+    if M is not None and (small.why is not None or type(small.method) not in PRECONDITIONED):
         return None
     taken = Matrices.of(backend, batch)
     if taken is None:
@@ -128,6 +137,9 @@ def solve_stack(small: Small, backend: Any, batch: Batch, options: Options) -> F
         dtype = working_dtype(taken.dtype, *(backend.numpy_dtype(part) for part in (b, x0) if part is not None))
     except TypeError:
         return None  # which the driver puts into words
+    preconditioner = None if M is None else _bound(M, backend, batch.n, dtype)
+    if M is not None and preconditioner is None:
+        return None
     matrices = taken.astype(dtype)
     rhs = _stacked(backend, batch, b, dtype)
     guess = None if x0 is None else _stacked(backend, batch, x0, dtype)
@@ -148,6 +160,9 @@ def solve_stack(small: Small, backend: Any, batch: Batch, options: Options) -> F
         unknown = np.array([state is None for state in states.flat]).reshape(states.shape)
         at["status"][...], states[unknown] = unknown, learned[0]
     stack, plain = _begun(small, backend, matrices, states, rhs, guess, options, (known, real), at)
+    if preconditioner is not None:
+        stack = replace(stack, M=preconditioner.apply)
+        at["jacobi"][...] = True
     came = STACKED[type(method)](method, stack, limit)
     if came is None:
         return None
@@ -201,13 +216,14 @@ def _begun(
     at["tolerance"][...] = options.rtol
     plain &= learned & np.isfinite(size) & ~zero & (at["empty_row"] < 0) & (np.abs(exponent) <= comfortable)
     diagonal = matrices.diagonal()
-    inverse = None
+    M = None
     if small.why is not None:  # as rv.solve chooses
         plain &= hermitian & (at["diagonal_positive"] != 0) & (at["lower"] == 0) & (at["upper"] == 0)
         with np.errstate(all="ignore"):
             varies = xp.max(xp.abs(diagonal), axis=-1) > 1.01 / xp.max(xp.abs(1 / diagonal), axis=-1)
             inverse = xp.where(varies[..., None], 1 / diagonal, xp.ones_like(diagonal))
         at["jacobi"][...] = host(varies) & ~zero
+        M = partial(backend.multiply, inverse)
     power = backend.from_numpy(np.where(plain, np.ldexp(1.0, -exponent), 0.0)[..., None], real)
     b = xp.where(power > 0, b * power, xp.zeros_like(b))
     reference = host(backend.norms_each(b)[..., 0]).astype(float)
@@ -233,7 +249,7 @@ def _begun(
         states,
         hermitian,
         floor,
-        inverse,
+        M,
     )
     if guess is not None:
         x = xp.where(power > 0, guess * power, xp.zeros_like(b))
@@ -276,6 +292,14 @@ def _finished(stack: Stack, came: Came, norms: Any, plain: np.ndarray, limit: in
     done = (met | limited)[..., None]
     power = backend.from_numpy(np.where(done, np.ldexp(1.0, exponent)[..., None], 0.0), real)
     return xp.where(power > 0, came.x * power, xp.zeros_like(came.x))
+
+
+def _bound(M: Any, backend: Any, n: int, dtype: np.dtype) -> BoundPreconditioner | None:
+    """M for stacks; None where it takes single vectors alone, or is not to be had, which the driver puts into words."""
+    try:
+        return as_preconditioner(M, backend, n).bind(backend, dtype).of_stacks()
+    except (InputError, TypeError):
+        return None
 
 
 def _stacked(backend: Any, batch: Batch, given: Any, dtype: np.dtype) -> Any:

@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
 from ...backends.compiled.found import FOUND
-from ...operators import CSR, CSRStack
+from ...operators import CSRStack
 from ...operators.libraries import library_of
 from ...operators.stack import Pattern
 from ..driver.batch import Batch
@@ -25,6 +25,7 @@ class Matrices:
     def __init__(self, backend: Any, array: Any, operator: Any) -> None:
         self.backend, self.operator = backend, operator
         self._full = array
+        self._product = None if operator is None else backend.product_each(operator)
 
     @staticmethod
     def of(backend: Any, batch: Batch) -> Matrices | None:
@@ -34,7 +35,8 @@ class Matrices:
             full = getattr(operator, "matrix", None) if operator.kind == "dense" else None
             if full is not None:
                 return Matrices(backend, full, None)
-            return Matrices(backend, None, operator) if _multiplier(operator) is not None else None
+            one = Matrices(backend, None, operator)
+            return None if one._product is None else one
         sparse = backend.sparse_stack(batch.A)
         if sparse is not None:
             return SparseMatrices.of_stack(backend, sparse, batch.lead)
@@ -68,11 +70,9 @@ class Matrices:
 
     def product(self, x: Any, out: Any) -> Any:
         """A x of every system, (..., k, n)."""
+        if self._product is not None:
+            return self._product(x, out)
         xp = array_namespace(x)
-        if self.operator is not None:
-            flat = self.backend.reshape(x, (-1, x.shape[-1]))
-            result = _multiplier(self.operator) @ xp.matrix_transpose(flat)
-            return self.backend.reshape(xp.matrix_transpose(result), tuple(x.shape))
         return xp.matmul(x, xp.matrix_transpose(self._full))
 
     @property
@@ -238,8 +238,3 @@ class SparseMatrices(Matrices):
         xp = array_namespace(self.values)
         found = xp.take(self.values, self._index(np.maximum(places, 0)), axis=-1)
         return xp.where(self._index(places >= 0), found, xp.zeros_like(found))
-
-
-def _multiplier(operator: Any) -> Any:
-    """What multiplies a block of vectors, of an operator in compressed rows; None for others."""
-    return operator.tocsr() if isinstance(operator, CSR) else getattr(operator, "matrix", None)

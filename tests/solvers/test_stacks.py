@@ -1,5 +1,6 @@
 """Stacks of systems: each as the textbook has it alone, on every array library, whatever its neighbours are."""
 
+import functools
 import importlib.util
 import itertools
 import math
@@ -118,9 +119,8 @@ def run_cg(on, A, b, x=None, target=0.0, maxiter=100, diagonal=None):
     real = np.zeros(0, b.dtype).real.dtype
     target = np.broadcast_to(np.asarray(target, real), b.shape[:-1])
     given = [on.give(part) for part in (x, r, target)]
-    found = stacked_cg(
-        on.backend, on.product(A), *given, maxiter, None if diagonal is None else on.give(diagonal.astype(b.dtype))
-    )
+    M = None if diagonal is None else functools.partial(on.backend.multiply, on.give(diagonal.astype(b.dtype)))
+    found = stacked_cg(on.backend, on.product(A), *given, maxiter, M)
     return [on.take(part) for part in found]
 
 

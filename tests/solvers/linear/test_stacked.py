@@ -294,3 +294,49 @@ def test_systems_that_diverge_or_stand_still_are_not_iterated_to_the_end(method,
     assert one.status.name == "DIVERGED"
     assert found.converged_each[[0, 2]].all()
     assert len(counted) < 2000
+
+
+PRECONDITIONERS = {
+    "matrix": lambda A, give: give(np.linalg.inv(A + np.diag(np.arange(N)))),
+    "jacobi": lambda A, give: rv.precondition.jacobi(give(A)),
+    "polynomial": lambda A, give: rv.precondition.polynomial(give(A), 3, interval=(1.0, 2.2 * np.abs(A).max())),
+    "neumann": lambda A, give: rv.precondition.polynomial(give(A), 2, kind="neumann"),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+@pytest.mark.parametrize("kind", PRECONDITIONERS)
+def test_one_preconditioner_for_all_systems(kind, dtype, library, left):
+    A, b, guess = definite(3, dtype=dtype), vectors(3, N, dtype=dtype), vectors(3, N, dtype=dtype, seed=2)
+    A[1:] = A[0] + 0.1 * A[1:]  # which one matrix preconditions
+    b[1] = 0
+    give = functools.partial(given_to, library)
+    M = PRECONDITIONERS[kind](A[0], give)
+    single = dtype == np.float32
+    solve = functools.partial(rv.cg, M=M, rtol=1e-4 if single else 1e-9, backend=library)
+    close = functools.partial(same_each, slack=int(single), digits=1e-4 if single else 1e-10)
+    close(solve(give(A), give(b)), [solve(give(one), give(right)) for one, right in zip(A, b, strict=True)])
+    close(
+        solve(give(A), give(b), x0=give(guess)),
+        [solve(give(one), give(right), x0=give(x)) for one, right, x in zip(A, b, guess, strict=True)],
+    )
+    close(solve(give(A[0]), give(b.T)), [solve(give(A[0]), give(right)) for right in b])
+    assert left == [[]] * 3
+
+
+def test_other_preconditioners_and_faults_of_them_are_the_drivers(library, left):
+    A, b = definite(3), vectors(3, N)
+    give = functools.partial(given_to, library)
+    sweeps = rv.precondition.ssor(give(A[0]))
+    found = rv.cg(give(A), give(b), M=sweeps, rtol=1e-8, backend=library)
+    assert found.converged
+    assert rv.chebyshev(give(A), give(b), M=rv.precondition.jacobi(give(A[0])), backend=library).converged
+    with pytest.raises(rv.InputError, match="^M: found shape"):
+        rv.cg(give(A), give(b), M=give(np.eye(N + 1)), backend=library)
+    indefinite = np.eye(N)
+    indefinite[0, 0] = -1
+    broken = rv.cg(give(A), give(b), M=give(indefinite), rtol=1e-8, backend=library)
+    one = rv.cg(give(A[0]), give(b[0]), M=give(indefinite), rtol=1e-8, backend=library)
+    assert left == ["all", "all", "all", [0, 1, 2]]
+    assert broken.status[0] is one.status
+    assert broken.systems[0].reason == one.reason

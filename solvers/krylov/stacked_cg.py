@@ -96,7 +96,7 @@ def stacked_cg(
         return z, backend.dots_each(r, z)
 
     norm = backend.norms_each(r)
-    z, rho = precondition(r, None if M is None else xp.empty_like(r), norm)
+    z, rho = precondition(r, None if M is None else xp.zeros_like(r), norm)
     going = (norm > target) & (rho > 0) & (rho < math.inf)
     # Systems set apart have r = p = 0, so that nothing is added to their x, whatever their product comes to.
     apart, norm_apart = ~going, norm

@@ -242,6 +242,21 @@ def test_cg_property_each_is_alone(count, n, seed, rtol):
         assert iterations[i] == alone[1]
 
 
+def test_cg_hands_a_preconditioner_numbers_to_write_over(on):
+    """Which it may multiply by zero, so that none of them is left over from before."""
+    A, b = positive_definite(3, 6)
+    begun = []
+
+    def M(r, out):
+        begun.append(on.take(out))
+        return on.backend.axpby(0.5, r, 0.0, out)
+
+    given = [on.give(part) for part in (np.zeros_like(b), b, np.full(3, 1e-10))]
+    found = stacked_cg(on.backend, on.product(A), *given, 20, M)
+    assert not begun[0].any()
+    np.testing.assert_allclose(on.take(found.x), np.linalg.solve(A, b[..., None])[..., 0], rtol=1e-7)
+
+
 def test_cg_of_nothing(on):
     for shape in ((0, 3), (2, 0)):
         x, iterations, _, broke = run_cg(on, np.zeros((*shape, shape[-1])), np.zeros(shape))

@@ -331,7 +331,7 @@ def test_other_preconditioners_and_faults_of_them_are_the_drivers(library, left)
     found = rv.cg(give(A), give(b), M=sweeps, rtol=1e-8, backend=library)
     assert found.converged
     assert rv.chebyshev(give(A), give(b), M=rv.precondition.jacobi(give(A[0])), backend=library).converged
-    with pytest.raises(rv.InputError, match="^M: found shape"):
+    with pytest.raises(rv.InputError, match=r"^M: found shape"):
         rv.cg(give(A), give(b), M=give(np.eye(N + 1)), backend=library)
     indefinite = np.eye(N)
     indefinite[0, 0] = -1

@@ -78,7 +78,7 @@ def as_operator(
     TypeError
         For what cannot be multiplied with a vector, or is in no working precision.
     BackendError
-        For arrays of another library than NumPy.
+        For arrays of another library than NumPy; for three arrays of several libraries or on several devices.
 
     Examples
     --------

@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.sparse as sparse
 
 from ..operators import CSR, Dense, Diagonals, Operator, Stencil, as_operator
 from ..operators.exchange import NumpyExchange, refuse_masked
@@ -106,6 +107,9 @@ class NumpyBackend(NumpyExchange, Backend):
 
     def stage_arrays(self, rows: Any, block: Any, inverse_diagonal: Any) -> tuple[Any, Any, Any]:
         return rows, block, inverse_diagonal
+
+    def compressed_rows(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
+        return sparse.csr_array((values, indices, indptr), shape=shape)
 
     def stack(self, vectors: list[Any], shape: tuple[int, ...], columns: bool) -> Any:
         stacked = self.xp.stack(vectors).reshape(*shape, -1)

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
 
-from ..operators import Facts, Operator
+from ..operators import CSR, CSRStack, Facts, Operator, StencilStack
 from ..operators.exchange import Exchange
 from ..operators.ordering import Ordering
 from ..precision import precision_facts
@@ -109,6 +109,16 @@ class Backend(Exchange):
     def stack(self, vectors: list[Any], shape: tuple[int, ...], columns: bool) -> Any:
         """Vectors of a batch as ``(*shape, n)``; the last axis of shape goes last when it counts columns."""
 
+    def compressed_rows(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
+        """A sparse matrix of arrays of this library, which multiplies columns by ``@``; None where it knows none."""
+        return None
+
+    def sparse_stack(self, A: Any) -> CSRStack | None:
+        """Sparse matrices of one pattern, given in a form that this backend knows, as such; None for all else."""
+        if isinstance(A, StencilStack):
+            A = A.tocsr()
+        return A if isinstance(A, CSRStack) and A.library in self.libraries else None
+
     # What fits most libraries as it is.
 
     def unset(self, n: int, dtype: Any) -> Any:
@@ -157,6 +167,19 @@ class Backend(Exchange):
         """x of the systems named by the booleans ``which``, (..., 1), zero of the others; in place of x."""
         xp = self.namespace(x)
         return xp.where(which, x, xp.zeros_like(x))
+
+    def product_each(self, A: Operator) -> Callable[[Any, Any], Any] | None:
+        """``product(x, out)``, A x of every vector of a stack; None for an A that only multiplies single ones."""
+        matrix = A.tocsr() if isinstance(A, CSR) else getattr(A, "matrix", None)
+        if matrix is None:
+            return None
+
+        def product(x: Any, out: Any) -> Any:
+            xp = array_namespace(x)
+            columns = xp.matrix_transpose(self.reshape(x, (-1, x.shape[-1])))
+            return self.reshape(xp.matrix_transpose(matrix @ columns), tuple(x.shape))
+
+        return product
 
     # What a backend whose vectors are spread over processes has to provide besides: nothing else communicates.
 

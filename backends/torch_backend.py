@@ -13,7 +13,8 @@ import scipy.sparse as sparse
 import torch
 
 from ..errors import BackendError, InputError
-from ..operators import BlackBox, Facts, Operator, check_square, guarded
+from ..operators import BlackBox, CSRStack, Facts, Operator, check_square, guarded
+from ..operators.coerce import pattern_of
 from ..operators.exchange import PRODUCT, Wording
 from ..operators.ordering import Ordering
 from ..precision import round as round_to
@@ -64,7 +65,7 @@ class TorchBackend(Backend):
         self.device = None if device is None else torch.device(device)
 
     def bound_to(self, arrays: Sequence[Any]) -> TorchBackend:
-        tensors = [getattr(array, "matrix", array) for array in arrays]
+        tensors = [array.values if isinstance(array, CSRStack) else getattr(array, "matrix", array) for array in arrays]
         devices = {array.device for array in tensors if isinstance(array, torch.Tensor)}
         if len(devices) > 1:
             raise BackendError(
@@ -83,6 +84,13 @@ class TorchBackend(Backend):
             if isinstance(A, TorchMatrix):
                 self._check_device(A.matrix, name)
             return guarded(A, self, name)
+        if isinstance(A, CSRStack):
+            check_square(A.shape, name)
+            values = self.vector(A.values, name)
+            starts, columns = (
+                torch.tensor(part, device=values.device) for part in (A.pattern.indptr, A.pattern.indices)
+            )
+            return TorchCSR(_sparse_csr(starts, columns, values, A.shape))
         if isinstance(A, torch.Tensor):
             check_square(A.shape, name)
             self._check_device(A, name)
@@ -230,6 +238,25 @@ class TorchBackend(Backend):
             block.shape,
         )
         return index, matrix, torch.tensor(inverse_diagonal, device=self.device)
+
+    def compressed_rows(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
+        return _sparse_csr(indptr, indices, values, shape)
+
+    def sparse_stack(self, A: Any) -> CSRStack | None:
+        """A batch of CSR tensors as well, where all have one pattern."""
+        if not isinstance(A, torch.Tensor) or A.layout != torch.sparse_csr or A.ndim < 3:
+            return super().sparse_stack(A)
+        A = A.detach()
+        rows = [part.reshape(-1, part.shape[-1]) for part in (A.crow_indices(), A.col_indices())]
+        if any(len(part) == 0 or bool((part != part[0]).any()) for part in rows):
+            return None
+        values = self.vector(A.values(), "A")
+        try:
+            starts, columns = (_to_numpy(part[0]) for part in rows)
+            pattern = pattern_of(starts, columns, values.shape[-1], tuple(A.shape[-2:]), kind=kernels.rows_kind)
+            return CSRStack(pattern, pattern.placed(values.to(_TORCH[_working(values.dtype, "A")])))
+        except (InputError, TypeError):
+            return None  # whose systems are refused one by one
 
     def stack(self, vectors: list[Any], shape: tuple[int, ...], columns: bool) -> Any:
         stacked = torch.stack([x.reshape(-1) for x in vectors]).reshape(*shape, -1)

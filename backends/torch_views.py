@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import BackendError
-from ..operators import CSR, BlackBox, Dense, Operator, check_square
+from ..operators import CSR, BlackBox, CSRStack, Dense, Operator, check_square
 from ..operators.exchange import PRODUCT, Wording, is_ours
 from ..precision.sparse_arrays import SORTED, look_at_rows
 from .compiled import facts
@@ -47,6 +47,9 @@ class TorchViews(NumbaBackend):
         if isinstance(A, torch.Tensor) and A.layout == torch.sparse_csr:
             rows = _rows_seen(A)
             return rows if rows is not None else _viewed(self.reading.operator(A, name))  # type: ignore[arg-type]
+        if isinstance(A, CSRStack):
+            check_square(A.shape, name)
+            return CSR(A.pattern.indptr, A.pattern.indices, self.vector(A.values, name))
         array = _seen(A)
         if array is not None and array.dtype in WORKING:
             check_square(array.shape, name)
@@ -98,7 +101,10 @@ class TorchViews(NumbaBackend):
         return super().take(result, x, name, exact=exact, words=words)
 
     def stack_of(self, A: Any) -> tuple[Any, int] | None:
-        # Sparse tensors of a batch have patterns of their own.
+        stack = self.reading.sparse_stack(A)
+        if stack is not None:
+            return super().stack_of(CSRStack(stack.pattern, self.vector(stack.values, "A")))
+        # Sparse tensors of a batch may have patterns of their own.
         separate = isinstance(A, torch.Tensor) and A.ndim > 2 and A.layout != torch.strided
         return None if separate else super().stack_of(A)
 
@@ -143,6 +149,8 @@ def _in_reach(array: Any) -> bool:
         return array.is_cpu and type(array).__torch_dispatch__ is torch.Tensor.__torch_dispatch__
     if isinstance(array, TorchMatrix):
         return _in_reach(array.matrix)
+    if isinstance(array, CSRStack):
+        return _in_reach(array.values)
     if isinstance(array, Operator):
         return array.library != "torch"
     # A preconditioner of somebody else's making binds itself to a backend, of which it expects torch's operations.

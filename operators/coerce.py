@@ -8,6 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 import scipy.sparse as sparse
+from array_api_compat import array_namespace, device
 
 from ..errors import BackendError, InputError
 from ..precision import working_dtype
@@ -18,7 +19,7 @@ from .black_box import BlackBox, guarded
 from .csr import CSR
 from .dense import Dense
 from .exchange import NumpyExchange, refuse_masked
-from .libraries import library_of
+from .libraries import dtype_of, library_of, on_host
 from .stack import CSRStack, Pattern
 
 __all__ = ["as_operator", "check_square", "pattern_of"]
@@ -61,7 +62,8 @@ def as_operator(
         A callable needs ``shape`` and ``dtype`` attributes and maps (n,) to (n,). Sparse formats other than CSR, and
         CSR with unsorted or repeated indices, are converted into a copy; the caller's arrays are never changed.
         Entries beyond those that ``indptr`` names are left out. With ``shape``: the arrays (indptr, indices, values)
-        of compressed rows, values of shape (..., entries) for as many matrices of that pattern.
+        of compressed rows, values of shape (..., entries) for as many matrices of that pattern; of NumPy, or all three
+        of torch or CuPy and on one device.
     shape : (int, int), optional
         (n, n) of the matrices that the three arrays stand for.
     name : str
@@ -76,7 +78,7 @@ def as_operator(
     TypeError
         For what cannot be multiplied with a vector, or is in no working precision.
     BackendError
-        For arrays of another library than NumPy.
+        For arrays of another library than NumPy; for three arrays of several libraries or on several devices.
 
     Examples
     --------
@@ -132,12 +134,24 @@ def _of_arrays(arrays: Any, shape: Any, name: str, kind: Callable[[Any, Any, int
         indptr, indices, values = arrays
     except (TypeError, ValueError) as error:
         raise InputError(f"{name}: wanted three arrays (indptr, indices, values) beside a shape ({error})") from None
+    library = library_of(values)
+    if library not in ("numpy", "torch", "cupy"):
+        raise BackendError(f"{name}: values is a {type(values).__name__}; wanted an array of NumPy, torch or CuPy")
     for part, what in ((indptr, "indptr"), (indices, "indices"), (values, "values")):
-        if library_of(part) != "numpy":
-            raise BackendError(f"{name}: {what} is a {type(part).__name__}; wanted a NumPy array")
+        if library_of(part) != library:
+            raise BackendError(
+                f"{name}: {what} is a {type(part).__name__}, but values a {type(values).__name__}; wanted arrays of "
+                "one library, since nothing is moved silently"
+            )
+        if library != "numpy" and device(part) != device(values):
+            raise BackendError(
+                f"{name}: {what} lies on {device(part)}, but values on {device(values)}; move one of them first, since "
+                "nothing is moved silently"
+            )
         refuse_masked(part, f"{name}: {what}")
     try:
-        indptr, indices, values = map(np.asarray, (indptr, indices, values))
+        indptr, indices = map(on_host, (indptr, indices))
+        values = np.asarray(values) if library == "numpy" else getattr(values, "detach", lambda: values)()
         shape = tuple(operator.index(size) for size in shape)
     except (TypeError, ValueError) as error:
         raise InputError(f"{name}: wanted arrays (indptr, indices, values) and a shape (n, n) ({error})") from None
@@ -146,7 +160,9 @@ def _of_arrays(arrays: Any, shape: Any, name: str, kind: Callable[[Any, Any, int
         raise InputError(f"{name}: values is a number; wanted an array of shape (..., {len(indices)})")
     pattern = pattern_of(indptr, indices, values.shape[-1], shape, name, kind)
     placed = pattern.placed(_in_working_precision(values, name))
-    return CSR(pattern.indptr, pattern.indices, placed) if values.ndim == 1 else CSRStack(pattern, placed)
+    if values.ndim == 1 and library == "numpy":
+        return CSR(pattern.indptr, pattern.indices, placed)
+    return CSRStack(pattern, placed)
 
 
 def pattern_of(
@@ -177,6 +193,13 @@ def _dtype(dtype: Any, name: str) -> np.dtype:
         raise TypeError(f"{name}: {error}") from None
 
 
-def _in_working_precision(values: np.ndarray, name: str) -> np.ndarray:
-    dtype = _dtype(values.dtype, name)
-    return values if values.dtype == dtype else values.astype(dtype)
+def _in_working_precision(values: Any, name: str) -> Any:
+    try:
+        found = dtype_of(values)
+    except TypeError:
+        raise TypeError(f"{name}: dtype {values.dtype} is not a working precision; wanted float32 or float64") from None
+    dtype = _dtype(found, name)
+    if isinstance(values, np.ndarray):
+        return values if values.dtype == dtype else values.astype(dtype)
+    xp = array_namespace(values)
+    return xp.astype(values, getattr(xp, dtype.name), copy=False)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-__all__ = ["library_of"]
+import numpy as np
+from array_api_compat import to_device
+
+__all__ = ["dtype_of", "library_of", "on_host"]
 
 _ROOTS = {"numpy": "numpy", "scipy": "numpy", "torch": "torch", "cupy": "cupy", "cupyx": "cupy"}
 
@@ -31,3 +34,19 @@ def _library_of_type(kind: type) -> str | None:
         if root in _ROOTS:
             return "" if root == "scipy" and hasattr(kind, "matvec") else _ROOTS[root]
     return None
+
+
+def dtype_of(array: Any) -> np.dtype:
+    """The NumPy type that an array's own stands for, told by its name; bfloat16, which NumPy lacks, is half precision.
+
+    A TypeError where there is none.
+    """
+    if isinstance(array.dtype, np.dtype):
+        return array.dtype
+    name = str(array.dtype).rpartition(".")[2]
+    return np.dtype("float16" if name == "bfloat16" else name)
+
+
+def on_host(array: Any) -> np.ndarray:
+    """An array of any library as NumPy's."""
+    return np.asarray(array if isinstance(array, (np.ndarray, list, tuple)) else to_device(array, "cpu"))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from array_api_compat import array_namespace, device
 
 from ..errors import InputError
 from ..precision import working_dtype
 from .base import Operator
 from .csr import CSR
+from .libraries import dtype_of, library_of
 from .stencil import Stencil
 
 __all__ = ["CSRStack", "Pattern", "StencilStack"]
@@ -59,13 +62,53 @@ class Pattern:
         """Rows, and columns."""
         return len(self.indptr) - 1
 
-    def placed(self, values: np.ndarray) -> np.ndarray:
-        """The values, (..., given), in the order of this pattern, those of one place added up; a contiguous copy."""
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """The row of each entry."""
+        return np.repeat(np.arange(self.n), np.diff(self.indptr))
+
+    @cached_property
+    def diagonal(self) -> np.ndarray:
+        """Where the diagonal entry of each row is, or -1."""
+        return self._place_of(np.arange(self.n), np.arange(self.n))
+
+    @cached_property
+    def transposed(self) -> np.ndarray:
+        """Where the entry (j, i) of each entry (i, j) is, or -1."""
+        return self._place_of(self.indices, self.rows)
+
+    def _place_of(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        numbers, wanted = self.rows * self.n + self.indices, rows * np.int64(self.n) + columns
+        if not len(numbers):
+            return np.full(len(wanted), -1)
+        at = np.minimum(np.searchsorted(numbers, wanted), len(numbers) - 1)
+        return np.where(numbers[at] == wanted, at, -1)
+
+    def placed(self, values: Any) -> Any:
+        """The values, (..., given), in the order of this pattern, those of one place added up; a contiguous copy.
+
+        An array of NumPy, torch or CuPy; so is what comes back.
+        """
+        xp = array_namespace(values)
+
+        def taken(places: np.ndarray) -> Any:
+            return xp.take(values, _index(places, values), axis=-1)
+
         if self._order is not None:
-            values = values[..., self._order]
-        if self._starts is not None:
-            return np.add.reduceat(values, self._starts, axis=-1)
-        return np.array(values, order="C")
+            values = taken(self._order)
+        if self._starts is None:
+            return np.array(values, order="C") if xp is np else xp.asarray(values, copy=True)
+        given = values.shape[-1]
+        ends, total = np.append(self._starts[1:], given), taken(self._starts)
+        for k in range(1, int((ends - self._starts).max(initial=0))):
+            more = np.flatnonzero(self._starts + k < ends)
+            total[..., _index(more, values)] += taken(self._starts[more] + k)
+        return total
+
+
+def _index(places: np.ndarray, like: Any) -> Any:
+    """Places as an array to index with, where another one lies."""
+    return array_namespace(like).asarray(places, device=device(like))
 
 
 class StencilStack:
@@ -122,12 +165,12 @@ class StencilStack:
 
 
 class CSRStack:
-    """Sparse matrices of one pattern.
+    """Sparse matrices of one pattern, in arrays of NumPy, torch or CuPy.
 
     Parameters
     ----------
     pattern : Pattern
-    values : ndarray of shape (..., entries)
+    values : array, (..., entries)
         In the order of the pattern.
 
     Attributes
@@ -147,19 +190,22 @@ class CSRStack:
            [1.   , 0.125]])
     """
 
-    library = "numpy"
-
-    def __init__(self, pattern: Pattern, values: np.ndarray) -> None:
+    def __init__(self, pattern: Pattern, values: Any) -> None:
         self.pattern, self.values = pattern, values
         self.shape = (*values.shape[:-1], pattern.n, pattern.n)
-        self.dtype = values.dtype
+        self.library, self.dtype = library_of(values), dtype_of(values)
 
-    def __getitem__(self, at: Any) -> Operator:
+    def __getitem__(self, at: Any) -> Operator | CSRStack:
+        """One of them: of NumPy an operator, else a stack of no axes, which backends take for a matrix."""
         values = self.values[at]
         if values.ndim != 1:
             raise IndexError(f"found the index {at} of a stack of {self.shape[:-2]} matrices")
-        return CSR(self.pattern.indptr, self.pattern.indices, values)
+        if self.library == "numpy":
+            return CSR(self.pattern.indptr, self.pattern.indices, values)
+        return CSRStack(self.pattern, values)
 
     def __repr__(self) -> str:
         n = self.pattern.n
+        if len(self.shape) == 2:
+            return f"<CSRStack of one matrix {n}x{n} {self.dtype}>"
         return f"<CSRStack of {self.shape[:-2]} matrices {n}x{n} {self.dtype}>"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import repeat
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
-from .chebyshev.chebyshev import Chebyshev
+from ..precision import precision_facts
+from .chebyshev.chebyshev import Chebyshev, allowed_norm
 from .chebyshev.coefficients import chebyshev_coefficients
-from .chebyshev.stacked_momentum import stacked_momentum
+from .chebyshev.momentum import MomentumMethod
+from .chebyshev.stacked_momentum import momentum_steps
+from .driver.stopping import Watches
 from .krylov.cg import CG
 from .krylov.stacked_cg import stacked_cg
-from .linear.stacked import STACKED, Came, Stack
+from .linear.small import KEPT
+from .linear.stacked import PRECONDITIONED, STACKED, Came, Stack
 from .relaxation.jacobi import Jacobi
 from .relaxation.richardson import Richardson
 from .relaxation.sor import SOR, SSOR, SWEEPS, GaussSeidel
@@ -24,78 +30,122 @@ from .relaxation.stacked_sweeps import stacked_sweep
 def _cg(method: CG, stack: Stack, maxiter: int) -> Came | None:
     if method.flexible:
         return None
-    came = stacked_cg(stack.backend, stack.product, stack.x, stack.r, stack.target, maxiter, stack.inverse_diagonal)
-    return Came(came.x, came.iterations, came.iterations, came.residual_norm)
-
-
-def _chebyshev(method: Chebyshev, stack: Stack, maxiter: int) -> Came | None:
-    """As many steps as theory promises each system; one that was promised too much is the driver's."""
-    if method.interval is None:
-        return None
     backend = stack.backend
-    first, target = (backend.to_numpy(part) for part in (stack.residual(stack.x)[1], stack.target))
-    steps = np.zeros(first.shape, np.int32)
-    for k in np.ndindex(first.shape):
-        if target[k] > 0:
-            state = method.state_without_vectors(float(first[k]), hermitian=True)
-            assert state is not None
-            promised = method.predicted_iterations(state, float(target[k] / first[k]))
-            steps[k] = min(maxiter, promised or maxiter)
-    counted = backend.from_numpy(steps.astype(np.float64), np.float64)
-    x = stacked_momentum(
-        backend, stack.product, stack.b, stack.x, stack.r, chebyshev_coefficients(*map(float, method.interval)), counted
-    )
-    return Came(x, counted, counted, stack.residual(x)[1])
+    first = _on_host(backend, backend.norms_each(stack.r)[..., 0])
+    seen: list[Any] | None = [] if first.size <= KEPT else None
+    came = stacked_cg(backend, stack.product, stack.x, stack.r, stack.target, maxiter, stack.M, seen)
+    iterations, norms = backend.to_numpy(came.iterations).astype(int), _on_host(backend, came.residual_norm)
+    numbers = None
+    if seen is not None:
+        numbers = np.zeros((*first.shape, 3, len(seen) + 1))
+        numbers[..., 0, 0] = first
+        for k, parts in enumerate(seen, 1):
+            for row, part in enumerate(parts):
+                numbers[..., row, k] = backend.to_numpy(part)
+    return Came(came.x, iterations, iterations, norms, first, iterations, numbers)
 
 
-def _in_rounds(
-    stack: Stack, maxiter: int, check_every: int, cost: int, advance: Callable[[Any, Any, Any], Any]
+def _on_host(backend: Any, numbers: Any) -> np.ndarray:
+    return backend.to_numpy(numbers).astype(float)
+
+
+def _watched(
+    method: Any,
+    stack: Stack,
+    maxiter: int,
+    advance: Callable[[Any, Any, Any], Any],
+    *,
+    sweeps: int = 0,
+    promise: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Came:
-    """Rounds of steps, each followed by a look, until every system has met its target or grown without limit.
+    """Steps of all systems side by side, each with its own looks at its residual, until all are done.
 
-    ``advance(x, r, steps)`` makes so many steps, (...), of each system.
+    ``advance(x, r, steps)`` makes so many steps, (...), of each system from x and its residual. ``sweeps`` are those of
+    a step, 0 where the residual is a part of the steps. ``promise`` holds, of each system, how many iterations theory
+    says it takes, and its decay, 0 where no bound is known.
     """
     backend = stack.backend
-    xp, x, r = array_namespace(stack.b), stack.x, stack.r
-    norms = first = backend.norms_each(r)[..., 0]
-    none = xp.zeros_like(norms)
-    iterations, looks = none, none
-    for done in range(0, maxiter, check_every):
-        going = (norms > stack.target) & (norms <= first * 1e8)
-        if not bool(xp.any(going)):
-            break
-        steps = xp.where(going, none + min(check_every, maxiter - done), none)
-        x = advance(x, r, steps)
-        iterations, looks = iterations + steps, xp.where(going, looks + 1, looks)
+    first, wanted = (_on_host(backend, part) for part in (backend.norms_each(stack.r)[..., 0], stack.target))
+    iterations, decay = (np.zeros(first.shape, int), None) if promise is None else promise
+    u = precision_facts(backend.numpy_dtype(stack.b)).unit_roundoff
+    watches = Watches(first, wanted, iterations, maxiter, method.check_every, method.patience, u)
+    seen = [(np.ones(first.shape, bool), 0, first)]
+    x, r = stack.x, stack.r
+    done = 0
+    while watches.going.any():
+        steps, done = watches.next_look - done, watches.next_look
+        x = advance(x, r, backend.from_numpy(np.where(watches.going, float(steps), 0.0), np.float64))
         r, norms = stack.residual(x)
-    return Came(x, iterations, cost * iterations + looks, norms)
+        norms = _on_host(backend, norms)
+        allowed = None if decay is None else np.where(decay > 0, allowed_norm(first, decay, done), math.inf)
+        due = watches.observe(done, norms, partial(stack.floor, x), allowed)
+        if first.size <= KEPT:
+            seen.append((due, done, norms))
+    products = watches.iterations if sweeps == 0 else sweeps * watches.iterations + watches.looks
+    norms = np.where(watches.lost, math.inf, watches.norm)
+    numbers = _numbers(seen, watches.looks) if first.size <= KEPT else None
+    return Came(x, watches.iterations, products, norms, watches.best, watches.looks, numbers)
 
 
-def _richardson(method: Richardson, stack: Stack, maxiter: int) -> Came | None:
-    if method.omega is None:
-        return None
-    return _momentum(stack, maxiter, method.check_every, float(method.omega), None)
+def _numbers(seen: list[tuple[np.ndarray, int, np.ndarray]], looks: np.ndarray) -> np.ndarray:
+    """Norms, and the iterations after which they were, (..., 3, looks + 1)."""
+    numbers, place = np.zeros((*looks.shape, 3, int(looks.max(initial=0)) + 1)), np.zeros(looks.shape, int)
+    for due, iteration, norms in seen:
+        numbers[due, 0, place[due]] = norms[due]
+        numbers[due, 1, place[due]] = iteration
+        place = place + due
+    return numbers
+
+
+def _chebyshev(method: Chebyshev, stack: Stack, maxiter: int) -> Came:
+    backend = stack.backend
+    first, target = (_on_host(backend, part) for part in (backend.norms_each(stack.r)[..., 0], stack.target))
+    states, promised = np.broadcast_to(stack.states, first.shape).reshape(-1).tolist(), np.zeros(first.shape, int)
+    reductions = np.divide(target, first, out=np.zeros(first.shape), where=first > 0).reshape(-1)
+    for k in np.flatnonzero(reductions):
+        promised.flat[k] = method.predicted_iterations(states[k], reductions[k]) or 0
+    decay = np.array([state.decay for state in stack.states.flat]).reshape(stack.states.shape)
+    ahead = chebyshev_coefficients(stack.each(lambda state: state.low), stack.each(lambda state: state.high))
+    return _momentum(method, stack, maxiter, ahead, None, (promised, np.where(stack.hermitian, decay, 0.0)))
+
+
+def _richardson(method: Richardson, stack: Stack, maxiter: int) -> Came:
+    return _momentum(method, stack, maxiter, repeat((0.0, stack.each(lambda state: state.omega))), None)
 
 
 def _jacobi(method: Jacobi, stack: Stack, maxiter: int) -> Came:
     with np.errstate(divide="ignore"):
         inverse = 1 / stack.diagonal
-    return _momentum(stack, maxiter, method.check_every, float(method.omega), inverse)
+    return _momentum(method, stack, maxiter, repeat((0.0, float(method.omega))), inverse)
 
 
-def _momentum(stack: Stack, maxiter: int, check_every: int, omega: float, inverse_diagonal: Any) -> Came:
+def _momentum(
+    method: MomentumMethod,
+    stack: Stack,
+    maxiter: int,
+    coefficients: Iterator[tuple[Any, Any]],
+    inverse_diagonal: Any,
+    promise: tuple[np.ndarray, np.ndarray] | None = None,
+) -> Came:
+    backend = stack.backend
+    previous = backend.copy(stack.x)
+
     def advance(x: Any, r: Any, steps: Any) -> Any:
-        ahead = repeat((0.0, omega))
-        return stacked_momentum(stack.backend, stack.product, stack.b, x, r, ahead, steps, inverse_diagonal)
+        nonlocal previous
+        x, previous = momentum_steps(
+            backend, stack.product, stack.b, x, previous, r, coefficients, steps, inverse_diagonal
+        )
+        return x
 
-    return _in_rounds(stack, maxiter, check_every, 1, advance)
+    return _watched(method, stack, maxiter, advance, promise=promise)
 
 
 def _sweeps(method: SOR, stack: Stack, maxiter: int) -> Came | None:
     row = stack.row
-    if method.omega is None or method.order != "natural" or row is None:
+    if method.order != "natural" or row is None:
         return None
-    omega, reverses = float(method.omega), SWEEPS[method.sweep]
+    omega, reverses = stack.each(lambda state: state.omega), SWEEPS[method.sweep]
+    omega = omega if isinstance(omega, float) else omega[..., 0]
     xp = array_namespace(stack.b)
     with np.errstate(divide="ignore"):
         inverse = 1 / stack.diagonal
@@ -108,10 +158,11 @@ def _sweeps(method: SOR, stack: Stack, maxiter: int) -> Came | None:
             x = xp.where((k < steps)[..., None], swept, x)
         return x
 
-    return _in_rounds(stack, maxiter, method.check_every, len(reverses), advance)
+    return _watched(method, stack, maxiter, advance, sweeps=len(reverses))
 
 
 STACKED[CG] = _cg
+PRECONDITIONED.add(CG)
 STACKED[Chebyshev] = _chebyshev
 STACKED[Richardson] = _richardson
 STACKED[Jacobi] = _jacobi

@@ -14,7 +14,7 @@ from .small import FACTS, compiled, copy, diagonal_into, dot, exponent_of, limit
 from .small_batch import TASKS
 from .tridiagonal import ends_of
 
-__all__ = ["learn", "learn_all"]
+__all__ = ["ends_of_each", "learn", "learn_all"]
 
 axpby, matvec_dot = vectors.axpby.serial, vectors.matvec_dot.serial
 FAR = 20  # the exponent at which a power of two is taken out of a vector
@@ -131,3 +131,19 @@ def learn_all(stack, which, start, given, steps, scaled, found, ends):  # type: 
         work, T = np.empty((5, start.size), start.dtype), np.empty((2, steps))
         for i in range(task * count // tasks, (task + 1) * count // tasks):
             ritz(member(stack, which[i]), start, limits, scaled, work, T, found[i], ends[i])
+
+
+@compiled
+def ends_of_each(diagonal, off, rows, ends):  # type: ignore[no-untyped-def]
+    """``ends_of`` for the first rows[i] rows of each Lanczos matrix, where there are any, and beside them how many.
+
+    ``ends`` is left alone where a number is not finite.
+    """
+    found = np.empty(4)
+    for i in range(rows.size):
+        if rows[i] == 0:
+            continue
+        ends_of(diagonal[i, : rows[i]], off[i, : rows[i]], found)
+        if np.isfinite(found[0]) and np.isfinite(found[1]) and np.isfinite(found[2]) and np.isfinite(found[3]):
+            copy(found, ends[i, :4])
+            ends[i, 4] = rows[i]

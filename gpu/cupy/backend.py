@@ -18,7 +18,7 @@ from ...backends.array_api_backend import csr_facts, dense_facts
 from ...backends.numpy_backend import NumpyBackend
 from ...backends.protocol import powers_of_two
 from ...errors import BackendError, InputError
-from ...operators import BlackBox, Facts, Operator, check_square, guarded
+from ...operators import BlackBox, CSRStack, Facts, Operator, check_square, guarded
 from ...operators.exchange import PRODUCT, Wording
 from ...precision import working_dtype
 from ...precision.sparse_arrays import SORTED, UNSORTED, coordinates_fault, look_at_rows, rows_kind
@@ -54,7 +54,9 @@ class CupyBackend(NumpyBackend):
             raise ImportError("CuPy is not installed")
 
     def bound_to(self, arrays: Sequence[Any]) -> CupyBackend:
-        matrices = [getattr(array, "matrix", array) for array in arrays]
+        matrices = [
+            array.values if isinstance(array, CSRStack) else getattr(array, "matrix", array) for array in arrays
+        ]
         parts = [A if isinstance(A, self.xp.ndarray) else getattr(A, "data", None) for A in matrices]
         devices = {str(part.device) for part in parts if isinstance(part, self.xp.ndarray)}
         current = self.current_device()
@@ -75,6 +77,10 @@ class CupyBackend(NumpyBackend):
             if A.library != self.library:
                 raise BackendError(f"{name}: found an operator on {A.library} arrays; wanted {self.library} arrays")
             return guarded(A, self, name)
+        if isinstance(A, CSRStack):
+            check_square(A.shape, name)
+            indptr, indices = (self.xp.asarray(part) for part in (A.pattern.indptr, A.pattern.indices))
+            return DeviceCSR(self.compressed_rows(indptr, indices, self.vector(A.values, name), A.shape), self)
         if isinstance(A, self.xp.ndarray):
             check_square(A.shape, name)
             return DeviceDense(A.astype(self._working(A.dtype, name), copy=False), self)
@@ -164,6 +170,9 @@ class CupyBackend(NumpyBackend):
 
     def stage_arrays(self, rows: Any, block: Any, inverse_diagonal: Any) -> tuple[Any, Any, Any]:
         return self.xp.asarray(rows), self.sparse.csr_matrix(block), self.xp.asarray(inverse_diagonal)
+
+    def compressed_rows(self, indptr: Any, indices: Any, values: Any, shape: tuple[int, int]) -> Any:
+        return self.sparse.csr_matrix((values, indices, indptr), shape=shape)
 
     def to_numpy(self, x: Any) -> Any:
         return x.get()

@@ -100,6 +100,11 @@ class Pattern:
             return torch.repeat_interleave(rows, self.starts.diff())
 
     @cached_property
+    def on_host(self) -> StackPattern:
+        """The same for stacks of matrices."""
+        return StackPattern(self.starts.cpu().numpy(), self.columns.cpu().numpy(), self.is_sorted)
+
+    @cached_property
     def transposed(self) -> tuple[Pattern, Any]:
         """The pattern of the transpose, and where its entries were."""
         with _untransformed():
@@ -134,10 +139,9 @@ class Sparse(LinearMap):
         values = p[0]
         if values.ndim == 1:
             return self.pattern.matrix(values)
-        if values.is_cpu:
-            return _TensorStack(self.pattern, values)
-        n = self.pattern.n
-        return _Stack((*values.shape[:-1], n, n), lambda at: self.pattern.matrix(values[at]))
+        pattern = self.pattern.on_host
+        values = values.detach().resolve_conj()
+        return CSRStack(pattern, values if self.pattern.is_sorted else pattern.placed(values))
 
     def adjoint(self, p: Sequence[Any]) -> tuple[LinearMap, Sequence[Any]]:
         pattern, order = self.pattern.transposed
@@ -256,19 +260,3 @@ class _Stack:
 
     def __getitem__(self, at: Any) -> Any:
         return self.system(at)
-
-
-class _TensorStack(CSRStack):
-    """Sparse matrices on the CPU: views of their values for those that are solved side by side, tensors for others."""
-
-    library = "torch"
-
-    def __init__(self, pattern: Pattern, values: Any) -> None:
-        self._tensors = pattern, values
-        rows = StackPattern(pattern.starts.numpy(), pattern.columns.numpy(), pattern.is_sorted)
-        entries = values.detach().resolve_conj().numpy()
-        super().__init__(rows, entries if pattern.is_sorted else rows.placed(entries))
-
-    def __getitem__(self, at: Any) -> Any:
-        pattern, values = self._tensors
-        return pattern.matrix(values[at])

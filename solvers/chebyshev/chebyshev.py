@@ -165,7 +165,7 @@ class Chebyshev(MomentumMethod):
             return
         norm = self._norm(system, s, norm)
         before, s.seen = s.seen, (iteration, norm)
-        promised = 1.05 * s.first_norm * bound(s.decay, steps)
+        promised = allowed_norm(s.first_norm, s.decay, steps)
         if norm <= promised or norm <= promised + 30 * system.rounding_floor(s.x):
             return
         s.held = False
@@ -272,11 +272,9 @@ class Chebyshev(MomentumMethod):
         return SpectralEvidence(interval=(state.low, state.high), given=state.given, decay=decay)
 
 
-def bound(decay: float, steps: int) -> float:
-    """1 / T_k(cosh(decay)), without overflow."""
-    if math.isinf(decay):
-        return 0.0
-    return 2 * math.exp(-decay * steps) / (1 + math.exp(-2 * decay * steps))
+def allowed_norm(first: Any, decay: Any, steps: int) -> Any:
+    """||r_0|| / T_k(cosh(decay)) for k > 0, numbers or arrays, without overflow; somewhat more, for rounding in it."""
+    return 1.05 * first * 2 * np.exp(-decay * steps) / (1 + np.exp(-2 * decay * steps))
 
 
 @solver

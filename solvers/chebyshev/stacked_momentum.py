@@ -8,7 +8,7 @@ from typing import Any
 
 from ...backends import Backend
 
-__all__ = ["stacked_momentum"]
+__all__ = ["momentum_steps", "stacked_momentum"]
 
 
 def stacked_momentum(
@@ -71,12 +71,31 @@ def stacked_momentum(
     >>> x.round(6).tolist()
     [[1.0, 0.5], [1.0, 0.25]]
     """
+    return momentum_steps(backend, product, rhs, x, backend.copy(x), r, coefficients, steps, inverse_diagonal)[0]
+
+
+def momentum_steps(
+    backend: Backend,
+    product: Callable[[Any, Any], Any],
+    rhs: Any,
+    x: Any,
+    previous: Any,
+    r: Any,
+    coefficients: Iterable[tuple[Any, Any]],
+    steps: Any,
+    inverse_diagonal: Any = None,
+) -> tuple[Any, Any]:
+    """The same from an iterate and the one before it, for which the last two are returned, to be taken further.
+
+    ``coefficients`` are those of the next steps: an iterator goes on where it stopped. ``previous`` may be overwritten.
+    """
     if math.prod(steps.shape) == 0:
-        return x
+        return x, previous
     xp, steps = backend.namespace(rhs), steps[..., None]
     fewest, most = int(xp.min(steps)), int(xp.max(steps))
-    previous, z = backend.copy(x), None if inverse_diagonal is None else xp.empty_like(r)
+    z = None if inverse_diagonal is None else xp.empty_like(r)
     none = xp.zeros_like(backend.norms_each(rhs))
+    # The range comes first: of an iterator no coefficient is taken that is not used.
     for k, (beta, gamma) in zip(range(most), coefficients, strict=False):
         if k > 0:
             r = backend.axpby(1.0, rhs, -1.0, product(x, r))
@@ -87,4 +106,4 @@ def stacked_momentum(
             z = backend.keep(going, z)
         previous = backend.momentum(beta, gamma, x, previous, z)
         x, previous = previous, x
-    return x
+    return x, previous

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 from ...errors import InputError
 from .status import Status
 
-__all__ = ["Deadline", "Options", "Watch"]
+__all__ = ["Deadline", "Options", "Watch", "Watches"]
 
 
 @dataclass(slots=True)  # frozen, it would cost a small solve two microseconds more
@@ -156,3 +158,104 @@ class Watch:
         if not 0 < self.rate < 1 or target <= 0:
             return math.inf
         return max(0.0, (math.log(target) - math.log(self.last_norm)) / math.log(self.rate))
+
+
+class Watches:
+    """Follows many systems that make their steps side by side: the looks of each, and its end, are those it has alone.
+
+    A system is no longer followed when it meets its target, has made all its steps, or leaves the ordinary course:
+    where its norm is not finite, diverges, stands still (as ``Watch`` tells), or is above what theory allows.
+
+    Parameters
+    ----------
+    first : ndarray of float, (...)
+        Residual norms at the start.
+    wanted : ndarray of float, (...)
+        At which each is solved.
+    predicted : ndarray of int, (...)
+        Iterations that theory promises, 0 where it promises nothing.
+    limit, check_every, window : int
+        Iterations at most, between two looks at most, and within which there is to be progress.
+    unit_roundoff : float
+
+    Attributes
+    ----------
+    going : ndarray of bool
+        Which are still followed.
+    lost : ndarray of bool
+        Which have left the ordinary course.
+    iterations, looks : ndarray of int
+    norm, best : ndarray of float
+        Seen last; the smallest of those that halved the one before it.
+    """
+
+    def __init__(
+        self,
+        first: np.ndarray,
+        wanted: np.ndarray,
+        predicted: np.ndarray,
+        limit: int,
+        check_every: int,
+        window: int,
+        unit_roundoff: float,
+    ) -> None:
+        self.wanted, self.predicted, self.limit, self.window = wanted, predicted, limit, window
+        self.check_every, self.largest = check_every, first / unit_roundoff
+        self.norm, self.best, self._lowest, self._window_norm = first, first, first, first
+        self.iterations, self.looks, self._lowest_at, self._window_start = np.zeros((4, *first.shape), int)
+        self._rate = np.full(first.shape, math.nan)
+        self.going = (first > wanted) & np.isfinite(first)
+        self.lost = np.zeros(first.shape, bool)
+        self._next = np.ones(first.shape, int)
+
+    @property
+    def next_look(self) -> int:
+        """The iteration after which the next of those that are going is to be looked at."""
+        return int(self._next[self.going].min())
+
+    def observe(
+        self, iteration: int, norms: np.ndarray, floor: Callable[[], np.ndarray], allowed: np.ndarray | None
+    ) -> np.ndarray:
+        """Take note of the norms of those whose look it is; which these are.
+
+        ``floor`` gives what rounding alone leaves, ``allowed`` is what no norm exceeds but for that.
+        """
+        due = self.going & (self._next == iteration)
+        gap = np.where(due, iteration - self.iterations, 1)
+        falls = due & (self.norm > 0) & (norms > 0)
+        with np.errstate(all="ignore"):
+            self._rate = np.where(falls, (norms / self.norm) ** (1 / gap), self._rate)
+        self.norm = np.where(due, norms, self.norm)
+        self.iterations, self.looks = np.where(due, iteration, self.iterations), self.looks + due
+        lower = due & (norms < self._lowest)
+        self._lowest = np.where(lower, norms, self._lowest)
+        self._lowest_at = np.where(lower, iteration, self._lowest_at)
+        follow = due & (norms > self.wanted) & (norms <= self.largest)
+        progress = follow & (norms <= 0.9 * self._window_norm)
+        still = follow & ~progress & (iteration - self._window_start >= self.window)
+        above = follow & (norms > allowed) if allowed is not None else np.zeros_like(follow)
+        flat = still & (norms > 0.999 * self._window_norm)
+        if still.any() or above.any():
+            level = floor()
+            long = iteration - self._lowest_at >= 10 * self.window
+            follow &= ~(still & ((norms <= 10 * level) | (long & (norms <= 1e6 * level))))
+            if allowed is not None:
+                follow &= ~(norms > allowed + 30 * level)
+        self._window_norm = np.where(progress | (still & ~flat), norms, self._window_norm)
+        self._window_start = np.where(progress | still, iteration - flat * (self.window // 2), self._window_start)
+        self.lost |= due & (norms > self.wanted) & ~follow | due & ~np.isfinite(norms)
+        follow &= iteration < self.limit
+        self.best = np.where(follow & (norms <= 0.5 * self.best), norms, self.best)
+        self.going = (self.going & ~due) | follow
+        self._next = np.where(follow, iteration + self._steps(iteration), self._next)
+        return due
+
+    def _steps(self, iteration: int) -> np.ndarray:
+        """Until the next look: fewer where the target is near at the rate seen, or where theory says it is."""
+        steps = np.full(self.norm.shape, min(self.check_every, self.limit - iteration, max(1, iteration)))
+        with np.errstate(all="ignore"):
+            expected = np.maximum(0.0, (np.log(self.wanted) - np.log(self.norm)) / np.log(self._rate))
+            near = (self._rate > 0) & (self._rate < 1) & (self.wanted > 0) & (expected < steps)
+        steps[near] = np.maximum(1, expected[near].astype(int))
+        left = self.predicted - iteration
+        return np.where(left > 0, np.minimum(steps, left), steps)

@@ -39,7 +39,8 @@ def stacked_cg(
     r: Any,
     target: Any,
     maxiter: int,
-    inverse_diagonal: Any = None,
+    M: Callable[[Any, Any], Any] | None = None,
+    seen: list[tuple[Any, Any, Any]] | None = None,
 ) -> StackedCG:
     """Solve A x = b for every system of a stack, from a first guess and its residual, until ||r|| <= target.
 
@@ -56,8 +57,10 @@ def stacked_cg(
     target : array, (...)
         Of the norm of each residual.
     maxiter : int
-    inverse_diagonal : array, (..., n) or (n,), optional
-        The Jacobi preconditioner.
+    M : callable, optional
+        ``M(r, out)`` preconditions every system, in place of out where the library can.
+    seen : list, optional
+        Gets ||r||, alpha and beta of each iteration, arrays (...).
 
     Notes
     -----
@@ -87,18 +90,18 @@ def stacked_cg(
 
     def precondition(r: Any, z: Any, norm: Any) -> tuple[Any, Any]:
         """M r, in place of z where there is an M, and r^H M r."""
-        if inverse_diagonal is None:
+        if M is None:
             return r, norm * norm
-        z = backend.multiply(inverse_diagonal, r, z)
+        z = M(r, z)
         return z, backend.dots_each(r, z)
 
     norm = backend.norms_each(r)
-    z, rho = precondition(r, None if inverse_diagonal is None else xp.empty_like(r), norm)
+    z, rho = precondition(r, None if M is None else xp.zeros_like(r), norm)
     going = (norm > target) & (rho > 0) & (rho < math.inf)
     # Systems set apart have r = p = 0, so that nothing is added to their x, whatever their product comes to.
     apart, norm_apart = ~going, norm
     r = backend.keep(going, r)
-    p = backend.copy(r if inverse_diagonal is None else backend.keep(going, z))
+    p = backend.copy(r if M is None else backend.keep(going, z))
     q = xp.empty_like(r)
     iterations = xp.zeros_like(going, dtype=xp.int32)
     for k in range(maxiter if bool(xp.any(going)) else 0):
@@ -119,13 +122,15 @@ def stacked_cg(
         rho_before = rho
         z, rho = precondition(r, z, norm)
         going = going & (norm > target)
-        if inverse_diagonal is not None:
+        if M is not None:
             going = going & (rho > 0)
             z = backend.keep(going, z)
-        if not bool(xp.any(going)):
-            break
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             beta = rho / rho_before
+        if seen is not None:
+            seen.append((norm[..., 0], alpha[..., 0], beta[..., 0]))
+        if not bool(xp.any(going)):
+            break
         p = backend.axpby(1.0, z, xp.where(going, beta, 0.0), p)
     norm = xp.where(apart, norm_apart, norm)
     broke = ~(going | (norm <= target))

@@ -1,4 +1,4 @@
-"""Parameters of small systems that the Lanczos process finds before they are iterated, for one or for many of them."""
+"""Parameters that the Lanczos process finds before systems are iterated: small ones by compiled calls, and stacks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from ...backends.compiled.found import FOUND
+from ...precision import precision_facts
 from ..spectra.ritz import RitzValues
+from ..spectra.stacked_lanczos import stacked_lanczos
 from .method import LinearMethod, Search
 
-__all__ = ["LOW", "Learning"]
+__all__ = ["LOW", "Learning", "exponents_of", "states_of_stack"]
 
 LOW, ROW_SUM = FOUND.index("low"), FOUND.index("row_sum")
 FACTS = slice(LOW, None)  # what does not depend on the right-hand side
@@ -97,14 +99,74 @@ class Learning:
 
     def _fitted(self, found: np.ndarray, ends: np.ndarray) -> Any:
         """The scheme for these Ritz values; they are noted among what is found."""
-        smallest, largest, low_error, high_error, rows = ends.tolist()
-        known = None
-        found[LOW : LOW + 3] = 0.0
-        if rows > 0:
-            ritz = RitzValues(smallest, largest, low_error, high_error)
-            known = self.method.ends(ritz, float(found[ROW_SUM]), self.unit_roundoff)
-            if known is not None:
-                found[LOW], found[LOW + 1], found[LOW + 2] = *known, rows
-        if rows < 0 or (rows > 0 and known is None):
-            return None
-        return self.scheme(self.method, self.method.state_without_vectors(1.0, True, known))
+        state = _state(self.method, found, ends, self.unit_roundoff)
+        return None if state is None else self.scheme(self.method, state)
+
+
+def _state(method: LinearMethod[Any], found: np.ndarray, ends: np.ndarray, unit_roundoff: float) -> Any:
+    """The method's state without vectors for these Ritz values, which are noted; None where the system is the driver's.
+
+    ``ends`` are those of ``small_spectrum.ritz``.
+    """
+    smallest, largest, low_error, high_error, rows = ends.tolist()
+    known = None
+    found[LOW : LOW + 3] = 0.0
+    if rows > 0:
+        ritz = RitzValues(smallest, largest, low_error, high_error)
+        known = method.ends(ritz, float(found[ROW_SUM]), unit_roundoff)
+        if known is not None:
+            found[LOW], found[LOW + 1], found[LOW + 2] = *known, rows
+    if rows < 0 or (rows > 0 and known is None):
+        return None
+    return method.state_without_vectors(1.0, True, known)
+
+
+def states_of_stack(
+    method: LinearMethod[Any], search: Search, backend: Any, matrices: Any, known: dict[str, Any], dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray]:
+    """The same for each matrix of a stack, iterated together.
+
+    Parameters
+    ----------
+    matrices :
+        With ``lead``, ``n``, ``product`` and ``diagonal``.
+    known : dict of str to float or ndarray
+        The facts of each.
+
+    Returns
+    -------
+    states : ndarray of object, (*lead, 1)
+    found : ndarray of float, (*lead, 1, 3)
+        ``low``, ``high`` and ``learned``.
+    """
+    precision = precision_facts(dtype)
+    u, shape = precision.unit_roundoff, (*matrices.lead, 1)
+    found = np.zeros((*shape, len(FOUND)))
+    at = {name: found[..., FOUND.index(name)] for name in known}
+    for name, values in known.items():
+        at[name][...] = values
+    largest = at["max_abs"]
+    sound = np.isfinite(largest) & (np.abs(exponents_of(largest)) <= precision.comfortable_exponent)
+    sound &= at["empty_row"] < 0
+    suited, inverse = sound, None
+    if search.scaled:
+        suited = sound & (at["asymmetry"] <= 1e3 * u * largest) & (at["diagonal_positive"] != 0)
+        inverse = 1 / matrices.diagonal()
+    start = np.random.default_rng(0).standard_normal(matrices.n).astype(dtype)
+    begun = backend.from_numpy(np.broadcast_to(start, (*shape, matrices.n)).copy(), dtype)
+    steps = min(search.steps, matrices.n)
+    diagonal, off, rows = stacked_lanczos(
+        backend, matrices.product, begun, steps, u, inverse, suited=suited, most=precision.largest_exponent - 1
+    )
+    ends = np.full((*shape, 5), -1.0)
+    _kernels().ends_of_each(diagonal.reshape(-1, steps), off.reshape(-1, steps), rows.reshape(-1), ends.reshape(-1, 5))
+    ends[sound & ~suited, 4] = 0.0
+    states = np.empty(shape, object)
+    for k in np.ndindex(*shape):
+        states[k] = _state(method, found[k], ends[k], u)
+    return states, found[..., LOW : LOW + 3]
+
+
+def exponents_of(sizes: np.ndarray) -> np.ndarray:
+    """The e with 2**e <= size < 2**(e + 1) of each; 0 for 0 and what is not finite."""
+    return np.where((sizes > 0) & np.isfinite(sizes), np.frexp(np.where(np.isfinite(sizes), sizes, 1.0))[1] - 1, 0)

@@ -120,7 +120,7 @@ def solve_together(solver: _Settings, batch: Batch, options: Options) -> Togethe
     backend = choose_backend(solver.backend, batch.A, batch.b, batch.x0, M=solver.M)
     if backend.compiles_solves:
         return small.together(backend, batch, options, solver.M)
-    return solve_stack(small, backend, batch, options) if solver.M is None else None
+    return solve_stack(small, backend, batch, options, solver.M)
 
 
 def check_fits(method: LinearMethod[Any], system: LinearSystem) -> None:

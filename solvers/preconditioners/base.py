@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -43,6 +44,10 @@ class BoundPreconditioner(ABC):
     def work(self, entries: int) -> int:
         """Coefficients and vector elements that an application touches, A having so many entries."""
         return entries
+
+    def of_stacks(self) -> BoundPreconditioner | None:
+        """The same for stacks of vectors, (..., n); None where it takes single ones alone."""
+        return None
 
     @abstractmethod
     def apply(self, r: Any, out: Any) -> Any:
@@ -113,6 +118,18 @@ class _Product(BoundPreconditioner):
 
     def apply(self, r: Any, out: Any) -> Any:
         return self.backend.matvec(self.operator, r, out)
+
+    def of_stacks(self) -> BoundPreconditioner | None:
+        product = self.backend.product_each(self.operator)
+        return None if product is None else _ProductOfStacks(self.backend, product)
+
+
+class _ProductOfStacks(BoundPreconditioner):
+    def __init__(self, backend: Any, product: Callable[[Any, Any], Any]) -> None:
+        self.backend, self.product = backend, product
+
+    def apply(self, r: Any, out: Any) -> Any:
+        return self.backend.assign(self.product(r, out), out)
 
 
 class _Foreign(BoundPreconditioner):

@@ -41,6 +41,9 @@ class _Diagonal(BoundPreconditioner):
     def work(self, entries: int) -> int:
         return 2 * len(self.inverse_diagonal)
 
+    def of_stacks(self) -> BoundPreconditioner:
+        return self
+
     def apply(self, r: Any, out: Any) -> Any:
         return self.backend.multiply(self.inverse_diagonal, r, out)
 

@@ -36,6 +36,12 @@ class _Steps(BoundPreconditioner):
         self.backend, self.operator, self.coefficients = backend, operator, coefficients
         self.previous: Any = None
         self.residual: Any = None
+        self.product: Any = None  # of stacks
+
+    def of_stacks(self) -> BoundPreconditioner | None:
+        other = _Steps(self.backend, self.operator, self.coefficients)
+        other.product = self.backend.product_each(self.operator)
+        return None if other.product is None else other
 
     def work(self, entries: int) -> int:
         return (len(self.coefficients) - 1) * (entries + 6 * self.operator.shape[0])
@@ -48,7 +54,10 @@ class _Steps(BoundPreconditioner):
         x = backend.axpby(self.coefficients[0][1], r, 0.0, out)
         previous = backend.axpby(0.0, r, 0.0, self.previous)
         for beta, gamma in self.coefficients[1:]:
-            self.residual = backend.residual(self.operator, x, r, self.residual)
+            if self.product is None:
+                self.residual = backend.residual(self.operator, x, r, self.residual)
+            else:
+                self.residual = backend.axpby(1.0, r, -1.0, self.product(x, self.residual))
             previous = backend.momentum(beta, gamma, x, previous, self.residual)
             x, previous = previous, x
         if x is out:

@@ -11,7 +11,7 @@ __all__ = ["stacked_sweep"]
 
 
 def stacked_sweep(
-    row: Callable[[int, list[Any]], Any], x: Any, b: Any, inverse_diagonal: Any, omega: float, reverse: bool
+    row: Callable[[int, list[Any]], Any], x: Any, b: Any, inverse_diagonal: Any, omega: Any, reverse: bool
 ) -> Any:
     """One SOR sweep of every system of a stack, forwards or backwards.
 
@@ -21,7 +21,7 @@ def stacked_sweep(
         ``row(i, entries)`` gives (A x)_i of every system, (...), from the list of the n entries of x, each (...).
     x, b : array, (..., n)
     inverse_diagonal : array, (..., n)
-    omega : float
+    omega : float or array, (...)
     reverse : bool
 
     Returns

@@ -127,7 +127,78 @@ def test_patterns_that_differ_are_no_stack():
         rv.cg([sparse.eye_array(2, format="csr"), sparse.eye_array(2, k=1, format="csr")], np.ones((2, 2)))
 
 
+@hypothesis.given(patterns())
+def test_tensors_are_placed_as_arrays_are(given):
+    torch = pytest.importorskip("torch")
+    n, rows, columns, seed = given
+    values = np.random.default_rng(seed).standard_normal((2, 3, len(rows)))
+    pattern = Pattern.of_coordinates(rows, columns, n)
+    tensor = torch.tensor(values)
+    placed = pattern.placed(tensor)
+    assert placed.is_contiguous()
+    np.testing.assert_array_equal(placed.numpy(), pattern.placed(values))
+    np.testing.assert_array_equal(tensor.numpy(), values)
+
+
+@hypothesis.given(patterns())
+def test_places_of_the_diagonal_and_of_the_transpose(given):
+    n, rows, columns, _ = given
+    pattern = Pattern.of_coordinates(rows, columns, n)
+    entries = list(zip(pattern.rows.tolist(), pattern.indices.tolist(), strict=True))
+    assert [entries[k] if k >= 0 else None for k in pattern.diagonal] == [
+        (i, i) if (i, i) in entries else None for i in range(n)
+    ]
+    assert [entries[k] if k >= 0 else None for k in pattern.transposed] == [
+        (j, i) if (j, i) in entries else None for i, j in entries
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "working"),
+    [("float32", "float32"), ("bfloat16", "float32"), ("float16", "float32"), ("int32", "float64"), ("complex64",) * 2],
+)
+def test_stacks_of_tensors(given, working):
+    torch = pytest.importorskip("torch")
+    indptr, indices = torch.tensor(INDPTR), torch.tensor(INDICES, dtype=torch.int32)
+    values = torch.tensor(VALUES).to(getattr(torch, given))
+    stack = rv.as_operator((indptr, indices, values), (2, 2))
+    assert isinstance(stack, CSRStack)
+    assert (stack.shape, stack.dtype, stack.library) == ((4, 2, 2), working, "torch")
+    assert repr(stack) == f"<CSRStack of (4,) matrices 2x2 {working}>"
+    one = rv.as_operator((indptr, indices, values[3]), (2, 2))
+    assert repr(one) == repr(stack[3]) == f"<CSRStack of one matrix 2x2 {working}>"
+    for backend in (None, "torch"):
+        found = rv.solve(one, torch.ones(2), backend=backend)
+        np.testing.assert_allclose(found.x.numpy(), np.linalg.solve([[10, 11], [0, 12]], [1, 1]), rtol=1e-5)
+    with pytest.raises(IndexError):
+        stack[0, 0]
+
+
 def test_tensors_are_not_moved():
     torch = pytest.importorskip("torch")
-    with pytest.raises(rv.BackendError, match="values is a Tensor"):
-        rv.as_operator((INDPTR, INDICES, torch.ones(4, 3, requires_grad=True)), (2, 2))
+    indptr, indices, values = torch.tensor(INDPTR), torch.tensor(INDICES), torch.ones(4, 3, requires_grad=True)
+    elsewhere = torch.tensor(INDICES, device="meta")
+    for given, words in (
+        ((INDPTR, indices, values), "indptr is a list, but values a Tensor"),
+        ((indptr, np.array(INDICES), values), "indices is a ndarray, but values a Tensor"),
+        ((indptr, indices, VALUES), "indptr is a Tensor, but values a ndarray"),
+        ((indptr, elsewhere, values), "indices lies on meta, but values on cpu"),
+        ((indptr, indices, "values"), "values is a str"),
+    ):
+        with pytest.raises(rv.BackendError, match=f"^A: {words}"):
+            rv.as_operator(given, (2, 2))
+
+
+def test_faults_of_tensors_in_words():
+    torch = pytest.importorskip("torch")
+    indptr, indices, values = torch.tensor(INDPTR), torch.tensor(INDICES), torch.ones(4, 3)
+    for given, error, words in (
+        ((indptr.double(), indices, values), rv.InputError, "indptr is an array of float64"),
+        ((indptr, indices.float(), values), rv.InputError, "indices is an array of float32"),
+        ((indptr, indices + 1, values), rv.InputError, "row 0 holds column 2"),
+        ((indptr, indices, values[:, :2]), rv.InputError, ""),
+        ((indptr, indices, values[0, 0]), rv.InputError, "values is a number"),
+        ((indptr, indices, values.to(torch.float8_e5m2)), TypeError, "torch.float8_e5m2 is not a working precision"),
+    ):
+        with pytest.raises(error, match=f"^A: .*{words}"):
+            rv.as_operator(given, (2, 2))

@@ -1,5 +1,6 @@
 """Stacks of systems: each as the textbook has it alone, on every array library, whatever its neighbours are."""
 
+import functools
 import importlib.util
 import itertools
 import math
@@ -14,7 +15,7 @@ from resolvent.backends import backend_named, choose_backend
 from resolvent.backends.rounded import Rounded
 from resolvent.precision.policy import Precision
 from resolvent.solvers.chebyshev.coefficients import chebyshev_coefficients
-from resolvent.solvers.chebyshev.stacked_momentum import stacked_momentum
+from resolvent.solvers.chebyshev.stacked_momentum import momentum_steps, stacked_momentum
 from resolvent.solvers.krylov.stacked_cg import stacked_cg
 
 NEEDS = {"array_api": "array_api_strict", "torch": "torch"}
@@ -118,9 +119,8 @@ def run_cg(on, A, b, x=None, target=0.0, maxiter=100, diagonal=None):
     real = np.zeros(0, b.dtype).real.dtype
     target = np.broadcast_to(np.asarray(target, real), b.shape[:-1])
     given = [on.give(part) for part in (x, r, target)]
-    found = stacked_cg(
-        on.backend, on.product(A), *given, maxiter, None if diagonal is None else on.give(diagonal.astype(b.dtype))
-    )
+    M = None if diagonal is None else functools.partial(on.backend.multiply, on.give(diagonal.astype(b.dtype)))
+    found = stacked_cg(on.backend, on.product(A), *given, maxiter, M)
     return [on.take(part) for part in found]
 
 
@@ -242,6 +242,21 @@ def test_cg_property_each_is_alone(count, n, seed, rtol):
         assert iterations[i] == alone[1]
 
 
+def test_cg_hands_a_preconditioner_numbers_to_write_over(on):
+    """Which it may multiply by zero, so that none of them is left over from before."""
+    A, b = positive_definite(3, 6)
+    begun = []
+
+    def M(r, out):
+        begun.append(on.take(out))
+        return on.backend.axpby(0.5, r, 0.0, out)
+
+    given = [on.give(part) for part in (np.zeros_like(b), b, np.full(3, 1e-10))]
+    found = stacked_cg(on.backend, on.product(A), *given, 20, M)
+    assert not begun[0].any()
+    np.testing.assert_allclose(on.take(found.x), np.linalg.solve(A, b[..., None])[..., 0], rtol=1e-7)
+
+
 def test_cg_of_nothing(on):
     for shape in ((0, 3), (2, 0)):
         x, iterations, _, broke = run_cg(on, np.zeros((*shape, shape[-1])), np.zeros(shape))
@@ -357,6 +372,22 @@ def test_momentum_neighbours_change_no_bit():
             np.testing.assert_array_equal(together[one], run_momentum(on, A[one], b[one], x[one], alone, steps[one], d))
         assert np.isfinite(together[good]).all()
         assert not together[3].any()
+
+
+def test_momentum_taken_further_is_momentum_in_one_go(on):
+    """Also where a system has stopped before."""
+    A, b = positive_definite(3, 8)
+    give, steps = on.give, np.array([5, 13, 13])
+    for low, high in ((1.0, 30.0), (np.full((3, 1), 1.0), np.linspace(30.0, 35.0, 3)[:, None])):
+        ends = [on.give(end) if isinstance(end, np.ndarray) else end for end in (low, high)]
+        wanted = run_momentum(on, A, b, np.zeros_like(b), chebyshev_coefficients(*ends), steps)
+        ahead, x = chebyshev_coefficients(*ends), give(np.zeros_like(b))
+        previous = give(np.zeros_like(b))
+        for before, after in ((0, 5), (5, 6), (6, 13)):
+            r = give(b - (A @ on.take(x)[..., None])[..., 0])
+            now = give(np.minimum(steps, after) - np.minimum(steps, before))
+            x, previous = momentum_steps(on.backend, on.product(A), give(b), x, previous, r, ahead, now)
+        np.testing.assert_allclose(on.take(x), wanted, rtol=1e-13)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

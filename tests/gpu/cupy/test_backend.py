@@ -45,6 +45,27 @@ def system(dtype="float64", n=14):
     return (B @ B.conj().T / n + 5 * np.eye(n)).astype(dtype), b.astype(dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+@pytest.mark.parametrize("method", ["cg", "chebyshev", "richardson", "sor", "ssor", "jacobi"])
+@pytest.mark.parametrize("kind", ["full", "sparse"])
+def test_shared_path_of_stacks(method, dtype, kind):
+    A, b = system(dtype)
+    matrices, rhs = np.stack([A, A + 3 * np.eye(14, dtype=dtype)]), np.stack([b, b[::-1]])
+    if kind == "sparse":
+        indptr, indices = 14 * np.arange(15), np.tile(np.arange(14), 14)
+        stack = rv.as_operator((indptr, indices, matrices.reshape(2, -1)), (14, 14))
+    else:
+        stack = matrices
+    rtol = 1e-4 if dtype == "float32" else 1e-9
+    parameters = {"omega": 0.5} if method == "jacobi" else {}
+    solution = rv.solve(stack, rhs, method=method, rtol=rtol, backend=OnNumPy(), **parameters)
+    plain = rv.solve(matrices, rhs, method=method, rtol=rtol, backend="numpy", **parameters)
+    assert solution.converged
+    assert solution.backend == "on_numpy"
+    assert np.abs(solution.iterations - plain.iterations).max() <= 1
+    np.testing.assert_allclose(solution.x, np.linalg.solve(matrices, rhs[..., None])[..., 0], atol=30 * rtol)
+
+
 class Callable:
     def __init__(self, matrix):
         self.matrix, self.shape, self.dtype = matrix, matrix.shape, matrix.dtype

@@ -24,6 +24,7 @@ from .stopping import Options
 
 __all__ = [
     "GATHERED",
+    "KEPT",
     "TELL",
     "Batch",
     "Members",
@@ -196,6 +197,8 @@ class Solver(Protocol):
     def together(self, batch: Batch, options: Options) -> Together | None:
         """Solve those that take the ordinary course side by side; None where all are to be solved one by one."""
 
+
+KEPT = 256  # systems of a batch up to which all their residual norms and coefficients are kept
 
 # Fields of a Solution that a batch has an array of.
 GATHERED = ("status", "iterations", "matvecs", "relative_residual", "residual_norm", "tolerance")

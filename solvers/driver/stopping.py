@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
+
 from ...errors import InputError
 from .status import Status
 
-__all__ = ["Deadline", "Options", "Watch"]
+__all__ = ["Deadline", "Options", "Watch", "Watches"]
 
 
 @dataclass(slots=True)  # frozen, it would cost a small solve two microseconds more
@@ -156,3 +158,57 @@ class Watch:
         if not 0 < self.rate < 1 or target <= 0:
             return math.inf
         return max(0.0, (math.log(target) - math.log(self.last_norm)) / math.log(self.rate))
+
+
+class Watches:
+    """The same for many iterations side by side, each as if it were alone; what is a number there is an array here.
+
+    Parameters
+    ----------
+    norms : ndarray, (members,)
+    unit_roundoff : float
+    floor : callable
+        What rounding may leave of each, (members,).
+    window : int
+    """
+
+    def __init__(self, norms: np.ndarray, unit_roundoff: float, floor: Callable[[], np.ndarray], window: int) -> None:
+        self.window, self.unit_roundoff, self.floor = window, unit_roundoff, floor
+        self.initial, self.limit = norms, norms / unit_roundoff
+        self.best, self.window_norm, self.last_norm = (norms.copy() for _ in range(3))
+        self.best_at, self.window_start, self.last_iteration = np.zeros((3, norms.size), int)
+        self.rate = np.full(norms.size, math.nan)
+
+    def observe(self, which: np.ndarray, iterations: np.ndarray, norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Take note of the norms of these members; who of them diverges, and who stands still."""
+        steps = iterations - self.last_iteration
+        with np.errstate(all="ignore"):
+            rate = (norms / self.last_norm) ** (1 / np.maximum(steps, 1))
+        moved = which & (steps > 0) & (self.last_norm > 0) & (norms > 0)
+        self.rate[moved] = rate[moved]
+        self.last_norm[which], self.last_iteration[which] = norms[which], iterations[which]
+        better = which & (norms < self.best)
+        self.best[better], self.best_at[better] = norms[better], iterations[better]
+        diverged = which & ~(norms <= self.limit)
+        fell = which & ~diverged & (norms <= 0.9 * self.window_norm)
+        self.window_norm[fell], self.window_start[fell] = norms[fell], iterations[fell]
+        still = which & ~diverged & ~fell & (iterations - self.window_start >= self.window)
+        if not still.any():
+            return diverged, still
+        floor = self.floor()
+        long = iterations - self.best_at >= 10 * self.window
+        stagnated = still & ((norms <= 10 * floor) | ((norms <= 1e6 * floor) & long))
+        nowhere = still & ~stagnated & (norms > 0.999 * self.window_norm)
+        slow = still & ~stagnated & ~nowhere
+        self.window_start[nowhere] = iterations[nowhere] - self.window // 2
+        self.window_norm[slow], self.window_start[slow] = norms[slow], iterations[slow]
+        return diverged, stagnated
+
+    def of(self, k: int) -> Watch:
+        """What one member was seen to do."""
+        watch = Watch(float(self.initial[k]), self.unit_roundoff, lambda: float(self.floor()[k]), self.window)
+        watch.best, watch.best_at = float(self.best[k]), int(self.best_at[k])
+        watch.window_norm, watch.window_start = float(self.window_norm[k]), int(self.window_start[k])
+        watch.last_norm, watch.last_iteration = float(self.last_norm[k]), int(self.last_iteration[k])
+        watch.rate = float(self.rate[k])
+        return watch

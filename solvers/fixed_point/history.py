@@ -259,9 +259,9 @@ def history_on(backend: Backend, n: int, dtype: Any, depth: int, kind: str = "II
     return History(backend, n, dtype, depth, kind, **parameters)
 
 
-def gained(rest: float) -> float:
-    """The mixing of Evans, Pollock, Rebholz and Xiao for the square of the gain."""
-    return 0.9 - 0.5 * math.sqrt(max(rest, 0.0))
+def gained(rest: Any) -> Any:
+    """The mixing of Evans, Pollock, Rebholz and Xiao for the square of the gain, or for several."""
+    return 0.9 - 0.5 * np.sqrt(np.maximum(rest, 0.0))
 
 
 def back_substituted(R: np.ndarray, c: np.ndarray) -> np.ndarray:

@@ -26,6 +26,8 @@ def fixed_point(
     time_limit: float | None = None,
     backend: Any = None,
     precision: Any = None,
+    batch_ndim: int = 0,
+    errors: str = "raise",
     **parameters: Any,
 ) -> Solution[Any]:
     """Find x = g(x).
@@ -105,4 +107,6 @@ def fixed_point(
         time_limit=time_limit,
         backend=backend,
         precision=precision,
+        batch_ndim=batch_ndim,
+        errors=errors,
     )

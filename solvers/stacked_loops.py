@@ -1,4 +1,4 @@
-"""How the methods iterate a stack of systems, on any array library."""
+"""How the methods iterate a stack of systems, or of fixed points, on any array library."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ from array_api_compat import array_namespace
 from .chebyshev.chebyshev import Chebyshev
 from .chebyshev.coefficients import chebyshev_coefficients
 from .chebyshev.stacked_momentum import stacked_momentum
+from .fixed_point.anderson import Anderson
+from .fixed_point.auto import Auto
+from .fixed_point.halpern import Halpern
+from .fixed_point.iterates import STEPS
+from .fixed_point.picard import Picard
+from .fixed_point.restarted_halpern import RestartedHalpern
+from .fixed_point.stacked_steps import AndersonSteps, AutoSteps, HalpernSteps, PicardSteps, RestartedSteps
 from .krylov.cg import CG
 from .krylov.stacked_cg import stacked_cg
 from .linear.stacked import STACKED, Came, Stack
@@ -117,3 +124,9 @@ STACKED[Richardson] = _richardson
 STACKED[Jacobi] = _jacobi
 for _sweep in (SOR, GaussSeidel, SSOR):
     STACKED[_sweep] = _sweeps
+
+STEPS[Picard] = PicardSteps
+STEPS[Halpern] = HalpernSteps
+STEPS[RestartedHalpern] = RestartedSteps
+STEPS[Anderson] = AndersonSteps
+STEPS[Auto] = AutoSteps

@@ -127,7 +127,7 @@ class Steps(ABC):
         return copy(self.it.x[k, :]), copy(self.it.f[k, :]), float(self.it.norm[k])
 
 
-# By class of the method; filled by ``stacked_steps``.
+# By class of the method; filled by ``solvers.stacked_loops``.
 STEPS: dict[type[FixedPointMethod], type[Steps]] = {}
 
 

@@ -1,9 +1,9 @@
 """Batches of fixed points: g maps a stack to a stack, and each member has its own target, status and end.
 
 Members are iterated side by side, one evaluation of the whole stack a round; a member that has ended is fed what it
-returns. What each one comes to is what the driver would have come to with it alone, in the same words; one that leaves
-the course on which arrays can tell is the driver's, from the start, with a g that evaluates the stack with all others held
-where they are.
+returns. What each one comes to is what the driver would have come to with it alone, in the same words. One that leaves
+the course on which arrays can tell is the driver's, from the start, with a g that evaluates the stack while all others
+are held where they are.
 """
 
 from __future__ import annotations

@@ -13,13 +13,13 @@ from .auto import ALTERNATING, BEGINNING, FORGETTING, MISMATCH, STANDSTILL, Auto
 from .drift import FAR, TOO_FAR, Drift, DriftState, NonexpansiveMethod, Seen
 from .halpern import Halpern, HalpernState
 from .history import History
-from .iterates import STEPS, Iterates, Steps
+from .iterates import Iterates, Steps
 from .picard import Picard
 from .problem import FixedPointProblem
 from .restarted_halpern import RestartedHalpern, RestartedHalpernState
 from .stacked_history import StackedHistory
 
-__all__: list[str] = []
+__all__ = ["AndersonSteps", "AutoSteps", "HalpernSteps", "PicardSteps", "RestartedSteps"]
 
 
 class NonexpansiveSteps(Steps):
@@ -82,9 +82,7 @@ class NonexpansiveSteps(Steps):
         if ended.any():
             self.measure(ended)
         radius = self.method.radius
-        far = (
-            self.distance > np.where(at_end, FAR, TOO_FAR) * it.reference if radius is None else self.distance > radius
-        )
+        far = self.distance > (np.where(at_end, FAR, TOO_FAR) * it.reference if radius is None else radius)
         found = (due | ended) & far
         if radius is None:
             for k_far in np.flatnonzero(found):
@@ -243,7 +241,7 @@ class AndersonSteps(Steps):
         return back
 
     def go_on(self, which: np.ndarray) -> None:
-        it, norm = self.it, self.it.norm
+        norm = self.it.norm
         eased = which & self.accelerated & (norm < self.good)
         self.penalty[eased] = np.maximum(1, self.penalty[eased] // 2)
         good = np.where(self.rejecting, norm, np.minimum(self.good, norm))
@@ -254,9 +252,7 @@ class AndersonSteps(Steps):
 
     def _propose(self, which: np.ndarray) -> None:
         it, m, history, norm = self.it, self.method, self.history, self.it.norm
-        forgetting = (
-            which & (self.steps % m.restart_every == 0) if m.restart_every is not None else np.zeros_like(which)
-        )
+        forgetting = which & (m.restart_every is not None) & (self.steps % (m.restart_every or 1) == 0)
         if forgetting.any():
             history.clear(forgetting)
         history.append(which & ~forgetting, it.x, it.previous_x, it.f, it.previous_f, self.condition_limit())
@@ -345,14 +341,3 @@ class AutoSteps(AndersonSteps):
         state = super().state(problem, k)
         state.standstills = int(self.standstills[k])  # type: ignore[attr-defined]
         return state
-
-
-STEPS.update(
-    {
-        Picard: PicardSteps,
-        Halpern: HalpernSteps,
-        RestartedHalpern: RestartedSteps,
-        Anderson: AndersonSteps,
-        Auto: AutoSteps,
-    }
-)

@@ -47,7 +47,7 @@ class StackedHistory:
         self.xp = array_namespace(like)
         count = like.shape[0]
         self.size, self.first, self.dropped = np.zeros((3, count), int)
-        self.Q = self.dG = self.xp.zeros_like(like)[:, None, :]
+        self.Q, self.dG = (self.xp.zeros_like(like)[:, None, :] for _ in range(2))
         self.R = backend.copy(self.xp.zeros_like(like[:, :1]), self.wide)[:, None, :]
         self.used = 0  # rows that may have been written to, in any member
 
@@ -59,7 +59,9 @@ class StackedHistory:
     def clear(self, which: np.ndarray) -> None:
         """Forget all of these members."""
         self.size[which] = self.first[which] = self.dropped[which] = 0
-        self._keep_rows()
+        held = self._held()
+        self.Q = self.xp.where(held, self.Q, self.xp.zeros_like(self.Q))
+        self.R = self.xp.where(held, self.R, self.xp.zeros_like(self.R))
 
     def append(self, which: np.ndarray, x: Any, previous_x: Any, f: Any, previous_f: Any, limit: np.ndarray) -> None:
         """Take in the last step of these members; old ones go where depth, rank or ``limit``, of the condition, ask it.
@@ -146,13 +148,13 @@ class StackedHistory:
         """A column of these members, whose norm orthogonal to the others is ``rest``."""
         if not which.any():
             return
-        xp, rows = self.xp, np.arange(self.room)
-        place = which[:, None] & (rows == self.size[:, None])
-        slot = which[:, None] & (rows == ((self.first + self.size) % self.depth)[:, None])
-        at, to = self._mask(place), self._mask(slot)
-        length = self.backend.from_numpy(np.where(which, rest, 1.0)[:, None], self.real)
-        self.Q = xp.where(at[:, :, None], (v / length)[:, None, :], self.Q)
-        self.dG = xp.where(to[:, :, None], dg[:, None, :], self.dG)
+        xp, backend = self.xp, self.backend
+        slot = (self.first + self.size) % self.depth
+        length = backend.from_numpy(np.where(which, rest, 1.0)[:, None], self.real)
+        self.Q = backend.put_each(self.Q, np.where(which, self.size, -1), v / length)
+        self.dG = backend.put_each(self.dG, np.where(which, slot, -1), dg)
+        place = which[:, None] & (np.arange(self.room) == self.size[:, None])
+        at = self._mask(place)
         corner = self.backend.from_numpy(np.where(place, rest[:, None], 0.0), self.wide)
         column = self.backend.copy(h, self.wide) + corner
         self.R = xp.where(at[:, None, :], column[:, :, None], self.R)
@@ -179,18 +181,16 @@ class StackedHistory:
             upper, lower = rows[i], rows[i + 1]
             rows[i], rows[i + 1] = self._conj(c) * upper + self._conj(s) * lower, c * lower - s * upper
         both = xp.stack(rows, axis=1)
-        self.R, W = xp.triu(both[:, :, :room]), both[:, :, room:]
-        self.Q = xp.matmul(self.backend.copy(self._conj(W), self.dtype), self.Q)
         self.size -= which
         self.first = np.where(which, (self.first + 1) % self.depth, self.first)
         self.dropped += which
-        self._keep_rows()
+        both = xp.where(self._held(), both, xp.zeros_like(both))
+        self.R, W = xp.triu(both[:, :, :room]), both[:, :, room:]
+        self.Q = xp.matmul(self.backend.copy(self._conj(W), self.dtype), self.Q)
 
-    def _keep_rows(self) -> None:
-        """Nothing beyond the columns that are held."""
-        held = self._mask(np.arange(self.room) < self.size[:, None])[:, :, None]
-        self.Q = self.xp.where(held, self.Q, self.xp.zeros_like(self.Q))
-        self.R = self.xp.where(held, self.R, self.xp.zeros_like(self.R))
+    def _held(self) -> Any:
+        """Which rows have columns that are held, (members, room, 1)."""
+        return self._mask(np.arange(self.room) < self.size[:, None])[:, :, None]
 
     def _solved(self, c: Any) -> Any:
         """The gamma with R gamma = c, (members, room, k); zero beyond the columns that are held."""
@@ -234,4 +234,3 @@ class StackedHistory:
         T, worn = xp.stack(columns, axis=2), self._mask(which)[:, None, None]
         self.Q, self.R = xp.where(worn, self.Q, held), xp.where(worn, xp.matmul(T, R), R)
         self.dropped[which] = 0
-        self._keep_rows()

@@ -179,7 +179,7 @@ class History:
         gamma, c = self.solve(f)
         rest = 1.0 - float(np.vdot(c, c).real) / (norm * norm) if norm > 0 else 0.0
         if isinstance(beta, str):
-            beta = gained(rest)
+            beta = float(gained(rest))
         vectors, coefficients = [x, f, *self.dG], [1.0, beta, *(-gamma)]
         if beta != 1:
             vectors += self.dF or self.Q

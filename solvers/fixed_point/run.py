@@ -14,9 +14,9 @@ from ..driver.iterate import iterate
 from ..driver.method import Method
 from ..driver.solution import Solution
 from ..driver.stopping import Options
+from .members import FixedPoints
 from .method import FixedPointMethod
 from .problem import EquationProblem, FixedPointProblem
-from .stacked import FixedPoints
 
 __all__ = ["solve_problem", "solve_with"]
 

@@ -1,4 +1,4 @@
-"""Batches of fixed points: g maps a stack to a stack, and each member has its own target, status and end.
+"""Batches of fixed points whose members have their own target, status and end.
 
 Members are iterated side by side, one evaluation of the whole stack a round; a member that has ended is fed what it
 returns. What each one comes to is what the driver would have come to with it alone, in the same words. One that leaves
@@ -9,139 +9,30 @@ are held where they are.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
-from ...errors import InputError
 from ...precision import precision_facts
-from ..driver.batch import GATHERED, KEPT, gathered, index_of
-from ..driver.batch_solution import BatchSolution
-from ..driver.iterate import Run, concluded, iterate
+from ..driver.batch import GATHERED, KEPT
+from ..driver.iterate import Run, concluded
 from ..driver.method import Breakdown
 from ..driver.progress import LiveLine
 from ..driver.solution import Solution
 from ..driver.status import Cause, Ending, Status
 from ..driver.stopping import Options, Watches
 from ..linear.units import exponent_of
-from .iterates import Iterates, Steps, steps_for
-from .method import FIRST_DOUBT, NOISE, FixedPointMethod, noisy
+from .iterates import Iterates, Steps
+from .method import FIRST_DOUBT, NOISE, noisy
 from .problem import SUSPICIOUS, FixedPointProblem
-from .structure import Structure
 
-__all__ = ["FixedPoints", "MemberProblem"]
+if TYPE_CHECKING:
+    from .members import FixedPoints
 
-
-class FixedPoints:
-    """The members of a batch.
-
-    Parameters
-    ----------
-    method : FixedPointMethod
-    g : callable
-        From a stack to a stack.
-    x0 : array, or tuple, list or dict of arrays
-        First guesses.
-    batch_ndim : int
-        Axes of the batch, the first ones of each array.
-    backend, precision :
-        As in ``FixedPointProblem``.
-
-    Attributes
-    ----------
-    at : array, (members, n)
-        Where each member is held; in the end what is returned.
-    first : array, (members, n), or None
-        The values of g at the first guesses, if there are any.
-    evaluations : ndarray of int, (members,)
-        Of the stack, that a member has asked for.
-    """
-
-    def __init__(
-        self, method: FixedPointMethod, g: Callable[[Any], Any], x0: Any, batch_ndim: int, backend: Any, precision: Any
-    ) -> None:
-        if not callable(g):
-            raise TypeError(f"g: found {type(g).__name__}; wanted a callable")
-        self.method, self.precision = method, precision
-        self.structure = Structure(x0, "x0", backend, batch_ndim)
-        self.backend = self.structure.backend
-        self.g = self.backend.undifferentiated(g)
-        self.shape = self.structure.lead
-        self.n, self.dtype = self.structure.n, self.structure.dtype
-        values, xp = self.structure.values, array_namespace(self.structure.values)
-        finite = xp.isfinite(values)
-        # What no iteration begins at is of no consequence, but g has to be given something.
-        self.at = xp.where(finite, values, xp.zeros_like(values))
-        self.finite = np.asarray(self.backend.to_numpy(xp.all(finite, axis=-1)), bool)
-        self.first: Any = None
-        self.evaluations = np.zeros(math.prod(self.shape), int)
-
-    def value(self, points: Any) -> Any:
-        """g of a stack (members, n), possibly in memory of the caller's."""
-        lent, flat = self.structure.lent(points)
-        return self.structure.received(self.g(lent), flat, "g")
-
-    def with_member(self, k: int, x: Any) -> Any:
-        """Where all members are, but for this one."""
-        place = _only(self.finite, k)[:, None].astype(float)
-        here = self.backend.from_numpy(place, np.dtype(np.float64)) > 0
-        others = self.backend.copy(self.at, self.backend.numpy_dtype(x))
-        return array_namespace(x).where(here, x[None, :], others)
-
-    # What a solve of a batch asks for.
-
-    def alone(self, k: int, options: Options) -> Solution:
-        """One member, by the driver."""
-        problem = MemberProblem(self, k, self.precision)
-        solution = iterate(problem, self.method, options)
-        solution.matvecs += max(0, int(self.evaluations[k]) - 1)  # the first one serves both
-        self.at = self.with_member(k, self.structure.member(k).flat(solution.x))
-        return solution
-
-    def together(self, options: Options) -> Stacked:
-        """Those that take the ordinary course."""
-        if options.errors == "raise" and not self.finite.all():
-            MemberProblem(self, int(np.argmin(self.finite)), self.precision, named=True)
-        steps = steps_for(self.method) if self.precision is None and options.callback is None else None
-        stacked = Stacked(self, options)
-        with np.errstate(all="ignore"):
-            stacked.run(steps)
-        return stacked
-
-    def nowhere(self, k: int) -> Any:
-        """NaN in place of a member that is refused."""
-        member = self.structure.member(k)
-        return member.outside(math.nan * member.values)
-
-    def joined(self, systems: Any) -> BatchSolution:
-        """That of no members."""
-        return gathered(self.structure.outside(self.structure.values), systems, self.shape)
-
-
-class MemberProblem(FixedPointProblem):
-    """One member of a batch as a problem of its own."""
-
-    def __init__(self, batch: FixedPoints, k: int, precision: Any = None, named: bool = False) -> None:
-        self._batch, self._k = batch, k
-        self._first = None if batch.first is None else batch.first[k, :]
-        try:
-            super().__init__(batch.g, batch.structure.member(k), precision=precision)
-        except InputError as error:
-            which = f" (system {index_of(batch.shape, k)} of the batch)" if named else ""
-            raise InputError(f"{error}{which}") from None
-
-    def _value(self, x: Any) -> Any:
-        self.matvecs += 1
-        exact = self.backend.exact
-        if self._first is not None and self._first.dtype == x.dtype:
-            value, self._first = self._first, None
-            return value
-        if self.iterate_exponent:
-            x = exact.ldexp(exact.copy(x), self.iterate_exponent)
-        return self._batch.value(self._batch.with_member(self._k, x))[self._k, :]
+__all__ = ["Stacked"]
 
 
 @dataclass
@@ -167,6 +58,7 @@ class Stacked:
     seconds: float = 0.0
     fields: dict[str, np.ndarray] = field(default_factory=dict)
     left: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    it: Iterates = field(init=False)
     overruled: dict[int, tuple[Ending, float]] = field(default_factory=dict)
 
     def run(self, kind: type[Steps] | None) -> None:
@@ -178,13 +70,13 @@ class Stacked:
         self.endings: list[Ending | None] = [None] * count
         self.going = np.zeros(count, bool)
         self.fresh = np.zeros(count, bool)
-        self.it: Iterates | None = None
+        self.begun = False
         line = LiveLine(batch.method.name) if options.progress and kind is not None else None
         try:
             self._begin(kind)
-            if line is not None and self.it is not None:
+            if line is not None and self.begun:
                 line.begin(*self._farthest())
-            while self.it is not None and self.going.any():
+            while self.going.any():
                 self._round()
                 seconds = clock() - began
                 if line is not None:
@@ -195,7 +87,7 @@ class Stacked:
             self._end(self.going.copy(), over.ending)
             self.ending = over.ending
         except KeyboardInterrupt:
-            if self.it is None:
+            if not self.begun:
                 raise
             ending = Ending(Status.INTERRUPTED, "Interrupted from the keyboard; x is the best iterate so far.")
             self._end(self.going.copy(), ending)
@@ -209,7 +101,6 @@ class Stacked:
     def _farthest(self) -> tuple[float, float]:
         """The relative residual that is the farthest from its tolerance, and that tolerance."""
         it = self.it
-        assert it is not None
         with np.errstate(all="ignore"):
             k = int(np.argmax(np.where(self.going, it.norm / self.target, -1.0)))
             return float(it.norm[k] / it.reference[k]), float(self.target[k] / it.reference[k])
@@ -239,7 +130,7 @@ class Stacked:
         self.going = batch.finite & in_range & np.isfinite(it.reference) & np.isfinite(it.norm)
         safe = np.where(self.going, it.norm, 0.0)
         it.norm, it.f = safe, it.choose(self.going, f, xp.zeros_like(f))
-        self.it, self.first_norm, self.norms = it, safe.copy(), safe.copy()
+        self.it, self.begun, self.first_norm, self.norms = it, True, safe.copy(), safe.copy()
         self.target = np.maximum(self.options.rtol * it.reference, self.options.atol)
         self.limit = self.options.most_iterations(batch.n)
         u = it.unit_roundoff
@@ -260,7 +151,6 @@ class Stacked:
     def _round(self) -> None:
         """One evaluation of the stack, and what follows from it for each member."""
         batch, it, steps = self.batch, self.it, self.steps
-        assert it is not None
         going = self.going.copy()
         here = self.doubting | self.sure
         points = it.choose(going, it.choose(here, it.x, it.next_x), batch.at)
@@ -312,13 +202,11 @@ class Stacked:
 
     def _lost(self, sizes: np.ndarray) -> np.ndarray:
         """Who has become so large, beside where it began, that g(x) = x may be no more than rounding."""
-        assert self.it is not None
         return math.sqrt(self.it.unit_roundoff) * sizes > self.it.reference
 
     def _go_elsewhere(self, refused: np.ndarray, points: Any) -> None:
         """Something else in place of a step that does not stand; half of it, once, where it was not finite."""
         it = self.it
-        assert it is not None
         refused = refused & ~self.steps.take_back(refused)
         failed = refused & self.halved
         for k in np.flatnonzero(failed):
@@ -334,7 +222,6 @@ class Stacked:
     def _judge(self, which: np.ndarray) -> None:
         """As the driver judges an iterate that it looks at."""
         it, steps = self.it, self.steps
-        assert it is not None
         norm, u = it.norm, it.unit_roundoff
         below = which & (norm <= np.maximum(self.target, u * u * it.reference))
         self.sure |= below & self.sudden
@@ -364,7 +251,6 @@ class Stacked:
 
     def _converge(self, which: np.ndarray) -> None:
         it = self.it
-        assert it is not None
         self.batch.at = it.choose(which, it.x, self.batch.at)
         self.norms[which], self.fresh[which] = it.norm[which], True
         self._over(which, Ending(Status.CONVERGED))
@@ -372,14 +258,13 @@ class Stacked:
     def _leave(self, which: np.ndarray) -> None:
         """To the driver."""
         it = self.it
-        assert it is not None
         self.batch.at = it.choose(which, it.x, self.batch.at)
         self._over(which, None)
 
     def _end(self, which: np.ndarray, ending: Ending | None) -> None:
         """Not converged: the last iterate, the best remembered one or the first guess. None: g is noise."""
         it = self.it
-        if it is None or not which.any():
+        if not which.any():
             return
         lost = self._lost(self.sizes)
         norm = np.where(lost, np.maximum(it.norm, it.unit_roundoff * self.sizes), it.norm)
@@ -404,12 +289,13 @@ class Stacked:
 
     def _gather(self) -> None:
         """The fields of all members; those that are left have none yet."""
-        batch, it, count = self.batch, self.it, len(self.batch.finite)
+        batch, count = self.batch, len(self.batch.finite)
         self.left = np.array([k for k in range(count) if self.endings[k] is None], int)
         nothing = np.full(count, math.nan)
         status = np.array([None if ending is None else ending.status for ending in self.endings] + [None], object)[:-1]
         known: list[Any] = [status, nothing.copy(), nothing.copy(), nothing.copy(), nothing.copy(), nothing.copy()]
-        if it is not None:
+        if self.begun:
+            it = self.it
             relative = np.where(it.reference > 0, self.norms / np.where(it.reference > 0, it.reference, 1.0), 0.0)
             tolerance = np.where(
                 it.reference > 0, self.target / np.where(it.reference > 0, it.reference, 1.0), self.options.rtol
@@ -420,20 +306,19 @@ class Stacked:
 
     def completed(self, alone: Mapping[int, Solution]) -> Any:
         """x of all members, judged once more with all of them as they are returned, where they were not yet."""
-        batch, it = self.batch, self.it
+        batch = self.batch
         status = self.fields["status"]
         for k, system in alone.items():
             status[k] = system.status
         converged = status == Status.CONVERGED
         if converged.any():
-            last = self.last if it is not None else np.full(len(converged), math.nan)
             if alone or not self.fresh.all():
-                last = self._last_norms()
+                self.last = self._last_norms()
                 batch.evaluations += converged
                 self.fields["matvecs"] += converged
                 for system in alone.values():
                     system.matvecs += int(system.converged)
-            self._overrule(alone, converged, last)
+            self._overrule(alone, converged)
         refused = status == Status.REFUSED
         x = batch.at
         if refused.any():
@@ -450,14 +335,15 @@ class Stacked:
                 return np.full(len(batch.finite), math.nan)
             return np.asarray(batch.backend.to_numpy(batch.backend.norms_each(f)), float)[..., 0]
 
-    def _overrule(self, alone: Mapping[int, Solution], converged: np.ndarray, last: np.ndarray) -> None:
+    def _overrule(self, alone: Mapping[int, Solution], converged: np.ndarray) -> None:
         """No member has converged whose residual is another now that the others are elsewhere."""
+        last = self.last
         for k in np.flatnonzero(converged):
             system = alone.get(int(k))
             asked = system.tolerance * system.reference if system is not None else self.target[k]
             if last[k] <= asked * (1 + math.sqrt(precision_facts(self.batch.dtype).unit_roundoff)):
                 continue  # as it was, to the rounding of norms
-            reference = system.reference if system is not None else self.it.reference[k]  # type: ignore[union-attr]
+            reference = system.reference if system is not None else self.it.reference[k]
             relative = last[k] / reference if reference > 0 else math.inf
             ending = Ending(
                 Status.STAGNATED,
@@ -477,17 +363,15 @@ class Stacked:
                 system.status, system.reason, system.cause = ending
                 system.relative_residual, system.residual_norm = relative, float(last[k])
 
-    def _problem(self, k: int) -> MemberProblem:
+    def _problem(self, k: int) -> FixedPointProblem:
         """One member, of which all is known that its first evaluation told."""
-        assert self.it is not None
-        problem = MemberProblem(self.batch, k)
+        problem = self.batch.problem(k)
         problem.known(float(self.it.reference[k]), float(self.first_norm[k]), int(self.batch.evaluations[k]))
         return problem
 
     def solution(self, k: int) -> Solution:
         """That of one member which was not left, in the driver's words."""
         it, batch, ending = self.it, self.batch, self.endings[k]
-        assert it is not None
         assert ending is not None
         problem = self._problem(k)
         state = self.steps.state(problem, k)

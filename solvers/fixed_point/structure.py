@@ -233,7 +233,7 @@ class Structure:
 
 def _shared(shapes: list[tuple[int, ...]], batch_ndim: int, name: str, labels: list[str]) -> tuple[int, ...]:
     """The axes of a stack, in which all blocks agree; an error names one that does not."""
-    lead = shapes[0][:batch_ndim]
+    lead = shapes[0][:batch_ndim] if shapes else ()
     for shape, label in zip(shapes, labels, strict=True):
         if len(shape) < batch_ndim:
             wanted = f"at least {batch_ndim} ax{'is' if batch_ndim == 1 else 'es'}, those of the batch (batch_ndim)"

@@ -83,11 +83,10 @@ def test_each_member_is_what_it_is_alone(name):
     together = quietly(rv.fixed_point, stacked(G, b), np.zeros(b.shape), batch_ndim=1, **options)
     for k, system in enumerate(together.systems):
         alone = quietly(rv.fixed_point, lambda x, k=k: G[k] @ x + b[k], np.zeros(b.shape[1]), **options)
-        assert (system.status, system.iterations, system.evaluations) == (
-            alone.status,
-            alone.iterations,
-            alone.evaluations,
-        )
+        assert (system.status, system.iterations) == (alone.status, alone.iterations)
+        # Alone an iterate that is gone back to is evaluated anew; here its residual is remembered.
+        assert alone.evaluations - 1 <= system.evaluations <= alone.evaluations
+        assert system.evaluations == alone.evaluations or not alone.converged
         assert np.linalg.norm(system.x - alone.x) <= 1e-10 * np.linalg.norm(alone.x)
         assert system.residual_norms == pytest.approx(alone.residual_norms, rel=1e-4, abs=1e-12)
         assert system.tolerance == pytest.approx(alone.tolerance, rel=1e-14)
@@ -119,7 +118,7 @@ def test_in_other_types(name, dtype):
 
 GALLERY = {
     "cosine": (),
-    "kelley_h": (0.9, 20),
+    "kelley_h": (20,),
     "bratu": (6,),
     "linear_diagonal": (30,),
     "value_iteration": (),
@@ -135,7 +134,7 @@ def test_maps_of_the_gallery_from_several_first_guesses(name, method):
     starts = np.stack([problem.x0 * (1 + 0.01 * k) for k in range(3)])
     options = {"method": method, "rtol": 1e-6, "maxiter": 300}
     together = quietly(
-        rv.fixed_point, lambda X: np.stack([problem.map(x.copy()) for x in X]), starts, batch_ndim=1, **options
+        rv.fixed_point, lambda x: np.stack([problem.map(own.copy()) for own in x]), starts, batch_ndim=1, **options
     )
     for k, system in enumerate(together.systems):
         alone = quietly(rv.fixed_point, lambda x: problem.map(x.copy()), starts[k], **options)

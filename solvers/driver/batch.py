@@ -11,14 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
 from ...backends import choose_backend
 from ...errors import ConvergenceWarning, InputError
 from .batch_solution import BatchSolution, Systems, summary
-from .solution import Solution
+from .problem import Words
+from .solution import LINEAR, Solution
 from .status import Ending, Status
 from .stopping import Options
 
@@ -171,6 +172,8 @@ class Together(Protocol):
 class Members(Protocol):
     """The problems of one call, whatever they are."""
 
+    words: ClassVar[Words]
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes."""
@@ -224,8 +227,11 @@ def one_or_many(solver: Solver, A: Any, b: Any, x0: Any, options: Options) -> So
     return solution
 
 
-class _LinearSystems(NamedTuple):
+@dataclass(frozen=True)
+class _LinearSystems:
     """The systems of a batch, and what solves them."""
+
+    words = LINEAR
 
     solver: Solver
     batch: Batch
@@ -307,7 +313,8 @@ def _one(members: Members, k: int, options: Options) -> Solution:
         if options.errors == "raise":
             raise type(error)(f"{error} (system {index_of(members.shape, k)} of the batch)") from None
         nan = float("nan")
-        return Solution(members.nowhere(k), Status.REFUSED, f"{error}.", 0, 0, 0.0, nan, nan, "", "", "")
+        x, words = members.nowhere(k), members.words
+        return Solution(x, Status.REFUSED, f"{error}.", 0, 0, 0.0, nan, nan, "", "", "", words=words)
 
 
 def _completed(shape: tuple[int, ...], together: Together, held: dict[int, Solution]) -> BatchSolution:

@@ -167,20 +167,23 @@ class Watches:
     ----------
     norms : ndarray, (members,)
     unit_roundoff : float
-    floor : callable
-        What rounding may leave of each, (members,).
     window : int
     """
 
-    def __init__(self, norms: np.ndarray, unit_roundoff: float, floor: Callable[[], np.ndarray], window: int) -> None:
-        self.window, self.unit_roundoff, self.floor = window, unit_roundoff, floor
+    def __init__(self, norms: np.ndarray, unit_roundoff: float, window: int) -> None:
+        self.window, self.unit_roundoff = window, unit_roundoff
         self.initial, self.limit = norms, norms / unit_roundoff
         self.best, self.window_norm, self.last_norm = (norms.copy() for _ in range(3))
         self.best_at, self.window_start, self.last_iteration = np.zeros((3, norms.size), int)
         self.rate = np.full(norms.size, math.nan)
 
-    def observe(self, which: np.ndarray, iterations: np.ndarray, norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Take note of the norms of these members; who of them diverges, and who stands still."""
+    def observe(
+        self, which: np.ndarray, iterations: np.ndarray, norms: np.ndarray, floor: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Take note of the norms of these members; who of them diverges, and who stands still.
+
+        ``floor`` is what rounding may leave of each.
+        """
         steps = iterations - self.last_iteration
         with np.errstate(all="ignore"):
             rate = (norms / self.last_norm) ** (1 / np.maximum(steps, 1))
@@ -195,7 +198,6 @@ class Watches:
         still = which & ~diverged & ~fell & (iterations - self.window_start >= self.window)
         if not still.any():
             return diverged, still
-        floor = self.floor()
         long = iterations - self.best_at >= 10 * self.window
         stagnated = still & ((norms <= 10 * floor) | ((norms <= 1e6 * floor) & long))
         nowhere = still & ~stagnated & (norms > 0.999 * self.window_norm)
@@ -204,9 +206,9 @@ class Watches:
         self.window_norm[slow], self.window_start[slow] = norms[slow], iterations[slow]
         return diverged, stagnated
 
-    def of(self, k: int) -> Watch:
+    def of(self, k: int, floor: float) -> Watch:
         """What one member was seen to do."""
-        watch = Watch(float(self.initial[k]), self.unit_roundoff, lambda: float(self.floor()[k]), self.window)
+        watch = Watch(float(self.initial[k]), self.unit_roundoff, lambda: floor, self.window)
         watch.best, watch.best_at = float(self.best[k]), int(self.best_at[k])
         watch.window_norm, watch.window_start = float(self.window_norm[k]), int(self.window_start[k])
         watch.last_norm, watch.last_iteration = float(self.last_norm[k]), int(self.last_iteration[k])

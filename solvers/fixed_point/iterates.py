@@ -121,6 +121,11 @@ class Steps(ABC):
     def state(self, problem: FixedPointProblem, k: int) -> FixedPointState:
         """What the method would have kept of one member, without history, for its conclusions."""
 
+    def finish(self) -> None:
+        """Let go of what only another step would need."""
+        it = self.it
+        it.next_x = it.previous_x = it.previous_f = it.x
+
     def vectors(self, k: int) -> tuple[Any, Any, float]:
         """Iterate, residual and norm of one member."""
         copy = self.it.backend.copy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from ..driver.solution import Solution
 from ..driver.stopping import Options
 from .iterates import steps_for
 from .method import FixedPointMethod
-from .problem import FixedPointProblem
+from .problem import WORDS, FixedPointProblem
 from .stacked import Stacked
 from .structure import Structure
 
@@ -49,6 +50,8 @@ class FixedPoints:
         Of the stack, that a member has asked for.
     """
 
+    words = WORDS
+
     def __init__(
         self, method: FixedPointMethod, g: Callable[[Any], Any], x0: Any, batch_ndim: int, backend: Any, precision: Any
     ) -> None:
@@ -62,9 +65,9 @@ class FixedPoints:
         self.n, self.dtype = self.structure.n, self.structure.dtype
         values, xp = self.structure.values, array_namespace(self.structure.values)
         finite = xp.isfinite(values)
-        # What no iteration begins at is of no consequence, but g has to be given something.
-        self.at = xp.where(finite, values, xp.zeros_like(values))
         self.finite = np.asarray(self.backend.to_numpy(xp.all(finite, axis=-1)), bool)
+        # What no iteration begins at is of no consequence, but g has to be given something.
+        self.at = values if self.finite.all() else xp.where(finite, values, xp.zeros_like(values))
         self.first: Any = None
         self.evaluations = np.zeros(math.prod(self.shape), int)
 
@@ -99,10 +102,14 @@ class FixedPoints:
         if options.errors == "raise" and not self.finite.all():
             MemberProblem(self, int(np.argmin(self.finite)), self.precision, named=True)
         steps = steps_for(self.method) if self.precision is None and options.callback is None else None
-        stacked = Stacked(self, options)
+        stacked = Stacked(self, replace(options, callback=None))
         with np.errstate(all="ignore"):
             stacked.run(steps)
         return stacked
+
+    def finish(self) -> None:
+        """Let go of g, which is not evaluated again, and of what it came to first."""
+        self.g, self.first = _evaluated, None
 
     def nowhere(self, k: int) -> Any:
         """NaN in place of a member that is refused."""
@@ -112,6 +119,10 @@ class FixedPoints:
     def joined(self, systems: Any) -> BatchSolution:
         """That of no members."""
         return gathered(self.structure.outside(self.structure.values), systems, self.shape)
+
+
+def _evaluated(x: Any) -> Any:
+    raise AssertionError("the batch is solved")
 
 
 class MemberProblem(FixedPointProblem):

@@ -96,6 +96,9 @@ class Stacked:
             if line is not None:
                 line.close()
         self.seconds = clock() - began
+        if self.begun:
+            self.steps.finish()
+            del self.best
         self._gather()
 
     def _farthest(self) -> tuple[float, float]:
@@ -108,6 +111,8 @@ class Stacked:
     def _begin(self, kind: type[Steps] | None) -> None:
         """The first evaluation, and who takes the ordinary course."""
         batch, backend = self.batch, self.batch.backend
+        if not batch.finite.any():
+            return
         batch.evaluations[:] = 1
         try:
             batch.first = backend.copy(batch.value(batch.at), batch.dtype)
@@ -134,7 +139,7 @@ class Stacked:
         self.target = np.maximum(self.options.rtol * it.reference, self.options.atol)
         self.limit = self.options.most_iterations(batch.n)
         u = it.unit_roundoff
-        self.watches = Watches(safe.copy(), u, lambda: u * self.sizes, batch.method.patience)
+        self.watches = Watches(safe.copy(), u, batch.method.patience)
         self.lowest, self.doubted = safe.copy(), np.full(count, math.inf)
         self.doubted_at, self.patience = np.zeros(count, int), np.full(count, FIRST_DOUBT)
         self.best, self.best_norm = x, np.full(count, math.inf)
@@ -231,7 +236,7 @@ class Stacked:
         self._converge(met & (norm <= self.target))
         self._leave(met & ~(norm <= self.target))
         which = which & ~below
-        diverged, stagnated = self.watches.observe(which, it.iterations, norm)
+        diverged, stagnated = self.watches.observe(which, it.iterations, norm, u * self.sizes)
         over = which & ~diverged & ~stagnated & (it.iterations >= self.limit)
         ended = stagnated | over
         nowhere = steps.infeasible(which & ~diverged, ended)
@@ -324,6 +329,7 @@ class Stacked:
         if refused.any():
             place = batch.backend.from_numpy(refused[:, None].astype(float), np.dtype(np.float64)) > 0
             x = array_namespace(x).where(place, math.nan + 0 * x, x)
+        batch.finish()
         return batch.structure.outside(x)
 
     def _last_norms(self) -> np.ndarray:
@@ -375,7 +381,8 @@ class Stacked:
         assert ending is not None
         problem = self._problem(k)
         state = self.steps.state(problem, k)
-        run = Run(problem, batch.method, self.options, float(self.target[k]), state=state, watch=self.watches.of(k))
+        watch = self.watches.of(k, it.unit_roundoff * float(self.sizes[k]))
+        run = Run(problem, batch.method, self.options, float(self.target[k]), state=state, watch=watch)
         run.iterations = int(it.iterations[k])
         if len(batch.finite) <= KEPT:
             run.norms = [float(norms[k]) for taken, norms in self.log if taken[k]]

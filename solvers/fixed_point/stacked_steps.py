@@ -250,6 +250,10 @@ class AndersonSteps(Steps):
         self.steps += which
         self._propose(which)
 
+    def finish(self) -> None:
+        super().finish()
+        del self.history
+
     def _propose(self, which: np.ndarray) -> None:
         it, m, history, norm = self.it, self.method, self.history, self.it.norm
         forgetting = which & (m.restart_every is not None) & (self.steps % (m.restart_every or 1) == 0)

@@ -6,7 +6,9 @@ import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Number
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -253,13 +255,17 @@ def _taken_apart(
     if isinstance(given, Mapping):
         keys = tuple(given)
         blocks = [_block(given[key], f"{name}[{key!r}]") for key in keys]
-        return [f"[{key!r}]" for key in keys], blocks, lambda arrays: dict(zip(keys, arrays, strict=True)), keys
+        return [f"[{key!r}]" for key in keys], blocks, partial(_dict_of, keys), keys
     if isinstance(given, (list, tuple)) and not _of_numbers(given):
         kind = type(given)
         make: Any = getattr(kind, "_make", list if isinstance(given, list) else tuple)
         blocks = [_block(one, f"{name}[{k}]") for k, one in enumerate(given)]
         return [f"[{k}]" for k in range(len(given))], blocks, make, len(given)
-    return [""], [_block(given, name)], lambda arrays: arrays[0], None
+    return [""], [_block(given, name)], itemgetter(0), None
+
+
+def _dict_of(keys: tuple[Any, ...], arrays: list[Any]) -> dict[Any, Any]:
+    return dict(zip(keys, arrays, strict=True))
 
 
 def _of_numbers(given: Any) -> bool:

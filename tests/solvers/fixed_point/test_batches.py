@@ -1,7 +1,9 @@
 """Batches of fixed points: each member as it is alone, with its own end, whatever its neighbours do."""
 
+import copy
 import importlib.util
 import math
+import pickle
 import warnings
 
 import numpy as np
@@ -530,6 +532,32 @@ def test_many_members_keep_the_ends_of_their_histories():
     assert system.residual_iterations.tolist() == [0, system.iterations]
     assert system.residual_norms[-1] == pytest.approx(system.residual_norm)
     assert "true residual is" in system.reason
+
+
+def test_pickles_and_copies():
+    for solve in (rv.picard, rv.fixed_point, rv.halpern):
+        start = {"a": np.zeros(2), "b": np.ones((2, 3))}
+        found = quietly(solve, lambda v: {"a": v["a"] / 2 + 1, "b": v["b"] / 3}, start, batch_ndim=1, maxiter=200)
+        wanted = found.systems[1].reason
+        for again in (pickle.loads(pickle.dumps(found)), copy.deepcopy(found), copy.copy(found)):
+            assert again.systems[1].reason == wanted
+            assert np.array_equal(again.systems[0].x["b"], found.x["b"][0])
+            assert again.status.tolist() == found.status.tolist()
+
+
+def test_what_only_a_step_needs_is_let_go():
+    n = 5000
+    found = rv.anderson(lambda x: x / 2 + np.arange(n), np.zeros((3, n)), batch_ndim=1, depth=20)
+    assert found.converged
+    assert len(pickle.dumps(found)) < 6 * 3 * n * 8  # the first guesses, x, the residuals, and what goes with them
+
+
+def test_all_are_refused():
+    g = Counted(contraction)
+    found = quietly(rv.picard, g, np.full((3, 2), np.nan), batch_ndim=1, errors="collect")
+    assert set(found.status) == {Status.REFUSED}
+    assert not g.points
+    assert "of max(||x0||, ||g(x0)||)" in str(found)
 
 
 LIBRARIES = [

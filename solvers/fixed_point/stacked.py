@@ -43,7 +43,7 @@ class Stacked:
     ----------
     going, doubting, sure, halved : ndarray of bool, (members,)
         Those that go on; among them those that are evaluated at x once more to see whether g is noise there, or whether
-        a residual is as small as it seemed; and those on their way half way to what was not finite.
+        a residual is as small as it seemed; and those that go half way to where g was not finite.
     endings : list of Ending or None
         None of those that are left to the driver.
     norms, best_norm : ndarray, (members,)
@@ -135,7 +135,7 @@ class Stacked:
         self.going = batch.finite & in_range & np.isfinite(it.reference) & np.isfinite(it.norm)
         safe = np.where(self.going, it.norm, 0.0)
         it.norm, it.f = safe, it.choose(self.going, f, xp.zeros_like(f))
-        self.it, self.begun, self.first_norm, self.norms = it, True, safe.copy(), safe.copy()
+        self.it, self.first_norm, self.norms = it, safe.copy(), safe.copy()
         self.target = np.maximum(self.options.rtol * it.reference, self.options.atol)
         self.limit = self.options.most_iterations(batch.n)
         u = it.unit_roundoff
@@ -148,7 +148,7 @@ class Stacked:
         self.noise = np.zeros(count)
         self.last = safe.copy()
         self.fresh = self.going.copy()
-        self.steps = kind(batch.method, it)
+        self.steps, self.begun = kind(batch.method, it), True
         self._judge(self.going.copy())
         if self.going.any():
             self.steps.begin()
@@ -170,9 +170,8 @@ class Stacked:
         self.fresh[~going], self.last = True, norms
 
         second = going & self.sure
-        both = np.maximum(norms, it.norm)
-        agree = second & (both <= self.target)
-        it.norm[agree] = both[agree]
+        it.norm[second] = np.maximum(self._as_lost(norms, sizes), it.norm)[second]
+        agree = second & (it.norm <= self.target)
         self._converge(agree)
         self._leave(second & ~agree)
 
@@ -209,6 +208,10 @@ class Stacked:
         """Who has become so large, beside where it began, that g(x) = x may be no more than rounding."""
         return math.sqrt(self.it.unit_roundoff) * sizes > self.it.reference
 
+    def _as_lost(self, norms: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """The residual norms, of those who are lost no less than the rounding of x."""
+        return np.where(self._lost(sizes), np.maximum(norms, self.it.unit_roundoff * sizes), norms)
+
     def _go_elsewhere(self, refused: np.ndarray, points: Any) -> None:
         """Something else in place of a step that does not stand; half of it, once, where it was not finite."""
         it = self.it
@@ -231,8 +234,7 @@ class Stacked:
         below = which & (norm <= np.maximum(self.target, u * u * it.reference))
         self.sure |= below & self.sudden
         met = below & ~self.sudden
-        lost = met & self._lost(self.sizes)
-        norm[lost] = np.maximum(norm, u * self.sizes)[lost]
+        norm[met] = self._as_lost(norm, self.sizes)[met]
         self._converge(met & (norm <= self.target))
         self._leave(met & ~(norm <= self.target))
         which = which & ~below
@@ -271,8 +273,7 @@ class Stacked:
         it = self.it
         if not which.any():
             return
-        lost = self._lost(self.sizes)
-        norm = np.where(lost, np.maximum(it.norm, it.unit_roundoff * self.sizes), it.norm)
+        norm = self._as_lost(it.norm, self.sizes)
         better = which & ~(norm <= self.best_norm)
         x, norm = it.choose(better, self.best, it.x), np.where(better, self.best_norm, norm)
         back = which & ~(norm <= self.first_norm)

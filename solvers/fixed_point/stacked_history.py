@@ -1,12 +1,13 @@
 """The last steps of each member of a stack, orthogonalised: Anderson acceleration of many iterations side by side.
 
-As in ``History``, for type II without regularisation, by operations on whole arrays of any library. What a member comes
+As in ``History``, for type II, by operations on whole arrays of any library. What a member comes
 to does not depend on the others: arrays have the same shapes whatever these do, and where they do something else it is
 by masks.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ class StackedHistory:
         A stack of vectors.
     depth : int
     unit_roundoff : float
+    regularisation : float
+        The square of ||R||_F gamma, times this, is minimised along.
 
     Attributes
     ----------
@@ -38,8 +41,10 @@ class StackedHistory:
     R : array, (members, room, room)
     """
 
-    def __init__(self, backend: Backend, like: Any, depth: int, unit_roundoff: float) -> None:
-        self.backend, self.depth = backend, depth
+    def __init__(
+        self, backend: Backend, like: Any, depth: int, unit_roundoff: float, regularisation: float = 0.0
+    ) -> None:
+        self.backend, self.depth, self.regularisation = backend, depth, regularisation
         self.dependent = 16 * (depth + 1) * unit_roundoff
         self.dtype = backend.numpy_dtype(like)
         self.real = np.empty(0, self.dtype).real.dtype
@@ -95,7 +100,9 @@ class StackedHistory:
         Where beta is NaN it is that of "adaptive".
         """
         c = self._dots(f)
-        gamma = self._solved(c[..., None])[..., 0]
+        gamma = self._regularised(c) if self.regularisation else self._solved(c[..., None])[..., 0]
+        if self.regularisation:
+            c = self.backend.copy(self.xp.matmul(self.R, gamma[..., None])[..., 0], self.dtype)
         sizes = np.abs(self.backend.to_numpy(c)) ** 2
         with np.errstate(all="ignore"):
             rest = np.where(norm > 0, 1.0 - sizes.sum(axis=-1, dtype=float) / (norm * norm), 0.0)
@@ -202,6 +209,17 @@ class StackedHistory:
             rows[i] = c[:, i, :] / xp.where(diagonal != 0, diagonal, xp.ones_like(diagonal))
             c = c - self.R[:, :, i][:, :, None] * rows[i][:, None, :]
         return xp.stack(rows, axis=1)
+
+    def _regularised(self, c: Any) -> Any:
+        """The gamma that makes ||R gamma - c||^2 + regularisation ||R||_F^2 ||gamma||^2 the smallest."""
+        xp, backend, room = self.xp, self.backend, self.room
+        size = np.sqrt(np.asarray(backend.to_numpy(xp.sum(xp.abs(self.R) ** 2, axis=(1, 2))), float))
+        held = np.arange(room) < self.size[:, None]
+        ridge = np.where(held, math.sqrt(self.regularisation) * size[:, None], 1.0)
+        below = backend.from_numpy(ridge[:, :, None] * np.eye(room), self.wide)
+        Q, R = xp.linalg.qr(xp.concat((self.R, below), axis=1))
+        rhs = xp.matmul(self._conj(xp.matrix_transpose(Q[:, :room, :])), backend.copy(c, self.wide)[..., None])
+        return xp.linalg.solve(R, rhs)[..., 0]
 
     def _condition(self) -> np.ndarray:
         """||R||_F ||R^-1||_F of each member."""

@@ -207,7 +207,9 @@ class AndersonSteps(Steps):
         super().__init__(method, iterates)
         n = int(iterates.guess.shape[1])
         self.depth = min(self.wanted_depth(n), n)
-        self.history = StackedHistory(iterates.backend, iterates.guess, self.depth, iterates.unit_roundoff)
+        self.history = StackedHistory(
+            iterates.backend, iterates.guess, self.depth, iterates.unit_roundoff, method.regularisation
+        )
         self.accelerated, self.alternating, self.rejecting = np.zeros((3, self.count), bool)
         self.good = iterates.norm.copy()
         self.steps, self.plain, self.rejected = np.zeros((3, self.count), int)
@@ -215,7 +217,7 @@ class AndersonSteps(Steps):
 
     @classmethod
     def fits(cls, method: Anderson) -> bool:
-        return method.type == "II" and not method.regularisation
+        return method.type == "II"
 
     def wanted_depth(self, n: int) -> int:
         """Differences to keep of n unknowns."""

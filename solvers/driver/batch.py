@@ -231,7 +231,7 @@ def one_or_many(solver: Solver, A: Any, b: Any, x0: Any, options: Options) -> So
 class _LinearSystems:
     """The systems of a batch, and what solves them."""
 
-    words = LINEAR
+    words: ClassVar[Words] = LINEAR
 
     solver: Solver
     batch: Batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -14,6 +14,7 @@ from ...errors import InputError
 from ..driver.batch import gathered, index_of
 from ..driver.batch_solution import BatchSolution
 from ..driver.iterate import iterate
+from ..driver.problem import Words
 from ..driver.solution import Solution
 from ..driver.stopping import Options
 from .iterates import steps_for
@@ -50,7 +51,7 @@ class FixedPoints:
         Of the stack, that a member has asked for.
     """
 
-    words = WORDS
+    words: ClassVar[Words] = WORDS
 
     def __init__(
         self, method: FixedPointMethod, g: Callable[[Any], Any], x0: Any, batch_ndim: int, backend: Any, precision: Any

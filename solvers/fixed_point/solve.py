@@ -98,8 +98,8 @@ def fixed_point(
     The members of a batch are iterated side by side, each as it would be alone, so that g is evaluated as often as the
     slowest member needs, and once more where some return another iterate than their last one. A member whose residual
     "auto" has not halved in 200 steps, whose residual a second evaluation contradicts, whose numbers are so large or
-    small that squares leave the range, or for which g raises an ``ArithmeticError`` is solved afterwards by itself, each
-    of its evaluations being one of the whole stack with the others held where they are. So are all members with a
+    small that squares leave the range, or for which g raises an ``ArithmeticError`` is solved afterwards by itself,
+    each of its evaluations being one of the whole stack with the others held where they are. So are all members with a
     ``callback``, which is told of one after the other, with a ``precision``, and by Anderson acceleration of type I.
     "auto" keeps so many differences that those of all members together fit the memory. In the end every residual is
     that of the stack as it is returned: members that g couples end STAGNATED, unless they have come to rest as a whole.

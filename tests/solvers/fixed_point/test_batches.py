@@ -626,3 +626,43 @@ def test_long_histories_stay_orthogonal():
         assert found.status[k] is alone.status
         assert max(found.iterations[k], alone.iterations) > 110
         assert found.iterations[k] == pytest.approx(alone.iterations, rel=0.15)
+
+
+def some_map(rng, n):
+    """One of many kinds: contracting, expanding, without a fixed point, not finite everywhere."""
+    kind, b = rng.integers(8), rng.standard_normal(n)
+    a = rng.uniform(0.1, 4)
+    W = rng.standard_normal((n, n)) * rng.uniform(0.2, 2) / math.sqrt(n)
+    return (
+        lambda x: W @ x + b,
+        lambda x: np.tanh(W @ x) + b,
+        lambda x: x + b,
+        lambda x: np.where(x > 0.5 + a / 3, np.nan, 0.9 * x + 0.3),
+        lambda x: a * np.cos(x),
+        lambda x: np.sqrt(x - 0.5) + 1,
+        lambda x: a * x * (1 - x),
+        lambda x: (x + a / x) / 2,
+    )[kind]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_g_does_the_truth_is_told(seed):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 12))
+    maps = [some_map(rng, n) for _ in range(5)]
+    start = rng.standard_normal((5, n)) + rng.integers(2)
+    options = chosen(list(METHODS)[seed]) | {"rtol": 1e-8, "maxiter": 200}
+    with np.errstate(all="ignore"):
+        found = quietly(
+            rv.fixed_point, lambda x: np.stack([g(own) for g, own in zip(maps, x, strict=True)]), start, batch_ndim=1,
+            **options,
+        )  # fmt: skip
+        for k, g in enumerate(maps):
+            system = found.systems[k]
+            alone = quietly(rv.fixed_point, g, start[k], **options)
+            assert system.status is alone.status
+            residual = np.linalg.norm(g(system.x) - system.x)
+            if system.converged:
+                assert residual <= system.tolerance * system.reference * (1 + 1e-12)
+            if math.isfinite(residual):
+                assert system.residual_norm == pytest.approx(residual, rel=1e-9, abs=1e-300)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from ...backends import Backend
 from ...precision import precision_facts
 from ..driver.batch import GATHERED, KEPT
 from ..driver.iterate import Run, concluded
@@ -24,7 +25,6 @@ from ..driver.progress import LiveLine
 from ..driver.solution import Solution
 from ..driver.status import Cause, Ending, Status
 from ..driver.stopping import Options, Watches
-from ..linear.units import exponent_of
 from .iterates import Iterates, Steps
 from .method import FIRST_DOUBT, NOISE, noisy
 from .problem import SUSPICIOUS, FixedPointProblem
@@ -126,9 +126,9 @@ class Stacked:
         it = Iterates(
             backend, x, x, f, x, x, f, np.zeros(count), np.zeros(count), np.zeros(count, int), facts.unit_roundoff
         )
-        largest = [np.asarray(backend.to_numpy(xp.max(xp.abs(v), axis=-1)), float) for v in (x, batch.first)]
-        size = np.maximum(*largest)
-        in_range = np.isfinite(size) & (np.abs(_exponents(size)) <= facts.comfortable_exponent)
+        size = np.maximum(_sizes(backend, x), _sizes(backend, batch.first))
+        exponent = np.where(size > 0, np.frexp(size)[1] - 1, 0)
+        in_range = np.isfinite(size) & (np.abs(exponent) <= facts.comfortable_exponent)
         self.sizes = it.norms(x)
         it.reference = np.maximum(self.sizes, it.norms(batch.first))
         it.norm = it.norms(f)
@@ -297,18 +297,17 @@ class Stacked:
         """The fields of all members; those that are left have none yet."""
         batch, count = self.batch, len(self.batch.finite)
         self.left = np.array([k for k in range(count) if self.endings[k] is None], int)
-        nothing = np.full(count, math.nan)
-        status = np.array([None if ending is None else ending.status for ending in self.endings] + [None], object)[:-1]
-        known: list[Any] = [status, nothing.copy(), nothing.copy(), nothing.copy(), nothing.copy(), nothing.copy()]
+        status = np.empty(count, object)
+        status[:] = [None if ending is None else ending.status for ending in self.endings]
+        numbers = np.full((5, count), math.nan)
         if self.begun:
             it = self.it
-            relative = np.where(it.reference > 0, self.norms / np.where(it.reference > 0, it.reference, 1.0), 0.0)
-            tolerance = np.where(
-                it.reference > 0, self.target / np.where(it.reference > 0, it.reference, 1.0), self.options.rtol
-            )
-            counts = [it.iterations.astype(float), batch.evaluations.astype(float)]
-            known = [status, *counts, relative, self.norms.copy(), tolerance]
-        self.fields = dict(zip(GATHERED, known, strict=True))
+            some = it.reference > 0
+            reference = np.where(some, it.reference, 1.0)
+            relative = np.where(some, self.norms / reference, 0.0)
+            tolerance = np.where(some, self.target / reference, self.options.rtol)
+            numbers = np.array([it.iterations, batch.evaluations, relative, self.norms, tolerance], float)
+        self.fields = dict(zip(GATHERED, (status, *numbers), strict=True))
 
     def completed(self, alone: Mapping[int, Solution]) -> Any:
         """x of all members, judged once more with all of them as they are returned, where they were not yet."""
@@ -331,16 +330,20 @@ class Stacked:
             place = batch.backend.from_numpy(refused[:, None].astype(float), np.dtype(np.float64)) > 0
             x = array_namespace(x).where(place, math.nan + 0 * x, x)
         batch.finish()
-        return batch.structure.outside(x)
+        return batch.structure.outside(batch.backend.copy(x))  # of which nothing else is made that is asked for later
 
     def _last_norms(self) -> np.ndarray:
-        batch = self.batch
+        """The residual norms of what is returned, of any size."""
+        batch, backend = self.batch, self.batch.backend
         with np.errstate(all="ignore"):
             try:
                 f = batch.value(batch.at) - batch.at
             except ArithmeticError:
                 return np.full(len(batch.finite), math.nan)
-            return np.asarray(batch.backend.to_numpy(batch.backend.norms_each(f)), float)[..., 0]
+            size = _sizes(backend, f)
+            unit = np.where((size > 0) & np.isfinite(size), size, 1.0)[:, None]
+            scaled = f / backend.from_numpy(unit, np.empty(0, batch.dtype).real.dtype)
+            return (np.asarray(backend.to_numpy(backend.norms_each(scaled)), float) * unit)[:, 0]
 
     def _overrule(self, alone: Mapping[int, Solution], converged: np.ndarray) -> None:
         """No member has converged whose residual is another now that the others are elsewhere."""
@@ -413,5 +416,7 @@ def _only(which: np.ndarray, k: int) -> np.ndarray:
     return one
 
 
-def _exponents(size: np.ndarray) -> np.ndarray:
-    return np.array([exponent_of(float(one)) if math.isfinite(one) else 0 for one in size])
+def _sizes(backend: Backend, x: Any) -> np.ndarray:
+    """The largest modulus of each member's entries."""
+    xp = array_namespace(x)
+    return np.asarray(backend.to_numpy(xp.max(xp.abs(x), axis=-1)), float)

@@ -429,9 +429,13 @@ def test_an_arithmetic_error_is_that_of_one_member():
 
 def test_units_in_which_squares_overflow():
     scale = np.array([[1e200], [1.0], [1e-200]])
-    found = rv.fixed_point(lambda x: RATES * x + scale, np.zeros((3, 2)), batch_ndim=1, rtol=1e-8)
-    assert found.converged
-    assert found.x == pytest.approx(scale / (1 - RATES) * np.ones(2), rel=1e-7)
+    for solve in (rv.picard, rv.fixed_point):
+        found = solve(lambda x: RATES * x + scale, np.zeros((3, 2)), batch_ndim=1, rtol=1e-8)
+        assert found.converged
+        assert found.x == pytest.approx(scale / (1 - RATES) * np.ones(2), rel=1e-6)
+    coupled = np.array([[1e199], [0.0], [0.0]])
+    found = quietly(rv.picard, lambda x: RATES * x + scale + coupled * x[2:] * 1e200, np.zeros((3, 2)), batch_ndim=1)
+    assert found.status[0] is not Status.CONVERGED
 
 
 # Input.
@@ -534,6 +538,13 @@ def test_many_members_keep_the_ends_of_their_histories():
     assert system.residual_iterations.tolist() == [0, system.iterations]
     assert system.residual_norms[-1] == pytest.approx(system.residual_norm)
     assert "true residual is" in system.reason
+
+
+def test_what_is_returned_may_be_written_to():
+    found = quietly(rv.picard, lambda x: x + 1, np.zeros((2, 3)), batch_ndim=1, maxiter=8)
+    found.x[...] = 7
+    assert found.systems[0].displacement.vector == pytest.approx([-1, -1, -1])
+    assert found.systems[0].moved == pytest.approx(8 * math.sqrt(3))
 
 
 def test_pickles_and_copies():

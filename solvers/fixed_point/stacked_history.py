@@ -88,7 +88,7 @@ class StackedHistory:
             self._drop_oldest(pending)
         tight = which & (limit < np.inf)
         while (tight := tight & (self.size > 1)).any():
-            tight &= self._condition() > limit
+            tight &= self._condition(tight) > limit
             self._drop_oldest(tight)
         worn = self.dropped >= REORTHOGONALISED
         if worn.any():
@@ -100,7 +100,7 @@ class StackedHistory:
         Where beta is NaN it is that of "adaptive".
         """
         c = self._dots(f)
-        gamma = self._regularised(c) if self.regularisation else self._solved(c[..., None])[..., 0]
+        gamma = self._regularised(c) if self.regularisation else self._solved(c)
         if self.regularisation:
             c = self.backend.copy(self.xp.matmul(self.R, gamma[..., None])[..., 0], self.dtype)
         sizes = np.abs(self.backend.to_numpy(c)) ** 2
@@ -200,15 +200,15 @@ class StackedHistory:
         return self._mask(np.arange(self.room) < self.size[:, None])[:, :, None]
 
     def _solved(self, c: Any) -> Any:
-        """The gamma with R gamma = c, (members, room, k); zero beyond the columns that are held."""
+        """The gamma with R gamma = c, (members, room); zero beyond the columns that are held."""
         xp = self.xp
         c = self.backend.copy(c, self.wide)
-        rows: list[Any] = [None] * self.room
+        found: list[Any] = [None] * self.room
         for i in range(self.room - 1, -1, -1):
-            diagonal = self.R[:, i, i][:, None]
-            rows[i] = c[:, i, :] / xp.where(diagonal != 0, diagonal, xp.ones_like(diagonal))
-            c = c - self.R[:, :, i][:, :, None] * rows[i][:, None, :]
-        return xp.stack(rows, axis=1)
+            diagonal = self.R[:, i, i]
+            found[i] = c[:, i] / xp.where(diagonal != 0, diagonal, xp.ones_like(diagonal))
+            c = c - self.R[:, :, i] * found[i][:, None]
+        return xp.stack(found, axis=1)
 
     def _regularised(self, c: Any) -> Any:
         """The gamma that makes ||R gamma - c||^2 + regularisation ||R||_F^2 ||gamma||^2 the smallest."""
@@ -221,12 +221,17 @@ class StackedHistory:
         rhs = xp.matmul(self._conj(xp.matrix_transpose(Q[:, :room, :])), backend.copy(c, self.wide)[..., None])
         return xp.linalg.solve(R, rhs)[..., 0]
 
-    def _condition(self) -> np.ndarray:
-        """||R||_F ||R^-1||_F of each member."""
-        held = (np.arange(self.room) < self.size[:, None]).astype(float)
-        unit = self.backend.from_numpy(held[:, :, None] * np.eye(self.room), self.wide)
-        squares = [self.xp.sum(self.xp.abs(M) ** 2, axis=(1, 2)) for M in (self.R, self._solved(unit))]
-        return np.sqrt(np.asarray(self.backend.to_numpy(squares[0] * squares[1]), float))
+    def _condition(self, which: np.ndarray) -> np.ndarray:
+        """||R||_F ||R^-1||_F of these members, nothing of the others."""
+        xp, backend = self.xp, self.backend
+        held = (np.arange(self.room) < self.size[which][:, None]).astype(float)[:, :, None]
+        R = self.R[self._mask(which)]
+        inverse = xp.linalg.inv(R + backend.from_numpy((1 - held) * np.eye(self.room), self.wide))
+        parts = (R, inverse * backend.from_numpy(held, self.wide))
+        squares = [np.asarray(backend.to_numpy(xp.sum(xp.abs(M) ** 2, axis=(1, 2))), float) for M in parts]
+        condition = np.zeros(which.size)
+        condition[which] = np.sqrt(squares[0] * squares[1])
+        return condition
 
     def _in_rows(self, gamma: Any) -> Any:
         """gamma in the order of the rows of dG."""

@@ -94,6 +94,12 @@ class NumpyBackend(NumpyExchange, Backend):
         self.xp.copyto(x, 0, where=~which)
         return x
 
+    def put_each(self, x: Any, rows: np.ndarray, values: Any) -> Any:
+        systems = np.flatnonzero(rows >= 0)
+        at, to = self.xp.asarray(systems), self.xp.asarray(rows[systems])
+        x[at, to] = values[at]
+        return x
+
     def matvec(self, A: Operator, x: Any, out: Any) -> Any:
         out[...] = A.matvec(x)
         return out

@@ -181,6 +181,12 @@ class Backend(Exchange):
 
         return product
 
+    def put_each(self, x: Any, rows: np.ndarray, values: Any) -> Any:
+        """x, (systems, k, n), with values, (systems, n), in these rows, one of each system or -1; in place of x."""
+        here = (np.arange(x.shape[1]) == rows[:, None])[:, :, None]
+        chosen = self.from_numpy(here.astype(float), np.dtype(np.float64)) > 0
+        return self.namespace(x).where(chosen, values[:, None, :], x)
+
     # What a backend whose vectors are spread over processes has to provide besides: nothing else communicates.
 
     def total(self, value: Any) -> Any:

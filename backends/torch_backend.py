@@ -215,6 +215,12 @@ class TorchBackend(Backend):
         x.view(_WORDS[x.dtype]).bitwise_and_(which.to(_WORDS[x.dtype]).neg_())
         return x
 
+    def put_each(self, x: Any, rows: np.ndarray, values: Any) -> Any:
+        systems = np.flatnonzero(rows >= 0)
+        at, to = (torch.tensor(part, device=x.device) for part in (systems, rows[systems]))
+        x[at, to] = values[at]
+        return x
+
     def sweep(self, ordering: Ordering, x: Any, b: Any, omega: float, reverse: bool) -> Any:
         """One SOR sweep; of a full matrix in natural order as x + (D / omega + L)^{-1} (b - A x), one substitution."""
         A = ordering.operator

@@ -1,4 +1,4 @@
-"""How the methods iterate a stack of systems, on any array library."""
+"""How the methods iterate a stack of systems, or of fixed points, on any array library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from .chebyshev.chebyshev import Chebyshev, allowed_norm
 from .chebyshev.coefficients import chebyshev_coefficients
 from .chebyshev.momentum import MomentumMethod
 from .chebyshev.stacked_momentum import momentum_steps
-from .driver.stopping import Watches
+from .driver.stopping import Looks
+from .fixed_point.anderson import Anderson
+from .fixed_point.auto import Auto
+from .fixed_point.halpern import Halpern
+from .fixed_point.iterates import STEPS
+from .fixed_point.picard import Picard
+from .fixed_point.restarted_halpern import RestartedHalpern
+from .fixed_point.stacked_steps import AndersonSteps, AutoSteps, HalpernSteps, PicardSteps, RestartedSteps
 from .krylov.cg import CG
 from .krylov.stacked_cg import stacked_cg
 from .linear.small import KEPT
@@ -68,23 +75,23 @@ def _watched(
     first, wanted = (_on_host(backend, part) for part in (backend.norms_each(stack.r)[..., 0], stack.target))
     iterations, decay = (np.zeros(first.shape, int), None) if promise is None else promise
     u = precision_facts(backend.numpy_dtype(stack.b)).unit_roundoff
-    watches = Watches(first, wanted, iterations, maxiter, method.check_every, method.patience, u)
+    looks = Looks(first, wanted, iterations, maxiter, method.check_every, method.patience, u)
     seen = [(np.ones(first.shape, bool), 0, first)]
     x, r = stack.x, stack.r
     done = 0
-    while watches.going.any():
-        steps, done = watches.next_look - done, watches.next_look
-        x = advance(x, r, backend.from_numpy(np.where(watches.going, float(steps), 0.0), np.float64))
+    while looks.going.any():
+        steps, done = looks.next_look - done, looks.next_look
+        x = advance(x, r, backend.from_numpy(np.where(looks.going, float(steps), 0.0), np.float64))
         r, norms = stack.residual(x)
         norms = _on_host(backend, norms)
         allowed = None if decay is None else np.where(decay > 0, allowed_norm(first, decay, done), math.inf)
-        due = watches.observe(done, norms, partial(stack.floor, x), allowed)
+        due = looks.observe(done, norms, partial(stack.floor, x), allowed)
         if first.size <= KEPT:
             seen.append((due, done, norms))
-    products = watches.iterations if sweeps == 0 else sweeps * watches.iterations + watches.looks
-    norms = np.where(watches.lost, math.inf, watches.norm)
-    numbers = _numbers(seen, watches.looks) if first.size <= KEPT else None
-    return Came(x, watches.iterations, products, norms, watches.best, watches.looks, numbers)
+    products = looks.iterations if sweeps == 0 else sweeps * looks.iterations + looks.looks
+    norms = np.where(looks.lost, math.inf, looks.norm)
+    numbers = _numbers(seen, looks.looks) if first.size <= KEPT else None
+    return Came(x, looks.iterations, products, norms, looks.best, looks.looks, numbers)
 
 
 def _numbers(seen: list[tuple[np.ndarray, int, np.ndarray]], looks: np.ndarray) -> np.ndarray:
@@ -168,3 +175,9 @@ STACKED[Richardson] = _richardson
 STACKED[Jacobi] = _jacobi
 for _sweep in (SOR, GaussSeidel, SSOR):
     STACKED[_sweep] = _sweeps
+
+STEPS[Picard] = PicardSteps
+STEPS[Halpern] = HalpernSteps
+STEPS[RestartedHalpern] = RestartedSteps
+STEPS[Anderson] = AndersonSteps
+STEPS[Auto] = AutoSteps

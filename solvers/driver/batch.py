@@ -11,18 +11,34 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 
 from ...backends import choose_backend
 from ...errors import ConvergenceWarning, InputError
 from .batch_solution import BatchSolution, Systems, summary
-from .solution import Solution
+from .problem import Words
+from .solution import LINEAR, Solution
 from .status import Ending, Status
 from .stopping import Options
 
-__all__ = ["TELL", "Batch", "Solver", "Together", "as_array", "one_or_many", "stacked", "warn_of"]
+__all__ = [
+    "GATHERED",
+    "KEPT",
+    "TELL",
+    "Batch",
+    "Members",
+    "Solver",
+    "Together",
+    "as_array",
+    "gathered",
+    "index_of",
+    "one_or_many",
+    "solve_each",
+    "stacked",
+    "warn_of",
+]
 
 # The folders of the package, whose root also holds what is not part of it, such as examples.
 PARTS = ("solvers", "backends", "operators", "precision", "gallery", "layers", "gpu", "cli")
@@ -87,10 +103,6 @@ class Batch:
     def __len__(self) -> int:
         return int(np.prod(self.shape, dtype=int))
 
-    def index(self, k: int) -> tuple[int, ...]:
-        """Where system k stands: the axis of right-hand sides is the fastest."""
-        return tuple(int(part) for part in np.unravel_index(k, self.shape))
-
     @cached_property
     def which(self) -> np.ndarray:
         """The number of the matrix of each system."""
@@ -108,7 +120,7 @@ class Batch:
         """System k's part of b or x0."""
         if given is None:
             return None
-        at = self.index(k)
+        at = index_of(self.shape, k)  # the axis of right-hand sides is the fastest
         lead = given.shape[: given.ndim - 1 - len(self.columns)]
         own = at[len(self.lead) - len(lead) : len(self.lead)]
         # An axis along which one right-hand side serves many matrices.
@@ -157,6 +169,28 @@ class Together(Protocol):
         """x of all systems as the caller's library has it, with those that were solved alone."""
 
 
+class Members(Protocol):
+    """The problems of one call, whatever they are."""
+
+    words: ClassVar[Words]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+
+    def alone(self, k: int, options: Options) -> Solution:
+        """Solve one."""
+
+    def together(self, options: Options) -> Together | None:
+        """Solve those that take the ordinary course side by side; None where all are to be solved one by one."""
+
+    def nowhere(self, k: int) -> Any:
+        """NaN in place of x, for one that is refused."""
+
+    def joined(self, systems: Sequence[Solution]) -> BatchSolution:
+        """The solutions of all of them, of which there may be none."""
+
+
 class Solver(Protocol):
     """How the systems of one call are solved."""
 
@@ -166,6 +200,8 @@ class Solver(Protocol):
     def together(self, batch: Batch, options: Options) -> Together | None:
         """Solve those that take the ordinary course side by side; None where all are to be solved one by one."""
 
+
+KEPT = 256  # systems of a batch up to which all their residual norms and coefficients are kept
 
 # Fields of a Solution that a batch has an array of.
 GATHERED = ("status", "iterations", "matvecs", "relative_residual", "residual_norm", "tolerance")
@@ -182,10 +218,41 @@ def one_or_many(solver: Solver, A: Any, b: Any, x0: Any, options: Options) -> So
     single = (shape is None or len(shape) == 2) and len(size) <= 2 and (len(size) < 2 or size[1] == 1)
     if shape is None and not single:
         raise TypeError(f"A: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
-    solution = solver.alone(A, b, x0, options) if single else _batch(solver, A, b, x0, tuple(shape or ()), options)
+    if single:
+        solution = solver.alone(A, b, x0, options)
+    else:
+        solution = solve_each(_LinearSystems(solver, Batch.of(A, b, x0, tuple(shape or ()))), options)
     if not solution.converged:
         TELL.get(warn_of)(solution)
     return solution
+
+
+@dataclass(frozen=True)
+class _LinearSystems:
+    """The systems of a batch, and what solves them."""
+
+    words: ClassVar[Words] = LINEAR
+
+    solver: Solver
+    batch: Batch
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.batch.shape
+
+    def alone(self, k: int, options: Options) -> Solution:
+        batch = self.batch
+        return self.solver.alone(batch.matrix(k), batch.vector(batch.b, k), batch.vector(batch.x0, k), options)
+
+    def together(self, options: Options) -> Together | None:
+        return self.solver.together(self.batch, options)
+
+    def nowhere(self, k: int) -> Any:
+        return float("nan") * self.batch.vector(self.batch.b, k)
+
+    def joined(self, systems: Sequence[Solution]) -> BatchSolution:
+        batch = self.batch
+        return stacked(systems, batch.lead, batch.columns, batch.n, batch.b)
 
 
 def as_array(value: Any, name: str) -> Any:
@@ -201,16 +268,21 @@ def as_array(value: Any, name: str) -> Any:
     return array
 
 
-def _batch(solver: Solver, A: Any, b: Any, x0: Any, shape: tuple[int, ...], options: Options) -> Solution:
-    """Each system with its own target, status and stopping; a finished one no longer changes.
+def index_of(shape: tuple[int, ...], k: int) -> tuple[int, ...]:
+    """Where system k of a batch stands, the last axis being the fastest."""
+    return tuple(int(part) for part in np.unravel_index(k, shape))
 
-    An interrupt ends the batch, and so does its time limit: the systems that were not begun come back with their first
+
+def solve_each(members: Members, options: Options) -> BatchSolution:
+    """Each with its own target, status and stopping; a finished one no longer changes.
+
+    An interrupt ends the batch, and so does its time limit: those that were not begun come back with their first
     guesses.
     """
     began = time.perf_counter()
-    batch = Batch.of(A, b, x0, shape)
-    together = solver.together(batch, options) if len(batch) else None
-    left = range(len(batch)) if together is None else together.left.tolist()
+    count = math.prod(members.shape)
+    together = members.together(options) if count else None
+    left = range(count) if together is None else together.left.tolist()
     held: dict[int, Solution] = {}
     ending = None if together is None else together.ending
     for k in left:
@@ -223,36 +295,36 @@ def _batch(solver: Solver, A: Any, b: Any, x0: Any, shape: tuple[int, ...], opti
                 ending = Ending(Status.TIME_LIMIT, f"The time limit of {limit:g} s was reached before this system.")
         if ending is not None:
             own = replace(options, maxiter=0, callback=None)
-        system = held[k] = _one(solver, batch, k, own)
+        system = held[k] = _one(members, k, own)
         if ending is not None and system.status is Status.MAX_ITERATIONS:
             system.status, system.reason = ending.status, ending.reason
         elif system.status is Status.INTERRUPTED:
             ending = Ending(Status.INTERRUPTED, "An earlier system of the batch was interrupted.")
-    return _gathered(batch, together, held)
+    if together is None:
+        return members.joined(tuple(held.values()))
+    return _completed(members.shape, together, held)
 
 
-def _one(solver: Solver, batch: Batch, k: int, options: Options) -> Solution:
+def _one(members: Members, k: int, options: Options) -> Solution:
     """System k alone; one that is refused is named, or comes back with that as its status."""
-    b, x0 = batch.vector(batch.b, k), batch.vector(batch.x0, k)
     try:
-        return solver.alone(batch.matrix(k), b, x0, options)
+        return members.alone(k, options)
     except InputError as error:
         if options.errors == "raise":
-            raise type(error)(f"{error} (system {batch.index(k)} of the batch)") from None
+            raise type(error)(f"{error} (system {index_of(members.shape, k)} of the batch)") from None
         nan = float("nan")
-        return Solution(nan * b, Status.REFUSED, f"{error}.", 0, 0, 0.0, nan, nan, "", "", "")
+        x, words = members.nowhere(k), members.words
+        return Solution(x, Status.REFUSED, f"{error}.", 0, 0, 0.0, nan, nan, "", "", "", words=words)
 
 
-def _gathered(batch: Batch, together: Together | None, held: dict[int, Solution]) -> BatchSolution:
+def _completed(shape: tuple[int, ...], together: Together, held: dict[int, Solution]) -> BatchSolution:
     """The solutions of a batch as one, those that were solved together and those that were solved alone."""
-    if together is None:
-        return stacked(tuple(held.values()), batch.lead, batch.columns, batch.n, batch.b)
+    x = together.completed(held)
     for k, system in held.items():
         for name in GATHERED:
             together.fields[name][k] = getattr(system, name)
-    x = together.completed(held)
     seconds = together.seconds + sum(system.seconds for system in held.values())
-    members = Systems(batch.shape, held, together.solution)
+    members = Systems(shape, held, together.solution)
     return _of_fields(x, together.fields, seconds, members, _first(members))
 
 
@@ -272,18 +344,23 @@ def stacked(
     b : array
     """
     shape = (*lead, *columns)
-    fields = {name: np.empty(len(systems), object) for name in GATHERED}
-    for name, values in fields.items():
-        values[:] = [getattr(system, name) for system in systems]
-        if name != "status":
-            fields[name] = values.astype(float)
     backend = choose_backend(None, b)
     if systems:
         x = backend.stack([system.x for system in systems], shape, bool(columns))
     else:
         x = backend.reshape(backend.reshape(b, (-1,))[:0], (*lead, n, *columns))
+    return gathered(x, systems, shape)
+
+
+def gathered(x: Any, systems: Sequence[Solution], shape: tuple[int, ...]) -> BatchSolution:
+    """Solutions as one, whose x are already one."""
+    fields = {name: np.empty(len(systems), object) for name in GATHERED}
+    for name, values in fields.items():
+        values[:] = [getattr(system, name) for system in systems]
+        if name != "status":
+            fields[name] = values.astype(float)
     members: Systems[Any] = Systems(shape, dict(enumerate(systems)))
-    empty = Solution(b, Status.CONVERGED, "", 0, 0, 0.0, 0.0, 0.0, "", "", "float64", 2.0**-53)
+    empty = Solution(x, Status.CONVERGED, "", 0, 0, 0.0, 0.0, 0.0, "", "", "float64", 2.0**-53)
     return _of_fields(x, fields, sum(system.seconds for system in systems), members, _first(members) or empty)
 
 

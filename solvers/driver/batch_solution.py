@@ -79,7 +79,7 @@ class BatchSolution(Solution[V]):
     Attributes
     ----------
     x : array
-        In b's shape.
+        In b's shape, or in x0's.
     status : array of Status
     iterations, matvecs : array of int
     relative_residual, residual_norm, tolerance : array of float

@@ -7,7 +7,7 @@ step otherwise, follows the residual norms, and says CONVERGED only of a residua
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from .solution import Solution
 from .status import Breakdown, Cause, Ending, OutOfTime, Status
 from .stopping import Deadline, Options, Watch
 
-__all__ = ["Run", "iterate"]
+__all__ = ["Run", "concluded", "iterate"]
 
 WORK_A_LOOK = 1 << 24  # entries and vector elements touched between two looks at the clock: about ten milliseconds
 MOST_STEPS = 4096
@@ -325,6 +325,17 @@ def _finish(run: Run, ending: Ending) -> Solution:
         x, work, residual = _best_of(run, ending.status)
     if problem.coarse and ending.status in FAILED and residual <= 10 * problem.rounding_floor(x):
         ending = Ending(Status.STAGNATED, cause=Cause.DIGITS)  # what broke it is that there are no more digits
+    return concluded(run, ending, fields, x, work, residual)
+
+
+def concluded(
+    run: Run, ending: Ending, fields: Mapping[str, Any], x: Vector, work: Vector, residual: float
+) -> Solution:
+    """The Solution of a run that has ended so, at an iterate of this residual norm; ``work`` is free for use.
+
+    ``fields`` are those that the method has filled.
+    """
+    problem, state, method = run.problem, run.state, run.method
     evidence = method.evidence(state) if state is not None else None
     delivered = problem.deliver(x, work, residual, ending, run.target, evidence)
     ending, reference = delivered.ending, problem.reference

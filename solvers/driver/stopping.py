@@ -161,10 +161,66 @@ class Watch:
 
 
 class Watches:
+    """The same for many iterations side by side, each as if it were alone; what is a number there is an array here.
+
+    Parameters
+    ----------
+    norms : ndarray, (...)
+    unit_roundoff : float
+    window : int
+    """
+
+    def __init__(self, norms: np.ndarray, unit_roundoff: float, window: int) -> None:
+        self.window, self.unit_roundoff = window, unit_roundoff
+        self.initial, self.limit = norms, norms / unit_roundoff
+        self.best, self.window_norm, self.last_norm = (norms.copy() for _ in range(3))
+        self.best_at, self.window_start, self.last_iteration = np.zeros((3, *norms.shape), int)
+        self.rate = np.full(norms.shape, math.nan)
+
+    def observe(
+        self, which: np.ndarray, iterations: np.ndarray, norms: np.ndarray, floor: Callable[[], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Take note of the norms of these members; who of them diverges, and who stands still.
+
+        ``floor`` gives what rounding may leave of each; it is asked for only when progress has ceased.
+        """
+        steps = iterations - self.last_iteration
+        with np.errstate(all="ignore"):
+            rate = (norms / self.last_norm) ** (1 / np.maximum(steps, 1))
+        moved = which & (steps > 0) & (self.last_norm > 0) & (norms > 0)
+        self.rate[moved] = rate[moved]
+        self.last_norm[which], self.last_iteration[which] = norms[which], iterations[which]
+        better = which & (norms < self.best)
+        self.best[better], self.best_at[better] = norms[better], iterations[better]
+        diverged = which & ~(norms <= self.limit)
+        fell = which & ~diverged & (norms <= 0.9 * self.window_norm)
+        self.window_norm[fell], self.window_start[fell] = norms[fell], iterations[fell]
+        still = which & ~diverged & ~fell & (iterations - self.window_start >= self.window)
+        if not still.any():
+            return diverged, still
+        level, long = floor(), iterations - self.best_at >= 10 * self.window
+        stagnated = still & ((norms <= 10 * level) | ((norms <= 1e6 * level) & long))
+        nowhere = still & ~stagnated & (norms > 0.999 * self.window_norm)
+        slow = still & ~stagnated & ~nowhere
+        self.window_start[nowhere] = iterations[nowhere] - self.window // 2
+        self.window_norm[slow], self.window_start[slow] = norms[slow], iterations[slow]
+        return diverged, stagnated
+
+    def of(self, k: int, floor: float) -> Watch:
+        """What one member was seen to do."""
+        watch = Watch(float(self.initial[k]), self.unit_roundoff, lambda: floor, self.window)
+        watch.best, watch.best_at = float(self.best[k]), int(self.best_at[k])
+        watch.window_norm, watch.window_start = float(self.window_norm[k]), int(self.window_start[k])
+        watch.last_norm, watch.last_iteration = float(self.last_norm[k]), int(self.last_iteration[k])
+        watch.rate = float(self.rate[k])
+        return watch
+
+
+class Looks:
     """Follows many systems that make their steps side by side: the looks of each, and its end, are those it has alone.
 
     A system is no longer followed when it meets its target, has made all its steps, or leaves the ordinary course:
-    where its norm is not finite, diverges, stands still (as ``Watch`` tells), or is above what theory allows.
+    where its norm is not finite, diverges, stands still (as ``Watches`` tell), or is above what theory allows.
 
     Parameters
     ----------
@@ -184,9 +240,9 @@ class Watches:
         Which are still followed.
     lost : ndarray of bool
         Which have left the ordinary course.
-    iterations, looks : ndarray of int
-    norm, best : ndarray of float
-        Seen last; the smallest of those that halved the one before it.
+    looks : ndarray of int
+    best : ndarray of float
+        The smallest norm of those that halved the one before it.
     """
 
     def __init__(
@@ -199,14 +255,22 @@ class Watches:
         window: int,
         unit_roundoff: float,
     ) -> None:
-        self.wanted, self.predicted, self.limit, self.window = wanted, predicted, limit, window
-        self.check_every, self.largest = check_every, first / unit_roundoff
-        self.norm, self.best, self._lowest, self._window_norm = first, first, first, first
-        self.iterations, self.looks, self._lowest_at, self._window_start = np.zeros((4, *first.shape), int)
-        self._rate = np.full(first.shape, math.nan)
+        self.wanted, self.predicted, self.limit, self.check_every = wanted, predicted, limit, check_every
+        self.watches = Watches(first, unit_roundoff, window)
+        self.best, self.looks = first, np.zeros(first.shape, int)
         self.going = (first > wanted) & np.isfinite(first)
         self.lost = np.zeros(first.shape, bool)
         self._next = np.ones(first.shape, int)
+
+    @property
+    def norm(self) -> np.ndarray:
+        """Residual norms, as seen last."""
+        return self.watches.last_norm
+
+    @property
+    def iterations(self) -> np.ndarray:
+        """After which they were seen."""
+        return self.watches.last_iteration
 
     @property
     def next_look(self) -> int:
@@ -221,28 +285,11 @@ class Watches:
         ``floor`` gives what rounding alone leaves, ``allowed`` is what no norm exceeds but for that.
         """
         due = self.going & (self._next == iteration)
-        gap = np.where(due, iteration - self.iterations, 1)
-        falls = due & (self.norm > 0) & (norms > 0)
-        with np.errstate(all="ignore"):
-            self._rate = np.where(falls, (norms / self.norm) ** (1 / gap), self._rate)
-        self.norm = np.where(due, norms, self.norm)
-        self.iterations, self.looks = np.where(due, iteration, self.iterations), self.looks + due
-        lower = due & (norms < self._lowest)
-        self._lowest = np.where(lower, norms, self._lowest)
-        self._lowest_at = np.where(lower, iteration, self._lowest_at)
-        follow = due & (norms > self.wanted) & (norms <= self.largest)
-        progress = follow & (norms <= 0.9 * self._window_norm)
-        still = follow & ~progress & (iteration - self._window_start >= self.window)
-        above = follow & (norms > allowed) if allowed is not None else np.zeros_like(follow)
-        flat = still & (norms > 0.999 * self._window_norm)
-        if still.any() or above.any():
-            level = floor()
-            long = iteration - self._lowest_at >= 10 * self.window
-            follow &= ~(still & ((norms <= 10 * level) | (long & (norms <= 1e6 * level))))
-            if allowed is not None:
-                follow &= ~(norms > allowed + 30 * level)
-        self._window_norm = np.where(progress | (still & ~flat), norms, self._window_norm)
-        self._window_start = np.where(progress | still, iteration - flat * (self.window // 2), self._window_start)
+        self.looks = self.looks + due
+        diverged, stagnated = self.watches.observe(due, np.full(norms.shape, iteration), norms, floor)
+        follow = due & (norms > self.wanted) & ~diverged & ~stagnated
+        if allowed is not None and (follow & (norms > allowed)).any():
+            follow &= ~(norms > allowed + 30 * floor())
         self.lost |= due & (norms > self.wanted) & ~follow | due & ~np.isfinite(norms)
         follow &= iteration < self.limit
         self.best = np.where(follow & (norms <= 0.5 * self.best), norms, self.best)
@@ -253,9 +300,10 @@ class Watches:
     def _steps(self, iteration: int) -> np.ndarray:
         """Until the next look: fewer where the target is near at the rate seen, or where theory says it is."""
         steps = np.full(self.norm.shape, min(self.check_every, self.limit - iteration, max(1, iteration)))
+        rate = self.watches.rate
         with np.errstate(all="ignore"):
-            expected = np.maximum(0.0, (np.log(self.wanted) - np.log(self.norm)) / np.log(self._rate))
-            near = (self._rate > 0) & (self._rate < 1) & (self.wanted > 0) & (expected < steps)
+            expected = np.maximum(0.0, (np.log(self.wanted) - np.log(self.norm)) / np.log(rate))
+            near = (rate > 0) & (rate < 1) & (self.wanted > 0) & (expected < steps)
         steps[near] = np.maximum(1, expected[near].astype(int))
         left = self.predicted - iteration
         return np.where(left > 0, np.minimum(steps, left), steps)

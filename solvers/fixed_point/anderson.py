@@ -11,7 +11,7 @@ from ...errors import InputError
 from ..driver.method import Traffic
 from ..driver.problem import Vector
 from ..driver.solution import Solution
-from .call import FixedPointCommon, fixed_point_solver
+from .call import FixedPointBatched, fixed_point_solver
 from .history import History, history_on
 from .method import FixedPointMethod, FixedPointState
 from .problem import FixedPointProblem
@@ -228,7 +228,7 @@ def anderson(
     condition_limit: float = math.inf,
     safeguard: float = 10.0,
     restart_every: int | None = None,
-    **common: Unpack[FixedPointCommon],
+    **common: Unpack[FixedPointBatched],
 ) -> Solution[Any]:
     """Find x = g(x) by Anderson acceleration.
 
@@ -238,7 +238,7 @@ def anderson(
 
     Parameters
     ----------
-    g, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
+    g, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision, batch_ndim, errors :
         As in ``resolvent.fixed_point``.
     depth : int
         Differences kept; at most as many as there are unknowns.

@@ -81,13 +81,16 @@ class Auto(Anderson, NonexpansiveMethod):
     radius: ClassVar[float | None] = None  # type: ignore[misc]
 
     def new_state(self, problem: FixedPointProblem, x: Vector, residual: Vector, norm: float) -> AutoState:
-        depth = min(self.depth, max(LEAST_DEPTH, MEMORY // problem.n))
-        if self.depth == DEPTH and problem.n <= ALL_OF:
-            depth = problem.n
+        depth = self.depth_for(problem.n)
         s = Anderson.new_state(replace(self, depth=depth), problem, x, residual, norm)
         assert isinstance(s, AutoState)
         s.halved, s.safe = norm, problem.backend.copy(x)
         return s
+
+    def depth_for(self, n: int, members: int = 1) -> int:
+        """Differences kept of so many unknowns, by each of so many iterations that share the memory."""
+        room = max(LEAST_DEPTH, MEMORY // (n * members))
+        return min(n if self.depth == DEPTH and n <= ALL_OF else self.depth, room)
 
     def empty_state(self, x: Vector, residual: Vector, norm: float) -> AutoState:
         return AutoState(x, residual, norm)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, Protocol, TypedDict, TypeVar
 
 from ..driver.progress import Progress
 from ..driver.solution import Solution
+from ..linear.call import DEFAULTS as LINEAR
 from ..linear.call import with_signature
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from ...precision import Precision
     from ...precision.formats import BlockFormat, Format
 
-__all__ = ["FixedPointCommon", "FixedPointFunction", "fixed_point_solver"]
+__all__ = ["FixedPointBatched", "FixedPointCommon", "FixedPointFunction", "fixed_point_solver"]
 
 V = TypeVar("V")
 P = ParamSpec("P")
@@ -33,6 +34,16 @@ class FixedPointCommon(TypedDict, total=False):
     precision: str | Format | BlockFormat | Precision | None
 
 
+class FixedPointBatched(FixedPointCommon, total=False):
+    """The same of solvers that take batches."""
+
+    batch_ndim: int
+    errors: Literal["raise", "collect"]
+
+
+DEFAULTS = {**LINEAR, "batch_ndim": 0}
+
+
 class FixedPointFunction(Protocol[P]):
     """A function that finds x = g(x): the solution is in the structure of x0."""
 
@@ -44,4 +55,4 @@ class FixedPointFunction(Protocol[P]):
 
 def fixed_point_solver(function: Callable[Concatenate[Any, Any, P], Solution[Any]]) -> FixedPointFunction[P]:
     """The solver with its types and its full signature, which refuses other names."""
-    return with_signature(function)
+    return with_signature(function, DEFAULTS)

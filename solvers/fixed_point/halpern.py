@@ -13,7 +13,7 @@ from ...errors import InputError
 from ..driver.method import State, Traffic
 from ..driver.problem import Vector
 from ..driver.solution import Bound, Solution
-from .call import FixedPointCommon, fixed_point_solver
+from .call import FixedPointBatched, fixed_point_solver
 from .drift import DriftState, NonexpansiveMethod
 from .problem import FixedPointProblem
 from .run import solve_with
@@ -134,7 +134,7 @@ def halpern(
     contraction: float = 1.0,
     reflection: float = 0.0,
     radius: float | None = None,
-    **common: Unpack[FixedPointCommon],
+    **common: Unpack[FixedPointBatched],
 ) -> Solution[Any]:
     """Find x = g(x), the solution nearest to x0, by x <- x0 / (k + 2) + (k + 1) / (k + 2) g(x).
 
@@ -145,7 +145,7 @@ def halpern(
 
     Parameters
     ----------
-    g, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
+    g, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision, batch_ndim, errors :
         As in ``resolvent.fixed_point``.
     contraction : float
         A Lipschitz constant q of g in (0, 1], of T where there is a reflection. Below 1 the weight of x0 is

@@ -179,7 +179,7 @@ class History:
         gamma, c = self.solve(f)
         rest = 1.0 - float(np.vdot(c, c).real) / (norm * norm) if norm > 0 else 0.0
         if isinstance(beta, str):
-            beta = gained(rest)
+            beta = float(gained(rest))
         vectors, coefficients = [x, f, *self.dG], [1.0, beta, *(-gamma)]
         if beta != 1:
             vectors += self.dF or self.Q
@@ -259,9 +259,9 @@ def history_on(backend: Backend, n: int, dtype: Any, depth: int, kind: str = "II
     return History(backend, n, dtype, depth, kind, **parameters)
 
 
-def gained(rest: float) -> float:
-    """The mixing of Evans, Pollock, Rebholz and Xiao for the square of the gain."""
-    return 0.9 - 0.5 * math.sqrt(max(rest, 0.0))
+def gained(rest: Any) -> Any:
+    """The mixing of Evans, Pollock, Rebholz and Xiao for the square of the gain, or for several."""
+    return 0.9 - 0.5 * np.sqrt(np.maximum(rest, 0.0))
 
 
 def back_substituted(R: np.ndarray, c: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from ..driver.problem import Vector
 from ..driver.status import Cause, Status
 from .problem import EquationProblem, FixedPointProblem
 
-__all__ = ["EquationMethod", "FixedPointMethod", "FixedPointState"]
+__all__ = ["FIRST_DOUBT", "NOISE", "EquationMethod", "FixedPointMethod", "FixedPointState", "noisy"]
 
 P = TypeVar("P", bound=EquationProblem)
 
@@ -104,15 +104,20 @@ class EquationMethod(Method[P, FixedPointState]):
             return
         s.next_work, noise = problem.varies(s.x, s.work, s.next_work)
         if noise >= NOISE * norm:
-            size = problem.reference or 1.0
-            raise Breakdown(
-                f"{problem.called} varies from one call to the next: two values at the same x differ by "
-                f"{noise / size:.2e} of {problem.words.reference}, which the residual does not fall below. Ask for "
-                f"less, or average {problem.called}.",
-                Cause.NOISE,
-                Status.STAGNATED,
-            )
+            raise noisy(problem, noise)
         s.lowest_at, s.patience = iteration, 2 * s.patience
+
+
+def noisy(problem: EquationProblem, noise: float) -> Breakdown:
+    """That two values at the same x differ by as much as the residual."""
+    size = problem.reference or 1.0
+    return Breakdown(
+        f"{problem.called} varies from one call to the next: two values at the same x differ by {noise / size:.2e} of "
+        f"{problem.words.reference}, which the residual does not fall below. Ask for less, or average "
+        f"{problem.called}.",
+        Cause.NOISE,
+        Status.STAGNATED,
+    )
 
 
 class FixedPointMethod(EquationMethod[FixedPointProblem]):

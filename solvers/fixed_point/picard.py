@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Unpack
 from ...errors import InputError
 from ..driver.method import Traffic
 from ..driver.solution import Solution
-from .call import FixedPointCommon, fixed_point_solver
+from .call import FixedPointBatched, fixed_point_solver
 from .drift import DriftState, NonexpansiveMethod
 from .problem import FixedPointProblem
 from .run import solve_with
@@ -59,7 +59,7 @@ def picard(
     *,
     damping: float = 1.0,
     radius: float | None = None,
-    **common: Unpack[FixedPointCommon],
+    **common: Unpack[FixedPointBatched],
 ) -> Solution[Any]:
     """Find x = g(x) by x <- x + damping (g(x) - x).
 
@@ -69,7 +69,7 @@ def picard(
 
     Parameters
     ----------
-    g, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
+    g, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision, batch_ndim, errors :
         As in ``resolvent.fixed_point``.
     damping : float
         In (0, 1].

@@ -65,7 +65,7 @@ class EquationProblem(Units):
     ) -> None:
         if not callable(function):
             raise TypeError(f"{self.called}: found {type(function).__name__}; wanted a callable")
-        self.structure = Structure(x0, self.started_from, backend)
+        self.structure = x0 if isinstance(x0, Structure) else Structure(x0, self.started_from, backend)
         self.backend = self.structure.backend
         self.function = self.backend.undifferentiated(function)
         self.n = self.local = self.structure.n
@@ -103,6 +103,10 @@ class EquationProblem(Units):
         self.first_norm = exact.norm(self.first_residual)
         if self.first_norm == self.first_norm:
             self.lowest = self.first_norm
+
+    def known(self, reference: float, first_norm: float, evaluations: int) -> None:
+        """What the first evaluation told, made by somebody else in the caller's units."""
+        self._reference, self.first_norm, self.lowest, self.matvecs = reference, first_norm, first_norm, evaluations
 
     def begin_at(self, x: Any) -> None:
         """Take x, in the structure of x0, for the first guess; what residuals are relative to stays."""

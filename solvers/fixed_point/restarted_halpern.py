@@ -11,7 +11,7 @@ from ...errors import InputError
 from ..driver.method import Traffic
 from ..driver.problem import Vector
 from ..driver.solution import Solution
-from .call import FixedPointCommon, fixed_point_solver
+from .call import FixedPointBatched, fixed_point_solver
 from .drift import DriftState
 from .halpern import AnchoredMethod, HalpernState
 from .problem import FixedPointProblem
@@ -122,7 +122,7 @@ def restarted_halpern(
     artificial: float = 0.36,
     every: int = 1,
     radius: float | None = None,
-    **common: Unpack[FixedPointCommon],
+    **common: Unpack[FixedPointBatched],
 ) -> Solution[Any]:
     """Find x = g(x) by Halpern's iteration whose anchor is set anew as the residual falls.
 
@@ -132,7 +132,7 @@ def restarted_halpern(
 
     Parameters
     ----------
-    g, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision :
+    g, x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision, batch_ndim, errors :
         As in ``resolvent.fixed_point``.
     reflection, radius :
         As in ``halpern``.

@@ -26,6 +26,8 @@ def fixed_point(
     time_limit: float | None = None,
     backend: Any = None,
     precision: Any = None,
+    batch_ndim: int = 0,
+    errors: str = "raise",
     **parameters: Any,
 ) -> Solution[Any]:
     """Find x = g(x).
@@ -59,12 +61,19 @@ def fixed_point(
         By default "numba" for NumPy arrays, otherwise the library of the arrays.
     precision : str, Format or Precision, optional
         To iterate in, see ``resolvent.precision``; certificates are evaluated in the precision of x0.
+    batch_ndim : int
+        So many axes come first in x0, in all of its blocks alike, and tell the members of a batch apart: many fixed
+        points, independent of each other, by a g from a whole stack to a whole stack. Each member has its own norms,
+        target, status and end; one that has ended no longer changes, and g is handed the whole stack all the same.
+    errors : {"raise", "collect"}
+        What a member of a batch with NaN in x0 does: raise its error, or come back with the status REFUSED.
     **parameters
         Of the method named.
 
     Returns
     -------
     Solution
+        Of a batch a ``BatchSolution``, with arrays over its members, and ``systems[i]`` for one of them.
         ``evaluations`` says how often g was evaluated. A g that is NaN or infinite at an iterate is tried once half way
         to it; if that fails too the status is DIVERGED. A g that varies from call to call ends STAGNATED where its
         residual is noise.
@@ -84,11 +93,25 @@ def fixed_point(
     ConvergenceWarning
         When the tolerance was not reached, with the reason.
 
+    Notes
+    -----
+    The members of a batch are iterated side by side, each as it would be alone, so that g is evaluated as often as the
+    slowest member needs, and once more where some return another iterate than their last one. A member whose residual
+    "auto" has not halved in 200 steps, whose residual a second evaluation contradicts, whose numbers are so large or
+    small that squares leave the range, or for which g raises an ``ArithmeticError`` is solved afterwards by itself,
+    each of its evaluations being one of the whole stack with the others held where they are. So are all members with a
+    ``callback``, which is told of one after the other, with a ``precision``, and by Anderson acceleration of type I.
+    "auto" keeps so many differences that those of all members together fit the memory. In the end every residual is
+    that of the stack as it is returned: members that g couples end STAGNATED, unless they have come to rest as a whole.
+
     Examples
     --------
     >>> import numpy as np, resolvent as rv
     >>> rv.fixed_point(np.cos, np.ones(2), rtol=1e-10).x.round(6)
     array([0.739085, 0.739085])
+    >>> rates = np.array([[0.1], [0.5], [0.9]])
+    >>> rv.picard(lambda x: 1 + rates * x, np.zeros((3, 2)), batch_ndim=1).iterations
+    array([  6,  17, 110])
     >>> found = rv.fixed_point(lambda v: {"a": v["b"] / 2, "b": 1 - v["a"]}, {"a": 0.0, "b": np.zeros(2)})
     Traceback (most recent call last):
     resolvent.errors.InputError: g(x)['a']: its value has shape (2,); wanted (), the shape of x0['a']
@@ -105,4 +128,6 @@ def fixed_point(
         time_limit=time_limit,
         backend=backend,
         precision=precision,
+        batch_ndim=batch_ndim,
+        errors=errors,
     )

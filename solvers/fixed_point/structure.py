@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Number
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -34,7 +37,7 @@ class Block:
         A Python number rather than an array.
     complex : bool
     low, high : int
-        Where it lies in the flat vector; a complex block among real ones as pairs of reals.
+        Where it lies in a flat vector; a complex block among real ones as pairs of reals.
     """
 
     label: str
@@ -46,7 +49,7 @@ class Block:
 
 
 class Structure:
-    """An array, a number, or a tuple, list or dict of such, as one flat vector.
+    """An array, a number, or a tuple, list or dict of such, as one flat vector; a stack of such, as flat vectors.
 
     Parameters
     ----------
@@ -56,6 +59,9 @@ class Structure:
         What messages call it.
     backend : str or Backend, optional
         By default "numba" for NumPy arrays, otherwise the library of the arrays.
+    batch_ndim : int
+        So many axes come first in all arrays and tell the members of a stack apart: the flat vectors are then the rows
+        of (members, n).
 
     Attributes
     ----------
@@ -63,11 +69,13 @@ class Structure:
     dtype : dtype
         Of the flat vector: the widest of all blocks, real where any block is real.
     n : int
+    lead : tuple of int
+        Lengths of the axes of a stack.
     values : vector
         What was given, a copy.
     """
 
-    def __init__(self, given: Any, name: str, backend: str | Backend | None = None) -> None:
+    def __init__(self, given: Any, name: str, backend: str | Backend | None = None, batch_ndim: int = 0) -> None:
         self.name = name
         labels, blocks, self.rebuild, self.keys = _taken_apart(given, name)
         arrays = [block for block in blocks if not isinstance(block, Number)]
@@ -85,10 +93,12 @@ class Structure:
         self.complex_dtype = np.result_type(real, np.complex64)
         self.dtype = self.complex_dtype if all(complexes) else real
         self.blocks: list[Block] = []
+        shapes = [() if vector is None else tuple(vector.shape) for vector in vectors]
+        self.lead = _shared(shapes, batch_ndim, name, labels)
+        self._rows = (math.prod(self.lead),) if batch_ndim else ()
         at = 0
-        for label, block, vector, kind in zip(labels, blocks, vectors, complexes, strict=True):
-            shape = () if vector is None else tuple(vector.shape)
-            size = math.prod(shape) * (2 if self.pairs and kind else 1)
+        for label, block, shape, kind in zip(labels, blocks, shapes, complexes, strict=True):
+            size = math.prod(shape[batch_ndim:]) * (2 if self.pairs and kind else 1)
             self.blocks.append(Block(label, shape, isinstance(block, Number), kind, at, at + size))
             at += size
         self.n = at
@@ -100,8 +110,24 @@ class Structure:
             if vector is None:
                 flat.append(self.backend.from_numpy(np.array([block]), dtype))
             else:
-                flat.append(self.backend.reshape(self.backend.copy(vector, dtype), (-1,)))
+                flat.append(self._flattened(self.backend.copy(vector, dtype), own))
         self.values = self._joined(flat)
+
+    def member(self, k: int) -> Structure:
+        """That of one vector of the stack."""
+        own = copy.copy(self)
+        own.blocks = [replace(block, shape=block.shape[len(self.lead) :]) for block in self.blocks]
+        own.lead, own._rows, own.values = (), (), self.backend.copy(self.values[k, :])
+        return own
+
+    def flat(self, given: Any) -> Any:
+        """Arrays of this structure as a flat vector, possibly in their own memory."""
+        parts = [self.backend.vector(part, self.name) for part in self._parts(given, self.name)]
+        return self._joined([self._flattened(part, own) for part, own in zip(parts, self.blocks, strict=True)])
+
+    def _flattened(self, x: Any, block: Block) -> Any:
+        """One block, flat."""
+        return self.backend.reshape(x, (*self._rows, math.prod(block.shape[len(self.lead) :])))
 
     def _dtype(self, vector: Any, name: str) -> Any:
         if vector is None:
@@ -130,7 +156,7 @@ class Structure:
         if len(self.blocks) == 1:
             return [x]
         wide = np.result_type(exact.numpy_dtype(x), np.complex64)
-        parts = [x[block.low : block.high] for block in self.blocks]
+        parts = [x[..., block.low : block.high] for block in self.blocks]
         if self.pairs:
             parts = [
                 _complex_of(part, exact, wide) if block.complex else part
@@ -171,7 +197,8 @@ class Structure:
                         f"{called}: its value has shape {shape}; wanted {block.shape}, the shape of "
                         f"{self.name}{block.label}"
                     )
-                part = exact.take(part, like, called, exact=True, words=VALUE)
+                taken = exact.take(part, exact.reshape(like, (-1,)), called, exact=True, words=VALUE)
+                part = self._flattened(taken, block) if self._rows else taken
                 found = exact.numpy_dtype(part)
                 if block.complex and found.kind != "c":
                     raise InputError(f"{called}: its value is {found}; wanted {exact.numpy_dtype(like)}")
@@ -203,7 +230,22 @@ class Structure:
     def _joined(self, flat: Blocks) -> Any:
         if self.pairs:
             flat = [_pairs_of(x) if block.complex else x for block, x in zip(self.blocks, flat, strict=True)]
-        return flat[0] if len(flat) == 1 else array_namespace(*flat).concat(flat)
+        return flat[0] if len(flat) == 1 else array_namespace(*flat).concat(flat, axis=-1)
+
+
+def _shared(shapes: list[tuple[int, ...]], batch_ndim: int, name: str, labels: list[str]) -> tuple[int, ...]:
+    """The axes of a stack, in which all blocks agree; an error names one that does not."""
+    lead = shapes[0][:batch_ndim] if shapes else ()
+    for shape, label in zip(shapes, labels, strict=True):
+        if len(shape) < batch_ndim:
+            wanted = f"at least {batch_ndim} ax{'is' if batch_ndim == 1 else 'es'}, those of the batch (batch_ndim)"
+            raise InputError(f"{name}{label}: found shape {shape}; wanted {wanted}")
+        if shape[:batch_ndim] != lead:
+            raise InputError(
+                f"{name}{label}: found shape {shape}; wanted one that begins with {lead}, the axes of the batch, as "
+                f"that of {name}{labels[0]} does"
+            )
+    return lead
 
 
 def _taken_apart(
@@ -213,13 +255,17 @@ def _taken_apart(
     if isinstance(given, Mapping):
         keys = tuple(given)
         blocks = [_block(given[key], f"{name}[{key!r}]") for key in keys]
-        return [f"[{key!r}]" for key in keys], blocks, lambda arrays: dict(zip(keys, arrays, strict=True)), keys
+        return [f"[{key!r}]" for key in keys], blocks, partial(_dict_of, keys), keys
     if isinstance(given, (list, tuple)) and not _of_numbers(given):
         kind = type(given)
         make: Any = getattr(kind, "_make", list if isinstance(given, list) else tuple)
         blocks = [_block(one, f"{name}[{k}]") for k, one in enumerate(given)]
         return [f"[{k}]" for k in range(len(given))], blocks, make, len(given)
-    return [""], [_block(given, name)], lambda arrays: arrays[0], None
+    return [""], [_block(given, name)], itemgetter(0), None
+
+
+def _dict_of(keys: tuple[Any, ...], arrays: list[Any]) -> dict[Any, Any]:
+    return dict(zip(keys, arrays, strict=True))
 
 
 def _of_numbers(given: Any) -> bool:
@@ -256,11 +302,11 @@ def _listed(keys: Any) -> str:
 def _pairs_of(x: Any) -> Any:
     """Real and imaginary parts, one after the other, of complex numbers."""
     xp = array_namespace(x)
-    return xp.reshape(xp.stack((xp.real(x), xp.imag(x)), axis=-1), (-1,))
+    return xp.reshape(xp.stack((xp.real(x), xp.imag(x)), axis=-1), (*x.shape[:-1], 2 * x.shape[-1]))
 
 
 def _complex_of(x: Any, backend: Backend, dtype: Any) -> Any:
     """The inverse."""
     xp = array_namespace(x)
-    parts = xp.reshape(x, (-1, 2))
-    return backend.copy(parts[:, 0], dtype) + 1j * backend.copy(parts[:, 1], dtype)
+    parts = xp.reshape(x, (*x.shape[:-1], x.shape[-1] // 2, 2))
+    return backend.copy(parts[..., 0], dtype) + 1j * backend.copy(parts[..., 1], dtype)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -106,7 +106,7 @@ def solver(function: Callable[Concatenate[Any, Any, P], Solution[Any]]) -> Solve
     return with_signature(function)
 
 
-def with_signature(function: Callable[..., Solution[Any]]) -> Any:
+def with_signature(function: Callable[..., Solution[Any]], defaults: Mapping[str, Any] = DEFAULTS) -> Any:
     """A function that ends in ``**common`` with its full signature, which refuses other names; others as they are.
 
     Which of the common parameters it takes, the annotation says: ``Unpack[Common]`` or ``Unpack[Preconditioned]``.
@@ -119,7 +119,7 @@ def with_signature(function: Callable[..., Solution[Any]]) -> Any:
     annotations = _annotations(get_args(kind)[0])
     common = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotations[name])
-        for name, default in DEFAULTS.items()
+        for name, default in defaults.items()
         if name in annotations
     ]
     names = {one.name for one in [*own, *common]}

@@ -23,7 +23,7 @@ from ...backends.compiled.found import ALONE, FOUND, MAX_ITERATIONS
 from ...errors import InputError
 from ...operators import CSR, Dense, Facts, Operator, Stencil
 from ...precision import precision_facts, times_power_of_two, working_dtype
-from ..driver.batch import GATHERED, Batch
+from ..driver.batch import GATHERED, KEPT, Batch
 from ..driver.iterate import MOST_STEPS, WORK_A_LOOK
 from ..driver.method import Norm
 from ..driver.reasons import converged_sentence, not_there_sentence
@@ -39,7 +39,6 @@ from .method import NOTHING, LinearMethod, said_of_choice
 __all__ = ["SMALL", "Room", "Small", "kernels", "small_solver"]
 
 MOST_ROWS = 4096  # from which storage by diagonals may be the better one
-KEPT = 256  # systems of a batch up to which all their residual norms and coefficients are kept
 STATUS, LOOKS = FOUND.index("status"), FOUND.index("looks")
 CHUNK = 1 << 28  # entries and vector elements touched between two looks for an interrupt: about a tenth of a second
 

@@ -135,9 +135,10 @@ def _batch_lines(s: BatchSolution) -> list[str]:
             "true residual",
             f"{_number(system.relative_residual)} of {s.words.reference}, {_number(system.tolerance)} asked for",
         ),
-        _row("backward error", _backward_error(system)),
-        _row("time", f"{_time(s.seconds)} in all"),
     ]
+    if not math.isnan(float(system.backward_error)):
+        lines.append(_row("backward error", _backward_error(system)))
+    lines.append(_row("time", f"{_time(s.seconds)} in all"))
     if drawn := _sparkline(system):
         lines += ["", _row("its residual", drawn)]
     return lines

@@ -407,3 +407,16 @@ def test_momentum_of_nothing(on):
             np.full(shape[0], 3),
         )  # fmt: skip
         assert found.shape == shape
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_of_each_system_is_written(on, dtype):
+    rng = np.random.default_rng(4)
+    x, values = rng.standard_normal((5, 3, 4)).astype(dtype), rng.standard_normal((5, 4)).astype(dtype)
+    rows = np.array([2, -1, 0, 1, -1])
+    found = on.take(on.backend.put_each(on.give(x), rows, on.give(values)))
+    wanted = x.copy()
+    for i in (0, 2, 3):
+        wanted[i, rows[i]] = values[i]
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, wanted)

@@ -1,4 +1,4 @@
-"""Who watches many systems side by side says of each what the watch of one says of it alone."""
+"""Who looks at many systems side by side says of each what the watch of one says of it alone."""
 
 import math
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resolvent.solvers.driver.stopping import Watch, Watches
+from resolvent.solvers.driver.stopping import Looks, Watch
 
 U, CHECK_EVERY, WINDOW = 2.0**-53, 16, 32
 
@@ -66,35 +66,35 @@ def test_property_each_is_watched_as_alone(systems, limit):
     predicted = np.array([promise for _, _, _, promise in systems])
     first = np.array([one(0) for one in curves])
     floor = 1e-16
-    watches = Watches(first, wanted, predicted, limit, CHECK_EVERY, WINDOW, U)
+    followed = Looks(first, wanted, predicted, limit, CHECK_EVERY, WINDOW, U)
     looks = [[] for _ in systems]
-    while watches.going.any():
-        at = watches.next_look
+    while followed.going.any():
+        at = followed.next_look
         norms = np.array([one(at) for one in curves])
-        due = watches.observe(at, norms, lambda: np.full(len(systems), floor), None)
+        due = followed.observe(at, norms, lambda: np.full(len(systems), floor), None)
         for k in np.flatnonzero(due):
             looks[k].append(at)
     for k, one in enumerate(curves):
         at, end = watched_alone(one, wanted[k], predicted[k], limit, floor)
         assert looks[k] == at
-        assert watches.lost[k] == (end == "lost")
-        assert watches.iterations[k] == (at[-1] if at else 0)
-        assert watches.looks[k] == len(at)
+        assert followed.lost[k] == (end == "lost")
+        assert followed.iterations[k] == (at[-1] if at else 0)
+        assert followed.looks[k] == len(at)
         if at:
-            assert watches.norm[k] == one(at[-1]) or end == "lost"
+            assert followed.norm[k] == one(at[-1]) or end == "lost"
 
 
 def test_what_is_worth_remembering_is_the_smallest_norm_that_halved_the_one_before():
-    watches = Watches(np.array([1.0]), np.array([1e-9]), np.array([0]), 100, 1, WINDOW, U)
+    looks = Looks(np.array([1.0]), np.array([1e-9]), np.array([0]), 100, 1, WINDOW, U)
     for k, norm in enumerate([0.6, 0.4, 0.3, 0.19, 5.0], 1):
-        watches.observe(k, np.array([norm]), lambda: np.zeros(1), None)
-    assert watches.best.tolist() == [0.19]
-    assert watches.norm.tolist() == [5.0]
+        looks.observe(k, np.array([norm]), lambda: np.zeros(1), None)
+    assert looks.best.tolist() == [0.19]
+    assert looks.norm.tolist() == [5.0]
 
 
 @pytest.mark.parametrize(("norm", "lost"), [(0.5, False), (0.5 + 29e-10, False), (0.51, True)])
 def test_a_norm_above_what_theory_allows_is_out_of_the_ordinary(norm, lost):
-    watches = Watches(np.ones(2), np.full(2, 1e-9), np.zeros(2, int), 100, 16, WINDOW, U)
-    watches.observe(1, np.array([norm, 0.1]), lambda: np.full(2, 1e-10), np.full(2, 0.5))
-    assert watches.lost.tolist() == [lost, False]
-    assert watches.going.tolist() == [not lost, True]
+    looks = Looks(np.ones(2), np.full(2, 1e-9), np.zeros(2, int), 100, 16, WINDOW, U)
+    looks.observe(1, np.array([norm, 0.1]), lambda: np.full(2, 1e-10), np.full(2, 0.5))
+    assert looks.lost.tolist() == [lost, False]
+    assert looks.going.tolist() == [not lost, True]

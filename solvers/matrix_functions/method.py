@@ -6,14 +6,13 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
 from ...errors import InputError
 from ...precision.formats import format_named
 from ..driver.method import Breakdown, Method, Norm, State, Traffic
-from ..driver.problem import Vector
 from ..driver.status import Cause, Ending, Status
 from .newton_schulz import Degree17Factors, Schedule, degree_17_factors, schedule, step_products
 from .step_rounding import noise
@@ -31,6 +30,8 @@ SLOW = 0.5  # a step near the end that reduces a residual by less has reached wh
 # The errors of many entries cancel: what the worst case says they come to is so many times too much, as measured.
 CANCELLING = 100.0
 DEGREES = {3: 1, 5: 2, 9: 4, 17: 8}  # of the polynomials, and of h
+WILD = 4.0  # residuals of values between 0 and 2 are at most 3: beyond, a value has left that range
+EXHAUSTED = 1e4  # times the growth after which what is still small is nothing but rounding
 FACTORED = 9  # coefficients of an h of degree 8
 
 
@@ -51,8 +52,10 @@ class StackState(State):
     schedule : Schedule
     first : any
         What the first step can use of what scaling took to compute.
-    position, rounds : int
-        Steps taken of the schedule in this round, and rounds before this one.
+    failed, stuck : ndarray of bool
+        The matrices that have no such function to rounding, and those whose residuals no further step would reduce.
+    taken, position, rounds : int
+        Steps taken in all, and of the schedule in this round; rounds before this one.
     spent : int
         Products of the steps so far.
     growth : float
@@ -68,11 +71,35 @@ class StackState(State):
     done: Any = None
     schedule: Any = None
     first: Any = None
+    failed: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    stuck: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    taken: int = 0
     position: int = 0
     rounds: int = 0
     spent: int = 0
     growth: float = 1.0
     scale: Any = None
+
+
+class Step(NamedTuple):
+    """One step.
+
+    Attributes
+    ----------
+    h : tuple of float
+        The polynomial.
+    factors : Degree17Factors or None
+        Those of its factors that save a product.
+    square : array or None
+        The square of what h is of, where it is known.
+    first : bool
+        Nothing was stepped before.
+    """
+
+    h: tuple[float, ...]
+    factors: Degree17Factors | None
+    square: Any
+    first: bool
 
 
 class ScheduledMethod(Method[P, StackState]):
@@ -88,7 +115,7 @@ class ScheduledMethod(Method[P, StackState]):
     carries: ClassVar[Norm] = Norm.COMPUTED
     patience: ClassVar[int] = 1000
     when_diverging: ClassVar[str] = (
-        "Scale by an upper bound that holds, such as schatten-8, or give a schedule a safety."
+        "Scale by a bound that holds, such as schatten-8, or by a schedule with safety."
     )
     root: ClassVar[int] = 1  # as the generator of schedules has it
     power: ClassVar[int] = 2  # r of x h(x^r)
@@ -102,9 +129,7 @@ class ScheduledMethod(Method[P, StackState]):
         """The first iterates, scaled; ``s.scale`` is set, and ``s.first`` may be."""
 
     @abstractmethod
-    def advance(
-        self, problem: P, arrays: tuple[Any, ...], h: tuple[float, ...], factors: Any, first: Any
-    ) -> tuple[Any, ...]:
+    def advance(self, problem: P, s: StackState, arrays: tuple[Any, ...], h: Step) -> tuple[Any, ...]:
         """The arrays after one step, in which the old ones may lie."""
 
     @abstractmethod
@@ -114,6 +139,18 @@ class ScheduledMethod(Method[P, StackState]):
     def judged(self, problem: P, s: StackState, which: np.ndarray, norms: np.ndarray) -> np.ndarray:
         """The residuals of matrices, by their places among the active ones, that are not near after a whole round."""
         return norms
+
+    def wild(self, norms: np.ndarray) -> np.ndarray:
+        """Which residuals say that a matrix has failed."""
+        return ~(norms <= WILD)
+
+    def blame(self, problem: P, s: StackState) -> Breakdown:
+        """Why a matrix failed."""
+        return Breakdown(
+            f"Values left the range between 0 and 2 that a schedule keeps them in. {self.when_diverging}",
+            Cause.RANGE,
+            Status.DIVERGED,
+        )
 
     def order(self, problem: P) -> int:
         """Of the matrices that the polynomials are of."""
@@ -166,6 +203,7 @@ class ScheduledMethod(Method[P, StackState]):
         s.active = np.arange(problem.count)
         s.norms = np.where(problem.nothing, 0.0, self.measured(problem, s.arrays))
         s.before = np.full(problem.count, math.inf)
+        s.failed, s.stuck = np.zeros(problem.count, bool), np.zeros(problem.count, bool)
         s.residual_norm = float(np.max(s.norms))
         self._note(problem, s)
         return s
@@ -173,21 +211,21 @@ class ScheduledMethod(Method[P, StackState]):
     def step(self, problem: P, s: StackState) -> None:
         self._retire(problem, s)
         if not s.active.size:
-            raise Breakdown("", Cause.DIGITS, Status.STAGNATED)
+            raise self.blame(problem, s) if s.failed.any() else Breakdown("", Cause.DIGITS, Status.STAGNATED)
         which, h = self._next(problem, s)
         cost = step_products(len(h) - 1, self.root)
         if self.products is not None and s.spent + cost > self.products:
             raise Breakdown("", status=Status.MAX_ITERATIONS)
         s.spent += cost
-        factors = _factors(h)
-        first, s.first = s.first, None
         numbers = s.active[which]
         whole = which.size == s.active.size
         arrays = s.arrays if whole else tuple(problem.exact.members(array, which) for array in s.arrays)
-        arrays = self.advance(problem, arrays, h, factors, first)
+        arrays = self.advance(problem, s, arrays, Step(h, _factors(h), s.first, s.taken == 0))
+        s.first, s.taken = None, s.taken + 1
         s.growth *= max(abs(h[0]), 1.0)
         s.before[numbers] = s.norms[numbers]
         s.norms[numbers] = self.measured(problem, arrays)
+        s.failed[numbers] |= self.wild(s.norms[numbers])
         if not whole:
             pairs = zip(s.arrays, arrays, strict=True)
             arrays = tuple(problem.exact.put(old, which, new) for old, new in pairs)
@@ -204,13 +242,17 @@ class ScheduledMethod(Method[P, StackState]):
         if s.position >= s.schedule.steps:
             near = self._near(problem, s)
             if near.any():
-                return places[near], tail(self.power)
+                return self.finishing(problem, s, places[near])
             s.position, s.rounds = 0, s.rounds + 1
         h = s.schedule.coefficients[s.position]
         if s.rounds and s.position == 0:
             top = 1 + min(s.schedule.error_bound, 1.0) + 10 * problem.unit_roundoff
             h = tuple(c / top ** (self.power * k + 1) for k, c in enumerate(h))
         return places, h
+
+    def finishing(self, problem: P, s: StackState, near: np.ndarray) -> tuple[np.ndarray, tuple[float, ...]]:
+        """The same when the schedule is exhausted, of those whose values are near one."""
+        return near, tail(self.power)
 
     def _near(self, problem: P, s: StackState) -> np.ndarray:
         """Of the active ones, those of which all values are near one, as far as their residuals tell."""
@@ -222,13 +264,14 @@ class ScheduledMethod(Method[P, StackState]):
         if far.size:
             numbers = s.active[far]
             s.norms[numbers] = self.judged(problem, s, far, s.norms[numbers])
+            s.stuck[numbers] |= s.growth * self.finest(problem) >= EXHAUSTED
 
     def _retire(self, problem: P, s: StackState) -> None:
         """Those that are done, or can do no better, are put aside."""
         norms = s.norms[s.active]
         slow = (s.position >= s.schedule.steps) & (norms > SLOW * s.before[s.active]) & self._near(problem, s)
         slow &= s.before[s.active] < 0.1
-        done = (norms <= s.target) | slow
+        done = (norms <= s.target) | slow | s.failed[s.active] | s.stuck[s.active]
         if not done.any():
             return
         if s.done is None:

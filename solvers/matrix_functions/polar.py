@@ -12,7 +12,7 @@ import numpy as np
 from ...errors import InputError
 from ..driver.problem import Vector, Words
 from .call import MatrixCommon, matrix_function, solve_matrix
-from .method import ScheduledMethod, StackState
+from .method import ScheduledMethod, StackState, Step
 from .newton_schulz import Schedule
 from .polynomial import evaluate
 from .problem import MatrixProblem
@@ -188,17 +188,14 @@ class NewtonSchulz(ScheduledMethod[OrthogonalProblem]):
         s.first = square
         return X, G
 
-    def advance(
-        self, problem: OrthogonalProblem, arrays: tuple[Any, ...], h: tuple[float, ...], factors: Any, first: Any
-    ) -> tuple[Any, ...]:
+    def advance(self, problem: OrthogonalProblem, s: StackState, arrays: tuple[Any, ...], h: Step) -> tuple[Any, ...]:
         p, (X, A) = problem.products, arrays
-        B, a = evaluate(p, h, A, first, factors)
+        B, a = evaluate(p, h.h, A, h.square, h.factors)
         new = p.multiply_add(X, B, a, p.room(X.shape, X))
         p.done(X)
-        A = p.gram(new, A)
-        if B is not A and B is not arrays[1]:
+        if B is not A:
             p.done(B)
-        return new, A
+        return new, p.gram(new, A)
 
     def measured(self, problem: OrthogonalProblem, arrays: tuple[Any, ...]) -> np.ndarray:
         return problem.exact.identity_distances(arrays[1]) / math.sqrt(problem.columns)

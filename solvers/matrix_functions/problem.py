@@ -55,6 +55,8 @@ class MatrixProblem(Units):
         The matrices that are zero.
     residuals : ndarray of shape (k,)
         Of the last certificate.
+    unit : ndarray of shape (k,) or None
+        What iterates are multiplied by to be functions of the data; None for one.
 
     Raises
     ------
@@ -97,6 +99,7 @@ class MatrixProblem(Units):
         self.asked = 0.0
         self.residuals = np.zeros(self.count)
         self.measured: tuple[Any, Any] = (None, None)
+        self.unit: np.ndarray | None = None
         if self.n:
             self._to_units()
 
@@ -133,8 +136,9 @@ class MatrixProblem(Units):
         return self.products.rounded(library.copy(library.copy(A, self.true_dtype), self.dtype))
 
     def accurate(self, x: Any) -> Any:
-        """x in the precision of the data."""
-        return self.backend.exact.copy(x, self.true_dtype) if self.two_precisions else x
+        """An iterate as the function of the data that it stands for, in their precision."""
+        x = self.backend.exact.copy(x, self.true_dtype) if self.two_precisions else x
+        return x if self.unit is None else self.exact.scale(x, self.unit, None)
 
     @property
     def format(self) -> str:
@@ -213,6 +217,8 @@ class MatrixProblem(Units):
     def unscaled(self, x: Vector, fresh: bool = True) -> Any:
         library = self.backend.exact
         x = library.copy(x, self.true_dtype) if fresh or self.two_precisions else x
+        if self.unit is not None:
+            x = self.exact.scale(x, self.unit, x)
         x = self.exact.ldexp(x, self.output_exponents, x)
         return library.returned(library.reshape(x, (*self.lead, *tuple(x.shape)[1:])))
 

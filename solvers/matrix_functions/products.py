@@ -161,7 +161,7 @@ class Products:
     # One number for each matrix, on the host.
 
     def host(self, values: Any) -> np.ndarray:
-        """Numbers, (k,), as a NumPy array of float64."""
+        """Numbers, one or more a matrix, as a NumPy array of float64."""
         return np.asarray(self._to_numpy(values), dtype=np.float64)
 
     def squares(self, A: Any) -> Any:
@@ -189,11 +189,14 @@ class Products:
         """The largest column sum of moduli."""
         return self.host(self.xp.max(self.xp.sum(self.xp.abs(A), axis=-2), axis=-1))
 
+    def diagonals(self, A: Any) -> np.ndarray:
+        """Real parts of the diagonals, (k, n)."""
+        d = self.xp.linalg.diagonal(A)
+        return self.host(self.xp.real(d) if self.xp.isdtype(d.dtype, "complex floating") else d)
+
     def traces(self, A: Any) -> np.ndarray:
         """Real parts of the traces."""
-        d = self.xp.linalg.diagonal(A)
-        d = self.xp.real(d) if self.xp.isdtype(d.dtype, "complex floating") else d
-        return self.host(self.xp.sum(d, axis=-1))
+        return self.diagonals(A).sum(-1)
 
     def distances(self, A: Any, B: Any) -> np.ndarray:
         """||A - B||_F."""
@@ -277,8 +280,8 @@ class InPlace(Products):
         n = A.shape[-1]
         return A.reshape(A.shape[0], n * n)[:, :: n + 1]
 
-    def traces(self, A: Any) -> np.ndarray:
-        return self.host(self._diagonal(A).real.sum(-1))
+    def diagonals(self, A: Any) -> np.ndarray:
+        return self.host(self._diagonal(A).real)
 
 
 class NumpyProducts(InPlace):

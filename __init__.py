@@ -63,6 +63,8 @@ def __getattr__(name: str) -> Any:
         return import_module(f".{name}", __name__)
     if name == "tuning":
         return import_module(".solvers.tuning", __name__)
+    if name == "newton_schulz":
+        return import_module(".solvers.matrix_functions.newton_schulz", __name__)
     if name in ("Sequence", "FixedPointSequence"):
         return getattr(import_module(".solvers.tuning", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -111,6 +113,7 @@ __all__ = [
     "halpern",
     "jacobi",
     "momentum",
+    "newton_schulz",
     "picard",
     "precision_facts",
     "precision_for",

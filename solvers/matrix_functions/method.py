@@ -11,11 +11,9 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 
 from ...errors import InputError
-from ...precision.formats import format_named
 from ..driver.method import Breakdown, Method, Norm, State, Traffic
 from ..driver.status import Cause, Ending, Status
 from .newton_schulz import Degree17Factors, Schedule, degree_17_factors, schedule, step_products
-from .step_rounding import noise
 from .problem import MatrixProblem
 from .scaling import checked_scaling, margin, tail
 
@@ -23,13 +21,12 @@ __all__ = ["LOWER", "ScheduledMethod", "StackState", "checked_lower"]
 
 P = TypeVar("P", bound=MatrixProblem)
 
-# Of singular values relative to the largest, where nobody says how small they may be: a schedule for less costs matrices
-# of ordinary condition more than the steps that it saves those of large condition.
+# Of singular values relative to the largest, where nobody says how small they may be: a schedule for less costs
+# matrices of ordinary condition more than the steps that it saves those of large condition.
 LOWER = 1e-3
 SLOW = 0.5  # a step near the end that reduces a residual by less has reached what rounding leaves
-# The errors of many entries cancel: what the worst case says they come to is so many times too much, as measured.
-CANCELLING = 100.0
-DEGREES = {3: 1, 5: 2, 9: 4, 17: 8}  # of the polynomials, and of h
+CANCELLING = 0.25  # of u times the sum of the moduli of a step, how much rounding comes to, as measured
+DEGREES = (17, 9, 5, 3)
 WILD = 4.0  # residuals of values between 0 and 2 are at most 3: beyond, a value has left that range
 EXHAUSTED = 1e4  # times the growth after which what is still small is nothing but rounding
 FACTORED = 9  # coefficients of an h of degree 8
@@ -114,9 +111,7 @@ class ScheduledMethod(Method[P, StackState]):
     traffic: ClassVar[Traffic] = Traffic(vectors=5, passes=8, reductions=1, matvecs=3, compiled_passes=8)
     carries: ClassVar[Norm] = Norm.COMPUTED
     patience: ClassVar[int] = 1000
-    when_diverging: ClassVar[str] = (
-        "Scale by a bound that holds, such as schatten-8, or by a schedule with safety."
-    )
+    when_diverging: ClassVar[str] = "Scale by a bound that holds, such as schatten-8, or by a schedule with safety."
     root: ClassVar[int] = 1  # as the generator of schedules has it
     power: ClassVar[int] = 2  # r of x h(x^r)
 
@@ -179,7 +174,7 @@ class ScheduledMethod(Method[P, StackState]):
         least = LOWER if self.lower is None else self.lower_of_x() / self.margin_of_x(problem)
         # A relative residual ||I - x^r|| is r times the error of x, and a little more.
         tolerance = max(problem.asked / (self.power * 1.1), 4 * problem.unit_roundoff)
-        found = cheapest(min(least, 1.0), min(tolerance, 0.9), self.root, problem.format)
+        found = cheapest(min(least, 1.0), min(tolerance, 0.9), self.root, problem.format, problem.unit_roundoff)
         if self.products is not None and found.products > self.products:
             found = schedule(min(least, 1.0), products=self.products, root=self.root, precision=problem.format)
         return found
@@ -225,7 +220,9 @@ class ScheduledMethod(Method[P, StackState]):
         s.growth *= max(abs(h[0]), 1.0)
         s.before[numbers] = s.norms[numbers]
         s.norms[numbers] = self.measured(problem, arrays)
-        s.failed[numbers] |= self.wild(s.norms[numbers])
+        wild = self.wild(s.norms[numbers])
+        s.failed[numbers] |= wild
+        s.norms[numbers] = np.where(wild, WILD, s.norms[numbers])
         if not whole:
             pairs = zip(s.arrays, arrays, strict=True)
             arrays = tuple(problem.exact.put(old, which, new) for old, new in pairs)
@@ -306,25 +303,28 @@ class ScheduledMethod(Method[P, StackState]):
         """There is nothing to begin anew: the certificate is of the very iterate."""
 
 
-def cheapest(lower: float, tolerance: float, root: int, format: str) -> Schedule:
-    """The schedule of fewest products whose steps are accurate enough as they are rounded.
+def cheapest(lower: float, tolerance: float, root: int, format: str, unit_roundoff: float) -> Schedule:
+    """The schedule of least work whose steps are accurate enough as they are rounded.
 
     The terms of a polynomial of high degree are large and cancel; what rounding does to singular vectors then, no later
     step undoes.
     """
-    power = 2 if root == 1 else root
-    allowed = [d for d, h in DEGREES.items() if noise(h, power, format_named(format)) <= CANCELLING * tolerance]
-    best = schedule(lower, tolerance=tolerance, root=root, precision=format)
-    if set(best.degrees) <= {power * DEGREES[d] + 1 for d in allowed}:
-        return best
-    found = [schedule(lower, degree=d, tolerance=tolerance, root=root, precision=format) for d in allowed or (3,)]
+    found = []
+    for degree in ("best", *DEGREES):
+        try:
+            one = schedule(lower, degree=degree, tolerance=tolerance, root=root, precision=format)
+        except InputError:  # a degree that the format cannot evaluate at all
+            continue
+        largest = max((sum(map(abs, h)) for h in one.coefficients), default=0.0)
+        if CANCELLING * unit_roundoff * largest <= tolerance or degree == DEGREES[-1]:
+            found.append(one)
     return min(found, key=work)
 
 
 def work(schedule: Schedule) -> float:
-    """Products, of which symmetric ones are half: squares, and the Gram matrices of polar steps."""
-    squares = sum(len(step) > 2 for step in schedule.coefficients)
-    return schedule.products - 0.5 * (squares + (schedule.steps if schedule.root == 1 else 0))
+    """Products, of which those of polar steps that are symmetric, A and A A, are half."""
+    squares = sum(len(step) > 2 for step in schedule.coefficients) + schedule.steps
+    return schedule.products - 0.5 * squares * (schedule.root == 1)
 
 
 def _factors(h: tuple[float, ...]) -> Degree17Factors | None:

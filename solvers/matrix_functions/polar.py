@@ -26,7 +26,8 @@ __all__ = ["NewtonSchulz", "OrthogonalProblem", "PolarProblem", "orthogonalize",
 class OrthogonalProblem(MatrixProblem):
     """U with orthonormal columns (rows, where A is wide), the nearest to A: the residual is ||I - U^H U|| / ||I||.
 
-    A that lacks rank to working precision may have a partial isometry instead: then it is ||P - P P|| / ||I||, P = U^H U.
+    A that lacks rank to working precision may have a partial isometry instead: then it is ||P - P P|| / ||I|| for
+    P = U^H U.
 
     Parameters
     ----------
@@ -271,9 +272,10 @@ def polar(
 
     Notes
     -----
-    What lacks rank is defined up to the rank: directions in which A is nothing but rounding may come back as orthonormal
-    columns of any direction, as they do from a singular value decomposition, or as zero; then ``orthogonality`` says how
-    many are missing, and the residual is that of a partial isometry. Zero comes back as zero.
+    What lacks rank is defined up to the rank: directions in which A is nothing but rounding may come back as
+    orthonormal columns of any direction, as they do from a singular value decomposition, or as zero; then
+    ``orthogonality`` says how many are missing, and the residual is that of a partial isometry. Zero comes back as
+    zero.
 
     A step takes 2 to 5 products, of which that of X^H X is half one on a CPU; the certificate takes two more.
 

@@ -37,7 +37,7 @@ class RoundedProducts:
     def __init__(self, inner: Products, backend: Backend, precision: Precision) -> None:
         if precision.policy == "op":
             raise InputError(
-                'precision: found the policy "op"; wanted "storage", "matvec" or "tensor-core", for products of matrices'
+                'precision: found the policy "op"; wanted "storage", "matvec" or "tensor-core" for matrix products'
             )
         if precision.policy == "tensor-core" and backend.library != "numpy":
             raise InputError(f"precision: tensor cores are emulated for NumPy arrays; found {backend.library}")

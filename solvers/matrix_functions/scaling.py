@@ -57,7 +57,7 @@ def upper_bound(products: Products, G: Any, scaling: str) -> tuple[np.ndarray, A
 
 
 def _by_power_iteration(products: Products, G: Any) -> np.ndarray:
-    """Rayleigh quotients after some power iterations from the row sums of moduli, a vector that has no zero to hide in."""
+    """Norms of G v after some power iterations from the row sums of moduli, of which none is zero."""
     xp = products.xp
     v = products.row_sums(G)[..., None]
     v = v.astype(G.dtype) if hasattr(v, "astype") else v.to(G.dtype)

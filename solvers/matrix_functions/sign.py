@@ -23,7 +23,13 @@ from .solution import MatrixSolution
 
 __all__ = ["HermitianSignProblem", "NewtonSign", "SignProblem", "matrix_sign"]
 
-WORDS = Words(residual="||I - S S|| / ||I||, ||A S - S A|| / (||A|| ||S||)", reference="one", products="matrix products")
+WORDS = Words(
+    residual="||I - S S|| / ||I||, ||A S - S A|| / (||A|| ||S||)", reference="one", products="matrix products"
+)
+
+# Newton steps: ten at most if no eigenvalue is near the imaginary axis, and one more each time it is half as near.
+# Rounding alone moves away from the axis in -log2(u) steps, and then to either side.
+FIRST_STEPS, TIMES_AS_NEAR = 6, 0.55
 
 
 def commutator(p: Any, A: Any, S: Any) -> np.ndarray:
@@ -93,7 +99,6 @@ class NewtonSign(ScheduledMethod[SignProblem]):
     lower: float | None = None
     scaling: str = "frobenius"
     products: int | None = None
-    most: int = 60  # Newton steps: beyond, an eigenvalue is on the imaginary axis to rounding
 
     def chosen(self, problem: SignProblem) -> Schedule:
         return Schedule((), 1.0)
@@ -125,7 +130,8 @@ class NewtonSign(ScheduledMethod[SignProblem]):
         m = np.where(np.isfinite(m) & (m > 0), m, 1.0)
         new = p.scale(X, 0.5 * m, X)
         new = p.add(new, p.scale(inverse, 0.5 / m, None), 1.0)
-        if s.taken >= self.most:
+        s.rounds += 1
+        if s.rounds > FIRST_STEPS - TIMES_AS_NEAR * math.log2(problem.unit_roundoff):
             new = p.scale(new, math.nan, new)
         return new, p.multiply(new, new, P)
 

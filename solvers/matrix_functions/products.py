@@ -13,7 +13,6 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from scipy.linalg import blas
 
 from ...backends import Backend
 
@@ -313,7 +312,9 @@ class NumpyProducts(InPlace):
         return out
 
     def add(self, A: Any, B: Any, c: float) -> Any:
-        axpy = blas.get_blas_funcs("axpy", dtype=A.dtype)
+        from scipy.linalg.blas import get_blas_funcs
+
+        axpy = get_blas_funcs("axpy", dtype=A.dtype)
         axpy(B.reshape(-1), A.reshape(-1), a=c)  # both contiguous: in one pass, and in place
         return A
 

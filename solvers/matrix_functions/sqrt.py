@@ -14,7 +14,7 @@ from ..driver.method import Breakdown
 from ..driver.problem import Vector, Words
 from ..driver.status import Cause, Ending, Status
 from .call import MatrixCommon, matrix_function, solve_matrix
-from .method import WILD, ScheduledMethod, StackState, Step
+from .method import ScheduledMethod, StackState, Step
 from .newton_schulz import Schedule
 from .polynomial import evaluate
 from .problem import MatrixProblem
@@ -193,7 +193,7 @@ class CoupledNewtonSchulz(ScheduledMethod[PositiveProblem]):
         return np.where(true <= s.target, true, norms)
 
     def blame(self, problem: PositiveProblem, s: StackState) -> Breakdown:
-        if self.inverse and (s.norms[s.failed] < WILD).all():
+        if self.inverse and (s.norms[s.failed] < self.widest).all():
             return singular("A")
         return not_positive()
 
@@ -220,8 +220,8 @@ def singular(name: str) -> Breakdown:
 def not_positive() -> Breakdown:
     """The end where an eigenvalue is negative."""
     return Breakdown(
-        "A has a negative eigenvalue, of more than rounding, where a positive semidefinite matrix is wanted: a value of "
-        "the iteration left the range between 0 and 2. Add a ridge to the diagonal if it is meant to be positive.",
+        "A has a negative eigenvalue, of more than rounding, where a positive semidefinite matrix is wanted. Add a "
+        "ridge to the diagonal if it is meant to be positive.",
         Cause.INDEFINITE,
         Status.INFEASIBLE,
     )

@@ -15,13 +15,11 @@ from numpy.polynomial import Chebyshev, Polynomial
 from ...errors import InputError, SingularError
 from ..driver.method import Breakdown
 from ..driver.problem import Vector, Words
-from ..driver.status import Ending
 from .call import MatrixCommon, matrix_function, solve_matrix
 from .method import ScheduledMethod, StackState, Step
-from .polar import isometry_defects
 from .polynomial import evaluate
 from .problem import MatrixProblem
-from .products import relative
+from .products import Products, relative
 from .scaling import margin, tail, upper_bound
 from .solution import MatrixSolution
 from .sqrt import PositiveProblem, not_positive, singular
@@ -76,6 +74,10 @@ class InverseProblem(MatrixProblem):
     def output_exponents(self) -> np.ndarray:
         return -self.exponents
 
+    def fields(self, x: Vector) -> Mapping[str, Any]:
+        # X - A^-1 = (X A - I) A^-1.
+        return {"error": self.bounded(float(np.max(self.residuals, initial=0.0)) * math.sqrt(self.columns))}
+
 
 class PositiveInverseProblem(InverseProblem, PositiveProblem):
     """The same of a Hermitian positive definite matrix."""
@@ -123,6 +125,14 @@ class PseudoInverseProblem(MatrixProblem):
     @property
     def output_exponents(self) -> np.ndarray:
         return -self.exponents
+
+
+def projection_defects(products: Products, Y: Any, X: Any) -> np.ndarray:
+    """||Y X - X|| / ||X||: in X there is rounding that Y = X A has no trace of."""
+    again = products.multiply(Y, X, products.room(X.shape, X))
+    found = relative(products.distances(again, X), products.norms(X))
+    products.done(again)
+    return found
 
 
 @dataclass(frozen=True)
@@ -279,7 +289,7 @@ class Hyperpower(ScheduledMethod[Any]):
         norms = problem.exact.identity_distances(arrays[1]) / math.sqrt(problem.columns)
         if not self.pseudo or not problem.partial.any() or norms.size != problem.partial.sum():
             return norms
-        return isometry_defects(problem.products, arrays[1])
+        return projection_defects(problem.exact, arrays[1], arrays[0])
 
     def judged(self, problem: Any, s: StackState, which: np.ndarray, norms: np.ndarray) -> np.ndarray:
         """What has not become one when all that is not rounding should have is nothing: of an inverse that is the end."""
@@ -290,7 +300,8 @@ class Hyperpower(ScheduledMethod[Any]):
             s.failed[numbers] = True
             return norms
         problem.partial[numbers] = True
-        return isometry_defects(problem.exact, problem.exact.members(s.arrays[1], which))
+        X, Y = (problem.exact.members(array, which) for array in s.arrays[:2])
+        return projection_defects(problem.exact, Y, X)
 
     def finishing(self, problem: Any, s: StackState, near: np.ndarray) -> tuple[np.ndarray, tuple[float, ...]]:
         if self.pseudo:
@@ -308,12 +319,6 @@ class Hyperpower(ScheduledMethod[Any]):
 
     def assumed(self, s: StackState) -> float:
         return float(s.schedule.lower) if self.positive else math.sqrt(s.schedule.lower)
-
-    def conclude(self, problem: Any, s: StackState, ending: Ending) -> tuple[Ending, Mapping[str, Any]]:
-        ending, fields = super().conclude(problem, s, ending)
-        # X - A^-1 = (X A - I) A^-1.
-        error = float(np.max(s.norms, initial=0.0)) * math.sqrt(problem.columns)
-        return ending, {**fields, "error": error if error < 1 and not self.pseudo else None}
 
 
 @matrix_function

@@ -13,7 +13,6 @@ import numpy as np
 from ...errors import InputError
 from ..driver.method import Breakdown
 from ..driver.problem import Vector, Words
-from ..driver.status import Ending
 from .call import MatrixCommon, matrix_function, solve_matrix
 from .inverse import inverse
 from .method import ScheduledMethod, StackState, Step
@@ -52,6 +51,10 @@ class InverseRootProblem(PositiveProblem):
     def output_exponents(self) -> np.ndarray:
         return -(self.exponents // self.p)
 
+    def fields(self, x: Vector) -> Mapping[str, Any]:
+        # Of commuting matrices x / lambda^(-1/p) - 1 is less than x^p lambda - 1.
+        return {"error": self.bounded(float(np.max(self.residuals, initial=0.0)) * math.sqrt(self.columns))}
+
 
 def power(products: Products, A: Any, exponent: int) -> Any:
     """A^exponent by repeated squaring; A itself where that is 1."""
@@ -89,7 +92,7 @@ class CoupledNewton(ScheduledMethod[InverseRootProblem]):
     title: ClassVar[str] = "Coupled Newton iteration"
     purpose: ClassVar[str] = "inverse p-th roots by products alone"
 
-    share: ClassVar[float] = 1e3
+    share: ClassVar[float] = 1e5
 
     p: int = 2
     schedule: Schedule | None = None
@@ -156,12 +159,6 @@ class CoupledNewton(ScheduledMethod[InverseRootProblem]):
 
     def assumed(self, s: StackState) -> float:
         return float(s.schedule.lower) ** self.p
-
-    def conclude(self, problem: InverseRootProblem, s: StackState, ending: Ending) -> tuple[Ending, Mapping[str, Any]]:
-        ending, fields = super().conclude(problem, s, ending)
-        # x / lambda^(-1/p) - 1 is less than x^p lambda - 1.
-        error = float(np.max(s.norms, initial=0.0)) * math.sqrt(problem.columns)
-        return ending, {**fields, "error": error if error < 1 else None}
 
 
 @matrix_function

@@ -187,9 +187,10 @@ class ScheduledMethod(Method[P, StackState]):
         least = self.default if self.lower is None else self.lower_of_x() / self.margin_of_x(problem)
         # A relative residual ||I - x^r|| is r times the error of x, and a little more.
         tolerance = max(problem.asked / (self.power * 1.1), 4 * problem.unit_roundoff)
-        found = cheapest(min(least, 1.0), min(tolerance, 0.9), self.root, problem.format, problem.unit_roundoff)
+        least, tolerance, u = min(least, 1.0), min(tolerance, 0.9), problem.unit_roundoff
+        found = cheapest(least, tolerance, self.root, problem.format, u, self.share)
         if self.products is not None and found.products > self.products:
-            found = schedule(min(least, 1.0), products=self.products, root=self.root, precision=problem.format)
+            found = schedule(least, products=self.products, root=self.root, precision=problem.format)
         return found
 
     def lower_of_x(self) -> float:

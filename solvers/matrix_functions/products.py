@@ -201,9 +201,9 @@ class Products:
         """||A - B||_F."""
         return self.norms(A - B)
 
-    def identity_distances(self, P: Any) -> np.ndarray:
-        """||P - I||_F, P being left as it was."""
-        return self.norms(P - self.xp.eye(P.shape[-1], dtype=P.dtype, device=P.device))
+    def identity_distances(self, P: Any, c: float = 1.0) -> np.ndarray:
+        """||P - c I||_F, P being left as it was."""
+        return self.norms(P - c * self.xp.eye(P.shape[-1], dtype=P.dtype, device=P.device))
 
     def asymmetries(self, A: Any) -> np.ndarray:
         """The largest modulus of an entry of A - A^H."""
@@ -256,10 +256,10 @@ class InPlace(Products):
         out = self._out(A.shape, A) if out is None else out
         return self.scale(self.xp.add(A, self.adjoint(A), out=out), 0.5, out)
 
-    def identity_distances(self, P: Any) -> np.ndarray:
+    def identity_distances(self, P: Any, c: float = 1.0) -> np.ndarray:
         d = self._diagonal(P)
         kept = self.copy(d)
-        d[...] -= 1
+        d[...] -= c
         norms = self.norms(P)
         d[...] = kept
         return norms

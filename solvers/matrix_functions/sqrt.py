@@ -55,11 +55,13 @@ class PositiveProblem(MatrixProblem):
         if (least < 0).any():
             k, size = int(np.argmin(least)), float(np.ldexp(np.min(least), self.exponents[np.argmin(least)]))
             raise InputError(
-                f"A: found the diagonal entry {size:.3g}{self._named(k)}; wanted a positive semidefinite matrix"
+                f"{self.name}: found the diagonal entry {size:.3g}{self._named(k)}; wanted a positive semidefinite matrix"
             )
         if self.definite and (least == 0).any():
             k = int(np.argmin(least))
-            raise SingularError(f"A: found a diagonal entry of zero{self._named(k)}; wanted a positive definite matrix")
+            raise SingularError(
+                f"{self.name}: found a diagonal entry of zero{self._named(k)}; wanted a positive definite matrix"
+            )
 
     def _named(self, k: int) -> str:
         return f" in matrix {tuple(map(int, np.unravel_index(k, self.lead)))}" if self.lead else ""
@@ -101,6 +103,10 @@ class InverseSqrtProblem(PositiveProblem):
     @property
     def output_exponents(self) -> np.ndarray:
         return -(self.exponents // 2)
+
+    def fields(self, x: Vector) -> Mapping[str, Any]:
+        # Of D = Z - A^(-1/2) the residual is D A^(1/2) + A^(1/2) D to first order.
+        return {"error": self.bounded(float(np.max(self.residuals, initial=0.0)) * math.sqrt(self.columns))}
 
 
 @dataclass(frozen=True)
@@ -201,7 +207,7 @@ class CoupledNewtonSchulz(ScheduledMethod[PositiveProblem]):
         ending, fields = super().conclude(problem, s, ending)
         # |y / sqrt(lambda) - 1| <= |z y - 1|, which are the eigenvalues of P - I.
         error = float(np.max(s.norms, initial=0.0)) * math.sqrt(problem.columns)
-        return ending, {**fields, "error": error if error < 1 else None}
+        return ending, fields if self.inverse else {**fields, "error": problem.bounded(error)}
 
     def assumed(self, s: StackState) -> float:
         return float(s.schedule.lower) ** 2

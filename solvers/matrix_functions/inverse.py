@@ -176,7 +176,7 @@ def chebyshev_schedule(lower: float, tolerance: float, order: int) -> ChebyshevS
     >>> from resolvent.solvers.matrix_functions.inverse import chebyshev_schedule
     >>> s = chebyshev_schedule(0.01, 1e-6, 2)
     >>> s.steps, s.coefficients[-1]
-    (8, (2.0..., -1.0...))
+    (7, (2.0..., -1.0...))
     """
     low, high, steps = lower, 1.0, []
     while True:

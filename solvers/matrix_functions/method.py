@@ -26,6 +26,7 @@ P = TypeVar("P", bound=MatrixProblem)
 LOWER = 1e-3
 SLOW = 0.5  # a step near the end that reduces a residual by less has reached what rounding leaves
 DEGREES = (17, 9, 5, 3)
+MOST_AT_THE_END = 60  # steps at the end: more would be of a matrix that has nothing there to become one
 EXHAUSTED = 1e4  # times the growth after which what is still small is nothing but rounding
 FACTORED = 9  # coefficients of an h of degree 8
 
@@ -226,26 +227,34 @@ class ScheduledMethod(Method[P, StackState]):
         if self.products is not None and s.spent + cost > self.products:
             raise Breakdown("", status=Status.MAX_ITERATIONS)
         s.spent += cost
-        numbers = s.active[which]
-        whole = which.size == s.active.size
-        arrays = s.arrays if whole else tuple(problem.exact.members(array, which) for array in s.arrays)
-        arrays = self.advance(problem, s, arrays, Step(h, _factors(h), s.first, s.taken == 0))
-        s.first, s.taken = None, s.taken + 1
         s.growth *= max(abs(h[0]), 1.0)
-        s.before[numbers] = s.norms[numbers]
-        s.norms[numbers] = self.measured(problem, arrays)
-        wild = self.wild(s.norms[numbers])
-        s.failed[numbers] |= wild
-        s.norms[numbers] = np.where(wild, self.widest, s.norms[numbers])
-        if not whole:
-            pairs = zip(s.arrays, arrays, strict=True)
-            arrays = tuple(problem.exact.put(old, which, new) for old, new in pairs)
-        s.arrays = arrays
+        counted = problem.exact.count
+        for part in problem.exact.batches(which, s.arrays[0]):
+            problem.exact.count = counted  # what each matrix takes part in
+            self._advance(problem, s, part, h)
+        s.first, s.taken = None, s.taken + 1
         s.position += 1
         if s.position == s.schedule.steps:
             self._judge(problem, s)
         s.residual_norm = float(np.max(s.norms))
         self._note(problem, s)
+
+    def _advance(self, problem: P, s: StackState, which: np.ndarray, h: tuple[float, ...]) -> None:
+        """A step of those in these places."""
+        numbers, p = s.active[which], problem.exact
+        whole = which.size == s.active.size
+        arrays = s.arrays if whole else tuple(p.members(array, which) for array in s.arrays)
+        square = s.first if whole or s.first is None else p.members(s.first, which)
+        arrays = self.advance(problem, s, arrays, Step(h, _factors(h), square, s.taken == 0))
+        s.before[numbers] = s.norms[numbers]
+        norms = self.measured(problem, arrays)
+        wild = self.wild(norms)
+        s.failed[numbers] |= wild
+        s.norms[numbers] = np.where(wild, self.widest, norms)
+        if not whole:
+            arrays, parts = tuple(p.put(old, which, new) for old, new in zip(s.arrays, arrays, strict=True)), arrays
+            p.done(*parts)
+        s.arrays = arrays
 
     def _next(self, problem: P, s: StackState) -> tuple[np.ndarray, tuple[float, ...]]:
         """The places of those that take a step, and its polynomial h."""
@@ -268,7 +277,7 @@ class ScheduledMethod(Method[P, StackState]):
     def _near(self, problem: P, s: StackState) -> np.ndarray:
         """Of the active ones, those of which all values are near one, as far as their residuals tell."""
         promised = 1.5 * self.power * s.schedule.error_bound
-        return s.norms[s.active] <= max(1 / math.sqrt(self.sides(problem)), min(0.9, promised))
+        return s.norms[s.active] <= max(0.9 / math.sqrt(self.sides(problem)), min(0.9, promised))
 
     def _judge(self, problem: P, s: StackState) -> None:
         far = np.flatnonzero(~self._near(problem, s))
@@ -282,7 +291,7 @@ class ScheduledMethod(Method[P, StackState]):
         """Those that are done, or can do no better, are put aside."""
         norms = s.norms[s.active]
         slow = (s.position >= s.schedule.steps) & (norms > SLOW * s.before[s.active]) & self._near(problem, s)
-        slow &= s.before[s.active] < 0.1
+        slow &= (s.before[s.active] < 0.1) | (s.position > s.schedule.steps + MOST_AT_THE_END)
         done = (norms <= s.target) | slow | s.failed[s.active] | s.stuck[s.active]
         if not done.any():
             return

@@ -328,13 +328,13 @@ class ScheduledMethod(Method[P, StackState]):
 
 
 def cheapest(lower: float, tolerance: float, root: int, format: str, unit_roundoff: float, share: float) -> Schedule:
-    """The schedule of least work whose steps are accurate enough as they are rounded.
+    """The schedule of one degree and of least work whose steps are accurate enough as they are rounded.
 
     The terms of a polynomial of high degree are large and cancel; what rounding does to singular vectors then, no later
-    step undoes. ``share`` is how much that comes to, of u times the sum of the moduli of a step.
+    step undoes. A mix of degrees saves a product or two at most, and takes longer to find. ``share`` is how much that comes to, of u times the sum of the moduli of a step.
     """
     found = []
-    for degree in ("best", *DEGREES):
+    for degree in DEGREES:
         try:
             one = schedule(lower, degree=degree, tolerance=tolerance, root=root, precision=format)
         except InputError:  # a degree that the format cannot evaluate at all

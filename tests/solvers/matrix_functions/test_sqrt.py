@@ -82,7 +82,9 @@ def test_a_block_of_zeros_and_a_ridge():
     A[:3, :3] = hermitian([1.0, 0.5, 0.2])[0]
     np.testing.assert_array_equal(rv.sqrtm(A, rtol=1e-10).x[3:], 0)
     ridged = A + 1e-4 * np.eye(5)
-    np.testing.assert_allclose(rv.invsqrtm(ridged, rtol=1e-8).x @ ridged @ rv.invsqrtm(ridged, rtol=1e-8).x, np.eye(5), atol=1e-6)
+    np.testing.assert_allclose(
+        rv.invsqrtm(ridged, rtol=1e-8).x @ ridged @ rv.invsqrtm(ridged, rtol=1e-8).x, np.eye(5), atol=1e-6
+    )
     with pytest.raises(rv.SingularError, match="diagonal entry of zero"):
         rv.invsqrtm(A)
 

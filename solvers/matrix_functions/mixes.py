@@ -114,7 +114,7 @@ def until(start: Composition, steps: Steps, degree: int, tolerance: float) -> Co
         if end.error <= tolerance:
             return end
         longer = steps.after(start, degree)
-        if longer.lower <= start.lower:
+        if not _gained(start, longer):
             return None
         start = longer
 
@@ -139,8 +139,8 @@ def best_mix(
         if end is not None and end.error <= tolerance:
             return end
         longer = ends if steps.safety is None else [steps.after(before, d) for d, before in affordable.items()]
-        best.append(max([best[-1], *longer], key=_lowest))
-        if spent > longest and best[-1].lower <= best[-1 - longest].lower:
+        best.append(max([best[-1], *longer], key=_narrowness))
+        if spent > longest and not _gained(best[-1 - longest], best[-1]):
             return None if products is None else end  # however many more, nothing is gained
     return end
 
@@ -149,8 +149,14 @@ def _error(composition: Composition) -> Decimal:
     return composition.error
 
 
-def _lowest(composition: Composition) -> Decimal:
-    return composition.lower
+def _gained(before: Composition, after: Composition) -> bool:
+    """Whether the ends of the interval, or their distances from one, have moved by more than a millionth."""
+    part = Decimal("1e-6")
+    return _narrowness(after) > (1 + part) * _narrowness(before) or after.error < (1 - part) * before.error
+
+
+def _narrowness(composition: Composition) -> Decimal:
+    return composition.lower / composition.upper
 
 
 def composed_errors(lower: Decimal, degrees: Sequence[int], power: int = 2) -> list[Decimal]:

@@ -5,13 +5,14 @@ Reached as ``rv.newton_schulz``.
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
 from functools import lru_cache
 from typing import Any
 
 from ...errors import InputError
-from ...precision.formats import AnyFormat, BlockFormat, FixedPoint, format_named, fp32, fp64
+from ...precision.formats import FORMATS, BlockFormat, FixedPoint, Format, format_named, fp32, fp64
 from .factors import Degree17Factors, degree_17_factors
 from .mixes import Composition, Steps, best_mix, in_turn, until
 from .presets import preset, presets
@@ -136,7 +137,7 @@ def _made(
     cushion: float | None,
     safety: float | None,
     root: int,
-    format: AnyFormat,
+    format: Format,
 ) -> Schedule:
     power = 2 if root == 1 else root
     allowed = tuple(d for d in MIXED if noise(d, power, format) < 1)
@@ -169,7 +170,7 @@ def _made(
     return Schedule(made.coefficients, lower, upper, root, made.cushion, made.safety)
 
 
-def _check_degree(degree: int, power: int, format: AnyFormat) -> None:
+def _check_degree(degree: int, power: int, format: Format) -> None:
     share = noise(degree, power, format)
     if share >= 1:
         raise InputError(
@@ -191,21 +192,29 @@ def _degree(degree: int | str) -> int | None:
     """That of h; None for the best mix."""
     if isinstance(degree, str) and degree == "best":
         return None
-    if isinstance(degree, bool) or degree not in DEGREES:
-        raise InputError(f'degree: found {degree!r}; wanted "best" or one of {", ".join(map(str, DEGREES))}')
-    return DEGREES[operator.index(degree)]  # type: ignore[arg-type]
+    listed = f'"best" or one of {", ".join(map(str, DEGREES))}'
+    if isinstance(degree, str):
+        raise InputError(f"degree: found {degree!r}; wanted {listed}")
+    if isinstance(degree, bool) or not hasattr(degree, "__index__"):
+        raise TypeError(f"degree: found {degree!r}; wanted {listed}")
+    found = operator.index(degree)
+    if found not in DEGREES:
+        near = min(DEGREES, key=lambda known: abs(known - found))
+        raise InputError(f"degree: found {found} (did you mean {near}?); wanted {listed}")
+    return DEGREES[found]
 
 
-def _format(precision: Any) -> AnyFormat:
+def _format(precision: Any) -> Format:
     if precision is None:
         return fp64
-    try:
-        format = format_named(precision)
-    except TypeError as error:
-        raise TypeError(str(error).replace("format:", "precision:", 1)) from None
-    except ValueError as error:
-        raise InputError(str(error).replace("format:", "precision:", 1)) from None
-    if isinstance(format, FixedPoint | BlockFormat):
+    if not isinstance(precision, str | Format | FixedPoint | BlockFormat):
+        raise TypeError(f"precision: found {type(precision).__name__}; wanted the name of a format, or a Format")
+    if isinstance(precision, str) and precision not in FORMATS:
+        near = difflib.get_close_matches(precision.lower(), FORMATS, 1)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        raise InputError(f"precision: found {precision!r}{meant}; wanted one of {', '.join(FORMATS)}")
+    format = format_named(precision)
+    if not isinstance(format, Format):
         raise InputError(f"precision: found {format}; wanted a floating-point format")
     return format
 

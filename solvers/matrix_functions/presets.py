@@ -72,7 +72,7 @@ PRESETS: dict[str, Preset] = {
     "muon": Preset(
         (MUON,) * 5,
         "KellerJordan/Muon, torch.optim.Muon",
-        "Never converges: the coefficients sum to 0.701. Values end between 0.68 and 1.14, small ones at up to 1.21.",
+        "Never converges: the coefficients sum to 0.701. Values end between 0.68 and 1.14, small ones at up to 1.203.",
         MUON,
     ),
     "su": Preset(

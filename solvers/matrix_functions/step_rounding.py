@@ -17,7 +17,7 @@ from __future__ import annotations
 from decimal import Decimal
 from functools import lru_cache
 
-from ...precision.formats import AnyFormat
+from ...precision.formats import Format
 from .minimax import minimax
 
 __all__ = ["cushion_for", "noise"]
@@ -26,14 +26,14 @@ NEAR_ZERO = Decimal("1e-20")
 
 
 @lru_cache(maxsize=256)
-def noise(degree: int, power: int, format: AnyFormat) -> float:
+def noise(degree: int, power: int, format: Format) -> float:
     """u N: the error of a value of the minimax polynomial for an interval that reaches down to zero."""
     coefficients = minimax(NEAR_ZERO, Decimal(1), degree, power).coefficients
     return format.unit_roundoff * float(sum(map(abs, coefficients)))
 
 
 @lru_cache(maxsize=256)
-def cushion_for(degree: int, power: int, format: AnyFormat) -> float:
+def cushion_for(degree: int, power: int, format: Format) -> float:
     """The part of the upper end at which the lowest value, 1 - E, is u N, to a hundredth."""
     wanted = Decimal(noise(degree, power, format))
     if wanted >= 1:

@@ -24,6 +24,7 @@ __all__ = ["Degree17Factors", "Schedule", "degree_17_factors", "preset", "preset
 DEGREES = {3: 1, 5: 2, 7: 3, 9: 4, 17: 8}  # of f, and of h
 MIXED = (1, 2, 4, 8)  # degree 7 costs as much as 9
 MOST_STEPS = 1000
+FARTHEST_UPPER = 1e15  # its 17th power still is a double
 
 
 def schedule(
@@ -48,7 +49,7 @@ def schedule(
     ----------
     lower, upper : float
         Bounds of the singular values, or of the r-th roots of the eigenvalues. The upper one must hold. A lower one
-        that is k times too small costs log(k) / log(8.5) quintic steps; what lies below it does not reach one.
+        that is k times too small costs log(k) / log(4.2) quintic steps; what lies below it does not reach one.
     degree : {"best", 3, 5, 7, 9, 17}
         Of every step's polynomial; with ``root`` r > 1 that of the step for r = 2 with as many coefficients. "best" is
         the best mix for the products or the tolerance; for a number of steps the highest degree that the precision
@@ -183,6 +184,8 @@ def _interval(lower: float, upper: float) -> tuple[float, float]:
     low, high = _number("lower", lower), _number("upper", upper)
     if not 0 < high < math.inf:
         raise InputError(f"upper: found {high:g}; wanted a positive number")
+    if not 1 / FARTHEST_UPPER <= high <= FARTHEST_UPPER:
+        raise InputError(f"upper: found {high:g}; wanted a number nearer to one, as coefficients hold its powers")
     if not 0 < low <= high:
         raise InputError(f"lower: found {low:g}; wanted a number from above 0 to upper, {high:g}")
     return low, high

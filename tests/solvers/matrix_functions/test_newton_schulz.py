@@ -231,6 +231,7 @@ REFUSED = {
         "lower: found 0.5; wanted a number from above 0 to upper, 0.2",
     ),
     "upper infinite": ({"lower": 0.5, "upper": float("inf"), "steps": 3}, "upper: found inf"),
+    "upper far": ({"lower": 0.5, "upper": 1e30, "steps": 3}, r"upper: found 1e\+30; wanted a number nearer to one"),
     "upper NaN": ({"lower": 0.5, "upper": float("nan"), "steps": 3}, "upper: found NaN"),
     "degree": ({"lower": 0.1, "degree": 15, "steps": 3}, r"degree: found 15 \(did you mean 17\?\)"),
     "degree word": (

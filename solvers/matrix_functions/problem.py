@@ -155,7 +155,7 @@ class MatrixProblem(Units):
         return "fp32" if self.dtype in (np.float32, np.complex64) else "fp64"
 
     @property
-    def matvecs(self) -> int:  # type: ignore[override]
+    def matvecs(self) -> int:
         """Products of two matrices so far."""
         return self.exact.count
 

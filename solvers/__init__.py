@@ -16,6 +16,12 @@ from .krylov.ssor_cg import ssor_cg
 from .linear.prepare import prepare
 from .linear.refine import refine
 from .linear.solve import solve
+from .matrix_functions.decompose import orthogonalize, polar
+from .matrix_functions.inverse import inverse, pinv
+from .matrix_functions.inverse_root import inverse_root
+from .matrix_functions.lyapunov import solve_lyapunov, solve_sylvester
+from .matrix_functions.sign import matrix_sign
+from .matrix_functions.sqrt import invsqrtm, sqrtm
 from .methods import METHODS
 from .monotone.methods import FINITE_SUM_METHODS, MONOTONE_METHODS
 from .monotone.solve import extragradient
@@ -39,16 +45,26 @@ __all__ = [
     "fixed_point",
     "gauss_seidel",
     "halpern",
+    "inverse",
+    "inverse_root",
+    "invsqrtm",
     "jacobi",
+    "matrix_sign",
     "momentum",
+    "orthogonalize",
     "picard",
+    "pinv",
+    "polar",
     "precondition",
     "prepare",
     "refine",
     "restarted_halpern",
     "richardson",
     "solve",
+    "solve_lyapunov",
+    "solve_sylvester",
     "sor",
+    "sqrtm",
     "ssor",
     "ssor_cg",
     "variance_reduced_halpern",

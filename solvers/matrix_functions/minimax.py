@@ -20,6 +20,7 @@ __all__ = ["Minimax", "evaluate", "image", "minimax", "taylor", "working_digits"
 GUARD_DIGITS = 40
 LEVELLED = Decimal("1e-24")  # of the error, or of what it falls short of one: how alike the extrema are in the end
 NEAR_ZERO = Decimal("1e-40")
+NEGLIGIBLE = Decimal("1e-20")
 MOST_EXCHANGES = 100
 
 
@@ -190,8 +191,9 @@ def _extrema(h: Sequence[Decimal], centre: Decimal, power: int) -> list[Decimal]
     """Zeros of f' in z, in double precision and in order; of a pair of complex ones the real part."""
     slope = _slope(h, centre, power)
     largest = max(map(abs, slope))
-    if largest == 0:
-        return []
+    # Terms that small do not count on [-1, 1]; as leading ones they would have zeros far away, beyond a double.
+    while slope and abs(slope[-1]) <= NEGLIGIBLE * largest:
+        slope.pop()
     found = np.roots([float(c / largest) for c in reversed(slope)])
     return [Decimal(z) for z in np.clip(np.sort(found.real), -1.0, 1.0).tolist()]
 

@@ -147,6 +147,7 @@ def test_the_composite_keeps_its_bound(exponent, upper, degree, tolerance, preci
     x = np.union1d(np.geomspace(lower, upper, 3000), np.linspace(lower, upper, 3000)).clip(lower, upper)
     # In double precision a composite of high degree has rounding errors of its own, of 1e-10 at most.
     assert np.abs(1 - found(x)).max() <= found.error_bound + 1e-8
+    assert found(np.geomspace(1e-30 * lower, lower, 300)).min() > 0
 
 
 def test_the_bound_is_attained():
@@ -164,6 +165,13 @@ def test_more_steps_and_shorter_intervals_are_closer_to_one(degree):
     by_lower = [ns.schedule(lower, degree=degree, steps=2).error_bound for lower in (1e-12, 1e-6, 1e-3, 0.1, 0.9, 1.0)]
     # Where coefficients are rounded, differences are too.
     assert all(longer >= shorter - 1e-14 for longer, shorter in itertools.pairwise(by_lower))
+
+
+@pytest.mark.parametrize("degree", [3, 5, 7, 9, 17])
+def test_steps_beyond_convergence_do_no_harm(degree):
+    """On intervals of a few roundings the polynomials are Taylor's, whose leading terms there underflow."""
+    assert ns.schedule(0.3, degree=degree, steps=20).error_bound < 1e-14
+    assert ns.schedule(0.3, degree=degree, steps=20, root=7).error_bound < 1e-14
 
 
 def test_one_point_takes_the_taylor_polynomial():

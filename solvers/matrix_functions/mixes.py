@@ -7,12 +7,11 @@ one that leaves the narrower interval is the better beginning for whatever comes
 
 from __future__ import annotations
 
-import decimal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from .minimax import image, minimax
+from .minimax import arithmetic, image, minimax
 from .schedule import step_products
 
 __all__ = ["Composition", "Steps", "best_mix", "composed_errors", "in_turn", "until"]
@@ -39,7 +38,7 @@ class Composition:
     @property
     def error(self) -> Decimal:
         """The distance from one."""
-        with decimal.localcontext(prec=DIGITS):
+        with arithmetic(DIGITS):
             return max(1 - self.lower, self.upper - 1)
 
 
@@ -78,7 +77,7 @@ class Steps:
         power = 2 if self.root == 1 else self.root
         margin = 1.0 + min(before.noise, MOST_MARGIN) if self.safety is None else 1.0
         stretch = 1.0 if self.safety is None or last else self.safety
-        with decimal.localcontext(prec=DIGITS):
+        with arithmetic(DIGITS):
             low, high, cushion = before.lower, before.upper, Decimal(self.cushion(degree))
             above = high * Decimal(margin)
             cushioned = low < cushion * above
@@ -151,12 +150,14 @@ def _error(composition: Composition) -> Decimal:
 
 def _gained(before: Composition, after: Composition) -> bool:
     """Whether the ends of the interval, or their distances from one, have moved by more than a millionth."""
-    part = Decimal("1e-6")
-    return _narrowness(after) > (1 + part) * _narrowness(before) or after.error < (1 - part) * before.error
+    with arithmetic(DIGITS):
+        part = Decimal("1e-6")
+        return _narrowness(after) > (1 + part) * _narrowness(before) or after.error < (1 - part) * before.error
 
 
 def _narrowness(composition: Composition) -> Decimal:
-    return composition.lower / composition.upper
+    with arithmetic(DIGITS):
+        return composition.lower / composition.upper
 
 
 def composed_errors(lower: Decimal, degrees: Sequence[int], power: int = 2) -> list[Decimal]:
@@ -171,6 +172,6 @@ def composed_errors(lower: Decimal, degrees: Sequence[int], power: int = 2) -> l
     for degree in degrees:
         error = minimax(low, high, degree, power).error
         found.append(error)
-        with decimal.localcontext(prec=DIGITS + max(0, -2 * error.adjusted())):
+        with arithmetic(DIGITS + max(0, -2 * error.adjusted())):
             low, high = 1 - error, 1 + error
     return found

@@ -1,5 +1,6 @@
 """rv.newton_schulz.schedule: published coefficients, bounds that hold, what each precision allows, and bad input."""
 
+import decimal
 import itertools
 
 import numpy as np
@@ -223,6 +224,17 @@ def test_half_precisions_have_cushion_and_safety_unless_told_otherwise():
 
 def test_formats_may_be_given():
     assert ns.schedule(1e-3, steps=2, precision=formats.bf16) == ns.schedule(1e-3, steps=2, precision="bfloat16")
+
+
+def test_the_callers_decimal_context_changes_nothing():
+    with decimal.localcontext(prec=4) as context:
+        context.traps[decimal.Inexact] = True
+        found = ns.schedule(0.0123, products=9, precision="tf32")
+        again = ns.schedule(0.0124, products=9, precision="tf32")
+        text = str(again)
+    assert found.error_bound == pytest.approx(again.error_bound, rel=0.05)
+    assert text == str(again)
+    assert again.degrees == ns.schedule(0.0125, products=9, precision="tf32").degrees
 
 
 def test_schedules_are_made_once():

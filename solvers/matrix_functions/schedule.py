@@ -106,7 +106,7 @@ class Schedule:
 
     @cached_property
     def error_bound(self) -> float:
-        """The largest |1 - composite| on [lower, upper], of the coefficients as they are, evaluated exactly."""
+        """The largest ``|1 - composite|`` on [lower, upper], of the coefficients as they are, evaluated exactly."""
         low, high = self._intervals[-1]
         with arithmetic(60):
             return float(max(1 - low, high - 1))

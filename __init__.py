@@ -35,9 +35,13 @@ from .solvers import (
     fixed_point,
     gauss_seidel,
     halpern,
+    invsqrtm,
     jacobi,
+    matrix_sign,
     momentum,
+    orthogonalize,
     picard,
+    polar,
     precondition,
     prepare,
     refine,
@@ -45,6 +49,7 @@ from .solvers import (
     richardson,
     solve,
     sor,
+    sqrtm,
     ssor,
     ssor_cg,
     variance_reduced_halpern,
@@ -63,6 +68,8 @@ def __getattr__(name: str) -> Any:
         return import_module(f".{name}", __name__)
     if name == "tuning":
         return import_module(".solvers.tuning", __name__)
+    if name == "newton_schulz":
+        return import_module(".solvers.matrix_functions.newton_schulz", __name__)
     if name in ("Sequence", "FixedPointSequence"):
         return getattr(import_module(".solvers.tuning", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -109,8 +116,10 @@ __all__ = [
     "gallery",
     "gauss_seidel",
     "halpern",
+    "invsqrtm",
     "jacobi",
     "momentum",
+    "newton_schulz",
     "picard",
     "precision_facts",
     "precision_for",
@@ -122,6 +131,7 @@ __all__ = [
     "richardson",
     "solve",
     "sor",
+    "sqrtm",
     "ssor",
     "ssor_cg",
     "tuning",

@@ -16,6 +16,9 @@ from .krylov.ssor_cg import ssor_cg
 from .linear.prepare import prepare
 from .linear.refine import refine
 from .linear.solve import solve
+from .matrix_functions.polar import orthogonalize, polar
+from .matrix_functions.sign import matrix_sign
+from .matrix_functions.sqrt import invsqrtm, sqrtm
 from .methods import METHODS
 from .monotone.methods import FINITE_SUM_METHODS, MONOTONE_METHODS
 from .monotone.solve import extragradient
@@ -39,9 +42,13 @@ __all__ = [
     "fixed_point",
     "gauss_seidel",
     "halpern",
+    "invsqrtm",
     "jacobi",
+    "matrix_sign",
     "momentum",
+    "orthogonalize",
     "picard",
+    "polar",
     "precondition",
     "prepare",
     "refine",
@@ -49,6 +56,7 @@ __all__ = [
     "richardson",
     "solve",
     "sor",
+    "sqrtm",
     "ssor",
     "ssor_cg",
     "variance_reduced_halpern",

@@ -328,7 +328,7 @@ def _finish(run: Run, ending: Ending) -> Solution:
     evidence = method.evidence(state) if state is not None else None
     delivered = problem.deliver(x, work, residual, ending, run.target, evidence)
     ending, reference = delivered.ending, problem.reference
-    solution = Solution(
+    solution = (problem.solution_kind or Solution)(
         x=delivered.x,
         status=ending.status,
         reason="",

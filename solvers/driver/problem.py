@@ -89,11 +89,14 @@ class Problem(ABC):
         The same steps may be taken again to come by an earlier iterate.
     coarse : bool
         Iterates may stand still above the rounding level, since each is rounded to a format of few digits.
+    solution_kind : type or None
+        The kind of Solution that tells of it, where more is to be told than of others.
     storage, preconditioner_kind : str
         How the coefficients are kept, and what preconditions: with the method, the key of a compiled loop.
     """
 
     words: ClassVar[Words]
+    solution_kind: ClassVar[type[Solution[Any]] | None] = None
     backend: Backend
     n: int
     matvecs: int = 0

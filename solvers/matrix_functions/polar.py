@@ -1,0 +1,344 @@
+"""The polar decomposition and the nearest orthogonal matrix by Newton-Schulz iteration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Unpack
+
+import numpy as np
+
+from ...errors import InputError
+from ..driver.problem import Vector, Words
+from .call import MatrixCommon, matrix_function, solve_matrix
+from .method import ScheduledMethod, StackState, Step
+from .newton_schulz import Schedule
+from .polynomial import evaluate
+from .problem import MatrixProblem
+from .products import relative
+from .scaling import checked_scaling, upper_bound
+from .solution import MatrixSolution
+
+__all__ = ["NewtonSchulz", "OrthogonalProblem", "PolarProblem", "orthogonalize", "polar"]
+
+
+class OrthogonalProblem(MatrixProblem):
+    """U with orthonormal columns (rows, where A is wide), the nearest to A: the residual is ||I - U^H U|| / ||I||.
+
+    A that lacks rank to working precision may have a partial isometry instead: then it is ||P - P P|| / ||I|| for
+    P = U^H U.
+
+    Parameters
+    ----------
+    A, backend, precision :
+        As in ``MatrixProblem``.
+
+    Attributes
+    ----------
+    wide : bool
+        The data are those of A^H.
+    partial : ndarray of bool
+        Of each matrix, whether U is a partial isometry.
+    """
+
+    words = Words(residual="||I - U^H U||", reference="||I||", products="matrix products")
+    square = False
+
+    def __init__(self, A: Any, *, backend: Any = None, precision: Any = None) -> None:
+        super().__init__(A, backend=backend, precision=precision)
+        self.wide = self.rows < self.columns
+        if self.wide:
+            self.data = self.exact.copy(self.exact.adjoint(self.data))
+            self.rows, self.columns = self.columns, self.rows
+        self.partial = np.zeros(self.count, bool)
+        self.orthogonality = np.zeros(self.count)
+
+    def residuals_of(self, x: Vector, known: Any) -> np.ndarray:
+        n = math.sqrt(self.columns)
+        if known is not None and not self.partial.any():
+            self.orthogonality = np.array(known)
+            return self.orthogonality
+        P = self.exact.gram(x, None)
+        self.orthogonality = self.exact.identity_distances(P) / n
+        if not self.partial.any():
+            return self.orthogonality
+        return np.where(self.partial, isometry_defects(self.exact, P), self.orthogonality)
+
+    def oriented(self, x: Any) -> Any:
+        """x in the orientation of A."""
+        return self.exact.copy(self.exact.adjoint(x)) if self.wide else x
+
+    def unscaled(self, x: Vector, fresh: bool = True) -> Any:
+        return super().unscaled(self.oriented(x), fresh)
+
+    def fields(self, x: Vector) -> Mapping[str, Any]:
+        full = not self.partial.any() and bool(np.isfinite(self.orthogonality).all())
+        bound = float(np.max(self.orthogonality, initial=0.0)) if full and not self.nothing.any() else None
+        return {"orthogonality": self.orthogonality.reshape(self.lead)[()], "error": bound}
+
+
+class PolarProblem(OrthogonalProblem):
+    """A = U H (side "right") or A = H U (side "left"): the larger of the residuals of U and of ||A - U H|| / ||A||.
+
+    Parameters
+    ----------
+    A, backend, precision :
+        As in ``MatrixProblem``.
+    side : {"right", "left"}
+    """
+
+    words = Words(
+        residual="||I - U^H U|| / ||I||, ||A - U H|| / ||A||", reference="||I|| and ||A||", products="matrix products"
+    )
+
+    def __init__(self, A: Any, *, side: str = "right", backend: Any = None, precision: Any = None) -> None:
+        if side not in ("right", "left"):
+            raise InputError(f'side: found {side!r}; wanted "right" (A = U H) or "left" (A = H U)')
+        super().__init__(A, backend=backend, precision=precision)
+        self.right = (side == "right") != self.wide  # of the data
+        self.factor: Any = None
+
+    def residuals_of(self, x: Vector, known: Any) -> np.ndarray:
+        p = self.exact
+        if self.right:
+            K = p.multiply(p.adjoint(x), self.data, None)
+            self.factor = p.hermitian_part(K, None)
+            A = p.multiply(x, self.factor, K if K.shape == x.shape else None)
+        else:
+            K = p.multiply(self.data, p.adjoint(x), None)
+            self.factor = p.hermitian_part(K, None)
+            A = p.multiply(self.factor, x, K if K.shape == x.shape else None)
+        off = relative(p.distances(A, self.data), p.norms(self.data))
+        p.done(A)
+        return np.maximum(super().residuals_of(x, known), off)
+
+    def fields(self, x: Vector) -> Mapping[str, Any]:
+        library = self.backend.exact
+        n = self.columns if self.right else self.rows
+        factor = self.data[:, :0, :0] if self.factor is None else self.factor
+        if self.factor is None:  # nothing was iterated: every matrix is zero, or there is none
+            factor = self.exact.ldexp(self.exact.empty((self.count, n, n), self.data), self.exponents, None) * 0
+        factor = self.exact.ldexp(factor, self.exponents, factor)
+        return {**super().fields(x), "factor": library.returned(library.reshape(factor, (*self.lead, n, n)))}
+
+
+def isometry_defects(products: Any, P: Any) -> np.ndarray:
+    """||P - P P||_F / sqrt(n)."""
+    square = products.square(P, products.room(P.shape, P))
+    found = products.distances(P, square) / math.sqrt(P.shape[-1])
+    products.done(square)
+    return found
+
+
+@dataclass(frozen=True)
+class NewtonSchulz(ScheduledMethod[OrthogonalProblem]):
+    """X <- X h(X^H X), the polynomials h being those of a schedule.
+
+    Parameters
+    ----------
+    schedule : Schedule, optional
+        By default the cheapest one for the tolerance.
+    lower : float, optional
+        A lower bound of the smallest singular value relative to the largest.
+    scaling : str
+        How the largest one is bounded from above.
+    products : int, optional
+        Products of two matrices at most.
+
+    Notes
+    -----
+    A step of degree 3, 5, 9, 17 takes 2, 3, 4, 5 products, the Gram matrix of the next one among them, which is what
+    its residual is read off.
+
+    References
+    ----------
+    Björck and Bowie (1971); Amsel, Persson, Musco and Gower, The Polar Express (arXiv:2505.16932).
+    """
+
+    name: ClassVar[str] = "newton_schulz"
+    title: ClassVar[str] = "Newton-Schulz iteration"
+    purpose: ClassVar[str] = "polar factors by products alone"
+
+    schedule: Schedule | None = None
+    lower: float | None = None
+    scaling: str = "schatten-8"
+    products: int | None = None
+
+    def check(self) -> None:
+        checked_scaling(self.scaling, ("aol",))
+        super().check() if self.scaling != "aol" else type(self)(scaling="schatten-8", lower=self.lower).check()
+
+    def begin(self, problem: OrthogonalProblem, s: StackState) -> tuple[Any, ...]:
+        p = problem.exact
+        X = p.copy(problem.data)
+        G = p.gram(X, None)
+        if self.scaling == "aol":  # which bounds the norm of X D by 1
+            sums = p.row_sums(G)
+            d = p.xp.where(sums > 0, sums, p.xp.ones_like(sums)) ** -0.5
+            X, G, square = X * d[:, None, :], G * d[:, :, None] * d[:, None, :], None
+        else:
+            bound, square = upper_bound(p, G, self.scaling)
+            bound = np.where(bound > 0, bound, 1.0)
+            s.scale = np.sqrt(bound)
+            X, G = p.scale(X, 1 / s.scale, X), p.scale(G, 1 / bound, G)
+            square = None if square is None else p.scale(square, bound**-2, square)
+        if problem.two_precisions:
+            X = problem.iterated(X)
+            return X, problem.products.gram(X, None)
+        s.first = square
+        return X, G
+
+    def advance(self, problem: OrthogonalProblem, s: StackState, arrays: tuple[Any, ...], h: Step) -> tuple[Any, ...]:
+        p, (X, A) = problem.products, arrays
+        B, a = evaluate(p, h.h, A, h.square, h.factors)
+        new = p.multiply_add(X, B, a, p.room(X.shape, X))
+        p.done(X)
+        if B is not A:
+            p.done(B)
+        return new, p.gram(new, A)
+
+    def measured(self, problem: OrthogonalProblem, arrays: tuple[Any, ...]) -> np.ndarray:
+        return problem.exact.identity_distances(arrays[1]) / math.sqrt(problem.columns)
+
+    def judged(self, problem: OrthogonalProblem, s: StackState, which: np.ndarray, norms: np.ndarray) -> np.ndarray:
+        """Where all that is not rounding has grown to one, what is still small is nothing, and U a partial isometry."""
+        if s.growth * self.finest(problem) < 1:
+            return norms
+        P = problem.exact.members(s.arrays[1], which)
+        defects = isometry_defects(problem.exact, P)
+        partial = defects <= max(s.target, 100 * problem.unit_roundoff)
+        problem.partial[s.active[which]] |= partial
+        return np.where(partial, defects, norms)
+
+    def finest(self, problem: OrthogonalProblem) -> float:
+        return problem.rows * problem.unit_roundoff
+
+
+@matrix_function
+def polar(
+    A: Any,
+    *,
+    side: str = "right",
+    schedule: Schedule | None = None,
+    lower: float | None = None,
+    scaling: str = "schatten-8",
+    products: int | None = None,
+    **common: Unpack[MatrixCommon],
+) -> MatrixSolution[Any]:
+    """The polar decomposition A = U H by products alone: U orthonormal, H Hermitian positive semidefinite.
+
+    Parameters
+    ----------
+    A : array of shape (..., m, n)
+        Real or complex, of NumPy, PyTorch, CuPy or another array library. Never written to.
+    side : {"right", "left"}
+        A = U H with H of shape (..., n, n), or A = H U with H of shape (..., m, m).
+    schedule : Schedule, optional
+        Of ``rv.newton_schulz.schedule``; by default the cheapest one that reaches ``rtol``.
+    lower : float, optional
+        A lower bound of the smallest singular value relative to the largest, in (0, 1]: one over the condition number.
+        By default the schedule is for 1e-3 of the bound of the largest; where that was too much, more steps follow.
+    scaling : {"schatten-8", "schatten-4", "frobenius", "power"}
+        The upper bound of the largest singular value: (sum of its 8th powers)^(1/8), which the first step computes
+        anyway; the same of 4th powers; the Frobenius norm; or 1.05 times what eight power iterations find, which is
+        tightest and no bound.
+    products : int, optional
+        Products of two matrices at most.
+    rtol : float
+        Converged when ||I - U^H U||_F <= rtol sqrt(n) (of a wide A, ||I - U U^H||) and ||A - U H||_F <= rtol ||A||_F,
+        both computed from U, H and A in the precision of the data. Then ||U - polar(A)||_F <= rtol sqrt(n) too, but for
+        rounding, which the condition number magnifies.
+    maxiter : int, optional
+        Steps at most.
+    callback, progress, time_limit, backend, precision :
+        As in ``resolvent.solve``; backend "numba" stands for NumPy.
+
+    Returns
+    -------
+    MatrixSolution
+        ``U`` (the same as ``x``) and ``H``; ``orthogonality``, ``error_bound``, ``products``, ``lower``. Residuals are
+        those of the worst matrix of a stack, and those of each in ``residuals``.
+
+    Raises
+    ------
+    InputError, TypeError, BackendError
+        For NaN and infinite entries, parameters outside their range, and what is no stack of matrices.
+
+    Warns
+    -----
+    ConvergenceWarning
+        When the tolerance was not reached, with the reason.
+
+    Notes
+    -----
+    What lacks rank is defined up to the rank: directions in which A is nothing but rounding may come back as
+    orthonormal columns of any direction, as they do from a singular value decomposition, or as zero; then
+    ``orthogonality`` says how many are missing, and the residual is that of a partial isometry. Zero comes back as
+    zero.
+
+    A step takes 2 to 5 products, of which that of X^H X is half one on a CPU; the certificate takes two more.
+
+    Examples
+    --------
+    >>> import numpy as np, resolvent as rv
+    >>> A = np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 1.0]])
+    >>> found = rv.polar(A, rtol=1e-10)
+    >>> np.allclose(found.U @ found.H, A), np.allclose(found.U.T @ found.U, np.eye(2))
+    (True, True)
+    >>> found.error_bound < 1e-10
+    True
+    """
+    method = NewtonSchulz(schedule, lower, scaling, products)
+    checked_scaling(scaling)  # scaled rows would have another polar factor
+    return solve_matrix(method, PolarProblem, A, side=side, **common)
+
+
+@matrix_function
+def orthogonalize(
+    A: Any,
+    *,
+    schedule: Schedule | None = None,
+    lower: float | None = None,
+    scaling: str = "schatten-8",
+    products: int | None = None,
+    **common: Unpack[MatrixCommon],
+) -> MatrixSolution[Any]:
+    """The matrix with orthonormal columns (rows, of a wide A) that is nearest to A, by products alone.
+
+    Parameters
+    ----------
+    A, schedule, lower, products :
+        As in ``resolvent.polar``.
+    scaling : str
+        As in ``resolvent.polar``, or "aol": each column (row, of a wide A) is divided by the square root of its sum of
+        moduli in the Gram matrix, which bounds the norm by one and balances the columns. The result is orthonormal, but
+        another than the nearest: by 1 % for Gaussian matrices, by 18 % where columns differ a hundredfold in size.
+    rtol : float
+        Converged when ||I - U^H U||_F <= rtol sqrt(n).
+    maxiter, callback, progress, time_limit, backend, precision :
+        As in ``resolvent.polar``.
+
+    Returns
+    -------
+    MatrixSolution
+
+    Raises
+    ------
+    InputError, TypeError, BackendError
+        As in ``resolvent.polar``.
+
+    Warns
+    -----
+    ConvergenceWarning
+        When the tolerance was not reached, with the reason.
+
+    Examples
+    --------
+    >>> import numpy as np, resolvent as rv
+    >>> stack = np.random.default_rng(0).standard_normal((5, 4, 7))
+    >>> found = rv.orthogonalize(stack, rtol=1e-8)
+    >>> found.x.shape, bool(np.allclose(found.x @ found.x.swapaxes(1, 2), np.eye(4)))
+    ((5, 4, 7), True)
+    """
+    return solve_matrix(NewtonSchulz(schedule, lower, scaling, products), OrthogonalProblem, A, **common)

@@ -1,0 +1,94 @@
+"""A polynomial of a matrix in few products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .factors import Degree17Factors
+from .products import Products
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    products: Products,
+    coefficients: Sequence[float],
+    A: Any,
+    square: Any = None,
+    factors: Degree17Factors | None = None,
+) -> tuple[Any, float]:
+    """B and a, where a I + B is the polynomial of A.
+
+    The identity is left to the product that follows, which may add a multiple of its other factor instead: in few
+    digits, those that a I + B would lose are kept.
+
+    Parameters
+    ----------
+    products : Products
+    coefficients : sequence of float
+        From the constant on.
+    A : array of shape (k, n, n)
+        Hermitian, or whatever else ``products.square`` multiplies by itself. It may be overwritten: B may lie in it.
+    square : array, optional
+        A^2 where it is known already; it is given back to the room of ``products``.
+    factors : Degree17Factors, optional
+        Of a polynomial of degree 8, as ``degree_17_factors`` gives them.
+
+    Notes
+    -----
+    Degree 1 takes no product, 2 one, 3 and 4 two (Paterson and Stockmeyer), 8 three with factors (Sastre 2018).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from resolvent.solvers.matrix_functions.polynomial import evaluate
+    >>> from resolvent.backends import choose_backend
+    >>> from resolvent.solvers.matrix_functions.products import products_for
+    >>> x = np.full((1, 1, 1), 10.0)
+    >>> B, a = evaluate(products_for(choose_backend(None, x), x), (1.0, 2.0, 3.0), x)
+    >>> B.item(), a
+    (320.0, 1.0)
+    """
+    c = [float(value) for value in coefficients]
+    p = products
+    if len(c) == 1:
+        return p.scale(A, 0.0, A), c[0]
+    if len(c) == 2:
+        return p.scale(A, c[1], A), c[0]
+    A2 = p.square(A, p.room(A.shape, A)) if square is None else square
+    if factors is not None:
+        return _degree_8(p, c, factors, A, A2)
+    # Horner's rule in A^2, with linear polynomials of A for coefficients.
+    pairs = [(c[k], c[k + 1] if k + 1 < len(c) else 0.0) for k in range(0, len(c), 2)]
+    low, high = pairs.pop()
+    constant, linear = pairs.pop()
+    if high == 0.0:
+        B = p.combine([(low, A2), (linear, A)], p.room(A.shape, A))
+    else:
+        work = p.combine([(high, A)], p.room(A.shape, A), low)
+        B = p.multiply(A2, work, p.room(A.shape, A))
+        B = p.add(B, A, linear)
+        p.done(work)
+    while pairs:
+        B = p.add_identity(B, constant)
+        work = p.multiply(A2, B, p.room(A.shape, A))
+        p.done(B)
+        constant, linear = pairs.pop()
+        B = p.add(work, A, linear)
+    p.done(A2)
+    return B, constant
+
+
+def _degree_8(p: Products, c: Sequence[float], factors: Degree17Factors, A: Any, A2: Any) -> tuple[Any, float]:
+    """(y + d2 A2 + d1 A)(y + e2 A2) + e0 y + c2 A2 + c1 A + c0 I with y = (s A2 + t A) A2."""
+    f = factors
+    work = p.combine([(f.s, A2), (f.t, A)], p.room(A.shape, A))
+    y = p.multiply(work, A2, p.room(A.shape, A))
+    work = p.combine([(1.0, y), (f.e2, A2)], work)
+    left = p.combine([(1.0, y), (f.d2, A2), (f.d1, A)], p.room(A.shape, A))
+    B = p.multiply(left, work, p.room(A.shape, A))
+    for factor, term in ((f.e0, y), (c[2], A2), (c[1], A)):
+        B = p.add(B, term, factor)
+    p.done(work, y, left, A2)
+    return B, c[0]

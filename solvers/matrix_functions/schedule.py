@@ -1,0 +1,138 @@
+"""A schedule: the polynomials that a Newton-Schulz iteration applies in turn, and what they do to an interval."""
+
+from __future__ import annotations
+
+import decimal
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .minimax import image
+
+__all__ = ["MOST_DIVERGED", "PRODUCTS", "Schedule", "step_products"]
+
+# Of h in its argument, by its degree: cubic steps, quintic, 7, 9 and 17 (see degree_17_factors).
+PRODUCTS = {1: 0, 2: 1, 3: 2, 4: 2, 8: 3}
+MOST_DIVERGED = Decimal("1e300")
+
+
+def step_products(degree: int, root: int = 1) -> int:
+    """Dense products of a step whose h has the given degree.
+
+    A polar step forms X X^T, h of it and h X. A step of the coupled iteration for A^(-1/root) forms W = h(P), X W and
+    W^root P; the power is taken by squaring.
+
+    Examples
+    --------
+    >>> [step_products(degree) for degree in (1, 2, 4, 8)], step_products(2, root=2)
+    ([2, 3, 4, 5], 4)
+    """
+    # Horner's rule of an h that nobody factored, as that of a schedule of one's own.
+    inner = PRODUCTS.get(degree, max(degree - 1, 0))
+    return inner + (2 if root == 1 else 2 + root.bit_length() + root.bit_count() - 2)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Polynomials f_1, ..., f_T, applied in turn, that take an interval close to one.
+
+    Parameters
+    ----------
+    coefficients : tuple of tuples of float
+        Step t maps x to the sum of ``coefficients[t][k] * x**(2*k + 1)``; with ``root`` r > 1 to x times the sum of
+        ``coefficients[t][k] * x**(r*k)``, where x is the r-th root of an eigenvalue.
+    lower, upper : float
+        The interval it is meant for: of singular values, or of the r-th roots of eigenvalues.
+    root : int
+        1 for orthogonal factors and signs, r for A^(-1/r); 2 has the same polynomials as 1.
+    cushion : float
+        The largest part of the upper end below which a step did not look; 0 for pure minimax polynomials.
+    safety : float
+        How far above the upper end an argument may lie; all steps but the last were made for it.
+    name : str, optional
+        What figures and reports call it.
+
+    Examples
+    --------
+    >>> import resolvent as rv
+    >>> s = rv.newton_schulz.schedule(1e-3, degree=5, steps=5)
+    >>> s.degrees, s.products, round(s.error_bound, 4)
+    ((5, 5, 5, 5, 5), 15, 0.1134)
+    >>> bool(abs(1 - s(0.02)) <= s.error_bound)
+    True
+    """
+
+    coefficients: tuple[tuple[float, ...], ...]
+    lower: float
+    upper: float = 1.0
+    root: int = 1
+    cushion: float = 0.0
+    safety: float = 1.0
+    name: str = ""
+
+    @property
+    def power(self) -> int:
+        """r in x h(x^r)."""
+        return 2 if self.root == 1 else self.root
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.coefficients)
+
+    @property
+    def degrees(self) -> tuple[int, ...]:
+        """Of the steps, as polynomials in x."""
+        return tuple(self.power * (len(step) - 1) + 1 for step in self.coefficients)
+
+    @property
+    def products(self) -> int:
+        """Dense products of all steps: of a polar step 2, 3, 4 or 5 for degree 3, 5, 9 or 17."""
+        return sum(step_products(len(step) - 1, self.root) for step in self.coefficients)
+
+    @cached_property
+    def _intervals(self) -> tuple[tuple[Decimal, Decimal], ...]:
+        found = [(Decimal(self.lower), Decimal(self.upper))]
+        for step in self.coefficients:
+            low, high = found[-1]
+            if max(abs(low), abs(high)) < MOST_DIVERGED:
+                found.append(image([Decimal(c) for c in step], low, high, self.power))
+            else:
+                found.append((Decimal("-Infinity"), Decimal("Infinity")))
+        return tuple(found)
+
+    @cached_property
+    def error_bound(self) -> float:
+        """The largest |1 - composite| on [lower, upper], of the coefficients as they are, evaluated exactly."""
+        low, high = self._intervals[-1]
+        with decimal.localcontext(prec=60):
+            return float(max(1 - low, high - 1))
+
+    def interval(self, t: int) -> tuple[float, float]:
+        """The smallest and the largest value of the composite of the first t steps on [lower, upper]."""
+        low, high = self._intervals[t]
+        return float(low), float(high)
+
+    def __call__(self, x: Any) -> Any:
+        """The composite at x, a number or an array."""
+        x = np.asarray(x) if not np.isscalar(x) else x
+        for step in self.coefficients:
+            y, h = x**self.power, step[-1]
+            for c in step[-2::-1]:
+                h = h * y + c
+            x = h * x
+        return x
+
+    def __str__(self) -> str:
+        made = self.name or ("minimax" if self.cushion == 0 and self.safety < 1.001 else "cushioned minimax")
+        what = f"degrees {', '.join(map(str, self.degrees))}" if self.coefficients else "no steps"
+        return (
+            f"{made} schedule{f' for root {self.root}' if self.root != 1 else ''}: {what}, {self.products} products, "
+            f"[{self.lower:g}, {self.upper:g}] to within {self.error_bound:.3g} of one"
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self}>"

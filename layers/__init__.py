@@ -15,8 +15,8 @@ from importlib.util import find_spec
 if find_spec("torch") is None:
     raise ModuleNotFoundError("resolvent.layers needs PyTorch; install resolvent[torch]", name="torch")
 
-from . import functional
+from . import functional, optim
 from .linear.solve import Solves, solve
 from .modules import Cache, GatedKalmaNet, ShortConvolution
 
-__all__ = ["Cache", "GatedKalmaNet", "ShortConvolution", "Solves", "functional", "solve"]
+__all__ = ["Cache", "GatedKalmaNet", "ShortConvolution", "Solves", "functional", "optim", "solve"]

@@ -15,6 +15,7 @@ ARGUMENTS = {
     "demo": ["--folder", "demo", "--cells", "12"],
     "convergence_figure": ["convergence.png"],
     "precision_figures": ["figures"],
+    "muon": ["--steps", "2"],
     "recall": ["--steps", "4", "--pairs", "4"],
 }
 LEARNING = {
@@ -78,6 +79,13 @@ def test_layers_are_trained_and_their_regressions_solved(tmp_path):
     rows = [line.split() for line in said.splitlines() if line.split()[0].isdigit()]
     assert [int(row[0]) for row in rows] == [0, 1, 2, 3, 4]
     assert all(float(row[3]) <= 3.01e-4 and float(row[4]) <= 53.1 for row in rows)
+
+
+def test_schedules_are_compared_by_muon(tmp_path):
+    said = run("muon", tmp_path)
+    rows = [line.rsplit(maxsplit=4) for line in said.splitlines()[1:]]
+    assert [int(row[1]) for row in rows] == [15, 10, 15, 15, 10, 15, 20, 0]
+    assert all(0 < float(row[2]) < 4 for row in rows)
 
 
 def table(path):

@@ -16,6 +16,7 @@ from .chebyshev.chebyshev import Chebyshev, allowed_norm
 from .chebyshev.coefficients import chebyshev_coefficients
 from .chebyshev.momentum import MomentumMethod
 from .chebyshev.stacked_momentum import momentum_steps
+from .driver.batch import KEPT
 from .driver.stopping import Looks
 from .fixed_point.anderson import Anderson
 from .fixed_point.auto import Auto
@@ -26,7 +27,6 @@ from .fixed_point.restarted_halpern import RestartedHalpern
 from .fixed_point.stacked_steps import AndersonSteps, AutoSteps, HalpernSteps, PicardSteps, RestartedSteps
 from .krylov.cg import CG
 from .krylov.stacked_cg import stacked_cg
-from .linear.small import KEPT
 from .linear.stacked import PRECONDITIONED, STACKED, Came, Stack
 from .relaxation.jacobi import Jacobi
 from .relaxation.richardson import Richardson

@@ -35,7 +35,7 @@ def defect(optimizer: torch.optim.Optimizer, matrices: list[torch.nn.Parameter])
 
 
 class MuonStep:
-    """One step over the weights of a small transformer, float32 parameters, at orthogonality no worse than PyTorch's."""
+    """One step over the weights of a small transformer, float32, no less orthogonal than by PyTorch."""
 
     params = (["muon", "you"],)
     param_names = ("schedule",)

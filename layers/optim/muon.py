@@ -361,7 +361,7 @@ def _checked(group: dict[str, Any]) -> dict[str, Any]:
     return {"ns_coefficients": coefficients, "ns_steps": steps}
 
 
-def _coefficients(given: Coefficients, steps: int | None) -> tuple[Any, int]:
+def _coefficients(given: Any, steps: int | None) -> tuple[Any, int]:
     """One polynomial as floats and how often it is used, or the polynomials of all steps and their number."""
     if steps is not None and not (isinstance(steps, int) and 1 <= steps <= MOST_STEPS):
         raise InputError(f"ns_steps: found {steps!r}; wanted a number of steps from 1 to {MOST_STEPS}")
@@ -371,21 +371,19 @@ def _coefficients(given: Coefficients, steps: int | None) -> tuple[Any, int]:
         if given.root not in (1, 2):
             raise InputError(f"ns_coefficients: found a schedule for root {given.root}; wanted one for polar factors")
         given = given.coefficients
+    every: tuple[tuple[float, ...], ...] = ()
+    one = False
     try:
-        if isinstance(given[0], int | float):
-            one = tuple(float(c) for c in given)
-            found: tuple[Any, int] = one, 5 if steps is None else steps
-            every = (one,)
-        else:
-            every = tuple(tuple(float(c) for c in step) for step in given)
-            found = every, len(every) if steps is None else steps
+        one = isinstance(given[0], int | float)
+        every = tuple(tuple(map(float, step)) for step in ((given,) if one else given))
     except (TypeError, ValueError, IndexError, KeyError):
-        every = ()
-        found = (), 0
+        pass  # said below
     if not every or not all(step and all(map(math.isfinite, step)) for step in every):
         raise InputError(
             f"ns_coefficients: found {given!r}; wanted (a, b, c), such a tuple for each step, a Schedule, or a preset"
         )
-    if len(every) > 1 and found[1] != len(every):
+    if one:
+        return every[0], 5 if steps is None else steps
+    if steps not in (None, len(every)):
         raise InputError(f"ns_steps: found {steps}; wanted {len(every)}, as many as there are polynomials, or None")
-    return found
+    return every, len(every)

@@ -10,8 +10,9 @@ import torch
 from ...backends import choose_backend
 from ...errors import InputError
 from ...solvers.matrix_functions.factors import degree_17_factors
-from ...solvers.matrix_functions.polynomial import evaluate
+from ...solvers.matrix_functions.polynomial import odd_step
 from ...solvers.matrix_functions.products import products_for
+from ...solvers.matrix_functions.scaling import by_columns
 
 __all__ = ["SCALINGS", "orthogonal", "orthogonalized"]
 
@@ -130,16 +131,9 @@ def orthogonal(X: torch.Tensor, steps: Steps, *, scaling: str = "frobenius", eps
         X /= bound.sqrt()
         A /= bound
     elif scaling == "aol":
-        d = A.abs().sum(-1).clamp(min=tiny).rsqrt()
-        X *= d[:, None, :]
-        A *= d[:, :, None] * d[:, None, :]
+        X, A = by_columns(products, X, A)
     for k, step in enumerate(steps):
         if k:
             A = products.gram(X, A)
-        B, a = evaluate(products, step, A, factors=degree_17_factors(step) if len(step) == 9 else None)
-        new = products.multiply_add(X, B, a, None)
-        products.done(X)
-        if B is not A:
-            products.done(B)
-        X = new
+        X = odd_step(products, X, A, step, factors=degree_17_factors(step) if len(step) == 9 else None)
     return X

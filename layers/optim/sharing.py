@@ -131,11 +131,11 @@ def gathered(
     for i in alone:
         results[i] = pieces[i][0].reshape(directions[i].shape)
     if split:
-        together = [torch.cat(pieces[i], dim=layout.axes[i]) for i in split]  # type: ignore[arg-type]
+        together = [torch.cat(pieces[i], dim=layout.axes[i]) for i in split]
         for i, update in zip(split, whole(together, split), strict=True):
             full = update.reshape(layout.shapes[i])
             part = layout.part(i, layout.rank)
-            results[i] = full.narrow(layout.axes[i], part.start, part.stop - part.start)  # type: ignore[arg-type]
+            results[i] = full.narrow(layout.axes[i], part.start, part.stop - part.start)
     return results
 
 

@@ -13,10 +13,10 @@ from ...errors import InputError
 from ..driver.problem import Vector, Words
 from .method import ScheduledMethod, StackState, Step
 from .newton_schulz import Schedule
-from .polynomial import evaluate
+from .polynomial import odd_step
 from .problem import MatrixProblem
 from .products import relative
-from .scaling import checked_scaling, upper_bound
+from .scaling import by_columns, checked_scaling, upper_bound
 
 __all__ = ["NewtonSchulz", "OrthogonalProblem", "PolarProblem", "isometry_defects"]
 
@@ -172,9 +172,7 @@ class NewtonSchulz(ScheduledMethod[OrthogonalProblem]):
         X = problem.data
         G = p.gram(X, None)
         if self.scaling == "aol":  # which bounds the norm of X D by 1
-            sums = p.row_sums(G)
-            d = p.xp.where(sums > 0, sums, p.xp.ones_like(sums)) ** -0.5
-            X, G, square = X * d[:, None, :], G * d[:, :, None] * d[:, None, :], None
+            (X, G), square = by_columns(p, X, G), None
         else:
             bound, square = upper_bound(p, G, self.scaling)
             bound = np.where(bound > 0, bound, 1.0)
@@ -189,11 +187,7 @@ class NewtonSchulz(ScheduledMethod[OrthogonalProblem]):
 
     def advance(self, problem: OrthogonalProblem, s: StackState, arrays: tuple[Any, ...], h: Step) -> tuple[Any, ...]:
         p, (X, A) = problem.products, arrays
-        B, a = evaluate(p, h.h, A, h.square, h.factors)
-        new = p.multiply_add(X, B, a, p.room(X.shape, X))
-        p.done(X)
-        if B is not A:
-            p.done(B)
+        new = odd_step(p, X, A, h.h, h.square, h.factors)
         return new, p.gram(new, A)
 
     def measured(self, problem: OrthogonalProblem, arrays: tuple[Any, ...]) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 from .factors import Degree17Factors
 from .products import Products
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "odd_step"]
 
 
 def evaluate(
@@ -78,6 +78,34 @@ def evaluate(
         B = p.add(work, A, linear)
     p.done(A2)
     return B, constant
+
+
+def odd_step(
+    products: Products,
+    X: Any,
+    A: Any,
+    coefficients: Sequence[float],
+    square: Any = None,
+    factors: Degree17Factors | None = None,
+) -> Any:
+    """X h(A), h given as to ``evaluate``; X is given back to the room of ``products``, and A may be overwritten.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from resolvent.solvers.matrix_functions.polynomial import odd_step
+    >>> from resolvent.backends import choose_backend
+    >>> from resolvent.solvers.matrix_functions.products import products_for
+    >>> x = np.full((1, 1, 1), 0.5)
+    >>> odd_step(products_for(choose_backend(None, x), x), x, x * x, (1.5, -0.5)).item()
+    0.6875
+    """
+    B, a = evaluate(products, coefficients, A, square, factors)
+    new = products.multiply_add(X, B, a, products.room(X.shape, X))
+    products.done(X)
+    if B is not A:
+        products.done(B)
+    return new
 
 
 def _degree_8(p: Products, c: Sequence[float], factors: Degree17Factors, A: Any, A2: Any) -> tuple[Any, float]:

@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import InputError
 from .products import Products
 
-__all__ = ["SCALINGS", "checked_scaling", "margin", "tail", "upper_bound"]
+__all__ = ["SCALINGS", "by_columns", "checked_scaling", "margin", "tail", "upper_bound"]
 
 # name: what the largest singular value of X is bounded by, where G = X^H X.
 SCALINGS: dict[str, str] = {
@@ -54,6 +54,13 @@ def upper_bound(products: Products, G: Any, scaling: str) -> tuple[np.ndarray, A
     if scaling == "power":
         bound = np.minimum(bound, GUARD**2 * np.sqrt(_by_power_iteration(products, square)))
     return bound, square
+
+
+def by_columns(products: Products, X: Any, G: Any) -> tuple[Any, Any]:
+    """X D and D G D with a diagonal D for which ||X D|| <= 1 (Prach and Lampert 2022, "almost-orthogonal layers")."""
+    sums = products.row_sums(G)
+    d = products.xp.where(sums > 0, sums, products.xp.ones_like(sums)) ** -0.5
+    return X * d[:, None, :], G * d[:, :, None] * d[:, None, :]
 
 
 def _by_power_iteration(products: Products, G: Any) -> np.ndarray:

@@ -57,7 +57,7 @@ def schedule(
     steps : int, optional
         How many.
     tolerance : float, optional
-        For ``error_bound``.
+        For ``error_bound``, that is for exact evaluation; rounding of steps of degree 17 may add more than a fine one.
     products : int, optional
         Dense products to spend at most: 2 for a step of degree 3, 3 for 5, 4 for 7 and 9, 5 for 17. The best mix spends
         no more than take it to the unit roundoff.

@@ -202,7 +202,7 @@ def test_a_copy_and_a_closure():
         loss.backward()
         return loss
 
-    losses = [float(optimizer.step(closure)) for _ in range(3)]
+    losses = [optimizer.step(closure).item() for _ in range(3)]
     assert losses[0] > losses[1] > losses[2]
 
 

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -192,8 +193,8 @@ class ScheduledMethod(Method[P, StackState]):
                 raise InputError(f"schedule: found one for root {given.root}; wanted root={self.root}")
             return given
         least = self.default if self.lower is None else self.lower_of_x() / self.margin_of_x(problem)
-        # A relative residual ||I - x^r|| is r times the error of x, and a little more.
-        tolerance = max(problem.asked / (self.power * 1.1), 4 * problem.unit_roundoff)
+        # A residual ||I - x^r|| is r times the error of x; in the mean square, of values that are spread, r / sqrt(2).
+        tolerance = max(problem.asked / (0.8 * self.power), 4 * problem.unit_roundoff)
         least, tolerance, u = min(least, 1.0), min(tolerance, 0.9), problem.unit_roundoff
         found = cheapest(least, tolerance, self.root, problem.format, u, self.share)
         if self.products is not None and found.products > self.products:
@@ -283,8 +284,12 @@ class ScheduledMethod(Method[P, StackState]):
 
     def _near(self, problem: P, s: StackState) -> np.ndarray:
         """Of the active ones, those of which all values are near one, as far as their residuals tell."""
-        promised = 1.5 * self.power * s.schedule.error_bound
-        return s.norms[s.active] <= max(0.9 / math.sqrt(self.sides(problem)), min(0.9, promised))
+        norms, n = s.norms[s.active], self.sides(problem)
+        # No value is far from one: in the worst case the residual is of a single one.
+        surely = norms * math.sqrt(n) <= 0.9
+        promised = min(0.9, 1.5 * self.power * s.schedule.error_bound)
+        falling = (s.position == s.schedule.steps) | (norms <= SLOW * s.before[s.active])
+        return surely | ((norms <= promised) & falling)
 
     def _judge(self, problem: P, s: StackState) -> None:
         far = np.flatnonzero(~self._near(problem, s))
@@ -296,9 +301,11 @@ class ScheduledMethod(Method[P, StackState]):
 
     def _retire(self, problem: P, s: StackState) -> None:
         """Those that are done, or can do no better, are put aside."""
-        norms = s.norms[s.active]
-        slow = (s.position >= s.schedule.steps) & (norms > SLOW * s.before[s.active]) & self._near(problem, s)
-        slow &= (s.before[s.active] < 0.1) | (s.position > s.schedule.steps + MOST_AT_THE_END)
+        norms, before = s.norms[s.active], s.before[s.active]
+        # A single value of which the square is one half away from one would be a tenth away after such a step.
+        slow = (before * math.sqrt(self.sides(problem)) <= 0.5) & (norms > SLOW * before)
+        slow = (slow & (s.position > s.schedule.steps)) | (s.position > s.schedule.steps + MOST_AT_THE_END)
+        slow &= self._near(problem, s)
         done = (norms <= s.target) | slow | problem.failed[s.active] | s.stuck[s.active]
         if not done.any():
             return
@@ -334,6 +341,7 @@ class ScheduledMethod(Method[P, StackState]):
         """There is nothing to begin anew: the certificate is of the very iterate."""
 
 
+@lru_cache(maxsize=512)
 def cheapest(lower: float, tolerance: float, root: int, format: str, unit_roundoff: float, share: float) -> Schedule:
     """The schedule of one degree and of least work whose steps are accurate enough as they are rounded.
 

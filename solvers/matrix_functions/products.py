@@ -26,7 +26,7 @@ PRODUCTS: dict[str, tuple[str, str]] = {
     "array_api": ("products", "PortableProducts"),
 }
 NEAR_ONE = 6  # exponents of entries whose fourth powers, and sums of them, are far from the ends of single precision
-CACHED = 1 << 18  # bytes of an array that stays in the cache with the others of a step
+CACHED = 1 << 20  # bytes of an array that stays in the cache with the others of a step
 SMALL = 192  # below this order a symmetric product by syrk takes longer than an ordinary one
 
 

@@ -17,6 +17,12 @@ if find_spec("torch") is None:
 
 from . import functional
 from .linear.solve import Solves, solve
+from .matrix_functions.polar import orthogonalize, polar
+from .matrix_functions.roots import invsqrtm, sqrtm
+from .matrix_functions.sign import matrix_sign
 from .modules import Cache, GatedKalmaNet, ShortConvolution
 
-__all__ = ["Cache", "GatedKalmaNet", "ShortConvolution", "Solves", "functional", "solve"]
+__all__ = [
+    "Cache", "GatedKalmaNet", "ShortConvolution", "Solves", "functional", "invsqrtm", "matrix_sign", "orthogonalize",
+    "polar", "solve", "sqrtm",
+]  # fmt: skip

@@ -1,0 +1,187 @@
+"""The orthogonal factor of a matrix and its polar decomposition, as differentiable functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+
+from ...errors import InputError
+from ...solvers.matrix_functions.newton_schulz import Schedule
+from ...solvers.matrix_functions.polar import orthogonalize as rv_orthogonalize
+from ...solvers.matrix_functions.polar import polar as rv_polar
+from .equations import Equation
+from .forward import Solver, checked_matrix
+from .implicit import SelfAdjoint, hermitian_part, implicit
+from .singular import checked_singular
+from .unrolled import orthogonal
+from .ways import Way, differentiable
+
+__all__ = ["orthogonalize", "polar"]
+
+
+@dataclass(frozen=True)
+class Orthogonal(SelfAdjoint):
+    """U of A = U H, for A with no fewer rows than columns."""
+
+    solver: Solver
+    equation: Equation
+
+    def run(self, *tensors: Any) -> Any:
+        return self.solver(tensors[0])
+
+    def derivative(self, A: Any, x: Any, E: Any) -> Any:
+        U, H = x, hermitian_part(x.mH @ A)
+        C = U.mH @ E
+        found = U @ self.equation(H, C - C.mH)
+        if A.shape[-2] > A.shape[-1]:
+            # The inverse of H solves H X + X H = 2 I.
+            eye = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+            inverse = self.equation(H, (2 * eye).expand(H.shape))
+            found = found + (E - U @ C) @ inverse
+        return found
+
+
+def orthogonalize(
+    A: Any,
+    *,
+    method: str = "implicit",
+    singular: str = "raise",
+    rtol: float | None = None,
+    schedule: Schedule | None = None,
+    lower: float | None = None,
+    scaling: str = "schatten-8",
+) -> Any:
+    r"""The matrix with orthonormal columns (rows, of a wide A) that is nearest to A, differentiably.
+
+    Parameters
+    ----------
+    A : Tensor (..., m, n)
+        Real or complex. Half precision is worked on and returned in float32.
+    method : {"implicit", "unrolled", "checkpoint"}
+        "implicit" gives the derivatives of the orthogonal factor, whatever computed it. "unrolled" gives the function
+        that the schedule computes, not iterated further, and its own derivatives, by autograd through all steps;
+        "checkpoint" the same, keeping no iterate between the passes, for twice the products.
+    singular : {"raise", "clamp", "zero"}
+        Of implicit derivatives, where singular values with :math:`\sigma_i + \sigma_j = 0` to rounding (and single ones,
+        unless A is real and square) make U jump: an error; the sum is replaced by m times the unit roundoff, relative to
+        the largest; or these components are zero. What is multiplied by zero in any case is no error. Singular values
+        that are equal and not zero do no harm.
+    rtol : float, optional
+        Of the forward solve, as in ``resolvent.polar``; by default 1e-12 in double precision and 1e-5 in single.
+    schedule, lower, scaling :
+        As in ``resolvent.orthogonalize``, without "aol" and "power" for unrolled iterations.
+
+    Returns
+    -------
+    Tensor (..., m, n)
+
+    Raises
+    ------
+    InputError, TypeError
+        For bad input, as in ``resolvent.orthogonalize``, and other names than those above.
+    SingularError
+        In the derivative, with ``singular="raise"``.
+
+    Warns
+    -----
+    ConvergenceWarning
+        When the forward solve did not reach its tolerance.
+
+    Notes
+    -----
+    With :math:`C = U^H E`, :math:`\Omega` from :math:`H\Omega + \Omega H = C - C^H` and A = U H, the derivative in the
+    direction E is :math:`U\Omega + (E - UC)H^{-1}`, and so is the cotangent of A for E that of U. It depends on U and A
+    by products and by solutions of Lyapunov's equation, which are differentiated likewise, so that there are derivatives
+    of any order, in any mix of modes, and under ``torch.func``.
+
+    Few steps of a schedule, as Muon takes, are another function than the orthogonal factor, with other derivatives:
+    small singular values are multiplied by the slope of the composite, 485 for Muon's five, and not by one over their
+    sums.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from resolvent.layers import orthogonalize
+    >>> A = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, 3.0]], dtype=torch.float64, requires_grad=True)
+    >>> U = orthogonalize(A)
+    >>> torch.allclose(U.mT @ U, torch.eye(2, dtype=torch.float64))
+    True
+    >>> U[0, 0].backward()
+    >>> torch.allclose((A * A.grad).sum(), torch.zeros((), dtype=torch.float64))  # U does not depend on the size of A
+    True
+    """
+    way = Way(method, rtol, schedule, lower, scaling)
+    return _factor(rv_orthogonalize, "orthogonalize", checked_matrix(A), way, singular)
+
+
+def polar(
+    A: Any,
+    *,
+    side: str = "right",
+    method: str = "implicit",
+    singular: str = "raise",
+    rtol: float | None = None,
+    schedule: Schedule | None = None,
+    lower: float | None = None,
+    scaling: str = "schatten-8",
+) -> tuple[Any, Any]:
+    r"""The polar decomposition A = U H, U orthonormal and H Hermitian positive semidefinite, differentiably.
+
+    Parameters
+    ----------
+    A : Tensor (..., m, n)
+    side : {"right", "left"}
+        A = U H with H of shape (..., n, n), or A = H U with H of shape (..., m, m).
+    method, singular, rtol, schedule, lower, scaling :
+        As in ``orthogonalize``.
+
+    Returns
+    -------
+    U : Tensor (..., m, n)
+    H : Tensor (..., n, n) or (..., m, m)
+
+    Raises
+    ------
+    InputError, TypeError, SingularError
+        As in ``orthogonalize``.
+
+    Warns
+    -----
+    ConvergenceWarning
+        When the forward solve did not reach its tolerance.
+
+    Notes
+    -----
+    H is the Hermitian part of :math:`U^H A`, and differentiated as such: its derivative stays bounded where singular
+    values go to zero, and where it does not exist is chosen as ``singular`` says. It is Hermitian, so that its cotangent
+    counts by its Hermitian part alone.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from resolvent.layers import polar
+    >>> A = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, 3.0]], dtype=torch.float64, requires_grad=True)
+    >>> U, H = polar(A)
+    >>> torch.allclose(U @ H, A)
+    True
+    >>> H.diagonal().sum().backward()  # the nuclear norm, whose gradient is U
+    >>> torch.allclose(A.grad, U)
+    True
+    """
+    if side not in ("right", "left"):
+        raise InputError(f'side: found {side!r}; wanted "right" (A = U H) or "left" (A = H U)')
+    A = checked_matrix(A)
+    U = _factor(rv_polar, "polar", A, Way(method, rtol, schedule, lower, scaling), singular)
+    return U, hermitian_part(U.mH @ A if side == "right" else A @ U.mH)
+
+
+def _factor(function: Any, name: str, A: Any, way: Way, singular: str) -> Any:
+    """U, by that of A^H where A is wide."""
+    wide = A.shape[-2] < A.shape[-1]
+    solver = Solver(function, name, way.rtol, {"schedule": way.schedule, "lower": way.lower, "scaling": way.scaling})
+    rule = Orthogonal(solver, Equation(singular=checked_singular(singular), name=name))
+    U = differentiable(way, rule, partial(orthogonal, scaling=way.scaling), 1, A.mH if wide else A)
+    return U.mH if wide else U

@@ -1,4 +1,4 @@
-"""What the differentiable functions take: tensors that are full, hold numbers and lie in one place, or words why not."""
+"""What differentiable functions take: full tensors of numbers that lie in one place, or words why not."""
 
 from __future__ import annotations
 

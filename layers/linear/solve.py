@@ -360,4 +360,3 @@ def _common_dtype(linear_map: LinearMap, p: Sequence[Any], b: Any, x0: Any) -> A
         check_place(x0, "x0", b)
         dtype = torch.promote_types(dtype, x0.dtype)
     return torch.float32 if dtype in HALF else dtype
-

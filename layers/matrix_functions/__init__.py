@@ -1,1 +1,1 @@
-"""What the differentiable matrix functions are made of: solvers forwards, equations of Lyapunov's kind for derivatives."""
+"""What differentiable matrix functions are made of: solvers forwards, equations of Lyapunov's kind for derivatives."""

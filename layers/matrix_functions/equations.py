@@ -18,8 +18,8 @@ __all__ = ["Equation"]
 class Equation(Rule):
     """The X with A^(p-1) X + A^(p-2) X B + ... + X B^(p-1) = R, for Hermitian positive semidefinite A and B.
 
-    For p = 2 that is Sylvester's equation, and with A = B Lyapunov's: the tensors are (A, B, R), or (A, R). For larger p
-    it is the equation of the derivative of p-th roots. The map from R to X is self-adjoint.
+    For p = 2 that is Sylvester's equation, and with A = B Lyapunov's: the tensors are (A, B, R), or (A, R). For larger
+    p it is the equation of the derivative of p-th roots. The map from R to X is self-adjoint.
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ import torch
 
 from ...errors import InputError
 from ...solvers.driver.batch import TELL, warn_of
+from ...solvers.driver.status import Status
 from ..tensors import HALF, check_tensor
 
 __all__ = ["Solver", "checked_matrix", "default_rtol"]
@@ -32,14 +33,20 @@ class Solver:
             solution = self.function(*tensors, rtol=rtol, **self.parameters)
         finally:
             TELL.reset(before)
-        if not solution.converged:
+        if not (solution.converged or (self.rtol is None and _as_far_as_rounding_allows(solution, tensors[0].dtype))):
             warn_of(solution, f"{self.name}: ")
         return solution.x
 
 
 def default_rtol(dtype: Any) -> float:
-    """Of a forward solve whose errors derivatives inherit, times condition numbers."""
+    """Of a forward solve, whose errors derivatives inherit times condition numbers."""
     return 1e-12 if torch.finfo(dtype).bits == 64 else 1e-5
+
+
+def _as_far_as_rounding_allows(solution: Any, dtype: Any) -> bool:
+    """Whether it is the default tolerance alone that was missed, by the rounding that large condition numbers bring."""
+    near = float(solution.relative_residual) <= torch.finfo(dtype).eps ** 0.5
+    return solution.status is Status.STAGNATED and near
 
 
 def checked_matrix(A: Any, name: str = "A", square: bool = False) -> Any:
@@ -50,4 +57,3 @@ def checked_matrix(A: Any, name: str = "A", square: bool = False) -> Any:
         wanted = "a square matrix (..., n, n)" if square else "a matrix (..., m, n)"
         raise InputError(f"{name}: found shape {shape}; wanted {wanted}")
     return A.float() if A.dtype in HALF else A
-

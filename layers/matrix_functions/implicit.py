@@ -1,8 +1,8 @@
 """Implicit differentiation of functions of matrices: derivatives are expressions of arguments and results.
 
 Whatever computed x = f(A), its derivatives follow from A and x by products and by the solution of linear matrix
-equations, which is differentiated in the same way. So they are differentiable themselves, to any order and in any mix of
-modes, and no iterate is stored.
+equations, which is differentiated in the same way. So they are differentiable themselves, to any order and in any mix
+of modes, and no iterate is stored.
 """
 
 from __future__ import annotations

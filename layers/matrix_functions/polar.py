@@ -14,7 +14,7 @@ from ...solvers.matrix_functions.polar import orthogonalize as rv_orthogonalize
 from ...solvers.matrix_functions.polar import polar as rv_polar
 from .equations import Equation
 from .forward import Solver, checked_matrix
-from .implicit import SelfAdjoint, hermitian_part, implicit
+from .implicit import SelfAdjoint, hermitian_part
 from .singular import checked_singular
 from .unrolled import orthogonal
 from .ways import Way, differentiable
@@ -65,12 +65,13 @@ def orthogonalize(
         that the schedule computes, not iterated further, and its own derivatives, by autograd through all steps;
         "checkpoint" the same, keeping no iterate between the passes, for twice the products.
     singular : {"raise", "clamp", "zero"}
-        Of implicit derivatives, where singular values with :math:`\sigma_i + \sigma_j = 0` to rounding (and single ones,
-        unless A is real and square) make U jump: an error; the sum is replaced by m times the unit roundoff, relative to
-        the largest; or these components are zero. What is multiplied by zero in any case is no error. Singular values
-        that are equal and not zero do no harm.
+        Of implicit derivatives, where U jumps because :math:`\sigma_i + \sigma_j = 0` to rounding for two singular
+        values (or, unless A is real and square, one is zero): an error; the sum is replaced by 2 n u for the unit
+        roundoff u, relative to the largest; or these components are zero. Where they are multiplied by zero in any
+        case, there is no error. Singular values that are equal and not zero do no harm.
     rtol : float, optional
-        Of the forward solve, as in ``resolvent.polar``; by default 1e-12 in double precision and 1e-5 in single.
+        Of the forward solve, as in ``resolvent.polar``; by default 1e-12 in double precision and 1e-5 in single,
+        or what rounding allows.
     schedule, lower, scaling :
         As in ``resolvent.orthogonalize``, without "aol" and "power" for unrolled iterations.
 
@@ -94,8 +95,8 @@ def orthogonalize(
     -----
     With :math:`C = U^H E`, :math:`\Omega` from :math:`H\Omega + \Omega H = C - C^H` and A = U H, the derivative in the
     direction E is :math:`U\Omega + (E - UC)H^{-1}`, and so is the cotangent of A for E that of U. It depends on U and A
-    by products and by solutions of Lyapunov's equation, which are differentiated likewise, so that there are derivatives
-    of any order, in any mix of modes, and under ``torch.func``.
+    by products and by solutions of Lyapunov's equation, which are differentiated likewise: there are derivatives of any
+    order, in any mix of modes, and under ``torch.func``.
 
     Few steps of a schedule, as Muon takes, are another function than the orthogonal factor, with other derivatives:
     small singular values are multiplied by the slope of the composite, 485 for Muon's five, and not by one over their
@@ -156,8 +157,8 @@ def polar(
     Notes
     -----
     H is the Hermitian part of :math:`U^H A`, and differentiated as such: its derivative stays bounded where singular
-    values go to zero, and where it does not exist is chosen as ``singular`` says. It is Hermitian, so that its cotangent
-    counts by its Hermitian part alone.
+    values go to zero, and where it does not exist is chosen as ``singular`` says. It is Hermitian, and of its cotangent
+    the Hermitian part alone counts.
 
     Examples
     --------

@@ -69,11 +69,12 @@ def sqrtm(
     method : {"implicit", "unrolled", "checkpoint"}
         As in ``orthogonalize``.
     singular : {"raise", "clamp", "zero"}
-        Of implicit derivatives, as in ``orthogonalize``, where sums of two eigenvalues of the root are zero to rounding,
-        which is the square root of n times the unit roundoff, relative to the largest. "zero" gives the derivative along
-        matrices of the same rank.
+        Of implicit derivatives, as in ``orthogonalize``, where sums of two eigenvalues of the root are zero to
+        rounding: relative to the largest, the square root of 2 n u. "zero" gives the derivative along matrices of the
+        same rank.
     rtol : float, optional
-        Of the forward solve, as in ``resolvent.sqrtm``; by default 1e-12 in double precision and 1e-5 in single.
+        Of the forward solve, as in ``resolvent.sqrtm``; by default 1e-12 in double precision and 1e-5 in single,
+        or what rounding allows.
     schedule, lower, scaling :
         As in ``resolvent.sqrtm``, without "power" for unrolled iterations.
 

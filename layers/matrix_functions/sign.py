@@ -63,7 +63,7 @@ def matrix_sign(
     lower: float | None = None,
     scaling: str = "schatten-8",
 ) -> Any:
-    r"""The matrix sign, differentiably: every eigenvalue is replaced by 1 or -1, as its real part is positive or negative.
+    r"""The matrix sign, differentiably: every eigenvalue becomes 1 or -1, as its real part is positive or negative.
 
     Parameters
     ----------
@@ -75,7 +75,8 @@ def matrix_sign(
     method, singular :
         As in ``orthogonalize``, for Hermitian A; what is to be zero are sums of moduli of eigenvalues.
     rtol, schedule, lower, scaling :
-        As in ``resolvent.matrix_sign``; rtol by default 1e-12 in double precision and 1e-5 in single.
+        As in ``resolvent.matrix_sign``; rtol by default 1e-12 in double precision and 1e-5 in single,
+        or what rounding allows.
 
     Returns
     -------
@@ -116,4 +117,5 @@ def matrix_sign(
     parameters = {"hermitian": True, "schedule": schedule, "lower": lower, "scaling": scaling}
     solver = Solver(rv_matrix_sign, "matrix_sign", rtol, parameters)
     rule = HermitianSign(solver, Equation(singular=checked_singular(singular), name="matrix_sign"))
+    A = A if method == "implicit" else hermitian_part(A)
     return differentiable(way, rule, partial(orthogonal, scaling=scaling), 1, A)

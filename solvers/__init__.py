@@ -16,6 +16,9 @@ from .krylov.ssor_cg import ssor_cg
 from .linear.prepare import prepare
 from .linear.refine import refine
 from .linear.solve import solve
+from .matrix_functions.inverse import inverse, pinv
+from .matrix_functions.inverse_root import inverse_root
+from .matrix_functions.lyapunov import solve_lyapunov, solve_sylvester
 from .matrix_functions.polar import orthogonalize, polar
 from .matrix_functions.sign import matrix_sign
 from .matrix_functions.sqrt import invsqrtm, sqrtm
@@ -42,12 +45,15 @@ __all__ = [
     "fixed_point",
     "gauss_seidel",
     "halpern",
+    "inverse",
+    "inverse_root",
     "invsqrtm",
     "jacobi",
     "matrix_sign",
     "momentum",
     "orthogonalize",
     "picard",
+    "pinv",
     "polar",
     "precondition",
     "prepare",
@@ -55,6 +61,8 @@ __all__ = [
     "restarted_halpern",
     "richardson",
     "solve",
+    "solve_lyapunov",
+    "solve_sylvester",
     "sor",
     "sqrtm",
     "ssor",

@@ -25,9 +25,8 @@ P = TypeVar("P", bound=MatrixProblem)
 # matrices of ordinary condition more than the steps that it saves those of large condition.
 LOWER = 1e-3
 SLOW = 0.5  # a step near the end that reduces a residual by less has reached what rounding leaves
-CANCELLING = 0.25  # of u times the sum of the moduli of a step, how much rounding comes to, as measured
 DEGREES = (17, 9, 5, 3)
-WILD = 4.0  # residuals of values between 0 and 2 are at most 3: beyond, a value has left that range
+MOST_AT_THE_END = 60  # steps at the end: more would be of a matrix that has nothing there to become one
 EXHAUSTED = 1e4  # times the growth after which what is still small is nothing but rounding
 FACTORED = 9  # coefficients of an h of degree 8
 
@@ -114,6 +113,12 @@ class ScheduledMethod(Method[P, StackState]):
     when_diverging: ClassVar[str] = "Scale by a bound that holds, such as schatten-8, or by a schedule with safety."
     root: ClassVar[int] = 1  # as the generator of schedules has it
     power: ClassVar[int] = 2  # r of x h(x^r)
+    share: ClassVar[float] = 0.25  # of u times the sum of the moduli of a step, what rounding comes to, as measured
+
+    @property
+    def default(self) -> float:
+        """The lower bound of x, relative to its upper bound, where none was given."""
+        return LOWER
 
     lower: float | None
     scaling: str
@@ -135,9 +140,18 @@ class ScheduledMethod(Method[P, StackState]):
         """The residuals of matrices, by their places among the active ones, that are not near after a whole round."""
         return norms
 
+    @property
+    def widest(self) -> float:
+        """More than the residual of any values between 0 and 2, where schedules keep them."""
+        return 2.0**self.power
+
     def wild(self, norms: np.ndarray) -> np.ndarray:
         """Which residuals say that a matrix has failed."""
-        return ~(norms <= WILD)
+        return ~(norms <= self.widest)
+
+    def cost_of(self, h: tuple[float, ...]) -> int:
+        """Products of a step."""
+        return step_products(len(h) - 1, self.root)
 
     def blame(self, problem: P, s: StackState) -> Breakdown:
         """Why a matrix failed."""
@@ -147,13 +161,13 @@ class ScheduledMethod(Method[P, StackState]):
             Status.DIVERGED,
         )
 
-    def order(self, problem: P) -> int:
+    def sides(self, problem: P) -> int:
         """Of the matrices that the polynomials are of."""
         return problem.columns
 
     def finest(self, problem: P) -> float:
         """The smallest x, relative to the largest, that rounding of the data leaves any digit of."""
-        return self.order(problem) * problem.unit_roundoff
+        return self.sides(problem) * problem.unit_roundoff
 
     def check(self) -> None:
         """Refuse parameters outside their range."""
@@ -171,12 +185,13 @@ class ScheduledMethod(Method[P, StackState]):
             if given.root != self.root and not {given.root, self.root} <= {1, 2}:
                 raise InputError(f"schedule: found one for root {given.root}; wanted root={self.root}")
             return given
-        least = LOWER if self.lower is None else self.lower_of_x() / self.margin_of_x(problem)
+        least = self.default if self.lower is None else self.lower_of_x() / self.margin_of_x(problem)
         # A relative residual ||I - x^r|| is r times the error of x, and a little more.
         tolerance = max(problem.asked / (self.power * 1.1), 4 * problem.unit_roundoff)
-        found = cheapest(min(least, 1.0), min(tolerance, 0.9), self.root, problem.format, problem.unit_roundoff)
+        least, tolerance, u = min(least, 1.0), min(tolerance, 0.9), problem.unit_roundoff
+        found = cheapest(least, tolerance, self.root, problem.format, u, self.share)
         if self.products is not None and found.products > self.products:
-            found = schedule(min(least, 1.0), products=self.products, root=self.root, precision=problem.format)
+            found = schedule(least, products=self.products, root=self.root, precision=problem.format)
         return found
 
     def lower_of_x(self) -> float:
@@ -186,7 +201,7 @@ class ScheduledMethod(Method[P, StackState]):
 
     def margin_of_x(self, problem: P) -> float:
         """By how much scaling may have made x too small."""
-        return margin(self.scaling, self.order(problem))
+        return margin(self.scaling, self.sides(problem))
 
     # The driver's part.
 
@@ -208,30 +223,38 @@ class ScheduledMethod(Method[P, StackState]):
         if not s.active.size:
             raise self.blame(problem, s) if s.failed.any() else Breakdown("", Cause.DIGITS, Status.STAGNATED)
         which, h = self._next(problem, s)
-        cost = step_products(len(h) - 1, self.root)
+        cost = self.cost_of(h)
         if self.products is not None and s.spent + cost > self.products:
             raise Breakdown("", status=Status.MAX_ITERATIONS)
         s.spent += cost
-        numbers = s.active[which]
-        whole = which.size == s.active.size
-        arrays = s.arrays if whole else tuple(problem.exact.members(array, which) for array in s.arrays)
-        arrays = self.advance(problem, s, arrays, Step(h, _factors(h), s.first, s.taken == 0))
-        s.first, s.taken = None, s.taken + 1
         s.growth *= max(abs(h[0]), 1.0)
-        s.before[numbers] = s.norms[numbers]
-        s.norms[numbers] = self.measured(problem, arrays)
-        wild = self.wild(s.norms[numbers])
-        s.failed[numbers] |= wild
-        s.norms[numbers] = np.where(wild, WILD, s.norms[numbers])
-        if not whole:
-            pairs = zip(s.arrays, arrays, strict=True)
-            arrays = tuple(problem.exact.put(old, which, new) for old, new in pairs)
-        s.arrays = arrays
+        counted = problem.exact.count
+        for part in problem.exact.batches(which, s.arrays[0]):
+            problem.exact.count = counted  # what each matrix takes part in
+            self._advance(problem, s, part, h)
+        s.first, s.taken = None, s.taken + 1
         s.position += 1
         if s.position == s.schedule.steps:
             self._judge(problem, s)
         s.residual_norm = float(np.max(s.norms))
         self._note(problem, s)
+
+    def _advance(self, problem: P, s: StackState, which: np.ndarray, h: tuple[float, ...]) -> None:
+        """A step of those in these places."""
+        numbers, p = s.active[which], problem.exact
+        whole = which.size == s.active.size
+        arrays = s.arrays if whole else tuple(p.members(array, which) for array in s.arrays)
+        square = s.first if whole or s.first is None else p.members(s.first, which)
+        arrays = self.advance(problem, s, arrays, Step(h, _factors(h), square, s.taken == 0))
+        s.before[numbers] = s.norms[numbers]
+        norms = self.measured(problem, arrays)
+        wild = self.wild(norms)
+        s.failed[numbers] |= wild
+        s.norms[numbers] = np.where(wild, self.widest, norms)
+        if not whole:
+            arrays, parts = tuple(p.put(old, which, new) for old, new in zip(s.arrays, arrays, strict=True)), arrays
+            p.done(*parts)
+        s.arrays = arrays
 
     def _next(self, problem: P, s: StackState) -> tuple[np.ndarray, tuple[float, ...]]:
         """The places of those that take a step, and its polynomial h."""
@@ -254,20 +277,21 @@ class ScheduledMethod(Method[P, StackState]):
     def _near(self, problem: P, s: StackState) -> np.ndarray:
         """Of the active ones, those of which all values are near one, as far as their residuals tell."""
         promised = 1.5 * self.power * s.schedule.error_bound
-        return s.norms[s.active] <= max(1 / math.sqrt(self.order(problem)), min(0.9, promised))
+        return s.norms[s.active] <= max(0.9 / math.sqrt(self.sides(problem)), min(0.9, promised))
 
     def _judge(self, problem: P, s: StackState) -> None:
         far = np.flatnonzero(~self._near(problem, s))
         if far.size:
             numbers = s.active[far]
             s.norms[numbers] = self.judged(problem, s, far, s.norms[numbers])
-            s.stuck[numbers] |= s.growth * self.finest(problem) >= EXHAUSTED
+            left = ~self._near(problem, s)[far]
+            s.stuck[numbers] |= left & (s.growth * self.finest(problem) >= EXHAUSTED)
 
     def _retire(self, problem: P, s: StackState) -> None:
         """Those that are done, or can do no better, are put aside."""
         norms = s.norms[s.active]
         slow = (s.position >= s.schedule.steps) & (norms > SLOW * s.before[s.active]) & self._near(problem, s)
-        slow &= s.before[s.active] < 0.1
+        slow &= (s.before[s.active] < 0.1) | (s.position > s.schedule.steps + MOST_AT_THE_END)
         done = (norms <= s.target) | slow | s.failed[s.active] | s.stuck[s.active]
         if not done.any():
             return
@@ -303,11 +327,11 @@ class ScheduledMethod(Method[P, StackState]):
         """There is nothing to begin anew: the certificate is of the very iterate."""
 
 
-def cheapest(lower: float, tolerance: float, root: int, format: str, unit_roundoff: float) -> Schedule:
+def cheapest(lower: float, tolerance: float, root: int, format: str, unit_roundoff: float, share: float) -> Schedule:
     """The schedule of least work whose steps are accurate enough as they are rounded.
 
     The terms of a polynomial of high degree are large and cancel; what rounding does to singular vectors then, no later
-    step undoes.
+    step undoes. ``share`` is how much that comes to, of u times the sum of the moduli of a step.
     """
     found = []
     for degree in ("best", *DEGREES):
@@ -316,7 +340,7 @@ def cheapest(lower: float, tolerance: float, root: int, format: str, unit_roundo
         except InputError:  # a degree that the format cannot evaluate at all
             continue
         largest = max((sum(map(abs, h)) for h in one.coefficients), default=0.0)
-        if CANCELLING * unit_roundoff * largest <= tolerance or degree == DEGREES[-1]:
+        if share * unit_roundoff * largest <= tolerance or degree == DEGREES[-1]:
             found.append(one)
     return min(found, key=work)
 

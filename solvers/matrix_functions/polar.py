@@ -241,7 +241,7 @@ def polar(
         By default the schedule is for 1e-3 of the bound of the largest; where that was too much, more steps follow.
     scaling : {"schatten-8", "schatten-4", "frobenius", "power"}
         The upper bound of the largest singular value: (sum of its 8th powers)^(1/8), which the first step computes
-        anyway; the same of 4th powers; the Frobenius norm; or 1.05 times what eight power iterations find, which is
+        anyway; the same of 4th powers; the Frobenius norm; or 1.1 times what power iterations find, which is
         tightest and no bound.
     products : int, optional
         Products of two matrices at most.

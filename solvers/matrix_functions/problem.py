@@ -40,6 +40,8 @@ class MatrixProblem(Units):
         By default the library of the array; "numba" stands for NumPy here.
     precision : str, Format or Precision, optional
         To iterate in; by default that of the data. Certificates are computed in the precision of the data.
+    name : str
+        What messages call it.
 
     Attributes
     ----------
@@ -74,15 +76,16 @@ class MatrixProblem(Units):
     hermitian: ClassVar[bool] = False
     multiple: ClassVar[int] = 1  # of which exponents are, so that roots of their powers of two are such as well
 
-    def __init__(self, A: Any, *, backend: Any = None, precision: Any = None) -> None:
-        A = as_array(A, "A")
+    def __init__(self, A: Any, *, backend: Any = None, precision: Any = None, name: str = "A") -> None:
+        A = as_array(A, name)
+        self.name = name
         self.backend = choose_backend(_without_numba(backend, A), A)
-        values = self.backend.vector(A, "A")
+        values = self.backend.vector(A, name)
         shape = tuple(int(size) for size in values.shape)
         if len(shape) < 2:
-            raise InputError(f"A: found shape {shape}; wanted a matrix (m, n), or a stack (..., m, n)")
+            raise InputError(f"{self.name}: found shape {shape}; wanted a matrix (m, n), or a stack (..., m, n)")
         if self.square and shape[-1] != shape[-2]:
-            raise InputError(f"A: found shape {shape}; wanted square matrices (..., n, n)")
+            raise InputError(f"{self.name}: found shape {shape}; wanted square matrices (..., n, n)")
         self._set_precision(working_dtype(self.backend.numpy_dtype(values)), precision)
         library = self.backend.exact
         self.lead, self.rows, self.columns = shape[:-2], shape[-2], shape[-1]
@@ -110,7 +113,7 @@ class MatrixProblem(Units):
             k = int(np.flatnonzero(~np.isfinite(largest))[0])
             found = "NaN" if largest[k] != largest[k] else "infinite"
             where = f" in matrix {tuple(map(int, np.unravel_index(k, self.lead)))}" if self.lead else ""
-            raise InputError(f"A: has {found} entries{where}; wanted finite ones")
+            raise InputError(f"{self.name}: has {found} entries{where}; wanted finite ones")
         self.nothing = largest == 0
         self.exponents = unit_exponents(largest, self.multiple)
         self.data = p.ldexp(self.data, -self.exponents, self.data)
@@ -121,7 +124,7 @@ class MatrixProblem(Units):
                 k = int(np.argmax(off - limit))
                 size = off[k] / max(float(np.ldexp(largest[k], -self.exponents[k])), 1e-300)
                 raise NotHermitianError(
-                    f"A: found entries that differ from those of A^H by {size:.1e} of the largest; wanted a symmetric "
+                    f"{self.name}: found entries that differ from those of A^H by {size:.1e} of the largest; wanted a symmetric "
                     "(complex: Hermitian) matrix"
                 )
             self.data = p.hermitian_part(self.data, None)
@@ -237,6 +240,11 @@ class MatrixProblem(Units):
     def fields(self, x: Vector) -> Mapping[str, Any]:
         """Fields of the Solution that this function alone has."""
         return {}
+
+    @staticmethod
+    def bounded(error: float) -> float | None:
+        """A bound of a relative error, if it says anything."""
+        return error if error < 1 else None
 
     @property
     def remarks(self) -> str:

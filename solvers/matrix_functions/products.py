@@ -13,7 +13,6 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-from scipy.linalg import blas
 
 from ...backends import Backend
 
@@ -26,6 +25,8 @@ PRODUCTS: dict[str, tuple[str, str]] = {
     "cupy": ("products", "PortableProducts"),
     "array_api": ("products", "PortableProducts"),
 }
+NEAR_ONE = 6  # exponents of entries whose fourth powers, and sums of them, are far from the ends of single precision
+CACHED = 1 << 18  # bytes of an array that stays in the cache with the others of a step
 SMALL = 192  # below this order a symmetric product by syrk takes longer than an ordinary one
 
 
@@ -83,6 +84,10 @@ class Products:
     def empty(self, shape: tuple[int, ...], like: Any) -> Any:
         """A new array of this shape."""
         return self.xp.empty(shape, dtype=like.dtype, device=like.device)
+
+    def batches(self, which: np.ndarray, array: Any) -> list[np.ndarray]:
+        """Members in groups that are best worked on together, one group after the other."""
+        return [which]
 
     # Products.
 
@@ -202,9 +207,9 @@ class Products:
         """||A - B||_F."""
         return self.norms(A - B)
 
-    def identity_distances(self, P: Any) -> np.ndarray:
-        """||P - I||_F, P being left as it was."""
-        return self.norms(P - self.xp.eye(P.shape[-1], dtype=P.dtype, device=P.device))
+    def identity_distances(self, P: Any, c: float = 1.0) -> np.ndarray:
+        """||P - c I||_F, P being left as it was."""
+        return self.norms(P - c * self.xp.eye(P.shape[-1], dtype=P.dtype, device=P.device))
 
     def asymmetries(self, A: Any) -> np.ndarray:
         """The largest modulus of an entry of A - A^H."""
@@ -257,10 +262,10 @@ class InPlace(Products):
         out = self._out(A.shape, A) if out is None else out
         return self.scale(self.xp.add(A, self.adjoint(A), out=out), 0.5, out)
 
-    def identity_distances(self, P: Any) -> np.ndarray:
+    def identity_distances(self, P: Any, c: float = 1.0) -> np.ndarray:
         d = self._diagonal(P)
         kept = self.copy(d)
-        d[...] -= 1
+        d[...] -= c
         norms = self.norms(P)
         d[...] = kept
         return norms
@@ -290,6 +295,10 @@ class NumpyProducts(InPlace):
     def empty(self, shape: tuple[int, ...], like: Any) -> Any:
         return np.empty(shape, like.dtype)
 
+    def batches(self, which: np.ndarray, array: Any) -> list[np.ndarray]:
+        groups = -(-which.size // max(1, CACHED // max(1, array[:1].nbytes)))
+        return np.array_split(which, max(1, groups))
+
     def adjoint(self, A: Any) -> Any:
         A = A.swapaxes(-1, -2)
         return A.conj() if A.dtype.kind == "c" else A
@@ -313,7 +322,9 @@ class NumpyProducts(InPlace):
         return out
 
     def add(self, A: Any, B: Any, c: float) -> Any:
-        axpy = blas.get_blas_funcs("axpy", dtype=A.dtype)
+        from scipy.linalg.blas import get_blas_funcs
+
+        axpy = get_blas_funcs("axpy", dtype=A.dtype)
         axpy(B.reshape(-1), A.reshape(-1), a=c)  # both contiguous: in one pass, and in place
         return A
 
@@ -325,13 +336,37 @@ class NumpyProducts(InPlace):
             return np.einsum("kn,kn->k", parts.real, parts.real) + np.einsum("kn,kn->k", parts.imag, parts.imag)
         return np.einsum("kn,kn->k", parts, parts)
 
+    def largest(self, A: Any) -> np.ndarray:
+        if A.dtype.kind == "c":
+            return super().largest(A)
+        return np.maximum(A.max(axis=(-2, -1)), -A.min(axis=(-2, -1))).astype(np.float64)
+
+    def row_sums(self, A: Any) -> Any:
+        if A.dtype.kind == "c":
+            return super().row_sums(A)
+        work = np.abs(A, out=self.room(A.shape, A))
+        sums = work.sum(axis=-1)
+        self.done(work)
+        return sums
+
     def copy(self, A: Any) -> Any:
         return A.copy()
 
+    def done(self, *arrays: Any) -> None:
+        super().done(*(array for array in arrays if array is not None and array.base is None))
+
     def members(self, A: Any, which: np.ndarray) -> Any:
-        return A[which]
+        return A[self._indices(which, A)]
+
+    def put(self, A: Any, which: np.ndarray, values: Any) -> Any:
+        if values.base is not A:
+            A[self._indices(which, A)] = values
+        return A
 
     def _indices(self, which: np.ndarray, A: Any) -> Any:
+        """A range as such, so that its members are a view, which steps may write to."""
+        if which.size and which[-1] - which[0] == which.size - 1:
+            return slice(int(which[0]), int(which[-1]) + 1)
         return which
 
 
@@ -381,9 +416,10 @@ class TorchProducts(InPlace):
 
 
 def unit_exponents(largest: np.ndarray, multiple: int = 1) -> np.ndarray:
-    """For each matrix the exponent, a multiple of this, that brings its largest entry near to one."""
+    """For each matrix the exponent, a multiple of this, that brings its largest entry near to one; 0 where it is."""
     exponents = np.frexp(np.where(largest > 0, largest, 1.0))[1]
-    return multiple * np.round(exponents / multiple).astype(np.int64)
+    rounded = multiple * np.round(exponents / multiple).astype(np.int64)
+    return np.where(np.abs(exponents) <= NEAR_ONE, 0, rounded)
 
 
 def relative(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -16,9 +16,9 @@ SCALINGS: dict[str, str] = {
     "schatten-8": "||G G||_F^(1/4), which the first step needs anyway, or sqrt(||G||_inf) where that is less",
     "schatten-4": "||G||_F^(1/2), or sqrt(||G||_inf) where that is less",
     "frobenius": "||X||_F",
-    "power": "1.05 times what eight power iterations find, which is a guess, and schatten-8 where that is less",
+    "power": "1.1 times what power iterations find, which is a guess, and schatten-8 where that is less",
 }
-GUARD = 1.05
+GUARD = 1.1
 POWER_ITERATIONS = 8
 
 
@@ -52,7 +52,7 @@ def upper_bound(products: Products, G: Any, scaling: str) -> tuple[np.ndarray, A
     square = products.square(G, products.room(G.shape, G))
     bound = np.minimum(bound, np.sqrt(products.norms(square)))
     if scaling == "power":
-        bound = np.minimum(bound, GUARD**2 * _by_power_iteration(products, G))
+        bound = np.minimum(bound, GUARD**2 * np.sqrt(_by_power_iteration(products, square)))
     return bound, square
 
 

@@ -14,7 +14,7 @@ from ..driver.method import Breakdown
 from ..driver.problem import Vector, Words
 from ..driver.status import Cause, Ending, Status
 from .call import MatrixCommon, matrix_function, solve_matrix
-from .method import WILD, ScheduledMethod, StackState, Step
+from .method import ScheduledMethod, StackState, Step
 from .newton_schulz import Schedule
 from .polynomial import evaluate
 from .problem import MatrixProblem
@@ -55,11 +55,13 @@ class PositiveProblem(MatrixProblem):
         if (least < 0).any():
             k, size = int(np.argmin(least)), float(np.ldexp(np.min(least), self.exponents[np.argmin(least)]))
             raise InputError(
-                f"A: found the diagonal entry {size:.3g}{self._named(k)}; wanted a positive semidefinite matrix"
+                f"{self.name}: found the diagonal entry {size:.3g}{self._named(k)}; wanted a positive semidefinite matrix"
             )
         if self.definite and (least == 0).any():
             k = int(np.argmin(least))
-            raise SingularError(f"A: found a diagonal entry of zero{self._named(k)}; wanted a positive definite matrix")
+            raise SingularError(
+                f"{self.name}: found a diagonal entry of zero{self._named(k)}; wanted a positive definite matrix"
+            )
 
     def _named(self, k: int) -> str:
         return f" in matrix {tuple(map(int, np.unravel_index(k, self.lead)))}" if self.lead else ""
@@ -101,6 +103,10 @@ class InverseSqrtProblem(PositiveProblem):
     @property
     def output_exponents(self) -> np.ndarray:
         return -(self.exponents // 2)
+
+    def fields(self, x: Vector) -> Mapping[str, Any]:
+        # Of D = Z - A^(-1/2) the residual is D A^(1/2) + A^(1/2) D to first order.
+        return {"error": self.bounded(float(np.max(self.residuals, initial=0.0)) * math.sqrt(self.columns))}
 
 
 @dataclass(frozen=True)
@@ -193,7 +199,7 @@ class CoupledNewtonSchulz(ScheduledMethod[PositiveProblem]):
         return np.where(true <= s.target, true, norms)
 
     def blame(self, problem: PositiveProblem, s: StackState) -> Breakdown:
-        if self.inverse and (s.norms[s.failed] < WILD).all():
+        if self.inverse and (s.norms[s.failed] < self.widest).all():
             return singular("A")
         return not_positive()
 
@@ -201,7 +207,7 @@ class CoupledNewtonSchulz(ScheduledMethod[PositiveProblem]):
         ending, fields = super().conclude(problem, s, ending)
         # |y / sqrt(lambda) - 1| <= |z y - 1|, which are the eigenvalues of P - I.
         error = float(np.max(s.norms, initial=0.0)) * math.sqrt(problem.columns)
-        return ending, {**fields, "error": error if error < 1 else None}
+        return ending, fields if self.inverse else {**fields, "error": problem.bounded(error)}
 
     def assumed(self, s: StackState) -> float:
         return float(s.schedule.lower) ** 2
@@ -220,8 +226,8 @@ def singular(name: str) -> Breakdown:
 def not_positive() -> Breakdown:
     """The end where an eigenvalue is negative."""
     return Breakdown(
-        "A has a negative eigenvalue, of more than rounding, where a positive semidefinite matrix is wanted: a value of "
-        "the iteration left the range between 0 and 2. Add a ridge to the diagonal if it is meant to be positive.",
+        "A has a negative eigenvalue, of more than rounding, where a positive semidefinite matrix is wanted. Add a "
+        "ridge to the diagonal if it is meant to be positive.",
         Cause.INDEFINITE,
         Status.INFEASIBLE,
     )

@@ -17,12 +17,14 @@ if find_spec("torch") is None:
 
 from . import functional
 from .linear.solve import Solves, solve
+from .matrix_functions.inverses import inverse, pinv
+from .matrix_functions.lyapunov import solve_lyapunov, solve_sylvester
 from .matrix_functions.polar import orthogonalize, polar
-from .matrix_functions.roots import invsqrtm, sqrtm
+from .matrix_functions.roots import inverse_root, invsqrtm, sqrtm
 from .matrix_functions.sign import matrix_sign
 from .modules import Cache, GatedKalmaNet, ShortConvolution
 
 __all__ = [
-    "Cache", "GatedKalmaNet", "ShortConvolution", "Solves", "functional", "invsqrtm", "matrix_sign", "orthogonalize",
-    "polar", "solve", "sqrtm",
+    "Cache", "GatedKalmaNet", "ShortConvolution", "Solves", "functional", "inverse", "inverse_root", "invsqrtm",
+    "matrix_sign", "orthogonalize", "pinv", "polar", "solve", "solve_lyapunov", "solve_sylvester", "sqrtm",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from .forward import Solver
 from .implicit import Rule, hermitian_part, implicit
 from .singular import divided
 
@@ -30,6 +31,10 @@ class Equation(Rule):
         What is zero to rounding: eigenvalues of A that are r-th roots of rounding, relative to the largest.
     name : str
         Of the function that it is a derivative of.
+    solver : Solver, optional
+        Solves it by products alone, for p = 2 and definite coefficients; by default eigenvectors do.
+    derived : Equation, optional
+        What solves the equations of its derivatives; by default itself.
 
     Notes
     -----
@@ -41,12 +46,26 @@ class Equation(Rule):
     singular: str = "raise"
     root: int = 1
     name: str = "solve_sylvester"
+    solver: Solver | None = None
+    derived: Equation | None = None
 
     def __call__(self, *tensors: Any) -> Any:
         """X, differentiable in all tensors."""
         return implicit(self, *tensors)
 
+    def _derived(self, *tensors: Any) -> Any:
+        return (self if self.derived is None else self.derived)(*tensors)
+
     def run(self, *tensors: Any) -> Any:
+        return self._by_eigenvectors(*tensors) if self.solver is None else self._by_products(*tensors)
+
+    def _by_products(self, *tensors: Any) -> Any:
+        lead = torch.broadcast_shapes(*(tensor.shape[:-2] for tensor in tensors))
+        *coefficients, R = (tensor.expand(*lead, *tensor.shape[-2:]) for tensor in tensors)
+        assert self.solver is not None
+        return self.solver(*coefficients, R)
+
+    def _by_eigenvectors(self, *tensors: Any) -> Any:
         R = tensors[-1]
         eigen = [_eigh(A) for A in tensors[:-1]]
         (alpha, V, good_A), (beta, W, good_B) = eigen[0], eigen[-1]
@@ -63,7 +82,7 @@ class Equation(Rule):
         change = dR
         for part in self._changes(A, B, x, dA, dB):
             change = -part if change is None else change - part
-        return self(*tensors[:-1], change)
+        return self._derived(*tensors[:-1], change)
 
     def _changes(self, A: Any, B: Any, x: Any, dA: Any, dB: Any) -> Any:
         """The changes of the left-hand side by those of A and of B, x held fixed."""
@@ -81,7 +100,7 @@ class Equation(Rule):
 
     def cotangents(self, tensors: Sequence[Any], x: Any, cotangent: Any) -> tuple[Any, ...]:
         A, B = tensors[0], tensors[-2]
-        w = self(*tensors[:-1], cotangent)
+        w = self._derived(*tensors[:-1], cotangent)
         sums, y = _sums(self.p, A, w, B), x.mH
         of_A = of_B = None
         for k in range(self.p - 1):

@@ -14,7 +14,7 @@ from ...solvers.matrix_functions.sign import matrix_sign as rv_matrix_sign
 from .equations import Equation
 from .forward import Solver, checked_matrix
 from .implicit import MatrixFunction, SelfAdjoint, hermitian_part, implicit
-from .singular import checked_singular
+from .lyapunov import derivative_equation
 from .unrolled import orthogonal
 from .ways import Way, differentiable
 
@@ -62,6 +62,7 @@ def matrix_sign(
     schedule: Schedule | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
+    equations: str = "eigh",
 ) -> Any:
     r"""The matrix sign, differentiably: every eigenvalue becomes 1 or -1, as its real part is positive or negative.
 
@@ -72,7 +73,7 @@ def matrix_sign(
     hermitian : bool
         The function is that of the Hermitian part of A, with Hermitian gradients. Otherwise that of A, by Newton's
         iteration, whose derivatives are implicit ones.
-    method, singular :
+    method, singular, equations :
         As in ``orthogonalize``, for Hermitian A; what is to be zero are sums of moduli of eigenvalues.
     rtol, schedule, lower, scaling :
         As in ``resolvent.matrix_sign``; rtol by default 1e-12 in double precision and 1e-5 in single,
@@ -116,6 +117,6 @@ def matrix_sign(
         return implicit(Sign(Solver(rv_matrix_sign, "matrix_sign", rtol, {"hermitian": False})), A)
     parameters = {"hermitian": True, "schedule": schedule, "lower": lower, "scaling": scaling}
     solver = Solver(rv_matrix_sign, "matrix_sign", rtol, parameters)
-    rule = HermitianSign(solver, Equation(singular=checked_singular(singular), name="matrix_sign"))
+    rule = HermitianSign(solver, derivative_equation(equations, "matrix_sign", singular))
     A = A if method == "implicit" else hermitian_part(A)
-    return differentiable(way, rule, partial(orthogonal, scaling=scaling), 1, A)
+    return differentiable(way, rule, partial(orthogonal, scaling=scaling), partial(way.polynomials, root=1), A)

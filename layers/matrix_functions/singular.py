@@ -8,7 +8,7 @@ import torch
 
 from ...errors import InputError, SingularError
 
-__all__ = ["SINGULAR", "checked_singular", "divided"]
+__all__ = ["SINGULAR", "checked_singular", "divided", "singular_error"]
 
 SINGULAR = ("raise", "clamp", "zero")
 ROUNDING = 100.0  # times the tolerance: how large a right-hand side may be that is zero but for rounding
@@ -19,6 +19,14 @@ def checked_singular(singular: Any) -> str:
     if singular not in SINGULAR:
         raise InputError(f"singular: found {singular!r}; wanted one of {', '.join(SINGULAR)}")
     return str(singular)
+
+
+def singular_error(name: str) -> SingularError:
+    """What says that a function is not differentiable somewhere."""
+    return SingularError(
+        f"{name}: is not differentiable here: singular values (eigenvalues) by whose sums its derivative divides are zero "
+        'to rounding; add a ridge, or pass singular="zero" or "clamp"'
+    )
 
 
 def divided(R: Any, d: Any, singular: str, tolerance: float, name: str) -> Any:
@@ -44,8 +52,5 @@ def divided(R: Any, d: Any, singular: str, tolerance: float, name: str) -> Any:
         size = R.abs()
         rounding = ROUNDING * torch.finfo(R.dtype).eps * R.shape[-1] * size.amax(dim=(-2, -1), keepdim=True)
         if bool((small & (size > rounding)).any()):
-            raise SingularError(
-                f"{name}: is not differentiable here: singular values (eigenvalues) by whose sums its derivative "
-                'divides are zero to rounding; add a ridge, or pass singular="zero" or "clamp"'
-            )
+            raise singular_error(name)
     return torch.where(small, 0, R / torch.where(small, 1, d))

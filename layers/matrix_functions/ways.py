@@ -11,6 +11,7 @@ import torch
 from ...errors import InputError
 from ...solvers.matrix_functions.newton_schulz import Schedule
 from ...solvers.matrix_functions.newton_schulz import schedule as made
+from ...solvers.matrix_functions.scaling import checked_scaling
 from .forward import default_rtol
 from .implicit import Rule, implicit
 from .unrolled import SCALINGS, unrolled
@@ -47,20 +48,24 @@ class Way:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InputError(f"method: found {self.method!r}; wanted one of {', '.join(METHODS)}")
+        checked_scaling(self.scaling)  # without "aol", which is another function
         if self.method != "implicit" and self.scaling not in SCALINGS:
             raise InputError(
                 f"scaling: found {self.scaling!r} with method={self.method!r}; wanted one of {', '.join(SCALINGS)}"
             )
 
-    def polynomials(self, root: int, dtype: Any) -> tuple[tuple[float, ...], ...]:
+    def tolerance(self, dtype: Any) -> float:
+        """rtol, or the default of the type."""
+        return default_rtol(dtype) if self.rtol is None else self.rtol
+
+    def polynomials(self, dtype: Any, *, root: int) -> tuple[tuple[float, ...], ...]:
         """Of the schedule: what was given, or of the one that reaches the tolerance."""
         given = self.schedule
         if given is None:
             format = "fp64" if torch.finfo(dtype).bits == 64 else "fp32"
             power = 1 if root == 1 else 1 / root
             least = (1e-3 if root == 1 else 1e-6**power) if self.lower is None else self.lower**power
-            rtol = default_rtol(dtype) if self.rtol is None else self.rtol
-            return made(least, degree=5, tolerance=rtol, root=root, precision=format).coefficients
+            return made(least, degree=5, tolerance=self.tolerance(dtype), root=root, precision=format).coefficients
         if not isinstance(given, Schedule):
             raise TypeError(f"schedule: found {type(given).__name__}; wanted one of rv.newton_schulz.schedule")
         if given.root != root and not {given.root, root} <= {1, 2}:
@@ -68,8 +73,8 @@ class Way:
         return given.coefficients
 
 
-def differentiable(way: Way, rule: Rule, iteration: Callable[..., Any], root: int, A: Any) -> Any:
-    """f(A) by the rule, or by an iteration whose schedule is for this root."""
+def differentiable(way: Way, rule: Rule, iteration: Callable[..., Any], steps: Callable[[Any], Any], A: Any) -> Any:
+    """f(A) by the rule, or by the iteration with the steps for a type of numbers."""
     if way.method == "implicit":
         return implicit(rule, A)
-    return unrolled(iteration, A, way.polynomials(root, A.dtype), again=way.method == "checkpoint")
+    return unrolled(iteration, A, steps(A.dtype), again=way.method == "checkpoint")

@@ -22,9 +22,10 @@ from .matrix_functions.lyapunov import solve_lyapunov, solve_sylvester
 from .matrix_functions.polar import orthogonalize, polar
 from .matrix_functions.roots import inverse_root, invsqrtm, sqrtm
 from .matrix_functions.sign import matrix_sign
-from .modules import Cache, GatedKalmaNet, ShortConvolution
+from .modules import Cache, CovariancePooling, GatedKalmaNet, ShortConvolution, Whitening
 
 __all__ = [
-    "Cache", "GatedKalmaNet", "ShortConvolution", "Solves", "functional", "inverse", "inverse_root", "invsqrtm",
-    "matrix_sign", "orthogonalize", "pinv", "polar", "solve", "solve_lyapunov", "solve_sylvester", "sqrtm",
+    "Cache", "CovariancePooling", "GatedKalmaNet", "ShortConvolution", "Solves", "Whitening", "functional", "inverse",
+    "inverse_root", "invsqrtm", "matrix_sign", "orthogonalize", "pinv", "polar", "solve", "solve_lyapunov",
+    "solve_sylvester", "sqrtm",
 ]  # fmt: skip

@@ -24,8 +24,8 @@ def checked_singular(singular: Any) -> str:
 def singular_error(name: str) -> SingularError:
     """What says that a function is not differentiable somewhere."""
     return SingularError(
-        f"{name}: is not differentiable here: singular values (eigenvalues) by whose sums its derivative divides are zero "
-        'to rounding; add a ridge, or pass singular="zero" or "clamp"'
+        f"{name}: is not differentiable here: singular values (eigenvalues) by whose sums its derivative divides are "
+        'zero to rounding; add a ridge, or pass singular="zero" or "clamp"'
     )
 
 

@@ -18,7 +18,7 @@ BENCH := $(VENV)/.installed-bench
 PEERS := $(VENV)/.installed-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench fixed-point-table clean
+.PHONY: help demo test lint docs bench fixed-point-table newton-schulz-tables clean
 .NOTPARALLEL:
 # A stamp whose recipe failed must not pass for done.
 .DELETE_ON_ERROR:
@@ -56,6 +56,9 @@ bench: $(BENCH)  ## run the benchmarks on the installed environment
 
 fixed-point-table: $(PEERS)  ## evaluations of fixed-point methods on the gallery, beside published counts
 	$(BIN)/python benchmarks/fixed_point_table.py $(ARGS)
+
+newton-schulz-tables: $(DEMO)  ## errors of Newton-Schulz schedules, the tables and the figure of the documentation
+	$(BIN)/python benchmarks/newton_schulz_tables.py $(ARGS)
 
 clean:  ## remove what the other targets made, .venv included
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache docs/generated benchmarks/.asv

@@ -12,7 +12,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from resolvent.precision.formats import FORMATS
 from resolvent.precision.policy import POLICIES
 from resolvent.precision.tensor_core import TENSOR_CORES
 from resolvent.solvers.driver.loops import LOOPS
+from resolvent.solvers.matrix_functions.presets import PRESETS
 
 MARKERS = re.compile(r"(<!-- methods:begin[^>]*-->\n)(.*?)(<!-- methods:end -->)", re.DOTALL)
 
@@ -188,10 +189,26 @@ def fixed_point_counts_table() -> str:
     return _table(head, map(cells, rows), right=range(1, len(head)))
 
 
+def newton_schulz_table(name: str) -> str:
+    """One of the tables that benchmarks/newton_schulz_tables.py makes."""
+    with (Path(__file__).parent / "images" / f"newton_schulz_{name}.csv").open(encoding="utf-8") as stream:
+        head, *rows = list(csv.reader(stream))
+    return _table(head, rows, right=range(1, len(head)))
+
+
+def newton_schulz_presets_table() -> str:
+    """The published schedules, with what to know before using one."""
+    rows = []
+    for name, known in PRESETS.items():
+        products = rv.newton_schulz.preset(name, allow_sign_flip=True).products
+        rows.append((f"`{name}`", len(known.coefficients), products, known.source, known.note))
+    return _table(("name", "steps", "products", "read in", "what to know"), rows, right=(1, 2))
+
+
 def properties_by_class() -> dict[str, list[str]]:
     """The properties of each public class, by its dotted name, as the templates of the reference list them."""
     found = {}
-    for home in (rv, rv.gallery, rv.gallery.fixed_points, rv.precision):
+    for home in (rv, rv.gallery, rv.gallery.fixed_points, rv.newton_schulz, rv.precision):
         space = home.__name__
         for name in home.__all__:
             thing = getattr(home, name)
@@ -214,6 +231,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "policies": policies_table,
     "cores": cores_table,
     "delays": delays_table,
+    "presets": newton_schulz_presets_table,
+    "schedule_errors": partial(newton_schulz_table, "errors"),
+    "schedule_tolerances": partial(newton_schulz_table, "tolerances"),
+    "schedule_budgets": partial(newton_schulz_table, "budgets"),
+    "schedule_precisions": partial(newton_schulz_table, "precisions"),
+    "schedule_ranges": partial(newton_schulz_table, "presets"),
 }
 
 

@@ -16,10 +16,10 @@ from .krylov.ssor_cg import ssor_cg
 from .linear.prepare import prepare
 from .linear.refine import refine
 from .linear.solve import solve
+from .matrix_functions.decompose import orthogonalize, polar
 from .matrix_functions.inverse import inverse, pinv
 from .matrix_functions.inverse_root import inverse_root
 from .matrix_functions.lyapunov import solve_lyapunov, solve_sylvester
-from .matrix_functions.polar import orthogonalize, polar
 from .matrix_functions.sign import matrix_sign
 from .matrix_functions.sqrt import invsqrtm, sqrtm
 from .methods import METHODS

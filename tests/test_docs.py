@@ -76,14 +76,19 @@ def test_every_method_has_a_page_with_its_costs(name):
 
 def test_reference_lists_all_public_names():
     text = (DOCS / "reference.md").read_text(encoding="utf-8")
-    modules = {"gallery", "layers", "precision", "precondition", "tuning"}
+    modules = {"gallery", "layers", "newton_schulz", "precision", "precondition", "tuning"}
     missing = [
         name
         for name in (*rv.__all__, *rv.precision.__all__)
         if name not in modules and not re.search(rf"^ +{name}$|^`{name}`$", text, re.M)
     ]
     assert missing == []
-    for home, apart in ((rv.gallery, {"GALLERY", "fixed_points"}), (rv.gallery.fixed_points, {"FIXED_POINTS"})):
+    homes = (
+        (rv.gallery, {"GALLERY", "fixed_points"}),
+        (rv.gallery.fixed_points, {"FIXED_POINTS"}),
+        (rv.newton_schulz, set()),
+    )
+    for home, apart in homes:
         listed = text.split(f"currentmodule:: {home.__name__}\n")[1].split("currentmodule::")[0]
         assert [name for name in home.__all__ if name not in apart and f"   {name}\n" not in listed] == []
 
@@ -148,6 +153,17 @@ def test_policies_and_roundings_are_explained():
 def test_delays_are_those_of_the_script():
     """The data beside the figures are complete; tests/test_examples.py makes them anew."""
     assert tables.TABLES["delays"]().count("\n") == 2 + 3 * 5
+
+
+@pytest.mark.parametrize("name", ["errors", "budgets", "precisions", "presets"])
+def test_tables_of_schedules_are_current(name):
+    spec = importlib.util.spec_from_file_location(
+        "tables_of_schedules", DOCS.parent / "benchmarks/newton_schulz_tables.py"
+    )
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    rows = [",".join(f'"{cell}"' if "," in cell else cell for cell in row) for row in made.TABLES[name]()]
+    assert (DOCS / "images" / f"newton_schulz_{name}.csv").read_text(encoding="utf-8").splitlines() == rows
 
 
 def test_compiled_loops_are_of_methods():

@@ -285,7 +285,7 @@ def _computed_norm(run: Run) -> float:
 def _remember(run: Run, norm: float) -> None:
     """Keep a copy of an iterate that halves the best residual so far, so that the best can be returned."""
     assert run.watch is not None
-    if run.iterations and norm <= 0.5 * min(run.best_norm, run.watch.initial):
+    if run.problem.keeps_best and run.iterations and norm <= 0.5 * min(run.best_norm, run.watch.initial):
         backend = run.problem.backend
         run.best = backend.copy(run.x) if run.best is None else backend.assign(run.x, run.best)
         run.best_norm = norm
@@ -372,6 +372,8 @@ def _best_of(run: Run, status: Status) -> tuple[Vector, Vector, float]:
     problem, state = run.problem, run.state
     norm = run.certify()
     x = latest = run.x
+    if not problem.keeps_best:
+        return x, state.work, norm
     ended_badly = problem.replayable and status in FAILED and math.isinf(run.last_certified)
     at = int(np.argmin([seen if seen == seen else math.inf for seen in run.norms])) if ended_badly and run.norms else 0
     if at and run.norms[at] < 0.5 * min(norm if norm == norm else math.inf, run.best_norm):

@@ -87,6 +87,9 @@ class Problem(ABC):
         The same iterate has the same residual every time; an operator that only multiplies may break that.
     replayable : bool
         The same steps may be taken again to come by an earlier iterate.
+    keeps_best : bool
+        Of all iterates the one of the smallest residual is returned; a problem of many parts, of which each has its
+        best iterate at another time, sees to that itself.
     coarse : bool
         Iterates may stand still above the rounding level, since each is rounded to a format of few digits.
     solution_kind : type or None
@@ -107,6 +110,7 @@ class Problem(ABC):
     exponent: int = 0
     repeatable: bool = True
     replayable: bool = True
+    keeps_best: bool = True
     coarse: bool = False
     storage: str = ""
     preconditioner_kind: str = "none"

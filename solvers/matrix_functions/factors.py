@@ -73,9 +73,7 @@ def degree_17_factors(coefficients: Sequence[float]) -> Degree17Factors:
     square, linear, constant = t / s, d1 - t * total / s, t / s * (a4 - t * d1) - a3
     discriminant = linear * linear - 4 * square * constant
     if not discriminant > 0 or square == 0:
-        raise InputError(
-            f"coefficients: the equation for e2 has the discriminant {discriminant:g}; wanted a positive one"
-        )
+        raise InputError(f"coefficients: found {discriminant:g} as the discriminant for e2; wanted a positive one")
     # The root of smaller size, free of cancellation.
     e2 = -2 * constant / (linear + math.copysign(math.sqrt(discriminant), linear))
     d2 = total - e2

@@ -168,8 +168,8 @@ class ChebyshevSchedule:
 def chebyshev_schedule(lower: float, tolerance: float, order: int) -> ChebyshevSchedule:
     """The fewest steps of an order that take [lower, 1] to within the tolerance of one.
 
-    Composed, they are the best residual polynomial of their degree, since Chebyshev polynomials of Chebyshev polynomials
-    are such again (Pan and Schreiber, SIAM J. Sci. Stat. Comput. 12, 1991).
+    Composed, they are the best residual polynomial of their degree, since Chebyshev polynomials of Chebyshev
+    polynomials are such again (Pan and Schreiber, SIAM J. Sci. Stat. Comput. 12, 1991).
 
     Examples
     --------
@@ -292,12 +292,12 @@ class Hyperpower(ScheduledMethod[Any]):
         return projection_defects(problem.exact, arrays[1], arrays[0])
 
     def judged(self, problem: Any, s: StackState, which: np.ndarray, norms: np.ndarray) -> np.ndarray:
-        """What has not become one when all that is not rounding should have is nothing: of an inverse that is the end."""
+        """What has not become one when all but rounding should have is nothing: of an inverse that is the end."""
         if s.growth * self.finest(problem) < 1:
             return norms
         numbers = s.active[which]
         if not self.pseudo:
-            s.failed[numbers] = True
+            problem.failed[numbers] = True
             return norms
         problem.partial[numbers] = True
         X, Y = (problem.exact.members(array, which) for array in s.arrays[:2])
@@ -315,7 +315,7 @@ class Hyperpower(ScheduledMethod[Any]):
         return near | problem.partial[s.active] if self.pseudo else near
 
     def blame(self, problem: Any, s: StackState) -> Breakdown:
-        return not_positive() if self.positive and (s.norms[s.failed] >= self.widest).any() else singular("A")
+        return not_positive() if self.positive and self.negative(problem, s) else singular("A")
 
     def assumed(self, s: StackState) -> float:
         return float(s.schedule.lower) if self.positive else math.sqrt(s.schedule.lower)
@@ -428,8 +428,9 @@ def pinv(
 
     Notes
     -----
-    Where A lacks rank, the iteration would magnify rounding in directions of no size without end. It stops when all above
-    ``rcond`` has converged, and steps y -> 3 y^2 - 2 y^3 on the eigenvalues y of X A take what is below one half to zero.
+    Where A lacks rank, the iteration would magnify rounding in directions of no size without end. It stops when all
+    above ``rcond`` has converged, and steps y -> 3 y^2 - 2 y^3 on the eigenvalues y of X A take what is below one half
+    to zero.
 
     Examples
     --------

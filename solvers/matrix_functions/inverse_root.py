@@ -151,11 +151,11 @@ class CoupledNewton(ScheduledMethod[InverseRootProblem]):
         return problem.exact.identity_distances(arrays[1]) / math.sqrt(problem.columns)
 
     def judged(self, problem: InverseRootProblem, s: StackState, which: np.ndarray, norms: np.ndarray) -> np.ndarray:
-        s.failed[s.active[which]] |= s.growth * self.finest(problem) >= 1
+        problem.failed[s.active[which]] |= s.growth * self.finest(problem) >= 1
         return norms
 
     def blame(self, problem: InverseRootProblem, s: StackState) -> Breakdown:
-        return not_positive() if (s.norms[s.failed] >= self.widest).any() else singular("A")
+        return not_positive() if self.negative(problem, s) else singular("A")
 
     def assumed(self, s: StackState) -> float:
         return float(s.schedule.lower) ** self.p

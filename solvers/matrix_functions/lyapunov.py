@@ -244,13 +244,13 @@ class BlockSign(ScheduledMethod[SylvesterProblem]):
         return np.hypot(off, p.identity_distances(M.b, -1.0)) / math.sqrt(self.sides(problem))
 
     def judged(self, problem: SylvesterProblem, s: StackState, which: np.ndarray, norms: np.ndarray) -> np.ndarray:
-        s.failed[s.active[which]] |= s.growth * self.finest(problem) >= 1
+        problem.failed[s.active[which]] |= s.growth * self.finest(problem) >= 1
         return norms
 
     def blame(self, problem: SylvesterProblem, s: StackState) -> Breakdown:
         return Breakdown(
-            "A, or B, is not positive definite to rounding, as it has to be here: it has an eigenvalue that is negative, "
-            "or nothing to the others. Add a ridge to the diagonal.",
+            "A, or B, is not positive definite to rounding, as it has to be here: it has an eigenvalue that is "
+            "negative, or nothing to the others. Add a ridge to the diagonal.",
             Cause.INDEFINITE,
             Status.INFEASIBLE,
         )

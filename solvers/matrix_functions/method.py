@@ -48,8 +48,10 @@ class StackState(State):
     schedule : Schedule
     first : any
         What the first step can use of what scaling took to compute.
-    failed, stuck : ndarray of bool
-        The matrices that have no such function to rounding, and those whose residuals no further step would reduce.
+    stuck : ndarray of bool
+        The matrices whose residuals no further step would reduce.
+    grown : ndarray of shape (k,)
+        The growth when a value left its range, of those where one did.
     taken, position, rounds : int
         Steps taken in all, and of the schedule in this round; rounds before this one.
     spent : int
@@ -67,8 +69,8 @@ class StackState(State):
     done: Any = None
     schedule: Any = None
     first: Any = None
-    failed: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     stuck: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    grown: np.ndarray = field(default_factory=lambda: np.zeros(0))
     taken: int = 0
     position: int = 0
     rounds: int = 0
@@ -161,6 +163,10 @@ class ScheduledMethod(Method[P, StackState]):
             Status.DIVERGED,
         )
 
+    def negative(self, problem: P, s: StackState) -> bool:
+        """Whether one of the matrices that failed has a negative eigenvalue that is more than rounding."""
+        return bool(((s.grown > 0) & (s.grown * self.finest(problem) < 0.1)).any())
+
     def sides(self, problem: P) -> int:
         """Of the matrices that the polynomials are of."""
         return problem.columns
@@ -213,7 +219,7 @@ class ScheduledMethod(Method[P, StackState]):
         s.active = np.arange(problem.count)
         s.norms = np.where(problem.nothing, 0.0, self.measured(problem, s.arrays))
         s.before = np.full(problem.count, math.inf)
-        s.failed, s.stuck = np.zeros(problem.count, bool), np.zeros(problem.count, bool)
+        s.stuck, s.grown = np.zeros(problem.count, bool), np.zeros(problem.count)
         s.residual_norm = float(np.max(s.norms))
         self._note(problem, s)
         return s
@@ -221,7 +227,7 @@ class ScheduledMethod(Method[P, StackState]):
     def step(self, problem: P, s: StackState) -> None:
         self._retire(problem, s)
         if not s.active.size:
-            raise self.blame(problem, s) if s.failed.any() else Breakdown("", Cause.DIGITS, Status.STAGNATED)
+            raise self.blame(problem, s) if problem.failed.any() else Breakdown("", Cause.DIGITS, Status.STAGNATED)
         which, h = self._next(problem, s)
         cost = self.cost_of(h)
         if self.products is not None and s.spent + cost > self.products:
@@ -249,7 +255,8 @@ class ScheduledMethod(Method[P, StackState]):
         s.before[numbers] = s.norms[numbers]
         norms = self.measured(problem, arrays)
         wild = self.wild(norms)
-        s.failed[numbers] |= wild
+        problem.failed[numbers] |= wild
+        s.grown[numbers[wild]] = s.growth
         s.norms[numbers] = np.where(wild, self.widest, norms)
         if not whole:
             arrays, parts = tuple(p.put(old, which, new) for old, new in zip(s.arrays, arrays, strict=True)), arrays
@@ -292,7 +299,7 @@ class ScheduledMethod(Method[P, StackState]):
         norms = s.norms[s.active]
         slow = (s.position >= s.schedule.steps) & (norms > SLOW * s.before[s.active]) & self._near(problem, s)
         slow &= (s.before[s.active] < 0.1) | (s.position > s.schedule.steps + MOST_AT_THE_END)
-        done = (norms <= s.target) | slow | s.failed[s.active] | s.stuck[s.active]
+        done = (norms <= s.target) | slow | problem.failed[s.active] | s.stuck[s.active]
         if not done.any():
             return
         if s.done is None:
@@ -328,13 +335,14 @@ class ScheduledMethod(Method[P, StackState]):
 
 
 def cheapest(lower: float, tolerance: float, root: int, format: str, unit_roundoff: float, share: float) -> Schedule:
-    """The schedule of least work whose steps are accurate enough as they are rounded.
+    """The schedule of one degree and of least work whose steps are accurate enough as they are rounded.
 
     The terms of a polynomial of high degree are large and cancel; what rounding does to singular vectors then, no later
-    step undoes. ``share`` is how much that comes to, of u times the sum of the moduli of a step.
+    step undoes. ``share`` is how much that comes to, of u times the sum of the moduli of a step. A mix of degrees would
+    save a product or two at most, and takes longer to find.
     """
     found = []
-    for degree in ("best", *DEGREES):
+    for degree in DEGREES:
         try:
             one = schedule(lower, degree=degree, tolerance=tolerance, root=root, precision=format)
         except InputError:  # a degree that the format cannot evaluate at all

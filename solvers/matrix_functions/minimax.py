@@ -225,8 +225,8 @@ def image(coefficients: Sequence[Decimal], lower: Decimal, upper: Decimal, power
     """
     if lower < 0:
         mirrored = [c * (-1) ** (power * k) for k, c in enumerate(coefficients)]  # -f(-x)
-        below = image(mirrored, Decimal(0), -lower, power)
-        above = image(coefficients, Decimal(0), upper, power) if upper > 0 else below
+        below = image(mirrored, max(-upper, Decimal(0)), -lower, power)
+        above = image(coefficients, Decimal(0), upper, power) if upper > 0 else (-below[1], -below[0])
         return min(-below[1], above[0]), max(-below[0], above[1])
     with decimal.localcontext(prec=working_digits(max(lower, upper * NEAR_ZERO), upper, 2)):
         ends = [evaluate(coefficients, x, power) for x in (lower, upper)]

@@ -18,15 +18,21 @@ from .schedule import step_products
 __all__ = ["Composition", "Steps", "best_mix", "composed_errors", "in_turn", "until"]
 
 DIGITS = 60  # enough for intervals whose ends are told apart in double precision
+ROUNDED_INPUT = 4.0  # unit roundoffs by which rounding a matrix may move its largest singular value
+MOST_SAFETY = 0.01  # more was never needed in experiments, in which values at the upper end were many
 
 
 @dataclass(frozen=True)
 class Composition:
-    """Steps taken, and the interval [lower, upper] they leave."""
+    """Steps taken, the interval [lower, upper] they leave, and the largest cushion and safety among them.
+
+    ``noise`` is how far rounding may have carried values beyond ``upper``, relatively to it.
+    """
 
     coefficients: tuple[tuple[float, ...], ...]
     lower: Decimal
     upper: Decimal
+    noise: float
     cushion: float = 0.0
     safety: float = 1.0
 
@@ -45,15 +51,23 @@ class Steps:
     ----------
     root : int
         1 for odd polynomials, r for those in x^r.
-    cushion, safety : callables
+    unit_roundoff : float
+        Of the arithmetic in which the steps will be taken.
+    cushion : callable
         Of the degree of h. On an interval that reaches lower than cushion times its upper end the polynomial is the
-        best one for what lies above, so that its lowest values stay away from zero. Every step but the last is
-        f(x / safety).
+        best one for what lies above, so that its lowest values stay away from zero.
+    safety : float, optional
+        Every step but the last is f(x / safety). Without it every step is, each with what rounding asks for.
     """
 
     root: int
+    unit_roundoff: float
     cushion: Callable[[int], float]
-    safety: Callable[[int], float]
+    safety: float | None
+
+    def start(self, lower: float, upper: float) -> Composition:
+        """No steps yet."""
+        return Composition((), Decimal(lower), Decimal(upper), ROUNDED_INPUT * self.unit_roundoff)
 
     def after(self, before: Composition, degree: int, last: bool = False) -> Composition:
         """One more step, with h of the given degree.
@@ -61,23 +75,28 @@ class Steps:
         The coefficients are rounded to double precision, and the interval is what they leave.
         """
         power = 2 if self.root == 1 else self.root
+        if self.safety is None:
+            safety = 1.0 + min(before.noise, MOST_SAFETY)
+        else:
+            safety = 1.0 if last else self.safety
         with decimal.localcontext(prec=DIGITS):
-            low, high, cushion = before.lower, before.upper, Decimal(self.cushion(degree))
+            low, high, cushion, stretch = before.lower, before.upper, Decimal(self.cushion(degree)), Decimal(safety)
             cushioned = low < cushion * high
             best = minimax(cushion * high if cushioned else low, high, degree, power).coefficients
             if cushioned:
                 bottom, top = image(best, low, high, power)
                 best = tuple(2 * c / (bottom + top) for c in best)
-            stretch = Decimal(1 if last else self.safety(degree))
-            step = tuple(float(c / stretch ** (power * k + 1)) for k, c in enumerate(best))
-            bottom, top = image([Decimal(c) for c in step], low, high, power)
+            step = [Decimal(float(c / stretch ** (power * k + 1))) for k, c in enumerate(best)]
+            bottom, top = image(step, low, high, power)
             bottom = min(bottom, 2 - top)
+            terms = sum(abs(c) * high ** (power * k + 1) for k, c in enumerate(step))
             return Composition(
-                (*before.coefficients, step),
+                (*before.coefficients, tuple(map(float, step))),
                 bottom,
                 2 - bottom,
+                self.unit_roundoff * float(terms / (2 - bottom)),
                 max(before.cushion, float(cushion) if cushioned else 0.0),
-                max(before.safety, float(stretch)),
+                max(before.safety, safety),
             )
 
 
@@ -95,7 +114,7 @@ def until(start: Composition, steps: Steps, degree: int, tolerance: float) -> Co
         if end.error <= tolerance:
             return end
         longer = steps.after(start, degree)
-        if longer.lower <= start.lower:
+        if not _gained(start, longer):
             return None
         start = longer
 
@@ -104,25 +123,40 @@ def best_mix(
     start: Composition,
     steps: Steps,
     degrees: Sequence[int],
-    products: int | None = None,
-    tolerance: float | None = None,
+    products: int | None,
+    tolerance: float,
 ) -> Composition | None:
-    """The closest to one for so many products, or the fewest products that are close enough; None if none are."""
+    """The fewest products that come as close to one as asked, else the closest for so many; None if there is none."""
     costs = {degree: step_products(degree, steps.root) for degree in degrees}
-    best: list[Composition] = [start]
+    longest = max(costs.values())
+    best = [start]
+    end = None
     while products is None or len(best) <= products:
         spent = len(best)
-        ends = [steps.after(best[spent - cost], d, last=True) for d, cost in costs.items() if cost <= spent]
-        end = min(ends, key=lambda end: end.error, default=None)
-        if end is not None and tolerance is not None and end.error <= tolerance:
+        affordable = {d: best[spent - cost] for d, cost in costs.items() if cost <= spent}
+        ends = [steps.after(before, d, last=True) for d, before in affordable.items()]
+        end = min(ends, key=_error, default=None)
+        if end is not None and end.error <= tolerance:
             return end
-        if spent == products:
-            return end
-        longer = [steps.after(best[spent - cost], d) for d, cost in costs.items() if cost <= spent]
-        best.append(max([best[-1], *longer], key=lambda longer: longer.lower))
-        if spent >= 2 * max(costs.values()) and best[-1].lower <= best[-1 - max(costs.values())].lower:
-            return None
-    return None
+        longer = ends if steps.safety is None else [steps.after(before, d) for d, before in affordable.items()]
+        best.append(max([best[-1], *longer], key=_narrowness))
+        if spent > longest and not _gained(best[-1 - longest], best[-1]):
+            return None if products is None else end  # however many more, nothing is gained
+    return end
+
+
+def _error(composition: Composition) -> Decimal:
+    return composition.error
+
+
+def _gained(before: Composition, after: Composition) -> bool:
+    """Whether the ends of the interval, or their distances from one, have moved by more than a millionth."""
+    part = Decimal("1e-6")
+    return _narrowness(after) > (1 + part) * _narrowness(before) or after.error < (1 - part) * before.error
+
+
+def _narrowness(composition: Composition) -> Decimal:
+    return composition.lower / composition.upper
 
 
 def composed_errors(lower: Decimal, degrees: Sequence[int], power: int = 2) -> list[Decimal]:

@@ -5,25 +5,26 @@ Reached as ``rv.newton_schulz``.
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 from ...errors import InputError
-from ...precision.formats import AnyFormat, BlockFormat, FixedPoint, format_named, fp64
+from ...precision.formats import FORMATS, BlockFormat, FixedPoint, Format, format_named, fp32, fp64
 from .factors import Degree17Factors, degree_17_factors
 from .mixes import Composition, Steps, best_mix, in_turn, until
 from .presets import preset, presets
 from .schedule import Schedule, step_products
-from .step_rounding import cushion_for, noise, safety_for
+from .step_rounding import cushion_for, noise
 
 __all__ = ["Degree17Factors", "Schedule", "degree_17_factors", "preset", "presets", "schedule"]
 
 DEGREES = {3: 1, 5: 2, 7: 3, 9: 4, 17: 8}  # of f, and of h
 MIXED = (1, 2, 4, 8)  # degree 7 costs as much as 9
 MOST_STEPS = 1000
+FARTHEST_UPPER = 1e15  # its 17th power still is a double
 
 
 def schedule(
@@ -48,7 +49,7 @@ def schedule(
     ----------
     lower, upper : float
         Bounds of the singular values, or of the r-th roots of the eigenvalues. The upper one must hold. A lower one
-        that is k times too small costs log(k) / log(8.5) quintic steps; what lies below it grows, but does not reach one.
+        that is k times too small costs log(k) / log(4.2) quintic steps; what lies below it does not reach one.
     degree : {"best", 3, 5, 7, 9, 17}
         Of every step's polynomial; with ``root`` r > 1 that of the step for r = 2 with as many coefficients. "best" is
         the best mix for the products or the tolerance; for a number of steps the highest degree that the precision
@@ -58,13 +59,14 @@ def schedule(
     tolerance : float, optional
         For ``error_bound``.
     products : int, optional
-        Dense products to spend at most: 2 for a step of degree 3, 3 for 5, 4 for 7 and 9, 5 for 17.
+        Dense products to spend at most: 2 for a step of degree 3, 3 for 5, 4 for 7 and 9, 5 for 17. The best mix spends
+        no more than take it to the unit roundoff.
     cushion : float, optional
         A step is the best one for what lies above this part of the upper end of its interval, scaled to be centred at
         one on all of it; 0 for pure minimax polynomials. By default as large as the rounding of ``precision`` asks for.
     safety : float, optional
         Every step but the last is f(x / safety), and stands arguments larger than the upper end by that factor; 1 for
-        none. By default as the precision asks for.
+        none. By default every step is, each with as much as rounding in ``precision`` asks for, at most 1.01.
     root : int
         1 for orthogonal factors and signs, r for A^(-1/r) by the coupled iteration.
     precision : str or Format, optional
@@ -117,6 +119,11 @@ def schedule(
         raise InputError(f"cushion: found {cushion:g}; wanted a number from 0 to below 1")
     if safety is not None and not 1 <= (safety := _number("safety", safety)) < 2:
         raise InputError(f"safety: found {safety:g}; wanted a number from 1 to below 2")
+    if safety is not None and safety - 1 < format.unit_roundoff and format.significand_bits < fp32.significand_bits:
+        raise InputError(
+            f"safety: found {safety:g} with precision {format}, whose rounding carries values beyond the upper end, "
+            f"where they diverge; wanted at least {1 + format.unit_roundoff:.5g}"
+        )
     return _made(low, high, _degree(degree), steps, tolerance, products, cushion, safety, r, format)
 
 
@@ -131,7 +138,7 @@ def _made(
     cushion: float | None,
     safety: float | None,
     root: int,
-    format: AnyFormat,
+    format: Format,
 ) -> Schedule:
     power = 2 if root == 1 else root
     allowed = tuple(d for d in MIXED if noise(d, power, format) < 1)
@@ -140,12 +147,12 @@ def _made(
         allowed = (degree,)
     elif not allowed:
         _check_degree(MIXED[0], power, format)
-    how = Steps(
-        root,
-        lambda d: cushion_for(d, power, format) if cushion is None else cushion,
-        lambda d: safety_for(d, power, format) if safety is None else safety,
-    )
-    start = Composition((), Decimal(lower), Decimal(upper))
+
+    def cushion_of(d: int) -> float:
+        return cushion_for(d, power, format) if cushion is None else cushion
+
+    how = Steps(root, format.unit_roundoff, cushion_of, safety)
+    start = how.start(lower, upper)
     if steps is not None:
         made: Composition | None = in_turn(start, how, [allowed[-1]] * steps)
     elif degree is not None and products is not None:
@@ -153,16 +160,18 @@ def _made(
     elif degree is not None and tolerance is not None:
         made = until(start, how, degree, tolerance)
     else:
-        made = best_mix(start, how, allowed, products, tolerance)
+        made = best_mix(start, how, allowed, products, tolerance or format.unit_roundoff)
     if products is not None and (made is None or not made.coefficients):
         least = min(step_products(d, root) for d in allowed)
         raise InputError(f"products: found {products}; wanted at least {least}, for one step")
     if made is None:
-        raise InputError(f"tolerance: {tolerance:g} is not reached with this cushion and safety; wanted a larger one")
+        raise InputError(
+            f"tolerance: {tolerance:g} is not reached by steps of this degree, cushion and safety; wanted a larger one"
+        )
     return Schedule(made.coefficients, lower, upper, root, made.cushion, made.safety)
 
 
-def _check_degree(degree: int, power: int, format: AnyFormat) -> None:
+def _check_degree(degree: int, power: int, format: Format) -> None:
     share = noise(degree, power, format)
     if share >= 1:
         raise InputError(
@@ -175,6 +184,8 @@ def _interval(lower: float, upper: float) -> tuple[float, float]:
     low, high = _number("lower", lower), _number("upper", upper)
     if not 0 < high < math.inf:
         raise InputError(f"upper: found {high:g}; wanted a positive number")
+    if not 1 / FARTHEST_UPPER <= high <= FARTHEST_UPPER:
+        raise InputError(f"upper: found {high:g}; wanted a number nearer to one, as coefficients hold its powers")
     if not 0 < low <= high:
         raise InputError(f"lower: found {low:g}; wanted a number from above 0 to upper, {high:g}")
     return low, high
@@ -184,21 +195,29 @@ def _degree(degree: int | str) -> int | None:
     """That of h; None for the best mix."""
     if isinstance(degree, str) and degree == "best":
         return None
-    if isinstance(degree, bool) or degree not in DEGREES:
-        raise InputError(f'degree: found {degree!r}; wanted "best" or one of {", ".join(map(str, DEGREES))}')
-    return DEGREES[operator.index(degree)]  # type: ignore[arg-type]
+    listed = f'"best" or one of {", ".join(map(str, DEGREES))}'
+    if isinstance(degree, str):
+        raise InputError(f"degree: found {degree!r}; wanted {listed}")
+    if isinstance(degree, bool) or not hasattr(degree, "__index__"):
+        raise TypeError(f"degree: found {degree!r}; wanted {listed}")
+    found = operator.index(degree)
+    if found not in DEGREES:
+        near = min(DEGREES, key=lambda known: abs(known - found))
+        raise InputError(f"degree: found {found} (did you mean {near}?); wanted {listed}")
+    return DEGREES[found]
 
 
-def _format(precision: Any) -> AnyFormat:
+def _format(precision: Any) -> Format:
     if precision is None:
         return fp64
-    try:
-        format = format_named(precision)
-    except TypeError as error:
-        raise TypeError(str(error).replace("format:", "precision:", 1)) from None
-    except ValueError as error:
-        raise InputError(str(error).replace("format:", "precision:", 1)) from None
-    if isinstance(format, FixedPoint | BlockFormat):
+    if not isinstance(precision, str | Format | FixedPoint | BlockFormat):
+        raise TypeError(f"precision: found {type(precision).__name__}; wanted the name of a format, or a Format")
+    if isinstance(precision, str) and precision not in FORMATS:
+        near = difflib.get_close_matches(precision.lower(), FORMATS, 1)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        raise InputError(f"precision: found {precision!r}{meant}; wanted one of {', '.join(FORMATS)}")
+    format = format_named(precision)
+    if not isinstance(format, Format):
         raise InputError(f"precision: found {format}; wanted a floating-point format")
     return format
 

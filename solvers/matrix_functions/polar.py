@@ -1,26 +1,24 @@
-"""The polar decomposition and the nearest orthogonal matrix by Newton-Schulz iteration."""
+"""Polar factors by Newton-Schulz iteration: the problems, and the method."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ...errors import InputError
 from ..driver.problem import Vector, Words
-from .call import MatrixCommon, matrix_function, solve_matrix
 from .method import ScheduledMethod, StackState, Step
 from .newton_schulz import Schedule
 from .polynomial import evaluate
 from .problem import MatrixProblem
 from .products import relative
 from .scaling import checked_scaling, upper_bound
-from .solution import MatrixSolution
 
-__all__ = ["NewtonSchulz", "OrthogonalProblem", "PolarProblem", "orthogonalize", "polar"]
+__all__ = ["NewtonSchulz", "OrthogonalProblem", "PolarProblem", "isometry_defects"]
 
 
 class OrthogonalProblem(MatrixProblem):
@@ -213,132 +211,3 @@ class NewtonSchulz(ScheduledMethod[OrthogonalProblem]):
 
     def finest(self, problem: OrthogonalProblem) -> float:
         return problem.rows * problem.unit_roundoff
-
-
-@matrix_function
-def polar(
-    A: Any,
-    *,
-    side: str = "right",
-    schedule: Schedule | None = None,
-    lower: float | None = None,
-    scaling: str = "schatten-8",
-    products: int | None = None,
-    **common: Unpack[MatrixCommon],
-) -> MatrixSolution[Any]:
-    """The polar decomposition A = U H by products alone: U orthonormal, H Hermitian positive semidefinite.
-
-    Parameters
-    ----------
-    A : array of shape (..., m, n)
-        Real or complex, of NumPy, PyTorch, CuPy or another array library. Never written to.
-    side : {"right", "left"}
-        A = U H with H of shape (..., n, n), or A = H U with H of shape (..., m, m).
-    schedule : Schedule, optional
-        Of ``rv.newton_schulz.schedule``; by default the cheapest one that reaches ``rtol``.
-    lower : float, optional
-        A lower bound of the smallest singular value relative to the largest, in (0, 1]: one over the condition number.
-        By default the schedule is for 1e-3 of the bound of the largest; where that was too much, more steps follow.
-    scaling : {"schatten-8", "schatten-4", "frobenius", "power"}
-        The upper bound of the largest singular value: (sum of its 8th powers)^(1/8), which the first step computes
-        anyway; the same of 4th powers; the Frobenius norm; or 1.1 times what power iterations find, which is
-        tightest and no bound.
-    products : int, optional
-        Products of two matrices at most.
-    rtol : float
-        Converged when ||I - U^H U||_F <= rtol sqrt(n) (of a wide A, ||I - U U^H||) and ||A - U H||_F <= rtol ||A||_F,
-        both computed from U, H and A in the precision of the data. Then ||U - polar(A)||_F <= rtol sqrt(n) too, but for
-        rounding, which the condition number magnifies.
-    maxiter : int, optional
-        Steps at most.
-    callback, progress, time_limit, backend, precision :
-        As in ``resolvent.solve``; backend "numba" stands for NumPy.
-
-    Returns
-    -------
-    MatrixSolution
-        ``U`` (the same as ``x``) and ``H``; ``orthogonality``, ``error_bound``, ``products``, ``lower``. Residuals are
-        those of the worst matrix of a stack, and those of each in ``residuals``.
-
-    Raises
-    ------
-    InputError, TypeError, BackendError
-        For NaN and infinite entries, parameters outside their range, and what is no stack of matrices.
-
-    Warns
-    -----
-    ConvergenceWarning
-        When the tolerance was not reached, with the reason.
-
-    Notes
-    -----
-    What lacks rank is defined up to the rank: directions in which A is nothing but rounding may come back as
-    orthonormal columns of any direction, as they do from a singular value decomposition, or as zero; then
-    ``orthogonality`` says how many are missing, and the residual is that of a partial isometry. Zero comes back as
-    zero.
-
-    A step takes 2 to 5 products, of which that of X^H X is half one on a CPU; the certificate takes two more.
-
-    Examples
-    --------
-    >>> import numpy as np, resolvent as rv
-    >>> A = np.array([[2.0, 1.0], [0.0, 3.0], [1.0, 1.0]])
-    >>> found = rv.polar(A, rtol=1e-10)
-    >>> np.allclose(found.U @ found.H, A), np.allclose(found.U.T @ found.U, np.eye(2))
-    (True, True)
-    >>> found.error_bound < 1e-10
-    True
-    """
-    method = NewtonSchulz(schedule, lower, scaling, products)
-    checked_scaling(scaling)  # scaled rows would have another polar factor
-    return solve_matrix(method, PolarProblem, A, side=side, **common)
-
-
-@matrix_function
-def orthogonalize(
-    A: Any,
-    *,
-    schedule: Schedule | None = None,
-    lower: float | None = None,
-    scaling: str = "schatten-8",
-    products: int | None = None,
-    **common: Unpack[MatrixCommon],
-) -> MatrixSolution[Any]:
-    """The matrix with orthonormal columns (rows, of a wide A) that is nearest to A, by products alone.
-
-    Parameters
-    ----------
-    A, schedule, lower, products :
-        As in ``resolvent.polar``.
-    scaling : str
-        As in ``resolvent.polar``, or "aol": each column (row, of a wide A) is divided by the square root of its sum of
-        moduli in the Gram matrix, which bounds the norm by one and balances the columns. The result is orthonormal, but
-        another than the nearest: by 1 % for Gaussian matrices, by 18 % where columns differ a hundredfold in size.
-    rtol : float
-        Converged when ||I - U^H U||_F <= rtol sqrt(n).
-    maxiter, callback, progress, time_limit, backend, precision :
-        As in ``resolvent.polar``.
-
-    Returns
-    -------
-    MatrixSolution
-
-    Raises
-    ------
-    InputError, TypeError, BackendError
-        As in ``resolvent.polar``.
-
-    Warns
-    -----
-    ConvergenceWarning
-        When the tolerance was not reached, with the reason.
-
-    Examples
-    --------
-    >>> import numpy as np, resolvent as rv
-    >>> stack = np.random.default_rng(0).standard_normal((5, 4, 7))
-    >>> found = rv.orthogonalize(stack, rtol=1e-8)
-    >>> found.x.shape, bool(np.allclose(found.x @ found.x.swapaxes(1, 2), np.eye(4)))
-    ((5, 4, 7), True)
-    """
-    return solve_matrix(NewtonSchulz(schedule, lower, scaling, products), OrthogonalProblem, A, **common)

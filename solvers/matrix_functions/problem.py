@@ -57,6 +57,8 @@ class MatrixProblem(Units):
         The matrices that are zero.
     residuals : ndarray of shape (k,)
         Of the last certificate.
+    failed : ndarray of bool
+        The matrices that have no such function to rounding: theirs is NaN.
     unit : ndarray of shape (k,) or None
         What iterates are multiplied by to be functions of the data; None for one.
 
@@ -71,6 +73,7 @@ class MatrixProblem(Units):
     solution_kind = MatrixSolution
     repeatable = True
     replayable = False
+    keeps_best = False
     reference = 1.0
     square: ClassVar[bool] = True
     hermitian: ClassVar[bool] = False
@@ -101,6 +104,7 @@ class MatrixProblem(Units):
         self.nothing = np.zeros(self.count, bool)
         self.asked = 0.0
         self.residuals = np.zeros(self.count)
+        self.failed = np.zeros(self.count, bool)
         self.measured: tuple[Any, Any] = (None, None)
         self.unit: np.ndarray | None = None
         if self.n:
@@ -124,8 +128,8 @@ class MatrixProblem(Units):
                 k = int(np.argmax(off - limit))
                 size = off[k] / max(float(np.ldexp(largest[k], -self.exponents[k])), 1e-300)
                 raise NotHermitianError(
-                    f"{self.name}: found entries that differ from those of A^H by {size:.1e} of the largest; wanted a symmetric "
-                    "(complex: Hermitian) matrix"
+                    f"{self.name}: found entries that differ from those of its adjoint by {size:.1e} of the largest; "
+                    "wanted a symmetric (complex: Hermitian) matrix"
                 )
             self.data = p.hermitian_part(self.data, None)
 
@@ -197,6 +201,7 @@ class MatrixProblem(Units):
     def certify(self, x: Vector, out: Vector) -> tuple[Vector, float]:
         with np.errstate(all="ignore"):
             self.residuals = np.where(self.nothing, 0.0, self.residuals_of(self.accurate(x), self.known(x)))
+            self.residuals[self.failed | ~(self.residuals < math.inf)] = math.inf
         return out, float(np.max(self.residuals, initial=0.0))
 
     @abstractmethod
@@ -222,6 +227,8 @@ class MatrixProblem(Units):
         x = library.copy(x, self.true_dtype) if fresh or self.two_precisions else x
         if self.unit is not None:
             x = self.exact.scale(x, self.unit, x)
+        if self.failed.any():
+            x = self.exact.scale(x, np.where(self.failed, math.nan, 1.0), x)
         x = self.exact.ldexp(x, self.output_exponents, x)
         return library.returned(library.reshape(x, (*self.lead, *tuple(x.shape)[1:])))
 

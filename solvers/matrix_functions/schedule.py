@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import os
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -116,22 +117,50 @@ class Schedule:
         low, high = self._intervals[t]
         return float(low), float(high)
 
+    def step(self, coefficients: tuple[float, ...], x: Any) -> Any:
+        """One polynomial at x, by Horner's rule."""
+        y, h = x**self.power, coefficients[-1]
+        for c in coefficients[-2::-1]:
+            h = h * y + c
+        return h * x
+
     def __call__(self, x: Any) -> Any:
-        """The composite at x, a number or an array."""
-        x = np.asarray(x) if not np.isscalar(x) else x
-        for step in self.coefficients:
-            y, h = x**self.power, step[-1]
-            for c in step[-2::-1]:
-                h = h * y + c
-            x = h * x
+        """The composite at x, a number or an array; not finite where it diverges."""
+        x = np.asarray(x)[()]
+        with np.errstate(over="ignore", invalid="ignore"):
+            for coefficients in self.coefficients:
+                x = self.step(coefficients, x)
         return x
 
+    def plot(self, axes: Any = None, file: str | os.PathLike[str] | None = None) -> Any:
+        """Draw the composite after each step on the interval and a decade below it, with matplotlib.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes, optional
+            Where to draw. When absent, a figure of its own is made, outside pyplot.
+        file : path, optional
+            PNG, PDF or SVG to write.
+
+        Returns
+        -------
+        matplotlib Axes
+        """
+        from .figure import plot_schedule
+
+        return plot_schedule(self, axes, file)
+
+    @property
+    def title(self) -> str:
+        """What it is called, or how it was made."""
+        made = "minimax" if self.cushion == 0 and self.safety < 1.001 else "cushioned minimax"
+        return f"{self.name or made} schedule{f' for root {self.root}' if self.root != 1 else ''}"
+
     def __str__(self) -> str:
-        made = self.name or ("minimax" if self.cushion == 0 and self.safety < 1.001 else "cushioned minimax")
         what = f"degrees {', '.join(map(str, self.degrees))}" if self.coefficients else "no steps"
         return (
-            f"{made} schedule{f' for root {self.root}' if self.root != 1 else ''}: {what}, {self.products} products, "
-            f"[{self.lower:g}, {self.upper:g}] to within {self.error_bound:.3g} of one"
+            f"{self.title}: {what}, {self.products} products, [{self.lower:g}, {self.upper:g}] to within "
+            f"{self.error_bound:.3g} of one"
         )
 
     def __repr__(self) -> str:

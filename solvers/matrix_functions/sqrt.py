@@ -53,7 +53,8 @@ class PositiveProblem(MatrixProblem):
         diagonal = self.exact.diagonals(self.data)
         least = diagonal.min(axis=-1)
         if (least < 0).any():
-            k, size = int(np.argmin(least)), float(np.ldexp(np.min(least), self.exponents[np.argmin(least)]))
+            k = int(np.argmin(least))
+            size = float(np.ldexp(least[k], self.exponents[k]))
             raise InputError(
                 f"{self.name}: found the diagonal entry {size:.3g}{self._named(k)}; wanted a positive semidefinite matrix"
             )
@@ -190,7 +191,7 @@ class CoupledNewtonSchulz(ScheduledMethod[PositiveProblem]):
     def judged(self, problem: PositiveProblem, s: StackState, which: np.ndarray, norms: np.ndarray) -> np.ndarray:
         """A square root is there where its square is A, though A be singular; of an inverse one that is the end."""
         if self.inverse:
-            s.failed[s.active[which]] |= s.growth * self.finest(problem) >= 1
+            problem.failed[s.active[which]] |= s.growth * self.finest(problem) >= 1
             return norms
         p, Y = problem.exact, problem.exact.members(s.arrays[0], which)
         numbers = s.active[which]
@@ -199,9 +200,7 @@ class CoupledNewtonSchulz(ScheduledMethod[PositiveProblem]):
         return np.where(true <= s.target, true, norms)
 
     def blame(self, problem: PositiveProblem, s: StackState) -> Breakdown:
-        if self.inverse and (s.norms[s.failed] < self.widest).all():
-            return singular("A")
-        return not_positive()
+        return not_positive() if self.negative(problem, s) or not self.inverse else singular("A")
 
     def conclude(self, problem: PositiveProblem, s: StackState, ending: Ending) -> tuple[Ending, Mapping[str, Any]]:
         ending, fields = super().conclude(problem, s, ending)

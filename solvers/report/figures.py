@@ -76,7 +76,7 @@ def plot(solution: Solution, axes: Any = None, file: str | os.PathLike[str] | No
     'log'
     """
     own = new_figure(7.2, 4.4)
-    path = _figure_path(file, own.canvas.get_supported_filetypes())
+    path = figure_path(file, own.canvas.get_supported_filetypes())
     axes = own.add_subplot() if axes is None else axes
     drawn = _slowest(solution)
     bound = None if solution.is_batch else solution.bound
@@ -97,7 +97,8 @@ def plot(solution: Solution, axes: Any = None, file: str | os.PathLike[str] | No
     return axes
 
 
-def _figure_path(file: str | os.PathLike[str] | None, known: Iterable[str]) -> Path | None:
+def figure_path(file: str | os.PathLike[str] | None, known: Iterable[str]) -> Path | None:
+    """Where to write a figure, of a format that is known; PNG where the name tells none."""
     if file is None:
         return None
     path = Path(file)

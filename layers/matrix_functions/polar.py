@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from ...errors import InputError
+from ...solvers import orthogonalize as rv_orthogonalize
+from ...solvers import polar as rv_polar
 from ...solvers.matrix_functions.newton_schulz import Schedule
-from ...solvers.matrix_functions.polar import orthogonalize as rv_orthogonalize
-from ...solvers.matrix_functions.polar import polar as rv_polar
 from .equations import Equation
 from .forward import Solver, checked_matrix
 from .implicit import Rule, SelfAdjoint, hermitian_part, implicit

@@ -16,6 +16,7 @@ ARGUMENTS = {
     "convergence_figure": ["convergence.png"],
     "precision_figures": ["figures"],
     "recall": ["--steps", "4", "--pairs", "4"],
+    "second_order_pooling": ["--steps", "60"],
 }
 LEARNING = {
     "heat_ssor_cg": ["--steps", "50"],
@@ -78,6 +79,13 @@ def test_layers_are_trained_and_their_regressions_solved(tmp_path):
     rows = [line.split() for line in said.splitlines() if line.split()[0].isdigit()]
     assert [int(row[0]) for row in rows] == [0, 1, 2, 3, 4]
     assert all(float(row[3]) <= 3.01e-4 and float(row[4]) <= 53.1 for row in rows)
+
+
+def test_covariances_tell_apart_what_means_do_not(tmp_path):
+    rows = [line.split() for line in run("second_order_pooling", tmp_path).splitlines()[1:]]
+    right = {name: float(rows[k][3].rstrip("%")) for k, (name, *_) in enumerate(rows)}  # the last of each
+    assert right["covariances"] > 95
+    assert right["means"] < 50
 
 
 def table(path):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ...errors import InputError
+from ...solvers.matrix_functions.method import checked_lower
 from ...solvers.matrix_functions.newton_schulz import Schedule
 from ...solvers.matrix_functions.newton_schulz import schedule as made
 from ...solvers.matrix_functions.scaling import checked_scaling
@@ -48,6 +49,7 @@ class Way:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise InputError(f"method: found {self.method!r}; wanted one of {', '.join(METHODS)}")
+        checked_lower(self.lower)
         checked_scaling(self.scaling)  # without "aol", which is another function
         if self.method != "implicit" and self.scaling not in SCALINGS:
             raise InputError(

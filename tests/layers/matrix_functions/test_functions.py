@@ -74,7 +74,7 @@ def test_second_derivatives(function, shape, dtype):
 def test_third_derivatives():
     """Of the trace of the root, t -> sum sqrt(lambda + t) along the identity."""
     A, t = with_eigenvalues([0.5, 1.0, 2.0]), torch.zeros((), dtype=torch.float64, requires_grad=True)
-    value = layers.sqrtm(A + t * torch.eye(3)).trace()
+    value = layers.sqrtm(A + t * torch.eye(3, dtype=torch.float64)).trace()
     for power, factor in ((-0.5, 0.5), (-1.5, -0.25), (-2.5, 0.375)):
         (value,) = torch.autograd.grad(value, t, create_graph=True)
         wanted = sum(factor * x**power for x in (0.5, 1.0, 2.0))
@@ -134,7 +134,7 @@ def test_gradient_of_the_nuclear_norm_is_the_orthogonal_factor():
     A = drawn(5, 3).requires_grad_()
     U, H = layers.polar(A)
     (found,) = torch.autograd.grad(H.diagonal().sum(), A)
-    assert off(found, U) < 1e-11
+    assert off(found, U.detach()) < 1e-11
 
 
 def test_gradient_of_the_pseudo_inverse_is_that_of_the_normal_equations():
@@ -161,8 +161,10 @@ def test_jacobians_by_vmap_are_those_of_each():
 
 
 def test_hessians_by_all_mixtures_of_modes_agree():
+    weights = drawn(2, 2, seed=1)
+
     def value(A):
-        return (layers.invsqrtm(definite(A)) * drawn(2, 2, seed=1)).sum()
+        return (layers.invsqrtm(definite(A)) * weights).sum()
 
     A, first, second = drawn(2, 2, seed=3), torch.func.jacrev, torch.func.jacfwd
     reverse = first(first(value))(A)
@@ -172,16 +174,15 @@ def test_hessians_by_all_mixtures_of_modes_agree():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
 def test_single_precision_stays_single(dtype):
-    A = definite(drawn(6, 6, dtype=dtype) / 2)
-    G = drawn(6, 6, dtype=dtype, seed=1)
     wide = torch.complex128 if dtype.is_complex else torch.float64
-    for function in (layers.orthogonalize, layers.sqrtm, layers.invsqrtm, layers.inverse, layers.matrix_sign):
-        assert function(A).dtype == dtype
-        found = gradient(function, A, G)
-        assert found.dtype == dtype
-        wanted = gradient(function, A.to(wide), G.to(wide))
-        scale = max(1.0, float(torch.linalg.norm(G)) / max(float(torch.linalg.norm(wanted)), 1e-30))
-        assert off(found.to(wide), wanted) < 1e-3 if function is not layers.matrix_sign else scale > 0
+    G = drawn(6, 6, dtype=wide, seed=1)
+    of_definite_ones = (layers.orthogonalize, layers.sqrtm, layers.invsqrtm, layers.inverse)
+    for function in (*of_definite_ones, layers.matrix_sign):
+        spectrum = [1.0, 0.5, 0.3, 0.2, 0.1, 0.05 if function in of_definite_ones else -0.05]
+        A = with_eigenvalues(spectrum, wide)
+        found = gradient(function, A.to(dtype), G.to(dtype))
+        assert function(A.to(dtype)).dtype == found.dtype == dtype
+        assert off(found.to(wide), gradient(function, A, G)) < 1e-4
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
@@ -248,8 +249,8 @@ def test_a_tolerance_that_was_asked_for_and_missed_is_told():
     A = with_eigenvalues(torch.logspace(0, -8, 8, dtype=torch.float64))
     with pytest.warns(rv.ConvergenceWarning, match=r"^invsqrtm: "):
         layers.invsqrtm(A, rtol=1e-13)
-    with pytest.warns(rv.ConvergenceWarning, match=r"^invsqrtm: .*singular"):
-        layers.invsqrtm(with_eigenvalues([1.0, 1.0, 1e-19]) + 1e-19 * torch.eye(3))
+    with pytest.warns(rv.ConvergenceWarning, match=r"^invsqrtm: "):  # also where none was asked for
+        layers.invsqrtm(with_eigenvalues([1.0, 1.0, 1e-19]))
 
 
 def test_the_default_tolerance_is_what_rounding_allows():

@@ -27,6 +27,9 @@ exclude_patterns = ["_build", "_templates", "Thumbs.db", ".DS_Store"]
 templates_path = ["_templates"]
 
 autosummary_generate = True
+# Beside the function schedule; file systems that do not tell capitals apart would have one page for both.
+_SCHEDULES = "resolvent.solvers.matrix_functions.newton_schulz"
+autosummary_filename_map = {f"{_SCHEDULES}.Schedule": f"{_SCHEDULES}.Schedule-class"}
 # The template of classes lists methods and these; fields are explained in the docstrings.
 autosummary_context = {"properties": properties_by_class()}
 autodoc_typehints = "none"  # the docstrings' parameter tables say it

@@ -178,7 +178,8 @@ def chebyshev_schedule(lower: float, tolerance: float, order: int) -> ChebyshevS
     >>> s.steps, s.coefficients[-1]
     (7, (2.0..., -1.0...))
     """
-    low, high, steps = lower, 1.0, []
+    low, high = lower, 1.0
+    steps: list[tuple[float, ...]] = []
     while True:
         error = (high - low) / (high + low)
         if error <= tolerance and steps:

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
@@ -192,8 +193,8 @@ class ScheduledMethod(Method[P, StackState]):
                 raise InputError(f"schedule: found one for root {given.root}; wanted root={self.root}")
             return given
         least = self.default if self.lower is None else self.lower_of_x() / self.margin_of_x(problem)
-        # A relative residual ||I - x^r|| is r times the error of x, and a little more.
-        tolerance = max(problem.asked / (self.power * 1.1), 4 * problem.unit_roundoff)
+        # A residual ||I - x^r|| is r times the error of x; in the mean square, of values that are spread, r / sqrt(2).
+        tolerance = max(problem.asked / (0.8 * self.power), 4 * problem.unit_roundoff)
         least, tolerance, u = min(least, 1.0), min(tolerance, 0.9), problem.unit_roundoff
         found = cheapest(least, tolerance, self.root, problem.format, u, self.share)
         if self.products is not None and found.products > self.products:
@@ -334,6 +335,7 @@ class ScheduledMethod(Method[P, StackState]):
         """There is nothing to begin anew: the certificate is of the very iterate."""
 
 
+@lru_cache(maxsize=512)
 def cheapest(lower: float, tolerance: float, root: int, format: str, unit_roundoff: float, share: float) -> Schedule:
     """The schedule of one degree and of least work whose steps are accurate enough as they are rounded.
 

@@ -9,17 +9,19 @@ from __future__ import annotations
 import decimal
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
 import numpy as np
 
-__all__ = ["Minimax", "evaluate", "image", "minimax", "taylor", "working_digits"]
+__all__ = ["Minimax", "arithmetic", "evaluate", "image", "minimax", "taylor", "working_digits"]
 
 GUARD_DIGITS = 40
 LEVELLED = Decimal("1e-24")  # of the error, or of what it falls short of one: how alike the extrema are in the end
 NEAR_ZERO = Decimal("1e-40")
+NEGLIGIBLE = Decimal("1e-20")
 MOST_EXCHANGES = 100
 
 
@@ -32,11 +34,16 @@ class Minimax:
     points: tuple[Decimal, ...]
 
 
+def arithmetic(digits: int) -> AbstractContextManager[decimal.Context]:
+    """Decimal arithmetic of so many digits, whatever the caller's context rounds or traps."""
+    return decimal.localcontext(decimal.Context(prec=digits))
+
+
 def working_digits(lower: Decimal, upper: Decimal, order: int) -> int:
     """Decimal digits that hold the error on an interval, about ((u - l) / 2u)^order, and 1 - E, about l / u."""
     if lower == upper:
         return GUARD_DIGITS
-    with decimal.localcontext(prec=2 * GUARD_DIGITS):
+    with arithmetic(2 * GUARD_DIGITS):
         small, narrow = -(lower / upper).adjusted(), -((upper - lower) / upper).adjusted()
     return GUARD_DIGITS + max(small, (order + 1) * narrow, 0)
 
@@ -95,7 +102,7 @@ def minimax(lower: Decimal, upper: Decimal, degree: int, power: int = 2) -> Mini
     0.99482
     """
     digits = working_digits(lower, upper, degree + 1)
-    with decimal.localcontext(prec=digits):
+    with arithmetic(digits):
         unit = _on_unit_interval(lower / upper, degree, power)
         scaled = tuple(c / upper ** (power * k + 1) for k, c in enumerate(unit.coefficients))
         return Minimax(scaled, unit.error, tuple(x * upper for x in unit.points))
@@ -103,7 +110,7 @@ def minimax(lower: Decimal, upper: Decimal, degree: int, power: int = 2) -> Mini
 
 @lru_cache(maxsize=4096)
 def _on_unit_interval(lower: Decimal, degree: int, power: int) -> Minimax:
-    with decimal.localcontext(prec=working_digits(lower, Decimal(1), degree + 1)):
+    with arithmetic(working_digits(lower, Decimal(1), degree + 1)):
         if lower == 1:
             return Minimax(taylor(degree, power), Decimal(0), (lower,) * (degree + 2))
         if degree == 1 and power == 2:
@@ -142,7 +149,7 @@ def exchange(lower: Decimal, degree: int, power: int) -> Minimax:
             break
     else:
         raise ArithmeticError(f"Remez's exchange on [{lower:.3e}, 1] has not levelled the error")
-    return Minimax(_in_powers_of_y(h, middle, half), error, tuple(points))
+    return Minimax(_shifted(h, middle, half), error, tuple(points))
 
 
 def _first_points(lower: Decimal, degree: int, power: int) -> list[Decimal]:
@@ -190,8 +197,9 @@ def _extrema(h: Sequence[Decimal], centre: Decimal, power: int) -> list[Decimal]
     """Zeros of f' in z, in double precision and in order; of a pair of complex ones the real part."""
     slope = _slope(h, centre, power)
     largest = max(map(abs, slope))
-    if largest == 0:
-        return []
+    # Terms that small do not count on [-1, 1]; as leading ones they would have zeros far away, beyond a double.
+    while slope and abs(slope[-1]) <= NEGLIGIBLE * largest:
+        slope.pop()
     found = np.roots([float(c / largest) for c in reversed(slope)])
     return [Decimal(z) for z in np.clip(np.sort(found.real), -1.0, 1.0).tolist()]
 
@@ -202,8 +210,8 @@ def _polished(z: Decimal, slope: Sequence[Decimal]) -> Decimal:
     return z - _horner(slope, z) / steepness if steepness else z
 
 
-def _in_powers_of_y(h: Sequence[Decimal], middle: Decimal, half: Decimal) -> tuple[Decimal, ...]:
-    """h((y - middle) / half) by Horner's rule for polynomials."""
+def _shifted(h: Sequence[Decimal], middle: Decimal, half: Decimal) -> tuple[Decimal, ...]:
+    """h((y - middle) / half) in powers of y, by Horner's rule for polynomials."""
     total = [Decimal(0)] * len(h)
     for c in reversed(h):
         shifted = [Decimal(0), *total[:-1]]
@@ -223,18 +231,20 @@ def image(coefficients: Sequence[Decimal], lower: Decimal, upper: Decimal, power
     >>> float(low), float(high)
     (-2.0, 2.0)
     """
-    if lower < 0:
-        mirrored = [c * (-1) ** (power * k) for k, c in enumerate(coefficients)]  # -f(-x)
-        below = image(mirrored, max(-upper, Decimal(0)), -lower, power)
-        above = image(coefficients, Decimal(0), upper, power) if upper > 0 else (-below[1], -below[0])
-        return min(-below[1], above[0]), max(-below[0], above[1])
-    with decimal.localcontext(prec=working_digits(max(lower, upper * NEAR_ZERO), upper, 2)):
+    with arithmetic(GUARD_DIGITS):
+        digits = working_digits(max(lower, upper * NEAR_ZERO), upper, 2) if lower >= 0 else 2 * GUARD_DIGITS
+    with arithmetic(digits):
+        if lower < 0:
+            mirrored = [-c if power * k % 2 else c for k, c in enumerate(coefficients)]  # -f(-x)
+            below = image(mirrored, max(-upper, Decimal(0)), -lower, power)
+            above = image(coefficients, Decimal(0), upper, power) if upper > 0 else (-below[1], -below[0])
+            return min(-below[1], above[0]), max(-below[0], above[1])
         ends = [evaluate(coefficients, x, power) for x in (lower, upper)]
         if lower == upper:
             return min(ends), max(ends)
         middle, half = (upper**power + lower**power) / 2, (upper**power - lower**power) / 2
-        # y = middle + half z is z' = (y - centre) / width turned round: the same change of basis with these two.
-        h = _in_powers_of_y(coefficients, -middle / half, 1 / half)
+        # In powers of z, where y = middle + half z = (z - m) / w with m = -middle / half and w = 1 / half.
+        h = _shifted(coefficients, -middle / half, 1 / half)
         points = (_root(middle + half * z, power) for z in _extrema(h, middle / half, power))
         values = ends + [evaluate(coefficients, x, power) for x in points]
         return min(values), max(values)

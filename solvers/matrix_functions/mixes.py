@@ -7,19 +7,18 @@ one that leaves the narrower interval is the better beginning for whatever comes
 
 from __future__ import annotations
 
-import decimal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from .minimax import image, minimax
+from .minimax import arithmetic, image, minimax
 from .schedule import step_products
 
 __all__ = ["Composition", "Steps", "best_mix", "composed_errors", "in_turn", "until"]
 
 DIGITS = 60  # enough for intervals whose ends are told apart in double precision
 ROUNDED_INPUT = 4.0  # unit roundoffs by which rounding a matrix may move its largest singular value
-MOST_SAFETY = 0.01  # more was never needed in experiments, in which values at the upper end were many
+MOST_MARGIN = 0.01  # more was never needed in experiments, in which values at the upper end were many
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Composition:
     @property
     def error(self) -> Decimal:
         """The distance from one."""
-        with decimal.localcontext(prec=DIGITS):
+        with arithmetic(DIGITS):
             return max(1 - self.lower, self.upper - 1)
 
 
@@ -57,7 +56,8 @@ class Steps:
         Of the degree of h. On an interval that reaches lower than cushion times its upper end the polynomial is the
         best one for what lies above, so that its lowest values stay away from zero.
     safety : float, optional
-        Every step but the last is f(x / safety). Without it every step is, each with what rounding asks for.
+        Every step but the last is f(x / safety). Without it each step is made for an interval that reaches as much
+        farther up as rounding of the one before may carry values.
     """
 
     root: int
@@ -75,18 +75,17 @@ class Steps:
         The coefficients are rounded to double precision, and the interval is what they leave.
         """
         power = 2 if self.root == 1 else self.root
-        if self.safety is None:
-            safety = 1.0 + min(before.noise, MOST_SAFETY)
-        else:
-            safety = 1.0 if last else self.safety
-        with decimal.localcontext(prec=DIGITS):
-            low, high, cushion, stretch = before.lower, before.upper, Decimal(self.cushion(degree)), Decimal(safety)
-            cushioned = low < cushion * high
-            best = minimax(cushion * high if cushioned else low, high, degree, power).coefficients
+        margin = 1.0 + min(before.noise, MOST_MARGIN) if self.safety is None else 1.0
+        stretch = 1.0 if self.safety is None or last else self.safety
+        with arithmetic(DIGITS):
+            low, high, cushion = before.lower, before.upper, Decimal(self.cushion(degree))
+            above = high * Decimal(margin)
+            cushioned = low < cushion * above
+            best = minimax(cushion * above if cushioned else low, above, degree, power).coefficients
             if cushioned:
                 bottom, top = image(best, low, high, power)
                 best = tuple(2 * c / (bottom + top) for c in best)
-            step = [Decimal(float(c / stretch ** (power * k + 1))) for k, c in enumerate(best)]
+            step = [Decimal(float(c / Decimal(stretch) ** (power * k + 1))) for k, c in enumerate(best)]
             bottom, top = image(step, low, high, power)
             bottom = min(bottom, 2 - top)
             terms = sum(abs(c) * high ** (power * k + 1) for k, c in enumerate(step))
@@ -96,7 +95,7 @@ class Steps:
                 2 - bottom,
                 self.unit_roundoff * float(terms / (2 - bottom)),
                 max(before.cushion, float(cushion) if cushioned else 0.0),
-                max(before.safety, safety),
+                max(before.safety, margin, stretch),
             )
 
 
@@ -151,12 +150,14 @@ def _error(composition: Composition) -> Decimal:
 
 def _gained(before: Composition, after: Composition) -> bool:
     """Whether the ends of the interval, or their distances from one, have moved by more than a millionth."""
-    part = Decimal("1e-6")
-    return _narrowness(after) > (1 + part) * _narrowness(before) or after.error < (1 - part) * before.error
+    with arithmetic(DIGITS):
+        part = Decimal("1e-6")
+        return _narrowness(after) > (1 + part) * _narrowness(before) or after.error < (1 - part) * before.error
 
 
 def _narrowness(composition: Composition) -> Decimal:
-    return composition.lower / composition.upper
+    with arithmetic(DIGITS):
+        return composition.lower / composition.upper
 
 
 def composed_errors(lower: Decimal, degrees: Sequence[int], power: int = 2) -> list[Decimal]:
@@ -171,6 +172,6 @@ def composed_errors(lower: Decimal, degrees: Sequence[int], power: int = 2) -> l
     for degree in degrees:
         error = minimax(low, high, degree, power).error
         found.append(error)
-        with decimal.localcontext(prec=DIGITS + max(0, -2 * error.adjusted())):
+        with arithmetic(DIGITS + max(0, -2 * error.adjusted())):
             low, high = 1 - error, 1 + error
     return found

@@ -57,7 +57,7 @@ def schedule(
     steps : int, optional
         How many.
     tolerance : float, optional
-        For ``error_bound``.
+        For ``error_bound``, that is for exact evaluation; rounding of steps of degree 17 may add more than a fine one.
     products : int, optional
         Dense products to spend at most: 2 for a step of degree 3, 3 for 5, 4 for 7 and 9, 5 for 17. The best mix spends
         no more than take it to the unit roundoff.
@@ -66,7 +66,8 @@ def schedule(
         one on all of it; 0 for pure minimax polynomials. By default as large as the rounding of ``precision`` asks for.
     safety : float, optional
         Every step but the last is f(x / safety), and stands arguments larger than the upper end by that factor; 1 for
-        none. By default every step is, each with as much as rounding in ``precision`` asks for, at most 1.01.
+        none. By default every step is made for an interval that reaches farther up, by as much as rounding in
+        ``precision`` may carry values, at most a hundredth.
     root : int
         1 for orthogonal factors and signs, r for A^(-1/r) by the coupled iteration.
     precision : str or Format, optional
@@ -165,9 +166,7 @@ def _made(
         least = min(step_products(d, root) for d in allowed)
         raise InputError(f"products: found {products}; wanted at least {least}, for one step")
     if made is None:
-        raise InputError(
-            f"tolerance: {tolerance:g} is not reached by steps of this degree, cushion and safety; wanted a larger one"
-        )
+        raise InputError(f"tolerance: found {tolerance:g}, which steps of this degree, cushion and safety do not reach")
     return Schedule(made.coefficients, lower, upper, root, made.cushion, made.safety)
 
 

@@ -169,7 +169,7 @@ class NewtonSchulz(ScheduledMethod[OrthogonalProblem]):
 
     def begin(self, problem: OrthogonalProblem, s: StackState) -> tuple[Any, ...]:
         p = problem.exact
-        X = p.copy(problem.data)
+        X = problem.data
         G = p.gram(X, None)
         if self.scaling == "aol":  # which bounds the norm of X D by 1
             sums = p.row_sums(G)
@@ -179,7 +179,7 @@ class NewtonSchulz(ScheduledMethod[OrthogonalProblem]):
             bound, square = upper_bound(p, G, self.scaling)
             bound = np.where(bound > 0, bound, 1.0)
             s.scale = np.sqrt(bound)
-            X, G = p.scale(X, 1 / s.scale, X), p.scale(G, 1 / bound, G)
+            X, G = p.scale(X, 1 / s.scale, None), p.scale(G, 1 / bound, G)
             square = None if square is None else p.scale(square, bound**-2, square)
         if problem.two_precisions:
             X = problem.iterated(X)

@@ -155,7 +155,7 @@ class MatrixProblem(Units):
         return "fp32" if self.dtype in (np.float32, np.complex64) else "fp64"
 
     @property
-    def matvecs(self) -> int:  # type: ignore[override]
+    def matvecs(self) -> int:
         """Products of two matrices so far."""
         return self.exact.count
 
@@ -242,7 +242,16 @@ class MatrixProblem(Units):
     ) -> Delivered:
         residuals = self.residuals.reshape(self.lead)[()]
         fields = {"residuals": residuals, **self.fields(x)}
+        if self._too_large(x):
+            ending = Ending(Status.OVERFLOW, cause=Cause.RANGE)
         return Delivered(self.unscaled(x, fresh=False), residual if residual == residual else math.inf, ending, fields)
+
+    def _too_large(self, x: Vector) -> bool:
+        """Whether the function leaves the range in the caller's units, which it does not in internal ones."""
+        if not self.n or not self.output_exponents.any():
+            return False
+        size = self.exact.largest(x) * (1.0 if self.unit is None else self.unit)
+        return bool((np.frexp(size)[1] + self.output_exponents > self.precision.largest_exponent + 1).any())
 
     def fields(self, x: Vector) -> Mapping[str, Any]:
         """Fields of the Solution that this function alone has."""
@@ -258,6 +267,8 @@ class MatrixProblem(Units):
         return ""
 
     def advice(self, solution: Solution) -> str:
+        if solution.status is Status.OVERFLOW:
+            return "Multiply A by a number that brings it nearer to one."
         if solution.status is Status.STAGNATED:
             return "Take a wider precision, or ask for less."
         return "Raise maxiter or products, or give a smaller lower."

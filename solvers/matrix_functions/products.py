@@ -26,7 +26,7 @@ PRODUCTS: dict[str, tuple[str, str]] = {
     "array_api": ("products", "PortableProducts"),
 }
 NEAR_ONE = 6  # exponents of entries whose fourth powers, and sums of them, are far from the ends of single precision
-CACHED = 1 << 18  # bytes of an array that stays in the cache with the others of a step
+CACHED = 1 << 20  # bytes of an array that stays in the cache with the others of a step
 SMALL = 192  # below this order a symmetric product by syrk takes longer than an ordinary one
 
 
@@ -332,9 +332,7 @@ class NumpyProducts(InPlace):
         if A.shape[0] == 1:
             return np.array([np.vdot(A, A).real])
         parts = A.reshape(A.shape[0], -1)
-        if A.dtype.kind == "c":
-            return np.einsum("kn,kn->k", parts.real, parts.real) + np.einsum("kn,kn->k", parts.imag, parts.imag)
-        return np.einsum("kn,kn->k", parts, parts)
+        return np.array([np.vdot(part, part).real for part in parts])
 
     def largest(self, A: Any) -> np.ndarray:
         if A.dtype.kind == "c":

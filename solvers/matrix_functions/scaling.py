@@ -78,8 +78,9 @@ def tail(root: int, degree: int = 2) -> tuple[float, ...]:
     >>> tail(2), tail(1)
     ((1.875, -1.25, 0.375), (3.0, -3.0, 1.0))
     """
-    h = np.zeros(1)
-    factor, power = 1.0, np.ones(1)
+    h: np.ndarray = np.zeros(1)
+    power: np.ndarray = np.ones(1)
+    factor = 1.0
     for k in range(degree + 1):
         h = np.polynomial.polynomial.polyadd(h, factor * power)
         factor *= (1 + k * root) / ((k + 1) * root)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import decimal
 import os
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .minimax import image
+from .minimax import arithmetic, image
 
 __all__ = ["MOST_DIVERGED", "PRODUCTS", "Schedule", "step_products"]
 
@@ -99,7 +98,7 @@ class Schedule:
         found = [(Decimal(self.lower), Decimal(self.upper))]
         for step in self.coefficients:
             low, high = found[-1]
-            if max(abs(low), abs(high)) < MOST_DIVERGED:
+            if -MOST_DIVERGED < low <= high < MOST_DIVERGED:
                 found.append(image([Decimal(c) for c in step], low, high, self.power))
             else:
                 found.append((Decimal("-Infinity"), Decimal("Infinity")))
@@ -107,9 +106,9 @@ class Schedule:
 
     @cached_property
     def error_bound(self) -> float:
-        """The largest |1 - composite| on [lower, upper], of the coefficients as they are, evaluated exactly."""
+        """The largest ``|1 - composite|`` on [lower, upper], of the coefficients as they are, evaluated exactly."""
         low, high = self._intervals[-1]
-        with decimal.localcontext(prec=60):
+        with arithmetic(60):
             return float(max(1 - low, high - 1))
 
     def interval(self, t: int) -> tuple[float, float]:

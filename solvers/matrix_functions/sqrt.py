@@ -55,9 +55,8 @@ class PositiveProblem(MatrixProblem):
         if (least < 0).any():
             k = int(np.argmin(least))
             size = float(np.ldexp(least[k], self.exponents[k]))
-            raise InputError(
-                f"{self.name}: found the diagonal entry {size:.3g}{self._named(k)}; wanted a positive semidefinite matrix"
-            )
+            found = f"{self.name}: found the diagonal entry {size:.3g}{self._named(k)}"
+            raise InputError(f"{found}; wanted a positive semidefinite matrix")
         if self.definite and (least == 0).any():
             k = int(np.argmin(least))
             raise SingularError(

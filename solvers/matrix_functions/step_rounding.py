@@ -18,29 +18,32 @@ from decimal import Decimal
 from functools import lru_cache
 
 from ...precision.formats import Format
-from .minimax import minimax
+from .minimax import arithmetic, minimax
 
 __all__ = ["cushion_for", "noise"]
 
 NEAR_ZERO = Decimal("1e-20")
+DIGITS = 40
 
 
 @lru_cache(maxsize=256)
 def noise(degree: int, power: int, format: Format) -> float:
     """u N: the error of a value of the minimax polynomial for an interval that reaches down to zero."""
     coefficients = minimax(NEAR_ZERO, Decimal(1), degree, power).coefficients
-    return format.unit_roundoff * float(sum(map(abs, coefficients)))
+    return format.unit_roundoff * sum(abs(float(c)) for c in coefficients)
 
 
 @lru_cache(maxsize=256)
 def cushion_for(degree: int, power: int, format: Format) -> float:
     """The part of the upper end at which the lowest value, 1 - E, is u N, to a hundredth."""
-    wanted = Decimal(noise(degree, power, format))
+    wanted = noise(degree, power, format)
     if wanted >= 1:
         return float("inf")
-    cushion = NEAR_ZERO
+    cushion = float(NEAR_ZERO)
     while True:
-        found = 1 - minimax(cushion, Decimal(1), degree, power).error
+        best = minimax(Decimal(cushion), Decimal(1), degree, power)
+        with arithmetic(DIGITS):
+            found = float(1 - best.error)
         cushion *= wanted / found  # 1 - E is nearly proportional to the lower end
-        if abs(found / wanted - 1) < Decimal("0.01"):
-            return float(cushion)
+        if abs(found / wanted - 1) < 0.01:
+            return cushion

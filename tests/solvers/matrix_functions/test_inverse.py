@@ -44,6 +44,12 @@ def test_scale(scale):
     np.testing.assert_allclose(rv.inverse(scale * np.diag([1.0, 2.0]), rtol=1e-12).x * scale, np.diag([1.0, 0.5]))
 
 
+def test_what_leaves_the_range_is_said_to():
+    with pytest.warns(rv.ConvergenceWarning, match="leaves the range of float64"):
+        assert rv.inverse(1e-310 * np.eye(2)).status is rv.Status.OVERFLOW
+    assert rv.invsqrtm(1e-310 * np.eye(2), rtol=1e-9).converged
+
+
 def test_complex_and_stacks():
     rng = np.random.default_rng(0)
     stack = rng.standard_normal((2, 3, 5, 5)) + 1j * rng.standard_normal((2, 3, 5, 5))

@@ -1,5 +1,6 @@
 """rv.newton_schulz.schedule: published coefficients, bounds that hold, what each precision allows, and bad input."""
 
+import decimal
 import itertools
 
 import numpy as np
@@ -147,6 +148,7 @@ def test_the_composite_keeps_its_bound(exponent, upper, degree, tolerance, preci
     x = np.union1d(np.geomspace(lower, upper, 3000), np.linspace(lower, upper, 3000)).clip(lower, upper)
     # In double precision a composite of high degree has rounding errors of its own, of 1e-10 at most.
     assert np.abs(1 - found(x)).max() <= found.error_bound + 1e-8
+    assert found(np.geomspace(1e-30 * lower, lower, 300)).min() > 0
 
 
 def test_the_bound_is_attained():
@@ -164,6 +166,13 @@ def test_more_steps_and_shorter_intervals_are_closer_to_one(degree):
     by_lower = [ns.schedule(lower, degree=degree, steps=2).error_bound for lower in (1e-12, 1e-6, 1e-3, 0.1, 0.9, 1.0)]
     # Where coefficients are rounded, differences are too.
     assert all(longer >= shorter - 1e-14 for longer, shorter in itertools.pairwise(by_lower))
+
+
+@pytest.mark.parametrize("degree", [3, 5, 7, 9, 17])
+def test_steps_beyond_convergence_do_no_harm(degree):
+    """On intervals of a few roundings the polynomials are Taylor's, whose leading terms there underflow."""
+    assert ns.schedule(0.3, degree=degree, steps=20).error_bound < 1e-14
+    assert ns.schedule(0.3, degree=degree, steps=20, root=7).error_bound < 1e-14
 
 
 def test_one_point_takes_the_taylor_polynomial():
@@ -215,6 +224,17 @@ def test_half_precisions_have_cushion_and_safety_unless_told_otherwise():
 
 def test_formats_may_be_given():
     assert ns.schedule(1e-3, steps=2, precision=formats.bf16) == ns.schedule(1e-3, steps=2, precision="bfloat16")
+
+
+def test_the_callers_decimal_context_changes_nothing():
+    with decimal.localcontext(prec=4) as context:
+        context.traps[decimal.Inexact] = True
+        found = ns.schedule(0.0123, products=9, precision="tf32")
+        again = ns.schedule(0.0124, products=9, precision="tf32")
+        text = str(again)
+    assert found.error_bound == pytest.approx(again.error_bound, rel=0.05)
+    assert text == str(again)
+    assert again.degrees == ns.schedule(0.0125, products=9, precision="tf32").degrees
 
 
 def test_schedules_are_made_once():

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from .forward import Solver
+from .forward import Solver, of_finite
 from .implicit import Rule, hermitian_part, implicit
 from .singular import divided
 
@@ -25,6 +25,7 @@ class Equation(Rule):
     Parameters
     ----------
     p : int
+        At least 2.
     singular : str
         What becomes of entries that are divided by zero, as in ``singular.divided``.
     root : int
@@ -61,9 +62,9 @@ class Equation(Rule):
 
     def _by_products(self, *tensors: Any) -> Any:
         lead = torch.broadcast_shapes(*(tensor.shape[:-2] for tensor in tensors))
-        *coefficients, R = (tensor.expand(*lead, *tensor.shape[-2:]) for tensor in tensors)
+        expanded = [tensor.expand(*lead, *tensor.shape[-2:]) for tensor in tensors]
         assert self.solver is not None
-        return self.solver(*coefficients, R)
+        return self.solver(*expanded) if self.derived is not None else of_finite(self.solver, *expanded)
 
     def _by_eigenvectors(self, *tensors: Any) -> Any:
         R = tensors[-1]
@@ -88,24 +89,25 @@ class Equation(Rule):
         """The changes of the left-hand side by those of A and of B, x held fixed."""
         sums = _sums(self.p, A, x, B)
         if dA is not None:
-            dA, found = hermitian_part(dA), 0
-            for k in range(self.p - 1):  # A^a dA (A^b x B^c), by Horner's rule in A
-                found = dA @ sums[k] if k == 0 else A @ found + dA @ sums[k]
+            dA = hermitian_part(dA)
+            found = dA @ sums[0]
+            for one in sums[1:]:  # A^a dA (A^b x B^c), by Horner's rule in A
+                found = A @ found + dA @ one
             yield found
         if dB is not None:
-            dB, found = hermitian_part(dB), 0
-            for k in range(self.p - 1):
-                found = sums[k] @ dB if k == 0 else found @ B + sums[k] @ dB
+            dB = hermitian_part(dB)
+            found = sums[0] @ dB
+            for one in sums[1:]:
+                found = found @ B + one @ dB
             yield found
 
     def cotangents(self, tensors: Sequence[Any], x: Any, cotangent: Any) -> tuple[Any, ...]:
         A, B = tensors[0], tensors[-2]
         w = self._derived(*tensors[:-1], cotangent)
         sums, y = _sums(self.p, A, w, B), x.mH
-        of_A = of_B = None
-        for k in range(self.p - 1):
-            of_A = -sums[k] @ y if k == 0 else of_A @ A - sums[k] @ y
-            of_B = -y @ sums[k] if k == 0 else B @ of_B - y @ sums[k]
+        of_A, of_B = -sums[0] @ y, -y @ sums[0]
+        for one in sums[1:]:
+            of_A, of_B = of_A @ A - one @ y, B @ of_B - y @ one
         found = (of_A + of_B,) if len(tensors) == 2 else (of_A, of_B)
         coefficients = (hermitian_part(part) for part in found)
         return tuple(_reduced(part, like) for part, like in zip((*coefficients, w), tensors, strict=True))

@@ -13,7 +13,7 @@ from ...solvers.driver.batch import TELL, warn_of
 from ...solvers.driver.status import Status
 from ..tensors import HALF, check_tensor
 
-__all__ = ["Solver", "checked_matrix", "default_rtol"]
+__all__ = ["Solver", "checked_matrix", "default_rtol", "of_finite"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,20 @@ class Solver:
         if not (solution.converged or (self.rtol is None and _as_far_as_rounding_allows(solution, tensors[0].dtype))):
             warn_of(solution, f"{self.name}: ")
         return solution.x
+
+
+def of_finite(solver: Callable[..., Any], *tensors: Any) -> Any:
+    """The function of the members of stacks that are finite, and NaN of others.
+
+    Derivatives are taken in directions that may not be finite, as those of a loss that is scaled until it overflows.
+    """
+    finite = torch.stack([tensor.isfinite().all(-1).all(-1) for tensor in tensors]).all(0)
+    if bool(finite.all()):
+        return solver(*tensors)
+    good = finite[..., None, None]
+    ones = [torch.eye(*tensor.shape[-2:], dtype=tensor.dtype, device=tensor.device) for tensor in tensors]
+    x = solver(*(torch.where(good, tensor, one) for tensor, one in zip(tensors, ones, strict=True)))
+    return torch.where(good, x, torch.nan)
 
 
 def default_rtol(dtype: Any) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,7 +12,7 @@ from ...errors import InputError
 from ...solvers import matrix_sign as rv_matrix_sign
 from ...solvers.matrix_functions.newton_schulz import Schedule
 from .equations import Equation
-from .forward import Solver, checked_matrix
+from .forward import Solver, checked_matrix, of_finite
 from .implicit import MatrixFunction, SelfAdjoint, hermitian_part, implicit
 from .lyapunov import derivative_equation
 from .unrolled import orthogonal
@@ -41,15 +41,16 @@ class Sign(MatrixFunction):
     """The sign of any matrix: that of [[A, E], [0, A]] has its derivative in the direction E above the diagonal."""
 
     solver: Solver
+    of_blocks: bool = False
 
     def run(self, *tensors: Any) -> Any:
-        return self.solver(tensors[0])
+        return of_finite(self.solver, *tensors) if self.of_blocks else self.solver(*tensors)
 
     def derivative(self, A: Any, x: Any, E: Any) -> Any:
         n = A.shape[-1]
         A, E = torch.broadcast_tensors(A, E)
         above, below = torch.cat([A, E], dim=-1), torch.cat([torch.zeros_like(A), A], dim=-1)
-        return implicit(self, torch.cat([above, below], dim=-2))[..., :n, n:].contiguous()
+        return implicit(replace(self, of_blocks=True), torch.cat([above, below], dim=-2))[..., :n, n:].contiguous()
 
 
 def matrix_sign(

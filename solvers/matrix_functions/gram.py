@@ -68,20 +68,24 @@ def gram_stability(
     return GramStability(max(worst, float(np.abs(q).max() / np.abs(q).min())), lowest)
 
 
-def restarts_for(schedule: Schedule, unit_roundoff: float) -> tuple[int, ...]:
-    """The steps after which to begin anew: before a negative eigenvalue of rounding, u, has grown to one.
+def restarts_for(schedule: Schedule, unit_roundoff: float, tolerance: float = 2.0) -> tuple[int, ...]:
+    """The steps after which to begin anew, when the smallest values have grown by g since the last time.
+
+    That is before a negative eigenvalue of rounding, u, has grown to u g^2 = 1, and before the error of singular
+    vectors, about u g as measured, comes to half the tolerance.
 
     Examples
     --------
     >>> import resolvent as rv
     >>> from resolvent.solvers.matrix_functions.gram import restarts_for
     >>> five = rv.newton_schulz.schedule(1e-3, degree=5, steps=5)
-    >>> restarts_for(five, 2.0**-11), restarts_for(five, 2.0**-53)
-    ((2,), ())
+    >>> restarts_for(five, 2.0**-11), restarts_for(five, 2.0**-24, 1e-5), restarts_for(five, 2.0**-53, 1e-9)
+    ((2,), (2,), ())
     """
     found, growth = [], 1.0
     for t, h in enumerate(schedule.coefficients):
-        if t and (growth * h[0]) ** 2 * unit_roundoff > 1 and growth > 1:
+        after = growth * abs(h[0])
+        if growth > 1 and (after**2 * unit_roundoff > 1 or after * unit_roundoff > tolerance / 2):
             found.append(t)
             growth = 1.0
         growth *= abs(h[0])
@@ -115,7 +119,12 @@ class GramNewtonSchulz(NewtonSchulz):
 
     def open(self, problem: OrthogonalProblem, s: StackState) -> bool:
         """Whether Q holds steps that X has not taken."""
-        return 0 < s.position < s.schedule.steps and s.position not in restarts_for(s.schedule, problem.unit_roundoff)
+        return 0 < s.position < s.schedule.steps and s.position not in self.restarts(problem, s)
+
+    @staticmethod
+    def restarts(problem: OrthogonalProblem, s: StackState) -> tuple[int, ...]:
+        """The steps after which X is formed."""
+        return restarts_for(s.schedule, problem.unit_roundoff, problem.asked)
 
     def advance(self, problem: OrthogonalProblem, s: StackState, arrays: tuple[Any, ...], h: Step) -> tuple[Any, ...]:
         p, (X, R, Q) = problem.products, arrays
@@ -128,8 +137,7 @@ class GramNewtonSchulz(NewtonSchulz):
         B, a = evaluate(p, h.h, R, square, h.factors)
         W = p.add_identity(B, a)
         new = p.multiply(Q, W, p.room(Q.shape, Q)) if self.open(problem, s) else p.combine([(1.0, W)], Q)
-        restarts = restarts_for(s.schedule, problem.unit_roundoff)
-        if s.position + 1 == s.schedule.steps or s.position + 1 in restarts:
+        if s.position + 1 == s.schedule.steps or s.position + 1 in self.restarts(problem, s):
             whole = p.multiply(X, new, p.room(X.shape, X))
             p.done(X)
             out = whole, p.gram(whole, R if B is not R else p.room(R.shape, R)), new

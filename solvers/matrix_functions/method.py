@@ -284,8 +284,12 @@ class ScheduledMethod(Method[P, StackState]):
 
     def _near(self, problem: P, s: StackState) -> np.ndarray:
         """Of the active ones, those of which all values are near one, as far as their residuals tell."""
-        promised = 1.5 * self.power * s.schedule.error_bound
-        return s.norms[s.active] <= max(0.9 / math.sqrt(self.sides(problem)), min(0.9, promised))
+        norms, n = s.norms[s.active], self.sides(problem)
+        # No value is far from one: in the worst case the residual is of a single one.
+        surely = norms * math.sqrt(n) <= 0.9
+        promised = min(0.9, 1.5 * self.power * s.schedule.error_bound)
+        falling = (s.position == s.schedule.steps) | (norms <= SLOW * s.before[s.active])
+        return surely | ((norms <= promised) & falling)
 
     def _judge(self, problem: P, s: StackState) -> None:
         far = np.flatnonzero(~self._near(problem, s))
@@ -297,9 +301,11 @@ class ScheduledMethod(Method[P, StackState]):
 
     def _retire(self, problem: P, s: StackState) -> None:
         """Those that are done, or can do no better, are put aside."""
-        norms = s.norms[s.active]
-        slow = (s.position >= s.schedule.steps) & (norms > SLOW * s.before[s.active]) & self._near(problem, s)
-        slow &= (s.before[s.active] < 0.1) | (s.position > s.schedule.steps + MOST_AT_THE_END)
+        norms, before = s.norms[s.active], s.before[s.active]
+        # A single value of which the square is one half away from one would be a tenth away after such a step.
+        slow = (before * math.sqrt(self.sides(problem)) <= 0.5) & (norms > SLOW * before)
+        slow = (slow & (s.position > s.schedule.steps)) | (s.position > s.schedule.steps + MOST_AT_THE_END)
+        slow &= self._near(problem, s)
         done = (norms <= s.target) | slow | problem.failed[s.active] | s.stuck[s.active]
         if not done.any():
             return

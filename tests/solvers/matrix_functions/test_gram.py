@@ -53,6 +53,13 @@ def test_condition_numbers(condition):
     assert off(found.x, U) <= 1e-8 + 1e-12 * condition
 
 
+@pytest.mark.parametrize("condition", [10, 1e3])
+def test_single_precision_reaches_its_default_tolerance(condition):
+    """Without a restart the error of singular vectors would be 2e-4."""
+    A, _ = with_singular_values(log_spectrum(64, condition), 512)
+    assert rv.polar(A.astype(np.float32), form="gram").converged
+
+
 @pytest.mark.parametrize("precision", ["float32", "fp16"])
 def test_with_restarts_in_few_digits(precision):
     A, U = with_singular_values(log_spectrum(16, 30), 80)

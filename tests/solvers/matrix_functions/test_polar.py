@@ -210,6 +210,29 @@ def test_below_attainable_accuracy_it_stagnates_at_it():
     assert found.relative_residual <= 1e-14
 
 
+@pytest.mark.parametrize("smallest", [0.3, 0.1, 1e-2, 1e-4, 1e-6])
+def test_one_small_singular_value_among_many_is_not_left_behind(smallest):
+    """The residual of all hardly shows it, and falls slowly while it grows."""
+    n = 200
+    A, U = with_singular_values(np.append(np.full(n - 1, 1.0), smallest), n)
+    schedule = rv.newton_schulz.schedule(0.5, degree=5, tolerance=1e-4)
+    found = rv.polar(A, schedule=schedule, rtol=1e-8)
+    assert found.converged
+    np.testing.assert_allclose(found.U, U, atol=1e-6)
+
+
+def test_a_schedule_that_ends_far_from_one_is_gone_on_from():
+    A, U = with_singular_values(log_spectrum(100, 1e5), 100)
+    found = rv.orthogonalize(A, schedule=rv.newton_schulz.preset("muon"), rtol=1e-8)
+    assert found.converged
+    np.testing.assert_allclose(found.x, U, atol=1e-7)
+
+
+def test_single_precision_reaches_its_default_tolerance():
+    A = np.random.default_rng(0).standard_normal((256, 256)).astype(np.float32)
+    assert rv.polar(A).converged
+
+
 def test_callback_and_maxiter():
     A, _ = with_singular_values(log_spectrum(30, 1e3), 30)
     seen = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
@@ -25,6 +25,8 @@ from .solution import MatrixSolution
 __all__ = [
     "CoupledNewtonSchulz", "InverseSqrtProblem", "PositiveProblem", "SqrtProblem", "invsqrtm", "not_positive", "sqrtm",
 ]  # fmt: skip
+
+ABOVE_ROUNDING = 8.0  # times the root of rounding: eigenvalues' roots that a first schedule is for
 
 
 class PositiveProblem(MatrixProblem):
@@ -149,6 +151,13 @@ class CoupledNewtonSchulz(ScheduledMethod[PositiveProblem]):
     def finest(self, problem: PositiveProblem) -> float:
         return math.sqrt(problem.columns * problem.unit_roundoff)
 
+    def chosen(self, problem: PositiveProblem) -> Schedule:
+        if self.inverse or self.schedule is not None or self.lower is not None:
+            return super().chosen(problem)
+        # One that does not make one of rounding: a negative eigenvalue would leave the range.
+        least = min(max(self.default, ABOVE_ROUNDING * self.finest(problem)), 1.0)
+        return replace(self, lower=least**2).chosen(problem)
+
     def begin(self, problem: PositiveProblem, s: StackState) -> tuple[Any, ...]:
         p, A = problem.exact, problem.data
         bound, s.first = upper_bound(p, A, self.scaling)
@@ -196,6 +205,8 @@ class CoupledNewtonSchulz(ScheduledMethod[PositiveProblem]):
         numbers = s.active[which]
         A = p.scale(p.members(problem.data, numbers), 1 / s.scale[numbers], None)
         true = relative(p.distances(p.square(Y, None), A), p.norms(A))
+        # Of what is so small that another round would make one of rounding, the square is A as nearly as it can be.
+        s.stuck[numbers] |= s.growth ** (1 + 1 / (s.rounds + 1)) * math.sqrt(problem.unit_roundoff) >= 1
         return np.where(true <= s.target, true, norms)
 
     def blame(self, problem: PositiveProblem, s: StackState) -> Breakdown:

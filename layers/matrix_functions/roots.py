@@ -105,7 +105,7 @@ def sqrtm(
     Notes
     -----
     The function is that of the Hermitian part of A: gradients are symmetric (Hermitian), and finite differences agree
-    with them along symmetric changes.
+    with them along symmetric changes. Unrolled iterations take that part of any A, without a check.
 
     The derivative in the direction E solves :math:`S X + X S = E`, and so does the cotangent of A for that of S.
 

@@ -17,7 +17,7 @@ from .call import MatrixCommon, matrix_function, solve_matrix
 from .method import ScheduledMethod, StackState, Step
 from .newton_schulz import Schedule
 from .polynomial import evaluate
-from .problem import MatrixProblem
+from .problem import ASYMMETRY, MatrixProblem
 from .products import relative
 from .scaling import upper_bound
 from .solution import MatrixSolution
@@ -205,9 +205,20 @@ class CoupledNewtonSchulz(ScheduledMethod[PositiveProblem]):
         numbers = s.active[which]
         A = p.scale(p.members(problem.data, numbers), 1 / s.scale[numbers], None)
         true = relative(p.distances(p.square(Y, None), A), p.norms(A))
-        # Of what is so small that another round would make one of rounding, the square is A as nearly as it can be.
-        s.stuck[numbers] |= s.growth ** (1 + 1 / (s.rounds + 1)) * math.sqrt(problem.unit_roundoff) >= 1
+        s.stuck[numbers] |= self._negative_by_rounding(problem, s, which, norms)
         return np.where(true <= s.target, true, norms)
+
+    def _negative_by_rounding(
+        self, problem: PositiveProblem, s: StackState, which: np.ndarray, norms: np.ndarray
+    ) -> np.ndarray:
+        """Where rounding left a negative eigenvalue, which another round would carry out of the range."""
+        found, p = np.zeros(which.size, bool), problem.exact
+        tame = np.flatnonzero(norms < self.widest)
+        if tame.size:
+            P = p.hermitian_part(p.members(s.arrays[2], which[tame]), None)
+            least = p.host(p.xp.linalg.eigvalsh(P))[:, 0]
+            found[tame] = (least <= 0) & (least >= -ASYMMETRY * (s.growth * self.finest(problem)) ** 2)
+        return found
 
     def blame(self, problem: PositiveProblem, s: StackState) -> Breakdown:
         return not_positive() if self.negative(problem, s) or not self.inverse else singular("A")

@@ -128,6 +128,18 @@ def test_bures_wasserstein_at_low_rank(rank):
     assert off(clamped, closed_form(L, B)) < 1e-3
 
 
+@pytest.mark.filterwarnings("error::resolvent.ConvergenceWarning")
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-11), (torch.float32, 3e-4)], ids=str)
+def test_bures_wasserstein_whatever_rounding_does_to_what_is_nothing(dtype, limit):
+    n, one = 16, torch.ones((), dtype=dtype)
+    B = with_eigenvalues(torch.linspace(0.1, 3, n, dtype=torch.float64))
+    for seed in range(12):
+        L = drawn(n, 5, seed=seed)
+        narrow = B.to(dtype)
+        found = gradient(lambda L, B=narrow: bures_wasserstein(L @ L.mT, B, singular="zero"), L.to(dtype), one)
+        assert off(found.double(), closed_form(L, B)) < limit
+
+
 def test_bures_wasserstein_at_low_rank_is_refused_unless_asked_for():
     L, B = drawn(6, 2).requires_grad_(), with_eigenvalues([3.0, 2.0, 1.0, 0.5, 0.2, 0.1])
     with pytest.raises(rv.SingularError, match=r"^sqrtm: is not differentiable here"):

@@ -17,6 +17,15 @@ if find_spec("torch") is None:
 
 from . import functional, optim
 from .linear.solve import Solves, solve
-from .modules import Cache, GatedKalmaNet, ShortConvolution
+from .matrix_functions.inverses import inverse, pinv
+from .matrix_functions.lyapunov import solve_lyapunov, solve_sylvester
+from .matrix_functions.polar import orthogonalize, polar
+from .matrix_functions.roots import inverse_root, invsqrtm, sqrtm
+from .matrix_functions.sign import matrix_sign
+from .modules import Cache, CovariancePooling, GatedKalmaNet, ShortConvolution, Whitening
 
-__all__ = ["Cache", "GatedKalmaNet", "ShortConvolution", "Solves", "functional", "optim", "solve"]
+__all__ = [
+    "Cache", "CovariancePooling", "GatedKalmaNet", "ShortConvolution", "Solves", "Whitening", "functional", "inverse",
+    "inverse_root", "invsqrtm", "matrix_sign", "optim", "orthogonalize", "pinv", "polar", "solve", "solve_lyapunov",
+    "solve_sylvester", "sqrtm",
+]  # fmt: skip

@@ -17,6 +17,7 @@ ARGUMENTS = {
     "precision_figures": ["figures"],
     "muon": ["--steps", "2"],
     "recall": ["--steps", "4", "--pairs", "4"],
+    "second_order_pooling": ["--steps", "60"],
 }
 LEARNING = {
     "heat_ssor_cg": ["--steps", "50"],
@@ -86,6 +87,13 @@ def test_schedules_are_compared_by_muon(tmp_path):
     rows = [line.rsplit(maxsplit=4) for line in said.splitlines()[1:]]
     assert [int(row[1]) for row in rows] == [15, 10, 15, 15, 10, 15, 20, 0]
     assert all(0 < float(row[2]) < 4 for row in rows)
+
+
+def test_covariances_tell_apart_what_means_do_not(tmp_path):
+    rows = [line.split() for line in run("second_order_pooling", tmp_path).splitlines()[1:]]
+    right = {name: float(rows[k][3].rstrip("%")) for k, (name, *_) in enumerate(rows)}  # the last of each
+    assert right["covariances"] > 95
+    assert right["means"] < 50
 
 
 def table(path):

@@ -10,15 +10,13 @@ import torch
 from torch.autograd import forward_ad
 
 from ...errors import BackendError, InputError
+from ..tensors import HALF, check_place, check_tensor
 from .exact import factored, is_cheap
 from .implicit import linear_solve
 from .maps import Dense, LinearMap, MatrixFree, Pattern, Sparse
 from .plan import Plan, Solver, Solves, checked_tolerance, plain_solvers
 
 __all__ = ["Solves", "solve"]
-
-_HALF = (torch.float16, torch.bfloat16)
-_WORKING = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 def solve(
@@ -259,9 +257,9 @@ def _linear_map(
     A: Any, b: Any, params: Sequence[Any], hermitian: bool, rmatvec: Any
 ) -> tuple[LinearMap, list[Any], tuple[int, ...], int]:
     """A as a map, its tensors, its leading dimensions and its size."""
-    _check_tensor(b, "b")
+    check_tensor(b, "b")
     if isinstance(A, torch.Tensor):
-        _check_place(A, "A", b)
+        check_place(A, "A", b)
     if b.is_meta:
         raise BackendError("b: is a meta tensor, which has a shape but no numbers; wanted one with entries")
     if not isinstance(A, torch.Tensor):
@@ -274,7 +272,7 @@ def _linear_map(
     if A.layout == torch.strided:
         if len(params):
             raise InputError("params: are for a callable or a sparse A; a full A is itself what is differentiated")
-        _check_tensor(A, "A")
+        check_tensor(A, "A")
         return Dense(), [A], shape[:-2], shape[-1]
     if A.layout != torch.sparse_csr:
         raise BackendError(f"A: found a tensor of layout {A.layout}; wanted a full one, or A.to_sparse_csr()")
@@ -285,8 +283,8 @@ def _linear_map(
     pattern = Pattern.of(A)
     values = params[0] if len(params) else _Once.apply(A.values()) if A.requires_grad else A.values()
     name = "params[0]" if len(params) else "A"
-    _check_tensor(values, name)
-    _check_place(values, name, b)
+    check_tensor(values, name)
+    check_place(values, name, b)
     entries = pattern.columns.numel()
     if values.ndim < 1 or values.shape[-1] != entries:
         raise InputError(f"params[0]: found shape {tuple(values.shape)}; wanted (..., {entries}), the entries of A")
@@ -320,7 +318,7 @@ def _matrix_free(
     for index, tensor in enumerate(p):
         if not isinstance(tensor, torch.Tensor):
             raise TypeError(f"params[{index}]: found {type(tensor).__name__}; wanted a tensor")
-        _check_place(tensor, f"params[{index}]", b)
+        check_place(tensor, f"params[{index}]", b)
     if isinstance(A, torch.nn.Module):
         named = {**dict(A.named_parameters()), **dict(A.named_buffers())}
         names = list(named)
@@ -333,7 +331,7 @@ def _matrix_free(
     if len(b.shape) == 0:
         raise InputError("b: found a number; wanted a vector (n,) or columns (..., n, k)")
     n = b.shape[0] if b.ndim == 1 else b.shape[-2]
-    dtype = torch.float32 if b.dtype in _HALF else b.dtype
+    dtype = torch.float32 if b.dtype in HALF else b.dtype
     # One product with zero: what its type is, and whether it depends on tensors that would get no gradient.
     seen = product(torch.zeros(n, dtype=dtype, device=b.device), *(tensor.detach() for tensor in p))
     if not isinstance(seen, torch.Tensor) or tuple(seen.shape) != (n,):
@@ -358,26 +356,7 @@ def _common_dtype(linear_map: LinearMap, p: Sequence[Any], b: Any, x0: Any) -> A
     dtype = linear_map.dtype if isinstance(linear_map, MatrixFree) else p[0].dtype
     dtype = dtype if dtype == b.dtype else torch.promote_types(dtype, b.dtype)
     if x0 is not None:
-        _check_tensor(x0, "x0")
-        _check_place(x0, "x0", b)
+        check_tensor(x0, "x0")
+        check_place(x0, "x0", b)
         dtype = torch.promote_types(dtype, x0.dtype)
-    return torch.float32 if dtype in _HALF else dtype
-
-
-def _check_tensor(tensor: Any, name: str) -> None:
-    if not isinstance(tensor, torch.Tensor):
-        raise TypeError(f"{name}: found {type(tensor).__name__}; wanted a torch tensor")
-    if tensor.layout != torch.strided:
-        raise BackendError(f"{name}: found a tensor of layout {tensor.layout}; wanted a full one, from .to_dense()")
-    if tensor.dtype not in _WORKING and tensor.dtype not in _HALF:
-        raise TypeError(
-            f"{name}: found {tensor.dtype}; wanted a floating-point or complex tensor, as from .to(torch.float64)"
-        )
-
-
-def _check_place(tensor: Any, name: str, b: Any) -> None:
-    if tensor.device != b.device:
-        raise BackendError(
-            f"{name}: lies on {tensor.device}, but b on {b.device}; move one of them with .to() first, since nothing "
-            "is moved silently"
-        )
+    return torch.float32 if dtype in HALF else dtype

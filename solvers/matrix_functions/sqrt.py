@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
@@ -17,7 +17,7 @@ from .call import MatrixCommon, matrix_function, solve_matrix
 from .method import ScheduledMethod, StackState, Step
 from .newton_schulz import Schedule
 from .polynomial import evaluate
-from .problem import MatrixProblem
+from .problem import ASYMMETRY, MatrixProblem
 from .products import relative
 from .scaling import upper_bound
 from .solution import MatrixSolution
@@ -25,6 +25,8 @@ from .solution import MatrixSolution
 __all__ = [
     "CoupledNewtonSchulz", "InverseSqrtProblem", "PositiveProblem", "SqrtProblem", "invsqrtm", "not_positive", "sqrtm",
 ]  # fmt: skip
+
+ABOVE_ROUNDING = 8.0  # times the root of rounding: eigenvalues' roots that a first schedule is for
 
 
 class PositiveProblem(MatrixProblem):
@@ -149,6 +151,13 @@ class CoupledNewtonSchulz(ScheduledMethod[PositiveProblem]):
     def finest(self, problem: PositiveProblem) -> float:
         return math.sqrt(problem.columns * problem.unit_roundoff)
 
+    def chosen(self, problem: PositiveProblem) -> Schedule:
+        if self.inverse or self.schedule is not None or self.lower is not None:
+            return super().chosen(problem)
+        # One that does not make one of rounding: a negative eigenvalue would leave the range.
+        least = min(max(self.default, ABOVE_ROUNDING * self.finest(problem)), 1.0)
+        return replace(self, lower=least**2).chosen(problem)
+
     def begin(self, problem: PositiveProblem, s: StackState) -> tuple[Any, ...]:
         p, A = problem.exact, problem.data
         bound, s.first = upper_bound(p, A, self.scaling)
@@ -196,7 +205,20 @@ class CoupledNewtonSchulz(ScheduledMethod[PositiveProblem]):
         numbers = s.active[which]
         A = p.scale(p.members(problem.data, numbers), 1 / s.scale[numbers], None)
         true = relative(p.distances(p.square(Y, None), A), p.norms(A))
+        s.stuck[numbers] |= self._negative_by_rounding(problem, s, which, norms)
         return np.where(true <= s.target, true, norms)
+
+    def _negative_by_rounding(
+        self, problem: PositiveProblem, s: StackState, which: np.ndarray, norms: np.ndarray
+    ) -> np.ndarray:
+        """Where rounding left a negative eigenvalue, which another round would carry out of the range."""
+        found, p = np.zeros(which.size, bool), problem.exact
+        tame = np.flatnonzero(norms < self.widest)
+        if tame.size:
+            P = p.hermitian_part(p.members(s.arrays[2], which[tame]), None)
+            least = p.host(p.xp.linalg.eigvalsh(P))[:, 0]
+            found[tame] = (least <= 0) & (least >= -ASYMMETRY * (s.growth * self.finest(problem)) ** 2)
+        return found
 
     def blame(self, problem: PositiveProblem, s: StackState) -> Breakdown:
         return not_positive() if self.negative(problem, s) or not self.inverse else singular("A")

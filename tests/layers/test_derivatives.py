@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+import resolvent as rv
+
 torch = pytest.importorskip("torch")
 
 from torch.autograd import forward_ad, gradcheck, gradgradcheck  # noqa: E402
 
+from resolvent import layers  # noqa: E402
 from resolvent.layers import GatedKalmaNet, ShortConvolution, solve  # noqa: E402
 from resolvent.layers.functional import gated_kalmanet  # noqa: E402
 from resolvent.precision import round as rounded  # noqa: E402
@@ -142,6 +145,11 @@ def of_callable(d, V, b):
     return solve(lambda x, d, V: (1 + d**2) * x + V @ (V.T @ x), b, params=(d, V), method="cg", rtol=1e-13)
 
 
+def truncated(A):
+    schedule = rv.newton_schulz.schedule(0.1, degree=5, steps=2)
+    return layers.orthogonalize(A, method="unrolled", schedule=schedule)
+
+
 REVERSE = {"forward": REVERSE_ALONE, "transforms": REVERSE_ALONE, "vmap": REVERSE_ALONE}
 FUNCTIONS = [
     Row("solve, full A by cg", lambda A, b: solved("cg")(definite(A), b), lambda: drawn((4, 4), (4,))),
@@ -167,6 +175,24 @@ FUNCTIONS = [
     Row("gated_kalmanet, recurrent, exact", *regressed("recurrent", "exact"), vmap="vmap"),
     Row("gated_kalmanet, auto", *regressed("auto", "chebyshev"), **REVERSE),
     Row("GatedKalmaNet", *layer(), **REVERSE),
+    Row("orthogonalize, tall", layers.orthogonalize, lambda: drawn((4, 3))),
+    Row("orthogonalize, batch", layers.orthogonalize, lambda: drawn((2, 3, 3))),
+    Row("orthogonalize, unrolled", truncated, lambda: drawn((4, 3))),
+    Row("polar, H", lambda A: layers.polar(A)[1], lambda: drawn((3, 4))),
+    Row("matrix_sign", lambda A: layers.matrix_sign(A + A.mT), lambda: drawn((3, 3))),
+    Row("matrix_sign, not Hermitian", lambda A: layers.matrix_sign(A, hermitian=False), lambda: drawn((2, 2))),
+    Row("sqrtm", lambda A: layers.sqrtm(definite(A)), lambda: drawn((2, 3, 3))),
+    Row("invsqrtm", lambda A: layers.invsqrtm(definite(A)), lambda: drawn((3, 3))),
+    Row("inverse", layers.inverse, lambda: drawn((3, 3))),
+    Row("pinv", layers.pinv, lambda: drawn((4, 2))),
+    Row("inverse_root", lambda A: layers.inverse_root(definite(A), 3), lambda: drawn((3, 3))),
+    Row("solve_lyapunov", lambda A, C: layers.solve_lyapunov(definite(A), C), lambda: drawn((3, 3), (3, 3))),
+    Row(
+        "solve_sylvester, by products",
+        lambda A, B, C: layers.solve_sylvester(definite(A), definite(B), C, equations="products"),
+        lambda: drawn((3, 3), (2, 2), (3, 2)),
+    ),
+    Row("CovariancePooling", layers.CovariancePooling(), lambda: drawn((2, 3, 5))),
     Row("ShortConvolution", *convolution()),
     Row("ShortConvolution, packed", packed_convolution, lambda: drawn((1, 5, 3), (3, 1, 4))),
 ]

@@ -126,6 +126,18 @@ def test_bad_input(A, error, said):
             function(A)
 
 
+@pytest.mark.parametrize(("dtype", "rtol", "reached"), [(np.float64, 1e-12, 1e-11), (np.float32, 1e-5, 1e-3)])
+@pytest.mark.parametrize("n", [6, 16, 32])
+@pytest.mark.filterwarnings("ignore::resolvent.ConvergenceWarning")  # rounding may not allow the tolerance
+def test_eigenvalues_of_rounding_and_either_sign_are_no_negative_ones(n, dtype, rtol, reached):
+    """Of L L^T of a third of the rank: some of what is nothing is a little less than nothing."""
+    for seed in range(20):
+        L = np.random.default_rng(seed).standard_normal((n, n // 3)).astype(dtype)
+        found = rv.sqrtm(L @ L.T, rtol=rtol)
+        assert found.status in (rv.Status.CONVERGED, rv.Status.STAGNATED)
+        assert found.relative_residual <= reached
+
+
 def test_a_negative_eigenvalue_is_named():
     A = np.array([[1.0, 2.0], [2.0, 1.0]])
     for function in (rv.sqrtm, rv.invsqrtm):

@@ -97,7 +97,7 @@ def main():
         "polar-express": rv.newton_schulz.preset("polar-express"),
         "minimax, 10 products": rv.newton_schulz.schedule(1e-2, products=10, precision="fp32"),
         "minimax, 15 products": rv.newton_schulz.schedule(1e-3, products=15, precision="fp32"),
-        "minimax, 20 products": rv.newton_schulz.schedule(1e-3, products=20, precision="fp32"),
+        "minimax, 18 products": rv.newton_schulz.schedule(1e-3, products=18, precision="fp32"),
     }
     train(by_muon(schedules["muon"]), 1, 0)  # what is done once is not counted
     print("  schedule               products     loss   ||I - O'O|| / ||I||   ms a step")

@@ -1,9 +1,11 @@
 """Muon on parameters that several processes share: the numbers of one process, and one gather a step."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from resolvent.layers.optim import Muon
 from resolvent.layers.optim.sharing import _owners
@@ -62,10 +64,19 @@ def process(rank, file):
 
 @pytest.mark.skipif(not dist.is_available(), reason="torch without torch.distributed")
 def test_two_processes_end_where_one_does(tmp_path):
-    mp.spawn(process, args=(tmp_path / "meeting",), nprocs=2)
+    command = [sys.executable, __file__, str(tmp_path / "meeting")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    both = [subprocess.Popen([*command, str(rank)], **pipes) for rank in (0, 1)]
+    for one in both:
+        said, _ = one.communicate(timeout=300)
+        assert one.returncode == 0, said
 
 
 def test_work_is_shared_by_its_cost():
     costs = [5, 1, 1, 1, 1, 1, 4]
     owners = _owners(costs, 2)
     assert [sum(c for c, o in zip(costs, owners, strict=True) if o == rank) for rank in (0, 1)] == [7, 7]
+
+
+if __name__ == "__main__":
+    process(int(sys.argv[2]), sys.argv[1])

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy import sparse
 
 from ...backends import choose_backend
 from ...errors import InputError, NotHermitianError
@@ -80,6 +81,8 @@ class MatrixProblem(Units):
     multiple: ClassVar[int] = 1  # of which exponents are, so that roots of their powers of two are such as well
 
     def __init__(self, A: Any, *, backend: Any = None, precision: Any = None, name: str = "A") -> None:
+        if sparse.issparse(A):
+            raise InputError(f"{name}: found a sparse matrix; wanted a full array, as A.toarray() makes one")
         A = as_array(A, name)
         self.name = name
         self.backend = choose_backend(_without_numba(backend, A), A)

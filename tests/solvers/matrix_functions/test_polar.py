@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.sparse as sparse
 from matrices import log_spectrum, off, orthonormal, with_singular_values
 
 import resolvent as rv
@@ -246,6 +247,7 @@ def test_callback_and_maxiter():
     ("arguments", "said"),
     [
         ({"A": np.ones(3)}, "A: found shape"),
+        ({"A": sparse.eye_array(3)}, "A: found a sparse matrix"),
         ({"A": np.array([[1.0, np.nan]])}, "A: has NaN entries"),
         ({"A": np.array([[np.inf, 1.0]])}, "A: has infinite entries"),
         ({"A": np.stack([np.eye(2), np.full((2, 2), np.nan)])}, r"in matrix \(1,\)"),

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ...errors import InputError
-from ...solvers.matrix_functions.method import checked_lower
+from ...solvers.matrix_functions.method import checked_lower, checked_schedule
 from ...solvers.matrix_functions.newton_schulz import Schedule
 from ...solvers.matrix_functions.newton_schulz import schedule as made
 from ...solvers.matrix_functions.scaling import checked_scaling
@@ -68,11 +68,7 @@ class Way:
             power = 1 if root == 1 else 1 / root
             least = (1e-3 if root == 1 else 1e-6**power) if self.lower is None else self.lower**power
             return made(least, degree=5, tolerance=self.tolerance(dtype), root=root, precision=format).coefficients
-        if not isinstance(given, Schedule):
-            raise TypeError(f"schedule: found {type(given).__name__}; wanted one of rv.newton_schulz.schedule")
-        if given.root != root and not {given.root, root} <= {1, 2}:
-            raise InputError(f"schedule: found one for root {given.root}; wanted root={root}")
-        return given.coefficients
+        return checked_schedule(given, root).coefficients
 
 
 def differentiable(way: Way, rule: Rule, iteration: Callable[..., Any], steps: Callable[[Any], Any], A: Any) -> Any:

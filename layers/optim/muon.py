@@ -10,6 +10,7 @@ import torch
 from torch.optim.adamw import adamw
 
 from ...errors import InputError
+from ...solvers.matrix_functions.method import checked_schedule
 from ...solvers.matrix_functions.presets import preset
 from ...solvers.matrix_functions.schedule import Schedule
 from .orthogonal import SCALINGS, Steps, orthogonalized
@@ -368,20 +369,15 @@ def _coefficients(given: Any, steps: int | None) -> tuple[Any, int]:
     if isinstance(given, str):
         given = preset(given, steps)
     if isinstance(given, Schedule):
-        if given.root not in (1, 2):
-            raise InputError(f"ns_coefficients: found a schedule for root {given.root}; wanted one for polar factors")
-        given = given.coefficients
-    every: tuple[tuple[float, ...], ...] = ()
-    one = False
+        given = checked_schedule(given, 1, "ns_coefficients").coefficients
+    wanted = "wanted (a, b, c), such a tuple for each step, a Schedule, or a preset"
     try:
         one = isinstance(given[0], int | float)
         every = tuple(tuple(map(float, step)) for step in ((given,) if one else given))
-    except (TypeError, ValueError, IndexError, KeyError):
-        pass  # said below
-    if not every or not all(step and all(map(math.isfinite, step)) for step in every):
-        raise InputError(
-            f"ns_coefficients: found {given!r}; wanted (a, b, c), such a tuple for each step, a Schedule, or a preset"
-        )
+    except (TypeError, ValueError, IndexError, KeyError) as error:
+        raise InputError(f"ns_coefficients: found {given!r}; {wanted}") from error
+    if not all(step and all(map(math.isfinite, step)) for step in every):
+        raise InputError(f"ns_coefficients: found {given!r}; {wanted}")
     if one:
         return every[0], 5 if steps is None else steps
     if steps not in (None, len(every)):

@@ -18,7 +18,7 @@ from .newton_schulz import Degree17Factors, Schedule, degree_17_factors, schedul
 from .problem import MatrixProblem
 from .scaling import checked_scaling, margin, tail
 
-__all__ = ["LOWER", "ScheduledMethod", "StackState", "checked_lower"]
+__all__ = ["LOWER", "ScheduledMethod", "StackState", "checked_lower", "checked_schedule"]
 
 P = TypeVar("P", bound=MatrixProblem)
 
@@ -187,11 +187,7 @@ class ScheduledMethod(Method[P, StackState]):
         """The schedule: what was given, or the cheapest for the tolerance."""
         given = getattr(self, "schedule", None)
         if given is not None:
-            if not isinstance(given, Schedule):
-                raise TypeError(f"schedule: found {type(given).__name__}; wanted one of rv.newton_schulz.schedule")
-            if given.root != self.root and not {given.root, self.root} <= {1, 2}:
-                raise InputError(f"schedule: found one for root {given.root}; wanted root={self.root}")
-            return given
+            return checked_schedule(given, self.root)
         least = self.default if self.lower is None else self.lower_of_x() / self.margin_of_x(problem)
         # A residual ||I - x^r|| is r times the error of x; in the mean square, of values that are spread, r / sqrt(2).
         tolerance = max(problem.asked / (0.8 * self.power), 4 * problem.unit_roundoff)
@@ -375,6 +371,15 @@ def _factors(h: tuple[float, ...]) -> Degree17Factors | None:
         return degree_17_factors(h)
     except InputError:
         return None
+
+
+def checked_schedule(given: Any, root: int, name: str = "schedule") -> Schedule:
+    """A schedule for this root; those for 1 and 2 are the same. An error for others."""
+    if not isinstance(given, Schedule):
+        raise TypeError(f"{name}: found {type(given).__name__}; wanted one of rv.newton_schulz.schedule")
+    if given.root != root and not {given.root, root} <= {1, 2}:
+        raise InputError(f"{name}: found one for root {given.root}; wanted root={root}")
+    return given
 
 
 def checked_lower(lower: Any) -> None:

@@ -215,6 +215,11 @@ class MatrixProblem(Units):
         return self.unit_roundoff
 
     @property
+    def negligible(self) -> float:
+        """Residuals are measured in the precision of the data: they do not run out of digits where a format does."""
+        return self.unit_roundoff**2 * self.reference
+
+    @property
     def work(self) -> int:
         return 1 << 24  # so that each step is looked at
 

@@ -275,8 +275,9 @@ def test_objects_are_refused():
     ("precision", "orthogonality", "polar"),
     [("bf16", 4.5e-3, 1e-2), ("fp16", 5e-4, 1e-3), ("float32", 3e-7, 4e-6), ("float64", 6e-16, 2e-14)],
 )
-def test_precision_floors(precision, orthogonality, polar):
-    A = np.random.default_rng(0).standard_normal((128, 128))
+@pytest.mark.parametrize("n", [128, 256])
+def test_precision_floors(precision, orthogonality, polar, n):
+    A = np.random.default_rng(0).standard_normal((n, n))
     U = scipy.linalg.polar(A)[0]
     with pytest.warns(rv.ConvergenceWarning):
         found = rv.orthogonalize(A, rtol=0, precision=precision)

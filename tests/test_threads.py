@@ -119,11 +119,13 @@ def printed(code, **environment):
     return run.stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a process for each entry point")
 def test_every_entry_point_leaves_the_threads_of_torch_and_numba():
     assert printed(EACH) == ""
 
 
+@pytest.mark.slow
 def test_torch_loaded_later_finds_what_the_environment_says():
     assert printed(LATER, OMP_NUM_THREADS="1") == "1"
 
@@ -154,6 +156,7 @@ print(all(np.array_equal(*pair) for pair in zip(found, wanted)))
 """
 
 
+@pytest.mark.slow
 def test_callers_on_threads_that_take_one_at_a_time():
     """Where there is neither OpenMP nor TBB, Numba ends the process when two threads enter its own at once."""
     assert printed(ONE_AT_A_TIME, NUMBA_THREADING_LAYER="workqueue", NUMBA_NUM_THREADS="2") == "True"

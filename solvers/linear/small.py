@@ -132,7 +132,9 @@ class Small:
             return None
         tolerances = options.rtol, options.atol, options.maxiter
         course = self._course(backend.name, *tolerances, dtype, batch.n, entries, False)
-        course = None if course is None else course.preconditioned(M, backend, batch.n, dtype)
+        if course is None or not _met(course.kind, dtype, type(A), systems=len(batch)):
+            return None
+        course = course.preconditioned(M, backend, batch.n, dtype)
         if course is None:
             return None
         stack, rhs = backend.stack_arrays(A, dtype), batch.rows(b, dtype)
@@ -519,15 +521,13 @@ def _dtype_of(*arrays: Any) -> np.dtype | None:
         return None
 
 
-# Systems of a kind after which the next one is solved by a compiled solve: to compile it takes as long as to solve ten
+# Systems of a kind after which the next ones are solved by a compiled solve: to compile it takes as long as to solve ten
 # thousands of them one by one, which a script that solves a few should not wait for.
 SYSTEMS_BEFORE = 16
 _seen: Counter[tuple[Any, ...]] = Counter()
 
 
-def _met(*key: Any) -> bool:
-    """Whether there were so many such systems before that more must be expected."""
-    if _seen[key] >= SYSTEMS_BEFORE:
-        return True
-    _seen[key] += 1
-    return False
+def _met(*key: Any, systems: int = 1) -> bool:
+    """Whether, with these, there were so many such systems that more must be expected."""
+    _seen[key] += systems
+    return _seen[key] > SYSTEMS_BEFORE

@@ -5,6 +5,7 @@ which every value of every parameter occurs.
 """
 
 import functools
+import gc
 import importlib
 import os
 import pathlib
@@ -117,6 +118,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
         items[:] = kept
     skip_without_device(items)
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector leave alone what lives as long as the session: thousands of collected tests."""
+    gc.collect()
+    gc.freeze()
 
 
 def skip_without_device(items: list[pytest.Item]) -> None:

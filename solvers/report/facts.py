@@ -56,11 +56,23 @@ def outcome_of(status: Status) -> Outcome:
 
 @dataclass(frozen=True)
 class Level:
-    """A horizontal line in a chart, named; ``kind`` tells the renderings how to draw it."""
+    """A horizontal line in a chart.
+
+    Attributes
+    ----------
+    value : float
+    name : str
+    kind : {"tolerance", "attainable"}
+        How it is drawn.
+    decades : int
+        It may lie so far below the rest of a logarithmic chart. Farther down it is named at the lower edge, since it
+        would press the curve flat.
+    """
 
     value: float
     name: str
     kind: str
+    decades: int
 
 
 @dataclass(frozen=True)
@@ -261,8 +273,8 @@ def _spectrum_rows(s: Solution) -> list[tuple[str, str]]:
 def _residual(s: Solution, name: str) -> Curve:
     """The relative residual by iteration, what was asked for, and what the precision can attain."""
     attainable, true = float(s.attainable_residual), float(s.relative_residual)
-    levels = [Level(s.tolerance, f"tolerance {number(s.tolerance)}", "tolerance")]
-    levels.append(Level(attainable, f"attainable in {s.precision} {number(attainable)}", "attainable"))
+    levels = [Level(s.tolerance, f"tolerance {number(s.tolerance)}", "tolerance", 16)]
+    levels.append(Level(attainable, f"attainable in {s.precision} {number(attainable)}", "attainable", 4))
     return Curve(
         name,
         "carried residual" if carried_by_recurrence(s) else "residual",

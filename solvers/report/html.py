@@ -67,10 +67,11 @@ background:transparent;table-layout:auto;width:auto;display:table}}
 .rv-facts td,.rv-facts th{{padding:.1em 1.2em .1em 0;border:0;text-align:left;vertical-align:top;white-space:normal;
 font-variant-numeric:tabular-nums;max-width:none;background:transparent;color:inherit}}
 .rv-facts th{{font-weight:400;color:var(--rv-faint);overflow-wrap:normal}}
+.rv-facts .rv-rows th{{white-space:nowrap}}
 .rv-facts .rv-groups td{{text-align:right}}
 .rv-facts .rv-groups thead th+th{{text-align:right}}
 .rv-facts figure{{margin:.2em 0 .4em;max-width:560px}}
-.rv-facts figcaption span{{display:inline-block;margin-right:1.2em}}
+.rv-facts figcaption>span{{display:inline-block;margin-right:1.2em}}
 .rv-facts svg{{display:block;width:100%;height:auto;overflow:visible}}
 .rv-facts svg text{{font:11px system-ui,sans-serif;fill:var(--rv-faint)}}
 .rv-facts svg .rv-on{{paint-order:stroke;stroke:var(--rv-paper);stroke-width:3px;stroke-linejoin:round}}
@@ -94,7 +95,11 @@ font-variant-numeric:tabular-nums;max-width:none;background:transparent;color:in
 .rv-facts rect.rv-failed{{fill:none;stroke:var(--rv-failed);stroke-dasharray:3 2}}
 """
 
-_LEGEND = {Outcome.REACHED: "■ converged", Outcome.UNFINISHED: "□ ended before", Outcome.FAILED: "▯ failed, dashed"}
+_LEGEND = {
+    Outcome.REACHED: "■ converged",
+    Outcome.UNFINISHED: "□ ended before converging",
+    Outcome.FAILED: "▯ failed (dashed)",
+}
 
 
 def in_html(facts: Facts) -> str:
@@ -133,7 +138,7 @@ def in_html(facts: Facts) -> str:
         rows = "".join(
             f'<tr><th scope="row">{_text(name)}</th><td>{_text(value)}</td></tr>' for name, value in facts.rows
         )
-        parts.append(f"<table><tbody>{rows}</tbody></table>")
+        parts.append(f'<table class="rv-rows"><tbody>{rows}</tbody></table>')
     for chart in facts.charts:
         if drawn := svg(chart):
             legend = _of_counts(chart) if isinstance(chart, Counts) else _of_curve(chart)
@@ -154,7 +159,10 @@ def _within(reason: str, most: int, more: str) -> str:
 
 def _of_curve(curve: Curve) -> list[str]:
     """What is what, and what is not drawn."""
-    legend = [f'<span><span class="rv-curve">{"∙∙" if curve.scattered else "━"}</span> {escaped(curve.drawn)}</span>']
+    legend = []
+    if curve.drawn != curve.y_label:
+        sign = "∙∙" if curve.scattered else "━"
+        legend.append(f'<span><span class="rv-curve">{sign}</span> {escaped(curve.drawn)}</span>')
     if curve.end is not None:
         sign, name = ("●", "reached") if curve.end.reached else ("✕", "failed")
         legend.append(f'<span><span class="rv-{name}">{sign}</span> {escaped(curve.end.name)}</span>')

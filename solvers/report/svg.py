@@ -14,11 +14,10 @@ from .facts import Counts, Curve, Outcome, plain, typeset
 
 __all__ = ["escaped", "svg"]
 
-WIDTH, HEIGHT = 460, 190
-LEFT, RIGHT, TOP, BOTTOM = 54, 20, 18, 34
+WIDTH, HEIGHT = 460, 196
+LEFT, RIGHT, TOP, BOTTOM = 54, 20, 24, 34
 MOST_STRETCHES = 120  # of a long curve, each drawn by its first, smallest, largest and last point
 MOST_BARS = 30
-DECADES = 4  # that a level may lie below the rest, and no more: they would press the curve flat
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -48,9 +47,11 @@ def _curve(curve: Curve) -> str:
     x, y = curve.drawable()
     ends = [] if curve.end is None else [curve.end.y]
     lowest, highest = min([float(y.min()), *ends]), max([float(y.max()), *ends])
-    near = [level for level in curve.levels if not curve.logarithmic or level.value >= lowest * 10.0**-DECADES]
-    lowest = min([lowest, *(level.value for level in near)])
-    highest = max([highest, *(level.value for level in near)])
+    near = []
+    for level in curve.levels:
+        if level.value >= lowest * 10.0**-level.decades:
+            near.append(level)
+            lowest, highest = min(lowest, level.value), max(highest, level.value)
     low, high, ticks = _decades(lowest, highest) if curve.logarithmic else _round_ticks(lowest, highest)
     last = max(float(x[-1]), 0.0 if curve.end is None else float(curve.end.x))
     first, last = float(x[0]), max(last, float(x[0]) + 1)
@@ -68,16 +69,14 @@ def _curve(curve: Curve) -> str:
     parts = _axes(named, _integers(first, last), across, curve.x_label, curve.y_label)
     taken: list[float] = []
     for level in curve.levels:
+        height, arrow = HEIGHT - BOTTOM, "↓ "
         if level in near:
-            height = up(level.value)
+            height, arrow = up(level.value), ""
             parts.append(f'<path class="rv-line rv-{level.kind}" d="M{LEFT} {height:.1f}H{WIDTH - RIGHT}"/>')
-            # Two labels on one height would cover each other: the second goes to the other end.
-            beside = any(abs(height - other) < 13 for other in taken)
-            at = f'x="{WIDTH - RIGHT}" text-anchor="end"' if beside else f'x="{LEFT + 4}"'
-            taken.append(height)
-        else:
-            height, at = HEIGHT - BOTTOM, f'x="{LEFT + 4}"'
-        arrow = "" if level in near else "↓ "
+        # Two labels on one height would cover each other: the second goes to the other end.
+        beside = any(abs(height - other) < 18 for other in taken)
+        at = f'x="{WIDTH - RIGHT}" text-anchor="end"' if beside else f'x="{LEFT + 4}"'
+        taken.append(height)
         name = f"{arrow}{escaped(level.name)}"
         parts.append(f'<text class="rv-on rv-{level.kind}" {at} y="{height - 4:.1f}">{name}</text>')
     chosen = _telling(y)

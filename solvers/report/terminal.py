@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["in_panel"]
 
-COLOURS = {Outcome.REACHED: "green", Outcome.UNFINISHED: "yellow", Outcome.FAILED: "red", None: "none"}
+COLOURS = {Outcome.REACHED: "green", Outcome.UNFINISHED: "yellow", Outcome.FAILED: "red", None: "default"}
 
 
 def in_panel(facts: Facts) -> Panel:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..report.facts import Facts
 from ..report.figures import plot_sequence
-from .told import curve_of, numbers_in, rows_of_values
+from .told import curve_of, name_of_numbers, numbers_in, rows_of_values
 from .tuner import Tuner
 
 __all__ = ["History"]
@@ -90,7 +90,7 @@ class History:
         curves = [curve_of("iterations", "iterations", self.iterations, "system")]
         if unit != "iterations":
             curves.append(curve_of("cost", unit, costs, "system"))
-        curves.append(curve_of("parameter", parameter, self.numbers(), "system"))
+        curves.append(curve_of("parameter", name_of_numbers(self.parameters, parameter), self.numbers(), "system"))
         return Facts(title, f"{len(self)} systems", rows=tuple(rows), charts=tuple(curves))
 
     def plot(self, title: str, unit: str, file: str | os.PathLike[str] | None = None) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..report.facts import Curve
 
-__all__ = ["MANY", "curve_of", "numbers_in", "rows_of_values"]
+__all__ = ["MANY", "curve_of", "name_of_numbers", "numbers_in", "rows_of_values"]
 
 MANY = 300  # values that are tried in turn, of which a line would hide how often each was
 
@@ -25,6 +25,18 @@ def _number(value: Any) -> float:
         found = [one for one in value.values() if isinstance(one, (int, float))]
         return float(found[0]) if len(found) == 1 else float("nan")
     return float(value) if isinstance(value, (int, float)) else float("nan")
+
+
+def name_of_numbers(values: Sequence[Any], parameter: str) -> str:
+    """What those numbers are values of: the parameter, or what the dicts name."""
+    names = {
+        name
+        for value in values
+        if isinstance(value, dict)
+        for name, inner in value.items()
+        if isinstance(inner, (int, float))
+    }
+    return parameter if not names else names.pop() if len(names) == 1 else "parameter"
 
 
 def rows_of_values(values: Sequence[Any], things: str) -> list[tuple[str, str]]:

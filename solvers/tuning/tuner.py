@@ -20,7 +20,7 @@ from ..report.facts import Facts
 from ..report.html import in_html
 from ..report.terminal import in_panel
 from .evidence import Evidence, Look
-from .told import curve_of, numbers_in, rows_of_values
+from .told import curve_of, name_of_numbers, numbers_in, rows_of_values
 
 __all__ = ["Fallback", "GridTuner", "Tuner", "default_values"]
 
@@ -268,7 +268,7 @@ class Tuner(ABC):
             rows=tuple(rows),
             charts=(
                 curve_of("cost", "cost", costs, "round", first),
-                curve_of("value", self.parameter, numbers_in(values), "round", first),
+                curve_of("value", name_of_numbers(values, self.parameter), numbers_in(values), "round", first),
             ),
         )
 

@@ -289,9 +289,8 @@ def _residual(s: Solution, name: str) -> Curve:
 
 
 def quotient(words: Words) -> str:
-    """What a relative residual is; words of several norms say it themselves."""
-    several = "/" in words.residual or not words.residual
-    return words.residual if several else f"{words.residual} / {words.reference}"
+    """What a relative residual is."""
+    return words.residual if words.relative else f"{words.residual} / {words.reference}"
 
 
 def carried_by_recurrence(s: Solution) -> bool:

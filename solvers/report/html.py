@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import numpy as np
 
 from .facts import Counts, Curve, Facts, Outcome, typeset
 from .svg import escaped, svg
-from .text import REASON_LENGTH, shortened
+from .text import cut_reason, shortened
 
 __all__ = ["DARK", "LIGHT", "in_html"]
 
@@ -78,7 +76,7 @@ font-variant-numeric:tabular-nums;max-width:none;background:transparent;color:in
 .rv-facts svg path,.rv-facts svg polyline{{fill:none}}
 .rv-facts .rv-grid{{stroke:var(--rv-grid)}}
 .rv-facts .rv-curve{{stroke:var(--rv-curve);stroke-width:1.6;stroke-linejoin:round}}
-.rv-facts .rv-dot{{fill:var(--rv-curve)}}
+.rv-facts .rv-dots{{stroke:var(--rv-curve);stroke-width:3.2;stroke-linecap:round}}
 .rv-facts .rv-line{{stroke-width:1.2}}
 .rv-facts path.rv-tolerance{{stroke:var(--rv-unfinished);stroke-dasharray:6 3}}
 .rv-facts text.rv-tolerance{{fill:var(--rv-unfinished)}}
@@ -125,8 +123,7 @@ def in_html(facts: Facts) -> str:
     parts = [f'<p><span class="rv-said{colour}">{mark}{_text(facts.said)}</span>']
     parts.append(f'<span class="rv-how">{_text(facts.how)}</span></p>' if facts.how else "</p>")
     if facts.reason:
-        more = f" … (more in {facts.more})"
-        parts.append(f"<p>{escaped(_within(facts.reason, REASON_LENGTH, more))}</p>")
+        parts.append(f"<p>{escaped(cut_reason(facts))}</p>")
     if facts.table is not None:
         head = "".join(f'<th scope="col">{_text(heading)}</th>' for heading in facts.table.headings)
         rows = "".join(
@@ -148,13 +145,6 @@ def in_html(facts: Facts) -> str:
 
 def _text(words: str) -> str:
     return escaped(shortened(typeset(words), MOST))
-
-
-def _within(reason: str, most: int, more: str) -> str:
-    """The reason up to a word at which it may be cut, or a letter where words are longer than that."""
-    if len(reason) <= most:
-        return reason
-    return textwrap.shorten(reason[: most + 1], most, placeholder="") + more
 
 
 def _of_curve(curve: Curve) -> list[str]:

@@ -16,7 +16,7 @@ __all__ = ["escaped", "svg"]
 
 WIDTH, HEIGHT = 460, 196
 LEFT, RIGHT, TOP, BOTTOM = 54, 20, 24, 34
-MOST_STRETCHES = 120  # of a long curve, each drawn by its first, smallest, largest and last point
+MOST_STRETCHES = 100  # of a long curve, each drawn by its first, smallest, largest and last point
 MOST_BARS = 30
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 
@@ -82,7 +82,7 @@ def _curve(curve: Curve) -> str:
     chosen = _telling(y)
     points = [(f"{across(float(x[k])):.1f}", f"{up(float(y[k])):.1f}") for k in chosen]
     if curve.scattered:
-        parts += [f'<circle class="rv-dot" cx="{to}" cy="{height}" r="1.6"/>' for to, height in points]
+        parts.append(f'<path class="rv-dots" d="{"".join(f"M{to} {height}h0" for to, height in points)}"/>')
     else:
         parts.append(f'<polyline class="rv-curve" points="{" ".join(map(",".join, points))}"/>')
     if curve.end is not None:
@@ -201,6 +201,8 @@ def _round_ticks(lowest: float, highest: float, whole: bool = False) -> tuple[fl
 
 def _integers(first: float, last: float) -> list[int]:
     """Round integers within an axis, its beginning among them."""
+    if not last > first:
+        return [int(first)]
     step = max(1, int(_step((last - first) / 5)))
     inside = range(math.ceil(first / step) * step, int(last) + 1, step)
     return [int(first), *(k for k in inside if k - first > step / 2)]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
 from .facts import Facts, Outcome
-from .text import REASON_LENGTH, bars
+from .text import bars, cut_reason
 
 if TYPE_CHECKING:
     from rich.panel import Panel
@@ -41,7 +40,7 @@ def in_panel(facts: Facts) -> Panel:
     # Text, not strings: what stands in a reason is no markup.
     parts: list[Text | Table] = []
     if facts.reason:
-        parts.append(Text(textwrap.shorten(facts.reason, REASON_LENGTH, placeholder=f" … (more in {facts.more})")))
+        parts.append(Text(cut_reason(facts)))
     if facts.table is not None:
         groups = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         groups.add_column(Text(facts.table.headings[0]), overflow="fold")

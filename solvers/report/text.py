@@ -12,7 +12,7 @@ from .facts import Curve, Facts, Table, facts_of
 if TYPE_CHECKING:
     from ..driver.solution import Solution
 
-__all__ = ["REASON_LENGTH", "bars", "in_text", "report", "shortened"]
+__all__ = ["bars", "cut_reason", "in_text", "report", "shortened"]
 
 WIDTH = 100
 REASON_LINES = 9
@@ -74,8 +74,21 @@ def _wrapped(facts: Facts) -> list[str]:
         initial_indent="  ",
         subsequent_indent="  ",
         max_lines=REASON_LINES,
-        placeholder=f" … (more in {facts.more})",
+        placeholder=_more(facts),
     )
+
+
+def cut_reason(facts: Facts) -> str:
+    """The reason in one line for a medium that breaks lines itself, cut as that of the text is, after a word."""
+    if len(facts.reason) <= REASON_LENGTH:
+        return facts.reason
+    head = facts.reason[:REASON_LENGTH]
+    at = head.rfind(" ", REASON_LENGTH - WIDTH)  # nearer to the beginning a word would be as long as a line
+    return (head[:at] if at > 0 else head) + _more(facts)
+
+
+def _more(facts: Facts) -> str:
+    return f" … (more in {facts.more})"
 
 
 def bars(curve: Curve, width: int = 56) -> str:

@@ -81,7 +81,8 @@ class History:
         regret = self.regret
         if regret is not None:
             best = costs.sum() - regret[-1]
-            rows.append(("best single value", f"about {best:.6g} {unit}, so {costs.sum() / best - 1:+.1%}"))
+            more = f", so {costs.sum() / best - 1:+.1%}" if best > 0 else ""
+            rows.append(("best single value", f"about {best:.6g} {unit}{more}"))
         if any(self.given_up):
             rows.append(("given up", f"{sum(self.given_up)} parameters within their solves"))
         failed = [status for status in self.statuses if status != "CONVERGED"]

@@ -69,7 +69,7 @@ def _curve(curve: Curve) -> str:
     parts = _axes(named, _integers(first, last), across, curve.x_label, curve.y_label)
     taken: list[float] = []
     for level in curve.levels:
-        height, arrow = HEIGHT - BOTTOM, "↓ "
+        height, arrow = float(HEIGHT - BOTTOM), "↓ "
         if level in near:
             height, arrow = up(level.value), ""
             parts.append(f'<path class="rv-line rv-{level.kind}" d="M{LEFT} {height:.1f}H{WIDTH - RIGHT}"/>')

@@ -35,11 +35,14 @@ class Words:
         What that norm is relative to.
     products : str
         What ``Problem.matvecs`` counts.
+    relative : bool
+        The residual is the largest of several norms, each over a reference of its own, which its words say.
     """
 
     residual: str
     reference: str
     products: str
+    relative: bool = False
 
 
 class Delivered(NamedTuple):

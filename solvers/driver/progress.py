@@ -67,14 +67,14 @@ class Progress:
 
 
 class LiveLine:
-    """One line in the terminal: iterations, residual, rate, time left. Drawn at most ten times a second."""
+    """One line in the terminal or notebook: iterations, residual, rate, time left. Drawn at most ten times a second."""
 
     def __init__(self, title: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
         console = Console(stderr=True)
-        # Without a terminal nobody is watching, and nothing is drawn.
+        # Without a terminal or a notebook nobody is watching, and nothing is drawn.
         self.display = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=24),
@@ -86,6 +86,7 @@ class LiveLine:
         self.task = self.display.add_task(title, total=1.0, text="before the first iteration")
         self.last = -math.inf
         self.display.start()
+        self.output = _output_of_a_cell(self.display) if console.is_jupyter else None
 
     def begin(self, initial: float, tolerance: float) -> None:
         """The way from this relative residual to that one is what is shown."""
@@ -105,10 +106,21 @@ class LiveLine:
         pace = f" · rate {rate:.4f}" if rate == rate else ""
         text = f"{iteration} iterations · residual {relative_residual:.1e}{pace} · {seconds:.0f} s · {_left(eta)}"
         self.display.update(self.task, completed=min(max(share, 0.0), 1.0), text=text)
+        if self.output is not None:
+            self.output.update(self.display)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal or the cell as it was."""
         self.display.stop()
+        if self.output is not None:
+            self.output.update({"text/plain": ""}, raw=True)
+
+
+def _output_of_a_cell(shown: Any) -> Any:
+    """Output of the cell that runs, which can be drawn anew; rich itself would need ipywidgets for that."""
+    from IPython.display import display
+
+    return display(shown, display_id=True)
 
 
 def _left(eta: float) -> str:

@@ -87,7 +87,10 @@ class PolarProblem(OrthogonalProblem):
     """
 
     words = Words(
-        residual="||I - U^H U|| / ||I||, ||A - U H|| / ||A||", reference="||I|| and ||A||", products="matrix products"
+        residual="||I - U^H U|| / ||I||, ||A - U H|| / ||A||",
+        reference="||I|| and ||A||",
+        products="matrix products",
+        relative=True,
     )
 
     def __init__(self, A: Any, *, side: str = "right", backend: Any = None, precision: Any = None) -> None:

@@ -24,7 +24,10 @@ from .solution import MatrixSolution
 __all__ = ["HermitianSignProblem", "NewtonSign", "SignProblem", "matrix_sign"]
 
 WORDS = Words(
-    residual="||I - S S|| / ||I||, ||A S - S A|| / (||A|| ||S||)", reference="one", products="matrix products"
+    residual="||I - S S|| / ||I||, ||A S - S A|| / (||A|| ||S||)",
+    reference="one",
+    products="matrix products",
+    relative=True,
 )
 
 # Newton steps: ten at most if no eigenvalue is near the imaginary axis, and one more each time it is half as near.

@@ -165,7 +165,12 @@ FUNCTIONS = [
     Row("solve, callable", of_callable, lambda: drawn((4,), (4, 2), (4,))),
     Row("solve, Module", of_module(Given(), "inner.weight"), lambda: drawn((4,), (4,))),
     *(
-        Row(f"gated_kalmanet, {form}, {solver}, {tokens} tokens", *regressed(form, solver, tokens), **REVERSE, slow=tokens > 3)
+        Row(
+            f"gated_kalmanet, {form}, {solver}, {tokens} tokens",
+            *regressed(form, solver, tokens),
+            **REVERSE,
+            slow=tokens > 3,
+        )
         for form, solver in (("chunk", "chebyshev"), ("chunk", "cg"), ("chunk", "exact"))
         for tokens in (3, 20)
     ),

@@ -26,6 +26,7 @@ MOST_PARTS = 16
 SLICE = 8192  # rows a tile: some ten times what starting threads costs
 MOST_SLICES = 32  # so that filling and emptying the pipeline takes a thirtieth of the time for two threads
 LEAST_RUN = 64  # rows in a row, on the average: shorter ones are not worth setting out for
+PADDED = 8  # numbers a line of the cache
 WANTED, LEAST = 1.7, 1.3  # how many times the work of one thread two can do: what is good enough, what is too little
 
 
@@ -48,6 +49,10 @@ class Tiles(NamedTuple):
     starts: np.ndarray
     runs: np.ndarray
     owners: np.ndarray
+
+    def sums(self) -> np.ndarray:
+        """Room for what is summed over them, a line of the cache for each owner, so that threads do not share one."""
+        return np.zeros((int(self.owners.max()) + 1, PADDED))
 
     def sequential(self) -> Tiles:
         """The same runs for one thread, first row to last, their sums where they were: the same bits."""

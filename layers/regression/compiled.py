@@ -11,7 +11,6 @@ import math
 from itertools import accumulate
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
@@ -22,6 +21,7 @@ from ...backends.compiled.momentum import momentum_loop as momentum_iterations
 from ...backends.compiled.products import KnownProduct, ShiftedArrays
 from ...backends.compiled.recurrences import built_upon
 from ...errors import InputError
+from ...kernels import kernel as compiled_by
 from ...precision.rounding_rule import Unrounded
 from ...solvers.chebyshev.coefficients import chebyshev_coefficients
 from .arguments import Info, Inputs
@@ -46,7 +46,7 @@ cg_loop, momentum_loop, residual = cg_iterations.kernel, momentum_iterations.ker
 UNROUNDED = Unrounded()
 
 coefficients = built_upon(chebyshev_coefficients)
-kernel = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
+kernel = compiled_by(fastmath=set(FAST))
 
 
 def compiled(

@@ -13,19 +13,21 @@ import pathlib
 import pickle
 import time
 from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache
 
+from .compilation import tell
+
 try:
     import fcntl
 except ImportError:  # there are systems without; each process then compiles for itself
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["SOURCES", "kernel", "told"]
+__all__ = ["SOURCES", "kernel"]
 
 # What kernels are made of, by patterns below the package.
 SOURCES = (
@@ -40,8 +42,6 @@ SOURCES = (
 PATIENCE = 120.0  # seconds to wait for another process that compiles the same kernel
 # Of files that cannot be had, and of torn ones.
 ERRORS = (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError)
-
-_LISTENERS: list[Callable[[str], None]] = []
 
 
 def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
@@ -82,18 +82,10 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
-@contextmanager
-def told(listener: Callable[[str], None]) -> Any:
-    """Within, the listener is told the name of every kernel that is about to be compiled."""
-    _LISTENERS.append(listener)
-    try:
-        yield
-    finally:
-        _LISTENERS.remove(listener)
-
-
 class SharedCache(FunctionCache):  # type: ignore[misc]
     """Numba's cache of a function, which knows the state of all sources and is shared among processes."""
+
+    _begun = 0  # kernels, each for the sake of the one before
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
@@ -116,8 +108,8 @@ class SharedCache(FunctionCache):  # type: ignore[misc]
             if found is not None:
                 self._unlock()
         if found is None:
-            for listener in _LISTENERS:
-                listener(self._kernel)
+            SharedCache._begun += 1
+            tell(self._kernel)
         return found
 
     def save_overload(self, signature: Any, data: Any) -> None:
@@ -129,6 +121,9 @@ class SharedCache(FunctionCache):  # type: ignore[misc]
             pass
         finally:
             self._unlock()
+            SharedCache._begun -= 1
+            if not SharedCache._begun:
+                tell(None)
 
     def _kept(self, signature: Any, target_context: Any) -> Any:
         try:

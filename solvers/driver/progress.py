@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ...compilation import LISTENERS
 from ...errors import InputError
 
-__all__ = ["LiveLine", "Progress"]
+__all__ = ["CompilingLine", "LiveLine", "Progress", "watched"]
 
 
 class Progress:
@@ -66,26 +67,33 @@ class Progress:
         )
 
 
+def watched() -> Any:
+    """The console of a person who is watching, or None: without a terminal nobody is, and nothing is drawn."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return console if console.is_terminal else None
+
+
 class LiveLine:
     """One line in the terminal: iterations, residual, rate, time left. Drawn at most ten times a second."""
 
     def __init__(self, title: str) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
-        console = Console(stderr=True)
-        # Without a terminal nobody is watching, and nothing is drawn.
+        console = watched()
         self.display = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[text]}"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=console is None,
         )
         self.task = self.display.add_task(title, total=1.0, text="before the first iteration")
         self.last = -math.inf
         self.display.start()
+        _SHOWN.append(self)
 
     def begin(self, initial: float, tolerance: float) -> None:
         """The way from this relative residual to that one is what is shown."""
@@ -108,7 +116,36 @@ class LiveLine:
 
     def close(self) -> None:
         """Leave the terminal as it was."""
+        _SHOWN.remove(self)
         self.display.stop()
+
+
+# Live lines that are shown now, which say themselves what there is to say.
+_SHOWN: list[LiveLine] = []
+
+
+class CompilingLine:
+    """One line in the terminal while kernels are compiled; it is gone when they are."""
+
+    def __init__(self) -> None:
+        self.status: Any = None
+
+    def __call__(self, name: str | None) -> None:
+        """The kernel of this name is about to be compiled; None when all are done."""
+        if self.status is not None:
+            self.status.stop()
+            self.status = None
+        if name is None:
+            return
+        text = f"Compiling {name}, once: later runs find it on disk"
+        if _SHOWN:
+            _SHOWN[-1].display.update(_SHOWN[-1].task, text=text)
+        elif (console := watched()) is not None:
+            self.status = console.status(text)
+            self.status.start()
+
+
+LISTENERS.append(CompilingLine())
 
 
 def _left(eta: float) -> str:

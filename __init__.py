@@ -77,6 +77,8 @@ def __getattr__(name: str) -> Any:
         return import_module(".solvers.matrix_functions.newton_schulz", __name__)
     if name in ("Sequence", "FixedPointSequence"):
         return getattr(import_module(".solvers.tuning", __name__), name)
+    if name == "warm":
+        return import_module(".solvers.warm", __name__).warm
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -149,4 +151,5 @@ __all__ = [
     "ssor_cg",
     "tuning",
     "variance_reduced_halpern",
+    "warm",
 ]

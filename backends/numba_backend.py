@@ -62,7 +62,9 @@ class NumbaBackend(NumpyBackend):
         return self._empty((n,), dtype)
 
     def max_abs(self, x: Any) -> float:
-        return vectors.max_abs.for_size(x.size)(x) if x.dtype.kind in "fc" else super().max_abs(x)
+        if x.dtype.kind != "f":
+            return super().max_abs(x)
+        return max(float(x.max()), -float(x.min())) if x.size else 0.0
 
     def copy(self, x: Any, dtype: Any = None) -> Any:
         if self.kept is None or type(x) is not np.ndarray or x.ndim != 1 or x.nbytes < PAGES:
@@ -74,7 +76,7 @@ class NumbaBackend(NumpyBackend):
     def ldexp(self, x: Any, exponent: int) -> Any:
         # One factor a pass: compiled together, they may be multiplied with each other first, which can overflow.
         for power in powers_of_two(exponent, x.dtype):
-            vectors.scale.for_size(x.size)(x, x.real.dtype.type(power))
+            x *= x.real.dtype.type(power)
         return x
 
     def dot(self, x: Any, y: Any) -> complex:

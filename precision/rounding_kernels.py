@@ -17,6 +17,7 @@ from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.extending import intrinsic, overload
 
+from ..kernels import kernel
 from .formats import FixedPoint, Format
 from .philox import Stream, philox
 from .rounding_numpy import (
@@ -53,11 +54,13 @@ __all__ = [
     "RoundSignificand",
     "RoundWrapped",
     "Unrounded",
+    "bits_of",
     "carried",
     "cast",
     "checked_out",
     "compiled_rule",
     "finished",
+    "float_of",
     "rounding_rule_of",
     "is_complex",
     "parts",
@@ -75,13 +78,13 @@ _OPTIONS = {"forceinline": True, "error_model": "numpy"}
 
 
 @intrinsic
-def _bits(context: Any, value: Any) -> Any:
+def bits_of(context: Any, value: Any) -> Any:
     """The bits of a float as an unsigned integer."""
     return _reinterpreted({types.float32: types.uint32, types.float64: types.uint64}[value](value))
 
 
 @intrinsic
-def _float(context: Any, bits: Any) -> Any:
+def float_of(context: Any, bits: Any) -> Any:
     """The float that has these bits."""
     return _reinterpreted({types.uint32: types.float32, types.uint64: types.float64}[bits](bits))
 
@@ -190,16 +193,16 @@ def _nearest(kind: Any, value: Any) -> Callable[..., Any]:
     sign_bit, zero, one, furthest = U(carrier.sign), U(0), U(1), U(carrier.fraction_bits + 2)
 
     def significand(rule, value):  # type: ignore[no-untyped-def]
-        bits = _bits(value)
+        bits = bits_of(value)
         s = U(rule.discarded)
         below = U(_left(one, s) - one)
         result = U(U(bits + U(_right(bits, s) & one)) + _right(below, one))
         if U(bits & positive) > infinity:
             result = U(bits | quiet)
-        return _float(U(result & U(~below)))
+        return float_of(U(result & U(~below)))
 
     def format(rule, value):  # type: ignore[no-untyped-def]
-        bits = _bits(value)
+        bits = bits_of(value)
         magnitude = U(bits & positive)
         field = max(_right(magnitude, f), one)
         base = _left(U(field - one), f)
@@ -217,7 +220,7 @@ def _nearest(kind: Any, value: Any) -> Callable[..., Any]:
             result = U(rule.infinite)
         if magnitude > infinity:
             result = U(U(magnitude | quiet) & U(rule.quiet))
-        return _float(U(result | U(bits & sign_bit)))
+        return float_of(U(result | U(bits & sign_bit)))
 
     return significand if kind is RoundSignificand else format
 
@@ -237,7 +240,7 @@ def _rounded_in_mode(rule, value, random):  # type: ignore[no-untyped-def]
     furthest = U(carrier.fraction_bits + 2)
 
     def in_mode(rule, value, random):  # type: ignore[no-untyped-def]
-        bits = U(_bits(value))
+        bits = U(bits_of(value))
         sign = bits & sign_bit
         side = rule.negative if sign else rule.positive
         magnitude = bits ^ sign
@@ -269,7 +272,7 @@ def _rounded_in_mode(rule, value, random):  # type: ignore[no-untyped-def]
             result = U(side.infinite)
         if magnitude > infinity:
             result = (magnitude | quiet) & U(rule.quiet)
-        return _float(narrow(result | sign))
+        return float_of(narrow(result | sign))
 
     return in_mode
 
@@ -285,7 +288,7 @@ def _wrapped(rule, value):  # type: ignore[no-untyped-def]
     return result
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@kernel()
 def round_values(rule, x, out):  # type: ignore[no-untyped-def]
     """Round real numbers, contiguous and in one dimension, without random bits."""
     for i in range(x.size):
@@ -295,7 +298,7 @@ def round_values(rule, x, out):  # type: ignore[no-untyped-def]
 _philox = numba.njit(forceinline=True)(philox)
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@kernel()
 def round_stochastically(rule, x, out, key):  # type: ignore[no-untyped-def]
     """Round real numbers, contiguous and in one dimension, each by its position's random bits."""
     for i in range(x.size):

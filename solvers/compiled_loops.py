@@ -95,7 +95,7 @@ def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state
     if "_numba_tiles" not in held:
         held["_numba_tiles"] = _kernels().pipeline.tiles_of(arrays, n)
     tiles = held["_numba_tiles"]
-    if kernels.ssor_cg_loop.for_size(n) is kernels.ssor_cg_loop.serial:
+    if kernels.ssor_cg_loop.for_size(n) == kernels.ssor_cg_loop.serial:
         tiles = tiles.sequential()
     transformed, curvature = False, 0.0
 
@@ -104,7 +104,7 @@ def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state
         state.work = system.backend.assign(state.r, state.work)
         state.z = system.unset() if state.z is None else state.z  # written to before anything else
         p = system.vector()
-        rho, curvature = kernels.ssor_cg_begin.for_size(n)(arrays, tiles, omega, state.r, state.z, p)
+        rho, curvature = kernels.ssor_cg_begin.for_size(n)(arrays, tiles, omega, state.r, state.z, p, tiles.sums())
         if not (rho > 0 and system.comfortable(system.backend.max_abs(p))):
             state.r = system.backend.assign(state.work, state.r)
             return None
@@ -124,7 +124,7 @@ def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state
             return Stretch([], 0, True, 0)
         elif not transformed:
             state.z = system.matvec(state.p, state.z)
-            curvature = kernels.ssor_cg_enter.for_size(n)(arrays, tiles, omega, state.r, state.z, state.p)
+            curvature = kernels.ssor_cg_enter.for_size(n)(arrays, tiles, omega, state.r, state.z, state.p, tiles.sums())
         norms, alphas, betas = np.empty((3, steps))
         gap = state.gap
         taken, (state.rho, curvature), gap.bound, why = kernels.ssor_cg_loop.for_size(n)(
@@ -141,6 +141,7 @@ def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state
             norms,
             alphas,
             betas,
+            tiles.sums(),
         )
         state.replace = why == kernels.REPLACE
         transformed = why == 0

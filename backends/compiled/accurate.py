@@ -3,18 +3,16 @@
 Products are split into a rounded part and its error by a fused multiply-add, sums by Knuth's TwoSum, and the errors
 are added up beside the sum: Ogita, Rump & Oishi (2005), Algorithm 5.3 (Dot2), whose error is u |result| + gamma_n^2
 times the absolute sum. Single precision is accumulated in double instead. Reassociation would destroy the algorithm,
-so these kernels are compiled without fast-math, but for the norm.
+so what works on a sum and its error is compiled without fast-math, whatever calls it.
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
-from numba import prange
 from numba.core import types
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic, overload, register_jitable
 
-from .compiling import FAST, Variants
+from .compiling import Shared, meet, share, sums_of
 from .products import (
     BandArrays,
     CSRArrays,
@@ -46,7 +44,11 @@ def subtract_product(total, error, a, x):  # type: ignore[no-untyped-def]
     raise NotImplementedError
 
 
-@numba.njit(cache=True, inline="always", fastmath=False)
+# No flags, whatever those of the kernel that calls.
+_EXACT = {"forceinline": True, "fastmath": False, "error_model": "numpy"}
+
+
+@register_jitable(**_EXACT)
 def _real(total, error, a, x):  # type: ignore[no-untyped-def]
     product = a * x
     product_error = fma(a, x, -product)
@@ -55,7 +57,7 @@ def _real(total, error, a, x):  # type: ignore[no-untyped-def]
     return result, error + ((total - (result - back)) - (product + back) - product_error)
 
 
-@overload(subtract_product, inline="always")
+@overload(subtract_product, jit_options=_EXACT)
 def _subtract_product(total, error, a, x):  # type: ignore[no-untyped-def]
     if isinstance(a, types.Complex):
         if a == types.complex64:
@@ -137,21 +139,17 @@ def _subtract_rows(A, x, low, high, total, error):  # type: ignore[no-untyped-de
 
         def band(A, x, low, high, total, error):  # type: ignore[no-untyped-def]
             for d in range(A.offsets.size):
-                _subtract_band(A.data[d], A.offsets[d], 0, x, low, high, total, error)
+                _subtract_band(A.data, d, A.offsets[d], 0, x, low, high, total, error)
 
         return band
     if is_kind(A, SymmetricBandArrays):
 
         def symmetric(A, x, low, high, total, error):  # type: ignore[no-untyped-def]
-            done, count = 0, A.offsets.size
-            if count > 2 and low >= A.offsets[2] and high <= x.size - A.offsets[2]:
-                _subtract_five(A.data, A.offsets[1], A.offsets[2], x, low, high, total, error)
-                done = 3
-            for d in range(done, count):
-                offset = A.offsets[d]
-                _subtract_band(A.data[d], offset, 0, x, low, high, total, error)
-                if d:
-                    _subtract_band(A.data[d], -offset, -offset, x, low, high, total, error)
+            # The main diagonal, then each with its mirror image.
+            for step in range(2 * A.offsets.size - 1):
+                d = (step + 1) // 2
+                offset = A.offsets[d] if step % 2 else -A.offsets[d]
+                _subtract_band(A.data, d, offset, min(offset, 0), x, low, high, total, error)
 
         return symmetric
     if is_kind(A, StencilArrays):
@@ -180,51 +178,37 @@ def _subtract_rows(A, x, low, high, total, error):  # type: ignore[no-untyped-de
     return None
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=False)
-def _subtract_band(band, offset, shift, x, low, high, total, error):  # type: ignore[no-untyped-def]
-    """The same for one diagonal, band[i + shift] being what multiplies x[i + offset] in row i."""
+@register_jitable
+def _subtract_band(data, d, offset, shift, x, low, high, total, error):  # type: ignore[no-untyped-def]
+    """The same for one diagonal, data[d, i + shift] being what multiplies x[i + offset] in row i."""
     begin, end = max(low, -offset), min(high, x.size - offset)
     if begin < end:
-        values, there = band[begin + shift : end + shift], x[begin + offset : end + offset]
+        values, there = data[d, begin + shift : end + shift], x[begin + offset : end + offset]
         totals, errors = total[begin - low : end - low], error[begin - low : end - low]
         for i in range(values.size):
             totals[i], errors[i] = subtract_product(totals[i], errors[i], values[i], there[i])
 
 
-@numba.njit(cache=True, error_model="numpy", fastmath=False)
-def _subtract_five(data, near, far, x, low, high, total, error):  # type: ignore[no-untyped-def]
-    """The same in one pass, and in the same order, for three diagonals and the mirror images of two."""
-    diagonal, center = data[0, low:high], x[low:high]
-    right, to_right = data[1, low:high], x[low + near : high + near]
-    left, to_left = data[1, low - near : high - near], x[low - near : high - near]
-    after, to_after = data[2, low:high], x[low + far : high + far]
-    before, to_before = data[2, low - far : high - far], x[low - far : high - far]
-    for i in range(diagonal.size):
-        t, e = subtract_product(total[i], error[i], diagonal[i], center[i])
-        t, e = subtract_product(t, e, right[i], to_right[i])
-        t, e = subtract_product(t, e, left[i], to_left[i])
-        t, e = subtract_product(t, e, after[i], to_after[i])
-        total[i], error[i] = subtract_product(t, e, before[i], to_before[i])
-
-
-@numba.njit(cache=True, fastmath=set(FAST), error_model="numpy")
-def _square(x):  # type: ignore[no-untyped-def]
-    """||x||^2, where the order of summation may be any."""
+@register_jitable
+def _square(x, count):  # type: ignore[no-untyped-def]
+    """||x||^2 of the first so many, where the order of summation may be any."""
     total = 0.0
-    for i in range(x.size):
+    for i in range(count):
         total += real_product(x[i], x[i])
     return total
 
 
-def _accurate_residual(A, x, b, out):  # type: ignore[no-untyped-def]
+@Shared
+def accurate_residual(team, A, x, b, out):  # type: ignore[no-untyped-def]
     """b - A x into out; returns its norm."""
     n = x.size
     blocks = (n + ROWS - 1) // ROWS
-    partial = np.zeros(blocks)
-    for block in prange(blocks):
+    sums = sums_of(team, 1, blocks)
+    first, last = share(team, blocks)
+    total, error = wide_buffer(x, min(n, ROWS)), wide_buffer(x, min(n, ROWS))
+    for block in range(first, last):
         low = block * ROWS
         high = min(n, low + ROWS)
-        total, error = wide_buffer(x, high - low), wide_buffer(x, high - low)
         for i in range(high - low):
             total[i] = b[low + i]
             error[i] = 0
@@ -232,8 +216,6 @@ def _accurate_residual(A, x, b, out):  # type: ignore[no-untyped-def]
         for i in range(high - low):
             total[i] += error[i]
             out[low + i] = total[i]
-        partial[block] = _square(total)
-    return np.sqrt(ordered_sum(partial))
-
-
-accurate_residual = Variants(_accurate_residual, fastmath=frozenset())
+        sums[0, block] = _square(total, high - low)
+    meet(team)
+    return np.sqrt(ordered_sum(sums, 0))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-import numba
 import numpy as np
 
+from ...kernels import kernel
 from ...precision.sparse_arrays import FAULTY, SORTED, UNSORTED
 from .compiling import FAST
 from .vectors import largest_modulus
@@ -22,10 +23,10 @@ __all__ = [
     "stencil_facts",
 ]
 
-ROWS = 512  # a block of rows, whose sums stay in the first-level cache
+ROWS = 1 << 14  # at a time, so that sums of rows stay in the second-level cache
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+@kernel()
 def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
     """Facts of a canonical CSR matrix, in the order of the fields of ``Facts``.
 
@@ -104,81 +105,63 @@ def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
-def band_facts(bands, offsets, symmetric):  # type: ignore[no-untyped-def]
+def band_facts(bands: np.ndarray, offsets: np.ndarray, symmetric: bool) -> tuple[Any, ...]:
     """The same for diagonals, bands[d, i] being the entry (i, i + offsets[d]), or the upper half of a symmetric matrix.
 
-    Offsets increase, and 0 is among them. Sums over rows are those of ``csr_facts`` to the last bit.
+    Offsets increase, and 0 is among them. Sums over rows are those of ``csr_facts`` to the last bit. By NumPy, some
+    rows at a time: there is nothing to be compiled.
     """
     count, n = bands.shape
-    middle = np.searchsorted(offsets, 0)
-    max_abs, above, below = 0.0, 0.0, 0.0
-    for d in range(count):
-        size = largest_modulus(bands[d])
-        if not size < np.inf:
-            return size, 0.0, 0.0, np.nan, False, False, False, False, -1, -1, -np.inf
-        max_abs = max(max_abs, size)
-        if d < middle:
-            below = max(below, size)
-        elif d > middle:
-            above = max(above, size)
-    unit = 2.0 ** -np.floor(np.log2(max_abs)) if 1e-300 < max_abs < 1e300 else 1.0
-    scale = 1.0 if unit == 1.0 else 1.0 / unit
-    asymmetry = 0.0
-    if symmetric:
-        below = above
-    for d in range(count if not symmetric else 0):
-        mirror = np.searchsorted(offsets, -offsets[d])
-        if mirror == count or offsets[mirror] != -offsets[d]:
-            asymmetry = max(asymmetry, largest_modulus(bands[d]))
-        elif d >= middle:
-            asymmetry = max(asymmetry, _largest_difference(bands[d, : n - offsets[d]], bands[mirror, offsets[d] :]))
+    middle = int(np.searchsorted(offsets, 0))
+    largest = [_largest(band) for band in bands]
+    max_abs = max(largest)
+    if not all(size < math.inf for size in largest):
+        unlike = next(size for size in largest if not size < math.inf)
+        return unlike, 0.0, 0.0, math.nan, False, False, False, False, -1, -1, -math.inf
+    exponent = math.frexp(max_abs)[1] - 1 if 1e-300 < max_abs < 1e300 else 0
+    unit, scale = math.ldexp(1.0, -exponent), math.ldexp(1.0, exponent)
+    asymmetry = 0.0 if symmetric else _asymmetry(bands, offsets, largest)
+    places = [(d, -int(offsets[d])) for d in range(count - 1, 0, -1)] if symmetric else []
+    places += [(d, 0) for d in range(count)]
     positive = dominant = True
-    empty_row, zero_diagonal = -1, -1
-    row_square, row_sum_largest, margin = 0.0, 0.0, np.inf
-    squares, totals = np.empty(ROWS), np.empty(ROWS)
+    empty_row = zero_diagonal = -1
+    row_square, row_sum, margin = 0.0, 0.0, math.inf
+    room = np.empty((4, min(n, ROWS)))
     for low in range(0, n, ROWS):
-        rows = min(n - low, ROWS)
-        squares[:rows] = 0.0
-        totals[:rows] = 0.0
-        if symmetric:
-            for d in range(count - 1, 0, -1):
-                first = max(offsets[d] - low, 0)
-                if first < rows:
-                    band = bands[d, low + first - offsets[d] : low + rows - offsets[d]]
-                    _add_sizes(band, unit, squares[first:rows], totals[first:rows])
-        for d in range(count):
-            _add_sizes(bands[d, low : low + rows], unit, squares[:rows], totals[:rows])
-        row_square = max(row_square, largest_modulus(squares[:rows]))
-        row_sum_largest = max(row_sum_largest, largest_modulus(totals[:rows]))
-        band = bands[middle, low : low + rows]
-        zeros, negative, outweighed = 0, 0, 0
-        for i in range(rows):
-            size = np.float64(abs(band[i])) * unit
-            zeros += band[i] == 0
-            negative += not (band[i].real > 0 and band[i].imag == 0)
-            outweighed += not 2 * size > totals[i]
-            squares[i] = np.float64(band[i].real) * unit + size - totals[i]
-        margin = min(margin, _smallest(squares[:rows]))
-        positive &= negative == 0
-        dominant &= outweighed == 0
-        if zeros > 0 and empty_row < 0:
-            for i in range(low, low + rows):
-                if bands[middle, i] == 0:
-                    if zero_diagonal < 0:
-                        zero_diagonal = i
-                    filled = np.any(bands[:, i] != 0)
-                    for d in range(1, count if symmetric else 0):
-                        filled |= i >= offsets[d] and bands[d, i - offsets[d]] != 0
-                    if empty_row < 0 and not filled:
-                        empty_row = i
+        high = min(n, low + ROWS)
+        squares, totals, sizes, products = room[:, : high - low]
+        squares[:] = 0.0
+        totals[:] = 0.0
+        for d, shift in places:
+            first = max(low, -shift)
+            if first < high:
+                here = slice(first - low, high - low)
+                size = np.abs(bands[d, first + shift : high + shift], out=sizes[here], casting="same_kind")
+                if unit != 1.0:
+                    size *= unit
+                totals[here] += size
+                squares[here] += np.multiply(size, size, out=products[here])
+        row_square, row_sum = max(row_square, float(squares.max())), max(row_sum, float(totals.max()))
+        band = bands[middle, low:high]
+        size = np.abs(band) * np.float64(unit)
+        positive = positive and bool((band.real > 0).all() and (bands.dtype.kind != "c" or not band.imag.any()))
+        dominant = dominant and bool((2 * size > totals).all())
+        margin = min(margin, float((band.real * np.float64(unit) + size - totals).min()))
+        if zero_diagonal < 0 and not band.all():
+            zero_diagonal = low + int(np.argmax(band == 0))
+        if empty_row < 0 and zero_diagonal >= 0:
+            filled = np.zeros(high - low, bool)
+            for d, shift in places:
+                first = max(low, -shift)
+                filled[first - low :] |= bands[d, first + shift : high + shift] != 0
+            empty_row = -1 if filled.all() else low + int(np.argmin(filled))
     return (
         max_abs,
-        np.sqrt(row_square) * scale,
-        row_sum_largest * scale,
+        math.sqrt(row_square) * scale,
+        row_sum * scale,
         asymmetry,
-        above == 0,
-        below == 0,
+        not any(largest[middle + 1 :]),
+        not any(largest[1:] if symmetric else largest[:middle]),
         positive,
         dominant,
         empty_row,
@@ -187,16 +170,29 @@ def band_facts(bands, offsets, symmetric):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
-def _add_sizes(band, unit, squares, totals):  # type: ignore[no-untyped-def]
-    """Add the moduli of entries of some rows to their sums, and the squares of them."""
-    for i in range(band.size):
-        size = np.float64(abs(band[i])) * unit
-        squares[i] += size * size
-        totals[i] += size
+def _largest(x: np.ndarray) -> float:
+    """The largest modulus; NaN if any entry is NaN."""
+    if x.size == 0:
+        return 0.0
+    return float(np.abs(x).max()) if x.dtype.kind == "c" else max(float(x.max()), -float(x.min()))
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+def _asymmetry(bands: np.ndarray, offsets: np.ndarray, largest: list[float]) -> float:
+    """The largest modulus of a_ij - conj(a_ji)."""
+    n, found, at = bands.shape[1], 0.0, {int(offset): d for d, offset in enumerate(offsets)}
+    for offset, d in at.items():
+        mirror = at.get(-offset)
+        if mirror is None:
+            found = max(found, largest[d])
+        elif offset >= 0:
+            band, other = bands[d, : n - offset], bands[mirror, offset:]
+            for low in range(0, n - offset, ROWS):
+                difference = band[low : low + ROWS] - other[low : low + ROWS].conj()
+                found = max(found, _largest(difference))
+    return found
+
+
+@kernel()
 def _largest_difference(x, y):  # type: ignore[no-untyped-def]
     """The largest modulus of x_i - conj(y_i), all of them finite; what is equal, as most are, costs a comparison."""
     largest = 0.0
@@ -211,29 +207,23 @@ def _largest_difference(x, y):  # type: ignore[no-untyped-def]
     return largest
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
-def _smallest(x):  # type: ignore[no-untyped-def]
-    """The least entry; four at a time, since each comparison waits for the one before."""
-    a = b = c = d = np.inf
-    end = x.size // 4 * 4
-    for i in range(0, end, 4):
-        a, b, c, d = min(a, x[i]), min(b, x[i + 1]), min(c, x[i + 2]), min(d, x[i + 3])
-    for i in range(end, x.size):
-        a = min(a, x[i])
-    return min(min(a, b), min(c, d))
-
-
-@numba.njit(cache=True, nogil=True, fastmath=False)
-def rows_kind(indptr, indices, width):  # type: ignore[no-untyped-def]
-    """SORTED, UNSORTED or FAULTY, as the reference of this name tells them apart, in one pass over the indices.
-
-    Columns increase strictly in each row where, wherever they do not, a row begins.
-    """
-    end = np.int64(indptr[-1])
-    if indptr[0] != 0 or not 0 <= end <= indices.size or _drops(indptr):
+def rows_kind(indptr: Any, indices: Any, width: int) -> int:
+    """SORTED, UNSORTED or FAULTY, as the reference of this name tells them apart, in one pass over the indices."""
+    end = int(indptr[-1])
+    if indptr[0] != 0 or not 0 <= end <= indices.size or (indptr[1:] < indptr[:-1]).any():
         return FAULTY
-    last = indices.dtype.type(min(width - 1, np.iinfo(indices.dtype).max))
-    falls, outside = _falls(indices[:end], last)
+    return _kind_of(indptr, indices, min(width - 1, np.iinfo(indices.dtype).max))
+
+
+@kernel()
+def _kind_of(indptr, indices, last):  # type: ignore[no-untyped-def]
+    """The same where indptr is as it should be. Columns increase in each row where, if they do not, a row begins."""
+    end = indptr[-1]
+    outside = falls = 0
+    for k in range(end):
+        outside += (indices[k] < 0) | (indices[k] > last)
+    for k in range(1, end):
+        falls += indices[k] <= indices[k - 1]
     if outside:
         return FAULTY
     for i in range(indptr.size - 1):
@@ -243,27 +233,7 @@ def rows_kind(indptr, indices, width):  # type: ignore[no-untyped-def]
     return UNSORTED if falls else SORTED
 
 
-@numba.njit(cache=True, nogil=True, fastmath=False)
-def _drops(starts):  # type: ignore[no-untyped-def]
-    count = 0
-    for i in range(1, starts.size):
-        count += starts[i] < starts[i - 1]
-    return count
-
-
-@numba.njit(cache=True, nogil=True, fastmath=False)
-def _falls(indices, last):  # type: ignore[no-untyped-def]
-    """How many do not exceed the one before; how many are out of 0 to last."""
-    falls = outside = 0
-    if indices.size:
-        outside += (indices[0] < 0) | (indices[0] > last)
-    for k in range(1, indices.size):
-        falls += indices[k] <= indices[k - 1]
-        outside += (indices[k] < 0) | (indices[k] > last)
-    return falls, outside
-
-
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+@kernel()
 def dense_facts(matrix):  # type: ignore[no-untyped-def]
     """The same for a full matrix in C order."""
     n = matrix.shape[0]
@@ -295,7 +265,7 @@ def dense_facts(matrix):  # type: ignore[no-untyped-def]
 
 
 # Kernels of their own, since in a larger one the compiler leaves the sums of a row as calls, which cost as much again.
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+@kernel()
 def _rows(matrix, unit, totals):  # type: ignore[no-untyped-def]
     """Largest sum of the squares and of the moduli of a row, entries that are not zero, the first row without one."""
     row_square = row_sum_largest = 0.0
@@ -310,7 +280,7 @@ def _rows(matrix, unit, totals):  # type: ignore[no-untyped-def]
     return row_square, row_sum_largest, entries, empty_row
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+@kernel()
 def _diagonal(matrix, unit, totals):  # type: ignore[no-untyped-def]
     """What the diagonal tells, beside the sums of the moduli of each row."""
     asymmetry, margin = 0.0, np.inf
@@ -329,7 +299,7 @@ def _diagonal(matrix, unit, totals):  # type: ignore[no-untyped-def]
     return asymmetry, margin, positive, dominant, zero_diagonal, filled
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
+@kernel(fastmath=set(FAST))
 def _row_sums(row, unit):  # type: ignore[no-untyped-def]
     """Of the squares and of the moduli of entries, and how many are not zero."""
     square = total = 0.0
@@ -342,7 +312,7 @@ def _row_sums(row, unit):  # type: ignore[no-untyped-def]
     return square, total, filled
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+@kernel()
 def _below(matrix):  # type: ignore[no-untyped-def]
     """Of the entries below the diagonal: how many are not zero, and how many differ from their mirror images."""
     filled = unequal = 0
@@ -354,7 +324,7 @@ def _below(matrix):  # type: ignore[no-untyped-def]
     return filled, unequal
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+@kernel()
 def stencil_facts(sizes, center, pairs):  # type: ignore[no-untyped-def]
     """The same for a constant stencil, in closed form: inner rows have all neighbours.
 
@@ -402,36 +372,26 @@ def stencil_facts(sizes, center, pairs):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True, nogil=True, fastmath=False)
-def csr_offsets(indptr, indices, limit, stride):  # type: ignore[no-untyped-def]
+def csr_offsets(indptr: np.ndarray, indices: np.ndarray, limit: int, stride: int) -> np.ndarray:
     """0 and the values of column - row in every stride-th row, increasing; more than ``limit`` where there are more."""
     n = indptr.size - 1
-    found = np.empty(limit + 1, np.int64)
-    found[0] = 0
-    count = 1
-    for i in range(0, n, stride):
-        last = 0
-        for k in range(indptr[i], indptr[i + 1]):
-            offset = np.int64(indices[k]) - i
-            # Rows resemble their predecessor: the search starts where the last entry was found.
-            known = False
-            for step in range(count):
-                at = last + step
-                if at >= count:
-                    at -= count
-                if found[at] == offset:
-                    known = True
-                    last = at + 1
-                    break
-            if not known:
-                found[count] = offset
-                count += 1
-                if count > limit:
-                    return np.sort(found)
-    return np.sort(found[:count])
+    rows = np.arange(0, n, stride)
+    seen = np.zeros(2 * n, bool)
+    seen[n] = True
+    found = np.array([n])
+    for low in range(0, rows.size, ROWS):
+        some = rows[low : low + ROWS]
+        begin = indptr[some].astype(np.int64)
+        counts = indptr[some + 1].astype(np.int64) - begin
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        seen[indices[np.repeat(begin, counts) + within].astype(np.int64) - np.repeat(some, counts) + n] = True
+        found = np.flatnonzero(seen)
+        if found.size > limit:
+            break
+    return found - n
 
 
-@numba.njit(cache=True, nogil=True, fastmath=False)
+@kernel()
 def csr_to_bands(indptr, indices, data, offsets, bands):  # type: ignore[no-untyped-def]
     """bands[d, i] <- the entry (i, i + offsets[d]) of a canonical CSR matrix; False where an offset is not listed."""
     count = offsets.size
@@ -448,7 +408,7 @@ def csr_to_bands(indptr, indices, data, offsets, bands):  # type: ignore[no-unty
     return True
 
 
-@numba.njit(cache=True, nogil=True, fastmath=False)
+@kernel()
 def csr_to_upper_bands(indptr, indices, data, offsets, bands):  # type: ignore[no-untyped-def]
     """The same for the upper half, 0 being the first offset; False as well where a matrix is not exactly symmetric."""
     count = offsets.size

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
+from ...kernels import kernel
 from .compiling import PARALLEL_FROM
 from .products import CSRArrays, DenseArrays, StencilArrays, SymmetricBandArrays
 
@@ -26,6 +26,7 @@ MOST_PARTS = 16
 SLICE = 8192  # rows a tile: some ten times what starting threads costs
 MOST_SLICES = 32  # so that filling and emptying the pipeline takes a thirtieth of the time for two threads
 LEAST_RUN = 64  # rows in a row, on the average: shorter ones are not worth setting out for
+PADDED = 8  # numbers a line of the cache
 WANTED, LEAST = 1.7, 1.3  # how many times the work of one thread two can do: what is good enough, what is too little
 
 
@@ -48,6 +49,10 @@ class Tiles(NamedTuple):
     starts: np.ndarray
     runs: np.ndarray
     owners: np.ndarray
+
+    def sums(self) -> np.ndarray:
+        """Room for what is summed over them, a line of the cache for each owner, so that threads do not share one."""
+        return np.zeros((int(self.owners.max()) + 1, PADDED))
 
     def sequential(self) -> Tiles:
         """The same runs for one thread, first row to last, their sums where they were: the same bits."""
@@ -136,7 +141,7 @@ def line_length(pattern: tuple[np.ndarray, np.ndarray]) -> int:
     return int(back[2 * back >= np.median(back[::64])].min())
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def reaches(indptr, indices):  # type: ignore[no-untyped-def]
     """How far back the farthest neighbour of each row lies."""
     n = indptr.size - 1
@@ -149,7 +154,7 @@ def reaches(indptr, indices):  # type: ignore[no-untyped-def]
     return back
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def positions(indptr, indices, width):  # type: ignore[no-untyped-def]
     """A number for each row that is not below that of any row it waits for.
 
@@ -190,7 +195,7 @@ def positions(indptr, indices, width):  # type: ignore[no-untyped-def]
     return after
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def stages(indptr, indices, part, size):  # type: ignore[no-untyped-def]
     """The stage of each row: as soon as what it waits for in other parts is done, at most ``size`` rows a tile."""
     n = part.size

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numba.core import types
 from numba.extending import overload, register_jitable
 
+from ...kernels import kernel
 from ...operators import CSR, Dense, Diagonals, Stencil
 
 __all__ = [
@@ -182,7 +182,7 @@ def _csr_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
 
 # Two sums a row, and in this order: where sums may be reassociated, the compiler gathers entries into registers, which
 # takes three times as long.
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
+@kernel(fastmath={"contract"})
 def _csr_rows(indptr, indices, data, x, low, high, y):  # type: ignore[no-untyped-def]
     zero = x.dtype.type(0)
     ends = indptr[low : high + 1]
@@ -281,12 +281,17 @@ def _band_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
     for i in range(high - low):
         y[i] = 0
     for d in range(A.offsets.size):
-        offset = A.offsets[d]
-        begin, end = max(low, -offset), min(high, x.size - offset)
-        if begin < end:
-            band, there, here = A.data[d, begin:end], x[begin + offset : end + offset], y[begin - low : end - low]
-            for i in range(end - begin):
-                here[i] += band[i] * there[i]
+        _add_band(A.data, d, A.offsets[d], 0, x, low, high, y)
+
+
+@register_jitable
+def _add_band(data, d, offset, shift, x, low, high, y):  # type: ignore[no-untyped-def]
+    """Rows low..high of one diagonal's product, added to y: data[d, i + shift] multiplies x[i + offset] in row i."""
+    begin, end = max(low, -offset), min(high, x.size - offset)
+    if begin < end:
+        band, there, here = data[d, begin + shift : end + shift], x[begin + offset : end + offset], y[begin - low :]
+        for i in range(end - begin):
+            here[i] += band[i] * there[i]
 
 
 def _band_row(A, x, start, i, backward):  # type: ignore[no-untyped-def]
@@ -311,20 +316,8 @@ def _symmetric_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
             for i in range(high - low):
                 y[i] += above[i] * ahead[i] + below[i] * behind[i]
         else:
-            end = min(high, n - offset)
-            if low < end:
-                above, ahead = A.data[d, low:end], x[low + offset : end + offset]
-                for i in range(end - low):
-                    y[i] += above[i] * ahead[i]
-            begin = max(low, offset)
-            if begin < high:
-                below, behind, tail = (
-                    A.data[d, begin - offset : high - offset],
-                    x[begin - offset : high - offset],
-                    y[begin - low :],
-                )
-                for i in range(high - begin):
-                    tail[i] += below[i] * behind[i]
+            _add_band(A.data, d, offset, 0, x, low, high, y)
+            _add_band(A.data, d, -offset, -offset, x, low, high, y)
 
 
 def _symmetric_row(A, x, start, i, backward):  # type: ignore[no-untyped-def]

@@ -14,7 +14,9 @@ import numba
 import numpy as np
 from numba.extending import overload
 
+from ...kernels import kernel
 from . import accurate, vectors
+from .compiling import ALONE
 from .facts import csr_facts, dense_facts, stencil_facts
 from .found import CONVERGED, FOUND, MAX_ITERATIONS, ZERO
 from .products import CSRArrays, DenseArrays, HermitianArrays, StencilArrays, is_kind
@@ -53,8 +55,8 @@ RELATIVE, NORM, RHS_NORM, TOLERANCE = range(11, 15)
 LOW, LEARNED, FACTS = (FOUND.index(name) for name in ("low", "learned", "max_abs"))
 
 # One after the other: systems, not rows, are shared among threads.
-accurate_residual = accurate.accurate_residual.serial
-dot, max_abs, scale = vectors.dot.serial, vectors.max_abs.serial, vectors.scale.serial
+accurate_residual = accurate.accurate_residual.kernel
+dot, max_abs, scale = vectors.dot.kernel, vectors.max_abs.kernel, vectors.scale.kernel
 
 
 class Limits(NamedTuple):
@@ -94,11 +96,8 @@ class Limits(NamedTuple):
 
 
 def compiled(function):  # type: ignore[no-untyped-def]
-    """Decorator of a kernel whose operations are done in the order in which they are written.
-
-    That has to be said: otherwise a kernel takes after the one in whose compilation it is met first.
-    """
-    return numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)(function)
+    """Decorator of a kernel whose operations are done in the order in which they are written."""
+    return kernel()(function)
 
 
 def facts_of(A):  # type: ignore[no-untyped-def]
@@ -207,7 +206,7 @@ def begin(A, given, x0, b, x, r, limits, hermitian, found):  # type: ignore[no-u
     symmetric = asymmetry <= limits.skew * largest
     if hermitian and not symmetric:
         return False
-    size = max_abs(given)
+    size = max_abs(ALONE, given)
     if not size < np.inf:
         return False
     if size == 0.0:
@@ -222,20 +221,20 @@ def begin(A, given, x0, b, x, r, limits, hermitian, found):  # type: ignore[no-u
         return False
     power = b.real.dtype.type(2.0**-exponent)
     copy(given, b)
-    scale(b, power)
-    reference = np.sqrt(dot(b, b)[0])
+    scale(ALONE, b, power)
+    reference = np.sqrt(dot(ALONE, b, b)[0])
     found[EXPONENT], found[REFERENCE], found[FIRST] = exponent, reference, reference
     found[PRODUCTS] = found[LEARNED]
     if x0.size == 0:
         x.fill(0)
         copy(b, r)
         return True
-    size = max_abs(x0)
+    size = max_abs(ALONE, x0)
     if not size < np.inf or (size > 0.0 and exponent_of(size) + exponent_of(largest) > exponent):
         return False
     copy(x0, x)
-    scale(x, power)
-    norm = accurate_residual(A, x, b, r)
+    scale(ALONE, x, power)
+    norm = accurate_residual(ALONE, A, x, b, r)
     found[FIRST] = norm
     found[PRODUCTS] += 1.0
     return norm <= reference / limits.unit_roundoff
@@ -258,9 +257,9 @@ def finish(A, b, x, work, target, best, limits, found):  # type: ignore[no-untyp
     ``best`` is the smallest residual norm of an earlier iterate that is remembered.
     """
     exact = found[FACTS + 3] == 0.0
-    residual = accurate_residual(hermitian(A), x, b, work) if exact else accurate_residual(A, x, b, work)
+    residual = accurate_residual(ALONE, hermitian(A), x, b, work) if exact else accurate_residual(ALONE, A, x, b, work)
     found[PRODUCTS] += 1.0
-    size = np.sqrt(dot(x, x)[0])
+    size = np.sqrt(dot(ALONE, x, x)[0])
     exponent = int(found[EXPONENT])
     reached = math.frexp(size)[1] + exponent
     reference = found[REFERENCE]
@@ -275,7 +274,7 @@ def finish(A, b, x, work, target, best, limits, found):  # type: ignore[no-untyp
         found[STATUS] = MAX_ITERATIONS
     else:
         return
-    scale(x, x.real.dtype.type(2.0**exponent))
+    scale(ALONE, x, x.real.dtype.type(2.0**exponent))
 
 
 @numba.njit(inline="always")

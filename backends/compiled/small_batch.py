@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 from numba.extending import overload
 
-from .compiling import Variants
+from .compiling import Shared, share
 from .products import is_kind, member
 from .small import limits_of
 from .small_cg import ConjugateGradients, cg
@@ -14,7 +13,6 @@ from .small_stationary import Momentum, Sweeps, stationary
 
 __all__ = ["SHARED", "solve_all"]
 
-TASKS = 64  # buffers are made once for each; more than most machines have cores
 SHARED = 1 << 20  # entries and vector elements that a step of all systems touches, from which a second thread pays
 
 
@@ -48,8 +46,8 @@ def _scheme_of(kind, row):  # type: ignore[no-untyped-def]
     return lambda kind, row: kind
 
 
-@Variants
-def solve_all(stack, which, b, x0, x, given, kind, schemes, numbers, found):  # type: ignore[no-untyped-def]
+@Shared
+def solve_all(team, stack, which, b, x0, x, given, kind, schemes, numbers, found):  # type: ignore[no-untyped-def]
     """Row i of b, x and ``found`` belongs to matrix which[i] of the stack.
 
     ``schemes`` holds the numbers of a scheme of this kind for each system, or one row for all; conjugate gradients are
@@ -59,12 +57,11 @@ def solve_all(stack, which, b, x0, x, given, kind, schemes, numbers, found):  # 
     systems, n = b.shape
     limits = limits_of(given)
     guessed, kept = x0.shape[0] > 0, numbers.shape[0] > 0
-    tasks = min(systems, TASKS)
-    for task in prange(tasks):
-        work = np.empty((5, n), x.dtype)
-        own = np.empty((3, 0 if kept else limits.steps + 1))
-        for i in range(task * systems // tasks, (task + 1) * systems // tasks):
-            guess = x0[i] if guessed else work[0, :0]
-            place = numbers[i] if kept else own
-            scheme = scheme_of(kind, schemes[i if schemes.shape[0] > 1 else 0])
-            solve(member(stack, which[i]), b[i], guess, x[i], limits, scheme, work, place, found[i])
+    work = np.empty((5, n), x.dtype)
+    own = np.empty((3, 0 if kept else limits.steps + 1))
+    first, last = share(team, systems)
+    for i in range(first, last):
+        guess = x0[i] if guessed else work[0, :0]
+        place = numbers[i] if kept else own
+        scheme = scheme_of(kind, schemes[i if schemes.shape[0] > 1 else 0])
+        solve(member(stack, which[i]), b[i], guess, x[i], limits, scheme, work, place, found[i])

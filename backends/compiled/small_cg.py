@@ -8,6 +8,7 @@ import numpy as np
 
 from ...precision.rounding_rule import Unrounded
 from .cg import cg_loop as cg_iterations
+from .compiling import ALONE
 from .small import (
     FACTS,
     FIRST,
@@ -30,7 +31,7 @@ from .small import (
 
 __all__ = ["ConjugateGradients", "cg", "cg_solve"]
 
-cg_loop = cg_iterations.serial
+cg_loop = cg_iterations.kernel
 UNROUNDED = Unrounded()
 
 
@@ -68,10 +69,10 @@ def cg(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignore[n
     initial = found[FIRST]
     if limits.choose:
         diagonal_into(A, d)
-        high = max_abs(d)
+        high = max_abs(ALONE, d)
         for i in range(d.size):
             d[i] = 1 / d[i]
-        if high > 1.01 * (1.0 / max_abs(d)):
+        if high > 1.01 * (1.0 / max_abs(ALONE, d)):
             diagonal = d
     elif scheme.inverse_diagonal.size > 0:
         copy(scheme.inverse_diagonal, d)
@@ -80,10 +81,10 @@ def cg(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignore[n
         found[JACOBI] = 1.0
         for i in range(d.size):
             p[i] = d[i] * r[i]
-        size = max_abs(p)
+        size = max_abs(ALONE, p)
         if not (size < np.inf and abs(exponent_of(size)) <= limits.comfortable):
             return
-        rho = dot(r, p)[0]
+        rho = dot(ALONE, r, p)[0]
     else:
         copy(r, p)
         rho = initial * initial
@@ -95,7 +96,7 @@ def cg(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignore[n
     u = limits.unit_roundoff
     gap = (0.0, 0.0, u * found[FACTS + 2], u, initial)
     taken, rho, _, why = cg_loop(
-        A, diagonal, x, r, p, q, rho, wanted, gap, UNROUNDED, norms[1:], numbers[1, 1:], numbers[2, 1:]
+        ALONE, A, diagonal, x, r, p, q, rho, wanted, gap, UNROUNDED, norms[1:], numbers[1, 1:], numbers[2, 1:]
     )
     last = norms[taken]
     found[ITERATIONS], found[LOOKS], found[LAST] = taken, taken, last

@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import prange
 
 from . import vectors
-from .compiling import Variants
+from .compiling import ALONE, Shared, share
 from .products import member
 from .small import FACTS, compiled, copy, diagonal_into, dot, exponent_of, limits_of, look, max_abs, scale
-from .small_batch import TASKS
 from .tridiagonal import ends_of
 
 __all__ = ["ends_of_each", "learn", "learn_all"]
 
-axpby, matvec_dot = vectors.axpby.serial, vectors.matvec_dot.serial
+axpby, matvec_dot = vectors.axpby.kernel, vectors.matvec_dot.kernel
 FAR = 20  # the exponent at which a power of two is taken out of a vector
 
 
@@ -32,12 +30,12 @@ def lanczos(A, scaled, d, start, limits, work, diagonal, off):  # type: ignore[n
     if scaled:
         for i in range(r.size):
             z[i] = d[i] * r[i]
-        size = max_abs(z)
+        size = max_abs(ALONE, z)
         if not (size < np.inf and abs(exponent_of(size)) <= limits.comfortable):
             return 0
-        square = dot(r, z)[0]
+        square = dot(ALONE, r, z)[0]
     else:
-        square = dot(r, r)[0]
+        square = dot(ALONE, r, r)[0]
     u = limits.unit_roundoff
     pivot, residual, ratio, beta = np.inf, 1.0, 0.0, 0.0
     largest, widest = 0.0, 0.0
@@ -46,18 +44,18 @@ def lanczos(A, scaled, d, start, limits, work, diagonal, off):  # type: ignore[n
             return k
         widest = max(widest, beta)
         earlier = residual
-        curvature = matvec_dot(A, z, q) if scaled else matvec_dot(A, r, q)
+        curvature = matvec_dot(ALONE, A, z, q) if scaled else matvec_dot(ALONE, A, r, q)
         alpha = curvature / square if square != 0.0 else np.nan
-        axpby(r.dtype.type(-alpha), r, r.dtype.type(1.0), q)
+        axpby(ALONE, r.dtype.type(-alpha), r, r.dtype.type(1.0), q)
         if k:
-            axpby(r.dtype.type(-ratio), before, r.dtype.type(1.0), q)
+            axpby(ALONE, r.dtype.type(-ratio), before, r.dtype.type(1.0), q)
         r, before, q = q, r, before
         if scaled:
             for i in range(r.size):
                 z[i] = d[i] * r[i]
-            following = dot(r, z)[0]
+            following = dot(ALONE, r, z)[0]
         else:
-            following = dot(r, r)[0]
+            following = dot(ALONE, r, r)[0]
         if not (abs(alpha) < np.inf and abs(following) < np.inf):
             return 0
         pivot = alpha - (beta * beta / pivot if k else 0.0)
@@ -76,9 +74,9 @@ def lanczos(A, scaled, d, start, limits, work, diagonal, off):  # type: ignore[n
                 return 0
             if abs(exponent) > FAR:
                 power = r.real.dtype.type(2.0**-exponent)
-                scale(r, power)
+                scale(ALONE, r, power)
                 if scaled:
-                    scale(z, power)
+                    scale(ALONE, z, power)
                 square, ratio = math.ldexp(square, -2 * exponent), math.ldexp(ratio, -exponent)
     return diagonal.size
 
@@ -121,16 +119,14 @@ def learn(A, start, limits, steps, scaled, found, ends):  # type: ignore[no-unty
     ritz(A, start, limits_of(limits), scaled, work, np.empty((2, steps)), found, ends)
 
 
-@Variants
-def learn_all(stack, which, start, given, steps, scaled, found, ends):  # type: ignore[no-untyped-def]
+@Shared
+def learn_all(team, stack, which, start, given, steps, scaled, found, ends):  # type: ignore[no-untyped-def]
     """``ritz`` of matrix which[i] of the stack, for each row i of ``found`` and of ``ends``."""
-    count = found.shape[0]
     limits = limits_of(given)
-    tasks = min(count, TASKS)
-    for task in prange(tasks):
-        work, T = np.empty((5, start.size), start.dtype), np.empty((2, steps))
-        for i in range(task * count // tasks, (task + 1) * count // tasks):
-            ritz(member(stack, which[i]), start, limits, scaled, work, T, found[i], ends[i])
+    work, T = np.empty((5, start.size), start.dtype), np.empty((2, steps))
+    first, last = share(team, found.shape[0])
+    for i in range(first, last):
+        ritz(member(stack, which[i]), start, limits, scaled, work, T, found[i], ends[i])
 
 
 @compiled

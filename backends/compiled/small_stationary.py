@@ -10,6 +10,7 @@ from numba.extending import overload
 
 from ...precision.rounding_rule import Unrounded
 from . import vectors
+from .compiling import ALONE
 from .momentum import momentum_loop as momentum_iterations
 from .products import is_kind
 from .recurrences import interval_of, next_coefficients
@@ -35,8 +36,8 @@ from .sweeps import natural_sweeps
 
 __all__ = ["Momentum", "Sweeps", "stationary", "stationary_solve"]
 
-momentum_loop = momentum_iterations.serial
-residual = vectors.residual.serial
+momentum_loop = momentum_iterations.kernel
+residual = vectors.residual.kernel
 UNROUNDED = Unrounded()
 
 
@@ -122,7 +123,7 @@ def _advance(A, scheme, d, x, previous, b, before, steps, held):  # type: ignore
                     else:
                         held[0], betas[k], gammas[k] = next_coefficients(center, ratio, held[0])
             diagonal = d if scheme.jacobi else d[:0]
-            momentum_loop(A, diagonal, x, previous, b, UNROUNDED, betas, gammas, None)
+            momentum_loop(ALONE, A, diagonal, x, previous, b, UNROUNDED, betas, gammas, None)
             if steps % 2:
                 for i in range(x.size):
                     x[i], previous[i] = previous[i], x[i]
@@ -162,7 +163,7 @@ def stationary(A, given, x0, x, limits, scheme, work, numbers, found):  # type: 
         diagonal_into(A, d)
         for i in range(d.size):
             d[i] = 1 / d[i]
-        if not max_abs(d) < np.inf:
+        if not max_abs(ALONE, d) < np.inf:
             return
     copy(x, previous)
     decay = decay_of(scheme)
@@ -196,7 +197,7 @@ def stationary(A, given, x0, x, limits, scheme, work, numbers, found):  # type: 
         if norm <= 0.9 * window_norm:
             window_norm, window_start = norm, taken
         elif taken - window_start >= limits.patience:
-            floor = u * (row_norm * np.sqrt(dot(x, x)[0]) + reference)
+            floor = u * (row_norm * np.sqrt(dot(ALONE, x, x)[0]) + reference)
             if norm <= 10.0 * floor or (norm <= 1e6 * floor and taken - best_at >= 10 * limits.patience):
                 return
             if norm > 0.999 * window_norm:
@@ -211,7 +212,7 @@ def stationary(A, given, x0, x, limits, scheme, work, numbers, found):  # type: 
             promised = 0.0
             if decay < np.inf:
                 promised = 1.05 * initial * 2.0 * np.exp(-decay * taken) / (1.0 + np.exp(-2.0 * decay * taken))
-            if norm > promised + 30.0 * u * (row_norm * np.sqrt(dot(x, x)[0]) + reference):
+            if norm > promised + 30.0 * u * (row_norm * np.sqrt(dot(ALONE, x, x)[0]) + reference):
                 return
         steps = min(limits.check_every, limits.maxiter - taken, max(1, taken))
         if 0.0 < rate < 1.0:
@@ -225,7 +226,7 @@ def stationary(A, given, x0, x, limits, scheme, work, numbers, found):  # type: 
         found[PRODUCTS] += advance(A, scheme, d, x, previous, b, taken, steps, held) + 1
         taken += steps
         looks += 1
-        norm = residual(A, x, b, r)
+        norm = residual(ALONE, A, x, b, r)
         norms[looks], at[looks] = norm, taken
     found[ITERATIONS], found[LOOKS], found[LAST] = taken, looks, norm
     if looks:

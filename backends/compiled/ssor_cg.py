@@ -13,22 +13,21 @@ Rows are visited run by run as ``pipeline`` says, which is in natural order as f
 
 from __future__ import annotations
 
-import numba
 import numpy as np
-from numba import prange
 
+from ...kernels import kernel
 from .cg import BROKE, REPLACE
-from .compiling import FAST, Variants
+from .compiling import FAST, Shared, meet, share
 from .triangles import ORDERED, add_lower, block_factors, fetch, fetch_rows, solve_lower, solve_upper, span
-from .vectors import ordered_sum, real_product
+from .vectors import real_product
 
 __all__ = ["ssor_cg_begin", "ssor_cg_enter", "ssor_cg_leave", "ssor_cg_loop"]
 
+_FORWARD, _BACKWARD = 0, 3  # the first columns of the sums of a pass; the backward one has but one
 AHEAD = 256  # rows before the end of a run at which the next one begins to be loaded: within a run, hardware does it
-PADDED = 8  # numbers a line of the cache, so that threads do not write to the same one
 
-_ordered = numba.njit(cache=True, fastmath=set(ORDERED), error_model="numpy", nogil=True)
-_summing = numba.njit(cache=True, fastmath=set(FAST), error_model="numpy", nogil=True)
+_ordered = kernel(fastmath=set(ORDERED))
+_summing = kernel(fastmath=set(FAST))
 
 
 # Loops over rows low..high; buffers begin with the first of them. Those of the backward pass run down.
@@ -179,7 +178,7 @@ def _backward(A, runs, owners, omega, s, beta, r, h, p, partial):  # type: ignor
             _turn(beta, f, r, h, p, low, high)
             solve_upper(A, p, low, high, c, e)
             total += _curvature(f, h, p, low, high)
-        partial[owners[run], 0] += total
+        partial[owners[run], _BACKWARD] += total
 
 
 @_ordered
@@ -234,10 +233,27 @@ def _leave(A, runs, omega, r):  # type: ignore[no-untyped-def]
             r[low:high] = e[: high - low]
 
 
-# The loop, and the ways in and out.
+# The loop, and the ways in and out. ``sums`` are zeros, a row for each owner of runs: the backward pass has a column of
+# its own, so that the first member may clear those of one pass while all are at work on the other.
 
 
-def _ssor_cg_loop(A, tiles, omega, x, r, h, p, scalars, target, gap, norms, alphas, betas):  # type: ignore[no-untyped-def]
+@_ordered
+def _sum(sums, kind):  # type: ignore[no-untyped-def]
+    """The owners' sums of a kind, first to last."""
+    total = 0.0
+    for owner in range(sums.shape[0]):
+        total += sums[owner, kind]
+    return total
+
+
+@_ordered
+def _clear(sums, begin, end):  # type: ignore[no-untyped-def]
+    for owner in range(sums.shape[0]):
+        for kind in range(begin, end):
+            sums[owner, kind] = 0.0
+
+
+def _ssor_cg_loop(team, A, tiles, omega, x, r, h, p, scalars, target, gap, norms, alphas, betas, sums):  # type: ignore[no-untyped-def]
     """Iterate until the residual norm is at most target, the buffers are full, or p^H A p is not positive.
 
     r holds T^-1 r and h holds T^H p, which ``ssor_cg_begin`` or ``ssor_cg_enter`` sees to; ``scalars`` are r^H M r and
@@ -246,7 +262,7 @@ def _ssor_cg_loop(A, tiles, omega, x, r, h, p, scalars, target, gap, norms, alph
     """
     parts, starts, runs, owners = tiles
     stages = (starts.size - 1) // parts
-    partial = np.zeros((owners.max() + 1, PADDED))
+    first, last = share(team, parts)
     real = x.real.dtype.type
     factor, s = real(omega), real((2.0 - omega) / omega)
     bound, renewed, per_solution, unit_roundoff, before = gap
@@ -257,21 +273,27 @@ def _ssor_cg_loop(A, tiles, omega, x, r, h, p, scalars, target, gap, norms, alph
             return k, (rho, curvature), bound, BROKE
         alpha = rho / curvature
         step = real(alpha)
-        partial[:] = 0.0
+        if team[0] == 0:
+            _clear(sums, _BACKWARD, _BACKWARD + 1)
         for stage in range(stages):
-            for tile in prange(stage * parts, (stage + 1) * parts):
+            for tile in range(stage * parts + first, stage * parts + last):
                 here = slice(starts[tile], starts[tile + 1])
-                _forward(A, runs[here], owners[here], factor, s, step, x, r, h, p, partial)
-        rho_before, rho = rho, ordered_sum(partial[:, 1])
-        norm, solution_norm = np.sqrt(ordered_sum(partial[:, 0])), np.sqrt(ordered_sum(partial[:, 2]))
+                _forward(A, runs[here], owners[here], factor, s, step, x, r, h, p, sums)
+            meet(team)
+        rho_before, rho = rho, _sum(sums, 1)
+        norm, solution_norm = np.sqrt(_sum(sums, 0)), np.sqrt(_sum(sums, 2))
         beta = rho / rho_before
         turn = real(beta)
-        partial[:] = 0.0
+        meet(team)
+        if team[0] == 0:
+            _clear(sums, _FORWARD, _BACKWARD)
         for stage in range(stages - 1, -1, -1):
-            for tile in prange(stage * parts, (stage + 1) * parts):
+            for tile in range(stage * parts + first, stage * parts + last):
                 here = slice(starts[tile], starts[tile + 1])
-                _backward(A, runs[here], owners[here], factor, s, turn, r, h, p, partial)
-        curvature = ordered_sum(partial[:, 0])
+                _backward(A, runs[here], owners[here], factor, s, turn, r, h, p, sums)
+            meet(team)
+        curvature = _sum(sums, _BACKWARD)
+        meet(team)
         alphas[k] = alpha
         betas[k] = beta
         norms[k] = norm
@@ -285,52 +307,55 @@ def _ssor_cg_loop(A, tiles, omega, x, r, h, p, scalars, target, gap, norms, alph
     return norms.size, (rho, curvature), bound, 0
 
 
-def _ssor_cg_begin(A, tiles, omega, r, h, p):  # type: ignore[no-untyped-def]
+def _ssor_cg_begin(team, A, tiles, omega, r, h, p, sums):  # type: ignore[no-untyped-def]
     """The first direction, p = M r, on the way into the loop: half an iteration. Returns r^H M r and p^H A p.
 
     r becomes T^-1 r; h and p are written, whatever h holds and whatever numbers p, some of which are read times zero.
     """
     parts, starts, runs, owners = tiles
     stages = (starts.size - 1) // parts
-    partial = np.zeros((owners.max() + 1, PADDED))
+    first, last = share(team, parts)
     real = r.real.dtype.type
     factor, s = real(omega), real((2.0 - omega) / omega)
     for stage in range(stages):
-        for tile in prange(stage * parts, (stage + 1) * parts):
+        for tile in range(stage * parts + first, stage * parts + last):
             here = slice(starts[tile], starts[tile + 1])
-            _begin(A, runs[here], owners[here], factor, s, r, h, partial)
-    rho = ordered_sum(partial[:, 0])
-    partial[:] = 0.0
+            _begin(A, runs[here], owners[here], factor, s, r, h, sums)
+        meet(team)
     for stage in range(stages - 1, -1, -1):
-        for tile in prange(stage * parts, (stage + 1) * parts):
+        for tile in range(stage * parts + first, stage * parts + last):
             here = slice(starts[tile], starts[tile + 1])
-            _backward(A, runs[here], owners[here], factor, s, real(0), r, h, p, partial)
-    return rho, ordered_sum(partial[:, 0])
+            _backward(A, runs[here], owners[here], factor, s, real(0), r, h, p, sums)
+        meet(team)
+    return _sum(sums, 0), _sum(sums, _BACKWARD)
 
 
-def _ssor_cg_enter(A, tiles, omega, r, h, p):  # type: ignore[no-untyped-def]
+def _ssor_cg_enter(team, A, tiles, omega, r, h, p, sums):  # type: ignore[no-untyped-def]
     """From the textbook's state to the loop's: r becomes T^-1 r, and h, which comes as A p, T^H p. Returns p^H A p."""
     parts, starts, runs, owners = tiles
-    partial = np.zeros((owners.max() + 1, PADDED))
+    first, last = share(team, parts)
     real = r.real.dtype.type
     factor, s = real(omega), real((2.0 - omega) / omega)
     for stage in range((starts.size - 1) // parts):
-        for tile in prange(stage * parts, (stage + 1) * parts):
+        for tile in range(stage * parts + first, stage * parts + last):
             here = slice(starts[tile], starts[tile + 1])
-            _enter(A, runs[here], owners[here], factor, s, r, h, p, partial)
-    return ordered_sum(partial[:, 0])
+            _enter(A, runs[here], owners[here], factor, s, r, h, p, sums)
+        meet(team)
+    return _sum(sums, 0)
 
 
-def _ssor_cg_leave(A, tiles, omega, r):  # type: ignore[no-untyped-def]
+def _ssor_cg_leave(team, A, tiles, omega, r):  # type: ignore[no-untyped-def]
     """Back: r becomes the residual again."""
     parts, starts, runs, _ = tiles
+    first, last = share(team, parts)
     factor = r.real.dtype.type(omega)
     for stage in range((starts.size - 1) // parts - 1, -1, -1):
-        for tile in prange(stage * parts, (stage + 1) * parts):
+        for tile in range(stage * parts + first, stage * parts + last):
             _leave(A, runs[starts[tile] : starts[tile + 1]], factor, r)
+        meet(team)
 
 
-ssor_cg_loop = Variants(_ssor_cg_loop, fastmath=ORDERED)
-ssor_cg_begin = Variants(_ssor_cg_begin, fastmath=ORDERED)
-ssor_cg_enter = Variants(_ssor_cg_enter, fastmath=ORDERED)
-ssor_cg_leave = Variants(_ssor_cg_leave, fastmath=ORDERED)
+ssor_cg_loop = Shared(_ssor_cg_loop, fastmath=ORDERED)
+ssor_cg_begin = Shared(_ssor_cg_begin, fastmath=ORDERED)
+ssor_cg_enter = Shared(_ssor_cg_enter, fastmath=ORDERED)
+ssor_cg_leave = Shared(_ssor_cg_leave, fastmath=ORDERED)

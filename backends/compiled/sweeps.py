@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import numba
-from numba import prange
-
+from ...kernels import kernel
 from ...precision.rounding_kernels import rounded
-from .compiling import Variants
+from .compiling import Shared, meet, share
 from .products import row_defect
 
 __all__ = ["natural_sweeps", "staged_sweep"]
-
-ROWS_A_TASK = 1024
-
 
 # The order of subtraction is chosen, so sums must not be reassociated.
 ORDERED = frozenset({"contract"})
 
 
-@numba.njit(cache=True, fastmath=set(ORDERED), error_model="numpy", nogil=True)
+@kernel(fastmath=set(ORDERED))
 def natural_sweeps(A, inverse_diagonal, x, b, omega, rule, forward, backward, count):  # type: ignore[no-untyped-def]
     """``count`` iterations, each a forward and/or a backward sweep over the rows in their own order.
 
@@ -35,17 +30,17 @@ def natural_sweeps(A, inverse_diagonal, x, b, omega, rule, forward, backward, co
                 x[i] = rounded(rule, x[i] + (factor * inverse_diagonal[i]) * row_defect(A, x, b[i], i, True))
 
 
-def _staged_sweep(A, inverse_diagonal, rows, starts, x, b, omega, rule, reverse):  # type: ignore[no-untyped-def]
+def _staged_sweep(team, A, inverse_diagonal, rows, starts, x, b, omega, rule, reverse):  # type: ignore[no-untyped-def]
     """One sweep over the stages, whose rows do not depend on each other."""
     factor = x.real.dtype.type(omega)
     stages = starts.size - 1
     for s in range(stages):
         stage = stages - 1 - s if reverse else s
-        begin, end = starts[stage], starts[stage + 1]
-        for task in prange((end - begin + ROWS_A_TASK - 1) // ROWS_A_TASK):
-            for k in range(begin + task * ROWS_A_TASK, min(end, begin + (task + 1) * ROWS_A_TASK)):
-                i = rows[k]
-                x[i] = rounded(rule, x[i] + (factor * inverse_diagonal[i]) * row_defect(A, x, b[i], i, reverse))
+        first, last = share(team, starts[stage + 1] - starts[stage])
+        for k in range(starts[stage] + first, starts[stage] + last):
+            i = rows[k]
+            x[i] = rounded(rule, x[i] + (factor * inverse_diagonal[i]) * row_defect(A, x, b[i], i, reverse))
+        meet(team)
 
 
-staged_sweep = Variants(_staged_sweep, fastmath=ORDERED)
+staged_sweep = Shared(_staged_sweep, fastmath=ORDERED)

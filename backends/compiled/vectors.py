@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 from numba.core import types
 from numba.extending import overload, register_jitable
 
-from .compiling import BLOCK, Variants
+from ...precision.rounding_kernels import bits_of, float_of
+from .compiling import BLOCK, FAST, Shared, meet, share, sums_of
 from .products import block_product
 
 __all__ = [
@@ -33,7 +33,11 @@ def real_product(a, b):  # type: ignore[no-untyped-def]
     raise NotImplementedError
 
 
-@overload(real_product, inline="always")
+# Told how to be compiled: otherwise they would take after the kernel in whose compilation they are met first.
+_INLINED = {"forceinline": True, "fastmath": set(FAST), "error_model": "numpy"}
+
+
+@overload(real_product, jit_options=_INLINED)
 def _real_product(a, b):  # type: ignore[no-untyped-def]
     if isinstance(a, types.Complex):
         return lambda a, b: np.float64(a.real) * np.float64(b.real) + np.float64(a.imag) * np.float64(b.imag)
@@ -45,7 +49,7 @@ def imaginary_product(a, b):  # type: ignore[no-untyped-def]
     raise NotImplementedError
 
 
-@overload(imaginary_product, inline="always")
+@overload(imaginary_product, jit_options=_INLINED)
 def _imaginary_product(a, b):  # type: ignore[no-untyped-def]
     if isinstance(a, types.Complex):
         return lambda a, b: np.float64(a.real) * np.float64(b.imag) - np.float64(a.imag) * np.float64(b.real)
@@ -53,11 +57,11 @@ def _imaginary_product(a, b):  # type: ignore[no-untyped-def]
 
 
 @register_jitable
-def ordered_sum(partial):  # type: ignore[no-untyped-def]
-    """The blocks' sums added first to last: the same bits for any number of threads."""
+def ordered_sum(sums, kind):  # type: ignore[no-untyped-def]
+    """The blocks' sums of a kind added first to last: the same bits for any number of threads."""
     total = 0.0
-    for block in range(partial.size):
-        total += partial[block]
+    for block in range(sums.shape[1]):
+        total += sums[kind, block]
     return total
 
 
@@ -82,39 +86,16 @@ def _largest_modulus(x):  # type: ignore[no-untyped-def]
 
         return largest_complex
     # Without their signs, numbers are ordered as their bits are, NaN last; integers are compared many at a time.
-    integer = np.int32 if x.dtype == types.float32 else np.int64
-    real = np.float32 if x.dtype == types.float32 else np.float64
-    moduli = np.iinfo(integer).max
+    integer = np.uint32 if x.dtype == types.float32 else np.uint64
+    moduli = integer(np.iinfo(integer).max >> 1)
 
     def largest_real(x):  # type: ignore[no-untyped-def]
-        bits = x.view(integer)
-        top = np.zeros(1, integer)
         largest = integer(0)
-        for i in range(bits.size):
-            largest = max(largest, integer(bits[i] & moduli))
-        top[0] = largest
-        return np.float64(top.view(real)[0])
+        for i in range(x.size):
+            largest = max(largest, integer(bits_of(x[i]) & moduli))
+        return np.float64(float_of(largest))
 
     return largest_real
-
-
-@Variants
-def max_abs(x):  # type: ignore[no-untyped-def]
-    """Largest modulus; NaN if any entry is NaN."""
-    blocks = (x.size + BLOCK - 1) // BLOCK
-    largest = np.zeros(blocks)
-    for block in prange(blocks):
-        largest[block] = largest_modulus(x[block * BLOCK : (block + 1) * BLOCK])
-    return largest_modulus(largest)
-
-
-@Variants
-def scale(x, factor):  # type: ignore[no-untyped-def]
-    """x <- factor x."""
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
-        part = x[block * BLOCK : (block + 1) * BLOCK]
-        for i in range(part.size):
-            part[i] *= factor
 
 
 @register_jitable
@@ -136,91 +117,112 @@ def distance(x, y):  # type: ignore[no-untyped-def]
     return total
 
 
-@Variants
-def dot(x, y):  # type: ignore[no-untyped-def]
+@Shared
+def max_abs(team, x):  # type: ignore[no-untyped-def]
+    """Largest modulus; NaN if any entry is NaN. For kernels: one member does it."""
+    return largest_modulus(x)
+
+
+@Shared
+def scale(team, x, factor):  # type: ignore[no-untyped-def]
+    """x <- factor x."""
+    for i in range(x.size):
+        x[i] *= factor
+
+
+@Shared
+def dot(team, x, y):  # type: ignore[no-untyped-def]
     """Real and imaginary part of x^H y, accumulated in double precision."""
     blocks = (x.size + BLOCK - 1) // BLOCK
-    partial = np.zeros((2, blocks))
-    for block in prange(blocks):
+    sums = sums_of(team, 2, blocks)
+    first, last = share(team, blocks)
+    for block in range(first, last):
         xs, ys = x[block * BLOCK : (block + 1) * BLOCK], y[block * BLOCK : (block + 1) * BLOCK]
-        partial[0, block] = inner(xs, ys)
         imaginary = 0.0
         for i in range(xs.size):
             imaginary += imaginary_product(xs[i], ys[i])
-        partial[1, block] = imaginary
-    return ordered_sum(partial[0]), ordered_sum(partial[1])
+        sums[0, block] = inner(xs, ys)
+        sums[1, block] = imaginary
+    meet(team)
+    return ordered_sum(sums, 0), ordered_sum(sums, 1)
 
 
-@Variants
-def axpby(a, x, b, y):  # type: ignore[no-untyped-def]
+@Shared
+def axpby(team, a, x, b, y):  # type: ignore[no-untyped-def]
     """y <- a x + b y."""
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
-        xs, ys = x[block * BLOCK : (block + 1) * BLOCK], y[block * BLOCK : (block + 1) * BLOCK]
-        for i in range(xs.size):
-            ys[i] = a * xs[i] + b * ys[i]
+    first, last = share(team, x.size)
+    xs, ys = x[first:last], y[first:last]
+    for i in range(xs.size):
+        ys[i] = a * xs[i] + b * ys[i]
 
 
-@Variants
-def matvec(A, x, out):  # type: ignore[no-untyped-def]
+@Shared
+def matvec(team, A, x, out):  # type: ignore[no-untyped-def]
     """out <- A x."""
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    first, last = share(team, (x.size + BLOCK - 1) // BLOCK)
+    for block in range(first, last):
         low = block * BLOCK
         high = min(x.size, low + BLOCK)
         block_product(A, x, low, high, out[low:high])
 
 
-@Variants
-def residual(A, x, b, out):  # type: ignore[no-untyped-def]
+@Shared
+def residual(team, A, x, b, out):  # type: ignore[no-untyped-def]
     """out <- b - A x; returns its norm."""
     blocks = (x.size + BLOCK - 1) // BLOCK
-    partial = np.zeros(blocks)
-    for block in prange(blocks):
+    sums = sums_of(team, 1, blocks)
+    first, last = share(team, blocks)
+    for block in range(first, last):
         low = block * BLOCK
         high = min(x.size, low + BLOCK)
         product, bs = out[low:high], b[low:high]
         block_product(A, x, low, high, product)
         for i in range(high - low):
             product[i] = bs[i] - product[i]
-        partial[block] = inner(product, product)
-    return np.sqrt(ordered_sum(partial))
+        sums[0, block] = inner(product, product)
+    meet(team)
+    return np.sqrt(ordered_sum(sums, 0))
 
 
-@Variants
-def matvec_dot(A, p, q):  # type: ignore[no-untyped-def]
+@Shared
+def matvec_dot(team, A, p, q):  # type: ignore[no-untyped-def]
     """q <- A p; returns the real part of p^H q."""
     blocks = (p.size + BLOCK - 1) // BLOCK
-    partial = np.zeros(blocks)
-    for block in prange(blocks):
+    sums = sums_of(team, 1, blocks)
+    first, last = share(team, blocks)
+    for block in range(first, last):
         low = block * BLOCK
         high = min(p.size, low + BLOCK)
         product = q[low:high]
         block_product(A, p, low, high, product)
-        partial[block] = inner(p[low:high], product)
-    return ordered_sum(partial)
+        sums[0, block] = inner(p[low:high], product)
+    meet(team)
+    return ordered_sum(sums, 0)
 
 
-@Variants
-def cg_update(alpha, p, q, x, r):  # type: ignore[no-untyped-def]
+@Shared
+def cg_update(team, alpha, p, q, x, r):  # type: ignore[no-untyped-def]
     """x <- x + alpha p, r <- r - alpha q; returns the norms of both."""
     blocks = (p.size + BLOCK - 1) // BLOCK
-    partial = np.zeros((2, blocks))
-    for block in prange(blocks):
+    sums = sums_of(team, 2, blocks)
+    first, last = share(team, blocks)
+    for block in range(first, last):
         low, high = block * BLOCK, (block + 1) * BLOCK
         ps, qs, xs, rs = p[low:high], q[low:high], x[low:high], r[low:high]
         for i in range(ps.size):
             xs[i] += alpha * ps[i]
         for i in range(ps.size):
             rs[i] -= alpha * qs[i]
-        partial[0, block] = inner(xs, xs)
-        partial[1, block] = inner(rs, rs)
-    return np.sqrt(ordered_sum(partial[0])), np.sqrt(ordered_sum(partial[1]))
+        sums[0, block] = inner(xs, xs)
+        sums[1, block] = inner(rs, rs)
+    meet(team)
+    return np.sqrt(ordered_sum(sums, 0)), np.sqrt(ordered_sum(sums, 1))
 
 
-@Variants
-def momentum(beta, gamma, x, previous, z):  # type: ignore[no-untyped-def]
+@Shared
+def momentum(team, beta, gamma, x, previous, z):  # type: ignore[no-untyped-def]
     """previous <- x + beta (x - previous) + gamma z."""
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
-        low, high = block * BLOCK, (block + 1) * BLOCK
-        xs, before, zs = x[low:high], previous[low:high], z[low:high]
-        for i in range(xs.size):
-            before[i] = xs[i] + beta * (xs[i] - before[i]) + gamma * zs[i]
+    first, last = share(team, x.size)
+    xs, before, zs = x[first:last], previous[first:last], z[first:last]
+    for i in range(xs.size):
+        before[i] = xs[i] + beta * (xs[i] - before[i]) + gamma * zs[i]

@@ -11,18 +11,17 @@ import math
 from itertools import accumulate
 from typing import Any
 
-import numba
 import numpy as np
 import torch
-from numba import prange
 
 from ...backends.compiled import vectors
 from ...backends.compiled.cg import cg_loop as cg_iterations
-from ...backends.compiled.compiling import FAST, Variants, threads
+from ...backends.compiled.compiling import ALONE, FAST, Shared, share, threads
 from ...backends.compiled.momentum import momentum_loop as momentum_iterations
 from ...backends.compiled.products import KnownProduct, ShiftedArrays
 from ...backends.compiled.recurrences import built_upon
 from ...errors import InputError
+from ...kernels import kernel as compiled_by
 from ...precision.rounding_rule import Unrounded
 from ...solvers.chebyshev.coefficients import chebyshev_coefficients
 from .arguments import Info, Inputs
@@ -43,11 +42,11 @@ NONE = {
 PARALLEL_FROM = 1 << 17  # entries of H, summed over tokens, from which a second thread pays
 
 # One after the other: heads and sequences, not rows, are shared among threads.
-cg_loop, momentum_loop, residual = cg_iterations.serial, momentum_iterations.serial, vectors.residual.serial
+cg_loop, momentum_loop, residual = cg_iterations.kernel, momentum_iterations.kernel, vectors.residual.kernel
 UNROUNDED = Unrounded()
 
 coefficients = built_upon(chebyshev_coefficients)
-kernel = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
+kernel = compiled_by(fastmath=set(FAST))
 
 
 def compiled(
@@ -114,8 +113,8 @@ def _array(tensor: torch.Tensor) -> Any:
     return (tensor.detach() if tensor.requires_grad else tensor).contiguous().numpy()
 
 
-@Variants
-def all_tokens(q, k, v, gk, g, alpha, ridge, scale, H, U, offsets, how, o, H_end, U_end, facts):  # type: ignore[no-untyped-def]
+@Shared
+def all_tokens(team, q, k, v, gk, g, alpha, ridge, scale, H, U, offsets, how, o, H_end, U_end, facts):  # type: ignore[no-untyped-def]
     """Every token of every sequence and head.
 
     The tokens of all sequences lie behind one another: q, k (tokens, heads, D), v and o (tokens, heads, V), the gates
@@ -125,7 +124,8 @@ def all_tokens(q, k, v, gk, g, alpha, ridge, scale, H, U, offsets, how, o, H_end
     """
     heads, D = q.shape[1], q.shape[2]
     residuals, conditions, iterations = facts
-    for task in prange((offsets.size - 1) * heads):
+    begin, end = share(team, (offsets.size - 1) * heads)
+    for task in range(begin, end):
         n, h = task // heads, task % heads
         first, last = offsets[n], offsets[n + 1]
         work = np.empty((5, D), q.dtype)
@@ -220,7 +220,7 @@ def solve(H, lower, upper, how, wanted, work):  # type: ignore[no-untyped-def]
     else:
         # In exact arithmetic the bound of Chebyshev iteration holds for conjugate gradients, too; rounding delays them.
         count = conjugate_gradients(A, 2 * steps + 2 if rtol > 0.0 else steps, size, target, work)
-    return (residual(A, x, b, work[4]) / size if wanted else 0.0), count
+    return (residual(ALONE, A, x, b, work[4]) / size if wanted else 0.0), count
 
 
 @kernel
@@ -252,9 +252,9 @@ def chebyshev(A, lower, upper, steps, limit, work):  # type: ignore[no-untyped-d
         Ax[i] *= first
         previous[i] = 0
     # The product of the first step is known.
-    count = momentum_loop(KnownProduct(Ax), b[:0], x, previous, b, UNROUNDED, betas[1:2], gammas[1:2], limit)
+    count = momentum_loop(ALONE, KnownProduct(Ax), b[:0], x, previous, b, UNROUNDED, betas[1:2], gammas[1:2], limit)
     if count > 0:
-        count += momentum_loop(A, b[:0], previous, x, b, UNROUNDED, betas[2:], gammas[2:], limit)
+        count += momentum_loop(ALONE, A, b[:0], previous, x, b, UNROUNDED, betas[2:], gammas[2:], limit)
     if count % 2:
         work[0] = work[2]
     return count
@@ -273,9 +273,11 @@ def conjugate_gradients(A, steps, size, target, work):  # type: ignore[no-untype
         return 0
     norms, alphas, betas = np.empty((3, steps))
     none, known, rho = b[:0], KnownProduct(q), size * size
-    count, rho, _, _ = cg_loop(known, none, x, r, p, q, rho, target, None, UNROUNDED, norms[:1], alphas, betas)
+    count, rho, _, _ = cg_loop(ALONE, known, none, x, r, p, q, rho, target, None, UNROUNDED, norms[:1], alphas, betas)
     if count > 0 and norms[0] > target:
-        more, _, _, _ = cg_loop(A, none, x, r, p, q, rho, target, None, UNROUNDED, norms[1:], alphas[1:], betas[1:])
+        more, _, _, _ = cg_loop(
+            ALONE, A, none, x, r, p, q, rho, target, None, UNROUNDED, norms[1:], alphas[1:], betas[1:]
+        )
         count += more
     return count
 

@@ -521,7 +521,7 @@ def _dtype_of(*arrays: Any) -> np.dtype | None:
         return None
 
 
-# Systems of a kind after which the next ones are solved by a compiled solve: to compile it takes as long as to solve ten
+# Systems of a kind after which the next ones are solved by a compiled solve: to compile it takes as long as to solve
 # thousands of them one by one, which a script that solves a few should not wait for.
 SYSTEMS_BEFORE = 16
 _seen: Counter[tuple[Any, ...]] = Counter()

@@ -304,9 +304,9 @@ def run_loop(A, tiles, b, steps=5, omega=1.5, parallel=False):
     arrays = arrays_of(system.operator)
     gap = (0.0, 0.0, 0.0, 1e-16, state.residual_norm)
     h, p = np.full_like(b, np.nan), np.zeros_like(b)
-    scalars = kernels[0](arrays, tiles, omega, state.r, h, p)
+    scalars = kernels[0](arrays, tiles, omega, state.r, h, p, tiles.sums())
     norms, alphas, betas = np.empty((3, steps))
-    kernels[1](arrays, tiles, omega, state.x, state.r, h, p, scalars, 0.0, gap, norms, alphas, betas)
+    kernels[1](arrays, tiles, omega, state.x, state.r, h, p, scalars, 0.0, gap, norms, alphas, betas, tiles.sums())
     leave = ssor_cg_leave.parallel if parallel else ssor_cg_leave.serial
     leave(arrays, tiles, omega, state.r)
     return system.unscaled(state.x), state.r, norms
@@ -396,7 +396,7 @@ def test_a_chain_and_a_full_matrix_are_left_to_one_thread(small_tiles):
 
 @pytest.mark.slow
 def test_threads_give_the_bits_of_one(small_tiles, monkeypatch):
-    """Compiled with prange, whatever the number of threads; through the door, too."""
+    """Shared among threads, whatever their number; through the door, too."""
     A = stencil((64, 64), "float64")
     b = rhs(4096, "float64")
     tiles = tiles_of(arrays_of(A), 4096)

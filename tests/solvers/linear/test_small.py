@@ -1,8 +1,8 @@
 """Small systems in one compiled call: the driver's solution field by field, and what is left to the driver."""
 
 import contextlib
-import math
 import functools
+import math
 import warnings
 from collections import Counter
 

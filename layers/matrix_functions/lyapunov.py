@@ -38,7 +38,7 @@ def solve_lyapunov(
     *,
     equations: str = "eigh",
     rtol: float | None = None,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
 ) -> Any:
@@ -104,7 +104,7 @@ def solve_sylvester(
     *,
     equations: str = "eigh",
     rtol: float | None = None,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
 ) -> Any:

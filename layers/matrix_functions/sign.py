@@ -60,7 +60,7 @@ def matrix_sign(
     method: str = "implicit",
     singular: str = "raise",
     rtol: float | None = None,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
     equations: str = "eigh",

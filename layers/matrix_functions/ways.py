@@ -30,7 +30,7 @@ class Way:
     ----------
     method : {"implicit", "unrolled", "checkpoint"}
     rtol : float, optional
-    schedule : Schedule, optional
+    schedule : Schedule or str, optional
     lower : float, optional
     scaling : str
 
@@ -42,7 +42,7 @@ class Way:
 
     method: str
     rtol: float | None = None
-    schedule: Schedule | None = None
+    schedule: Schedule | str | None = None
     lower: float | None = None
     scaling: str = "schatten-8"
 

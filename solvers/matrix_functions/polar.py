@@ -135,7 +135,7 @@ class NewtonSchulz(ScheduledMethod[OrthogonalProblem]):
 
     Parameters
     ----------
-    schedule : Schedule, optional
+    schedule : Schedule or str, optional
         By default the cheapest one for the tolerance.
     lower : float, optional
         A lower bound of the smallest singular value relative to the largest.
@@ -158,7 +158,7 @@ class NewtonSchulz(ScheduledMethod[OrthogonalProblem]):
     title: ClassVar[str] = "Newton-Schulz iteration"
     purpose: ClassVar[str] = "polar factors by products alone"
 
-    schedule: Schedule | None = None
+    schedule: Schedule | str | None = None
     lower: float | None = None
     scaling: str = "schatten-8"
     products: int | None = None

@@ -97,6 +97,7 @@ def test_muon_steps_are_those_of_the_formula():
         X = a * X + X @ (b * G + c * G @ G)
     found = layers.orthogonalize(A, method="unrolled", schedule=rv.newton_schulz.preset("muon"), scaling="frobenius")
     assert off(found, X) < 1e-12
+    assert torch.equal(layers.orthogonalize(A, method="unrolled", schedule="muon", scaling="frobenius"), found)
 
 
 def test_unrolled_iterations_are_mapped_and_transformed():

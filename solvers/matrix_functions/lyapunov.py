@@ -145,7 +145,7 @@ class Blocks:
         p = self.p
         a = p.combine([(c, M.a) for c, M in terms], out.a, identity)
         c = p.combine([(c, M.c) for c, M in terms], out.c)
-        b = None if out.b is None else p.combine([(c, M.b) for c, M in terms], out.b, identity)
+        b = None if terms[0][1].b is None else p.combine([(c, M.b) for c, M in terms], out.b, identity)
         return Block(a, c, b, terms[0][1].sign)
 
     def scale(self, A: Block, c: float, out: Block) -> Block:

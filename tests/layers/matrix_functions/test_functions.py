@@ -303,9 +303,6 @@ REFUSED = {
     "unrolled lower": (layers.invsqrtm, {"lower": 2.0, "method": "unrolled"}, "lower: found 2"),
     "side": (layers.polar, {"side": "top"}, "side: found 'top'"),
     "root": (layers.inverse_root, {"p": 0}, "p: found 0; wanted an integer of at least 1"),
-    "unrolled sign": (
-        layers.matrix_sign, {"hermitian": False, "method": "unrolled"}, "method: found 'unrolled'; wanted \"implicit\""
-    ),
     "schedule of an inverse": (layers.inverse_root, {"p": 1, "schedule": 0}, "schedule: found one for p = 1"),
     "schedule for another root": (
         layers.inverse_root,

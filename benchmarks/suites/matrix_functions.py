@@ -63,15 +63,13 @@ class Polar(Against):
         """Matrices whose polar factors are known."""
         Q, P, values = spectrum(N) if what == "one" else spectrum(64, 256)
         A = ((Q * values) @ P).astype(np.float32)
-        lower = 1 / CONDITION
-        if what == "one":
-            self.compare(lambda: rv.polar(A, rtol=1e-2, lower=lower).U, lambda: scipy.linalg.polar(A)[0], Q @ P)
-        else:
-            self.compare(
-                lambda: rv.polar(A, rtol=1e-2, lower=lower).U,
-                lambda: np.array([scipy.linalg.polar(each)[0] for each in A]),
-                Q @ P,
-            )
+        how = {"rtol": 1e-2, "lower": 1 / CONDITION, "scaling": "power"}
+        theirs = scipy.linalg.polar
+        self.compare(
+            lambda: rv.polar(A, **how).U,
+            (lambda: theirs(A)[0]) if what == "one" else (lambda: np.array([theirs(each)[0] for each in A])),
+            Q @ P,
+        )
 
     def track_against_scipy(self, what: str) -> float:
         """``scipy.linalg.polar`` over ours."""

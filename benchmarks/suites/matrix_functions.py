@@ -43,9 +43,9 @@ class Against:
                 raise RuntimeError(f"the error is {distance(found, wanted)}, above {self.accuracy}")
         self.calls = {"other": theirs, "ours": ours}
 
-    def times(self) -> dict[str, measure.Times]:
+    def times(self, seconds: float = 5.0) -> dict[str, measure.Times]:
         """A call of each."""
-        return measure.call_times(self.calls, 5.0)
+        return measure.call_times(self.calls, seconds)
 
     def ratio(self) -> float:
         """SciPy's time over ours."""

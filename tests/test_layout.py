@@ -12,7 +12,7 @@ FLOORS = {
     name: floor
     for floor, names in enumerate(
         (
-            ("errors",),
+            ("errors", "lazy"),
             ("precision",),
             ("operators",),
             ("backends", "io"),

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ...errors import InputError
-from ...solvers import matrix_sign as rv_matrix_sign
 from ...solvers.matrix_functions.newton_schulz import Schedule
+from ...solvers.matrix_functions.sign import matrix_sign as rv_matrix_sign
 from .equations import Equation
 from .forward import Solver, checked_matrix, of_finite
 from .implicit import MatrixFunction, SelfAdjoint, hermitian_part, implicit

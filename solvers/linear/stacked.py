@@ -22,11 +22,10 @@ from ..driver.batch import Batch
 from ..driver.stopping import Options
 from ..preconditioners.base import BoundPreconditioner, as_preconditioner
 from .learning import LOW, exponents_of, states_of_stack
-from .method import LinearMethod
 from .small import Found, Small
 from .stacked_matrices import Matrices
 
-__all__ = ["STACKED", "Came", "Stack", "solve_stack"]
+__all__ = ["Came", "Course", "Stack", "solve_stack"]
 
 
 @dataclass(frozen=True)
@@ -110,23 +109,21 @@ class Came(NamedTuple):
     numbers: np.ndarray | None = None
 
 
-# From (method, stack, iterations at most) to what it came to; None where it cannot be done with these matrices. By
-# class of the method; filled by ``solvers.stacked_loops``.
-STACKED: dict[type[LinearMethod[Any]], Callable[[Any, Stack, int], Came | None]] = {}
-PRECONDITIONED: set[type[LinearMethod[Any]]] = set()  # those of them that take a preconditioner of the caller's
+# From (method, stack, iterations at most) to what it came to; None where it cannot be done with these matrices.
+Course = Callable[[Any, Stack, int], Came | None]
 
 
 @np.errstate(all="ignore")  # what is not finite is looked for
-def solve_stack(small: Small, backend: Any, batch: Batch, options: Options, M: Any = None) -> Found | None:
+def solve_stack(
+    small: Small, steps: Course, backend: Any, batch: Batch, options: Options, M: Any = None
+) -> Found | None:
     """The systems of a batch that take the ordinary course; None where that is not for this batch.
 
     M is the caller's, one for all systems.
     """
     began = time.perf_counter()
     limit = options.most_iterations(batch.n)
-    if not options.unobserved or type(small.method) not in STACKED or batch.n == 0 or limit == 0:
-        return None
-    if M is not None and (small.why is not None or type(small.method) not in PRECONDITIONED):
+    if not options.unobserved or batch.n == 0 or limit == 0:
         return None
     taken = Matrices.of(backend, batch)
     if taken is None:
@@ -163,7 +160,7 @@ def solve_stack(small: Small, backend: Any, batch: Batch, options: Options, M: A
     if preconditioner is not None:
         stack = replace(stack, M=preconditioner.apply)
         at["jacobi"][...] = True
-    came = STACKED[type(method)](method, stack, limit)
+    came = steps(method, stack, limit)
     if came is None:
         return None
     wide = np.result_type(dtype, np.float64)  # single precision certifies in double, as the driver does

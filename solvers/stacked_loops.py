@@ -17,7 +17,7 @@ from .chebyshev.stacked_momentum import momentum_steps
 from .driver.batch import KEPT
 from .driver.stopping import Looks
 from .krylov.stacked_cg import stacked_cg
-from .linear.stacked import Came, Course, Stack
+from .linear.stacked import Came, Stack, StackedMethod
 from .relaxation.stacked_sweeps import stacked_sweep
 
 if TYPE_CHECKING:
@@ -164,16 +164,15 @@ def _sweeps(method: SOR, stack: Stack, maxiter: int) -> Came | None:
 
 
 # By the place of the method's class, so that methods need not be loaded to be in the table.
-STACKED: dict[str, Course] = {
+STACKED = {
     f"{__package__}.{method}": course
     for method, course in {
-        "krylov.cg:CG": _cg,
-        "chebyshev.chebyshev:Chebyshev": _chebyshev,
-        "relaxation.richardson:Richardson": _richardson,
-        "relaxation.jacobi:Jacobi": _jacobi,
-        "relaxation.sor:SOR": _sweeps,
-        "relaxation.sor:GaussSeidel": _sweeps,
-        "relaxation.sor:SSOR": _sweeps,
+        "krylov.cg:CG": StackedMethod(_cg, takes_preconditioner=True),
+        "chebyshev.chebyshev:Chebyshev": StackedMethod(_chebyshev),
+        "relaxation.richardson:Richardson": StackedMethod(_richardson),
+        "relaxation.jacobi:Jacobi": StackedMethod(_jacobi),
+        "relaxation.sor:SOR": StackedMethod(_sweeps),
+        "relaxation.sor:GaussSeidel": StackedMethod(_sweeps),
+        "relaxation.sor:SSOR": StackedMethod(_sweeps),
     }.items()
 }
-PRECONDITIONED = {f"{__package__}.krylov.cg:CG"}  # those of them that take a preconditioner of the caller's

@@ -19,7 +19,7 @@ from resolvent.solvers.linear.choose import candidates
 from resolvent.solvers.linear.schemes import SMALL
 from resolvent.solvers.linear.system import LinearSystem
 from resolvent.solvers.methods import CHOSEN
-from resolvent.solvers.stacked_loops import PRECONDITIONED, STACKED
+from resolvent.solvers.stacked_loops import STACKED
 
 LAZY = [rv, rv.precision]
 
@@ -164,7 +164,7 @@ def test_methods_go_by_their_names():
 
 
 def test_tables_are_of_classes_that_are_there():
-    places = {place for place, _, _ in LOOPS} | set(SMALL) | set(STACKED) | PRECONDITIONED | set(STEPS)
+    places = {place for place, _, _ in LOOPS} | set(SMALL) | set(STACKED) | set(STEPS)
     assert {place_of(loaded(*place.split(".", 1))) for place in places} == places
 
 

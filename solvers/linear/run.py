@@ -120,13 +120,11 @@ def solve_together(solver: _Settings, batch: Batch, options: Options) -> Togethe
     backend = choose_backend(solver.backend, batch.A, batch.b, batch.x0, M=solver.M)
     if backend.compiles_solves:
         return small.together(backend, batch, options, solver.M)
-    from ..stacked_loops import PRECONDITIONED, STACKED
+    from ..stacked_loops import STACKED
     from .stacked import solve_stack
 
-    place = place_of(type(small.method))
-    if place not in STACKED or (solver.M is not None and (small.why is not None or place not in PRECONDITIONED)):
-        return None
-    return solve_stack(small, STACKED[place], backend, batch, options, solver.M)
+    stacked = STACKED.get(place_of(type(small.method)))
+    return None if stacked is None else solve_stack(small, stacked, backend, batch, options, solver.M)
 
 
 def check_fits(method: LinearMethod[Any], system: LinearSystem) -> None:

@@ -25,7 +25,7 @@ from .learning import LOW, exponents_of, states_of_stack
 from .small import Found, Small
 from .stacked_matrices import Matrices
 
-__all__ = ["Came", "Course", "Stack", "solve_stack"]
+__all__ = ["Came", "StackedMethod", "Stack", "solve_stack"]
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,24 @@ class Came(NamedTuple):
     numbers: np.ndarray | None = None
 
 
-# From (method, stack, iterations at most) to what it came to; None where it cannot be done with these matrices.
-Course = Callable[[Any, Stack, int], Came | None]
+class StackedMethod(NamedTuple):
+    """How a method iterates a stack.
+
+    Attributes
+    ----------
+    run : callable
+        From (method, stack, iterations at most) to what it came to; None where it cannot be done with these matrices.
+    takes_preconditioner : bool
+        Whether one of the caller's.
+    """
+
+    run: Callable[[Any, Stack, int], Came | None]
+    takes_preconditioner: bool = False
 
 
 @np.errstate(all="ignore")  # what is not finite is looked for
 def solve_stack(
-    small: Small, steps: Course, backend: Any, batch: Batch, options: Options, M: Any = None
+    small: Small, stacked: StackedMethod, backend: Any, batch: Batch, options: Options, M: Any = None
 ) -> Found | None:
     """The systems of a batch that take the ordinary course; None where that is not for this batch.
 
@@ -124,6 +135,8 @@ def solve_stack(
     began = time.perf_counter()
     limit = options.most_iterations(batch.n)
     if not options.unobserved or batch.n == 0 or limit == 0:
+        return None
+    if M is not None and (small.why is not None or not stacked.takes_preconditioner):
         return None
     taken = Matrices.of(backend, batch)
     if taken is None:
@@ -160,7 +173,7 @@ def solve_stack(
     if preconditioner is not None:
         stack = replace(stack, M=preconditioner.apply)
         at["jacobi"][...] = True
-    came = steps(method, stack, limit)
+    came = stacked.run(method, stack, limit)
     if came is None:
         return None
     wide = np.result_type(dtype, np.float64)  # single precision certifies in double, as the driver does

@@ -12,7 +12,7 @@ FLOORS = {
     name: floor
     for floor, names in enumerate(
         (
-            ("compilation", "errors"),
+            ("compilation", "errors", "lazy"),
             ("kernels",),
             ("precision",),
             ("operators",),

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ...solvers import inverse as rv_inverse
-from ...solvers import pinv as rv_pinv
 from ...solvers.matrix_functions.inverse import chebyshev_schedule
+from ...solvers.matrix_functions.inverse import inverse as rv_inverse
+from ...solvers.matrix_functions.inverse import pinv as rv_pinv
 from ...solvers.matrix_functions.method import LOWER
 from .forward import Solver, checked_matrix
 from .implicit import MatrixFunction, hermitian_part

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from ...errors import InputError
-from ...solvers import solve_lyapunov as rv_solve_lyapunov
-from ...solvers import solve_sylvester as rv_solve_sylvester
+from ...solvers.matrix_functions.lyapunov import solve_lyapunov as rv_solve_lyapunov
+from ...solvers.matrix_functions.lyapunov import solve_sylvester as rv_solve_sylvester
 from ...solvers.matrix_functions.newton_schulz import Schedule
 from ..tensors import check_place
 from .equations import Equation

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ...errors import InputError
-from ...solvers import orthogonalize as rv_orthogonalize
-from ...solvers import polar as rv_polar
+from ...solvers.matrix_functions.decompose import orthogonalize as rv_orthogonalize
+from ...solvers.matrix_functions.decompose import polar as rv_polar
 from ...solvers.matrix_functions.newton_schulz import Schedule
 from .equations import Equation
 from .forward import Solver, checked_matrix

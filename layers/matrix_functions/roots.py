@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from ...errors import InputError
-from ...solvers import inverse_root as rv_inverse_root
-from ...solvers import invsqrtm as rv_invsqrtm
-from ...solvers import sqrtm as rv_sqrtm
+from ...solvers.matrix_functions.inverse_root import inverse_root as rv_inverse_root
 from ...solvers.matrix_functions.newton_schulz import Schedule
+from ...solvers.matrix_functions.sqrt import invsqrtm as rv_invsqrtm
+from ...solvers.matrix_functions.sqrt import sqrtm as rv_sqrtm
 from .equations import Equation
 from .forward import Solver, checked_matrix
 from .implicit import SelfAdjoint, hermitian_part

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from ...solvers import matrix_sign as rv_matrix_sign
 from ...solvers.matrix_functions.method import LOWER
 from ...solvers.matrix_functions.newton_schulz import Schedule
+from ...solvers.matrix_functions.sign import matrix_sign as rv_matrix_sign
 from .equations import Equation
 from .forward import Solver, checked_matrix, of_finite
 from .implicit import MatrixFunction, SelfAdjoint, hermitian_part, implicit

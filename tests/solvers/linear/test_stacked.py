@@ -64,7 +64,7 @@ def watched(monkeypatch):
         left.append("all" if found is None else found.left.tolist())
         return found
 
-    monkeypatch.setattr("resolvent.solvers.linear.run.solve_stack", noted)
+    monkeypatch.setattr("resolvent.solvers.linear.stacked.solve_stack", noted)
     return left
 
 

@@ -36,7 +36,7 @@ def alone(monkeypatch):
         left.append("all" if found is None else found.left.tolist())
         return found
 
-    monkeypatch.setattr("resolvent.solvers.linear.run.solve_stack", watched)
+    monkeypatch.setattr("resolvent.solvers.linear.stacked.solve_stack", watched)
     return left
 
 

@@ -82,7 +82,7 @@ def kernel(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return decorate
 
 
-class SharedCache(FunctionCache):  # type: ignore[misc]
+class SharedCache(FunctionCache):
     """Numba's cache of a function, which knows the state of all sources and is shared among processes."""
 
     _begun = 0  # kernels, each for the sake of the one before

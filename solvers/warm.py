@@ -116,7 +116,7 @@ def _chosen(argument: str, given: str | Iterable[str], known: tuple[str, ...], e
     return names
 
 
-def _shown(kinds: list[tuple[str, ...]], console: Any) -> Iterator[tuple[str, ...]]:
+def _shown(kinds: list[tuple[str, str, str]], console: Any) -> Iterator[tuple[str, str, str]]:
     """The same one after the other, with a bar for whoever is watching."""
     if console is None:
         yield from kinds

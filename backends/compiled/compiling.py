@@ -98,7 +98,8 @@ class _Crew:
         common = None
         try:
             common = self._gathered(size, max(a.shape[-1] for a in arguments if isinstance(a, np.ndarray)))
-            address, done = common.ctypes.data, queue.SimpleQueue()
+            address = common.ctypes.data
+            done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
             for me in range(1, size):
                 self.waiting[me - 1].put((kernel, ((me, size, address), *arguments), common, done))
             result = kernel((0, size, address), *arguments)
@@ -218,4 +219,4 @@ def _numbers(typing_context, address):  # type: ignore[no-untyped-def]
     def build(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.inttoptr(arguments[0], ir.DoubleType().as_pointer())
 
-    return types.CPointer(types.float64)(types.int64), build
+    return types.CPointer(types.float64)(types.int64), build  # type: ignore[attr-defined]

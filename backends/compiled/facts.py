@@ -207,18 +207,18 @@ def _largest_difference(x, y):  # type: ignore[no-untyped-def]
     return largest
 
 
-def rows_kind(indptr: Any, indices: Any, width: int) -> int:
-    """SORTED, UNSORTED or FAULTY, as the reference of this name tells them apart, in one pass over the indices."""
-    end = int(indptr[-1])
-    if indptr[0] != 0 or not 0 <= end <= indices.size or (indptr[1:] < indptr[:-1]).any():
-        return FAULTY
-    return _kind_of(indptr, indices, min(width - 1, np.iinfo(indices.dtype).max))
-
-
 @kernel()
-def _kind_of(indptr, indices, last):  # type: ignore[no-untyped-def]
-    """The same where indptr is as it should be. Columns increase in each row where, if they do not, a row begins."""
-    end = indptr[-1]
+def rows_kind(indptr, indices, width):  # type: ignore[no-untyped-def]
+    """SORTED, UNSORTED or FAULTY, as the reference of this name tells them apart, in one pass over the indices.
+
+    Columns increase strictly in each row where, wherever they do not, a row begins.
+    """
+    end, drops = indptr[-1], 0
+    for i in range(1, indptr.size):
+        drops += indptr[i] < indptr[i - 1]
+    if indptr[0] != 0 or drops or not 0 <= end <= indices.size:
+        return FAULTY
+    last = indices.dtype.type(min(width - 1, (1 << (8 * indices.itemsize - 1)) - 1))
     outside = falls = 0
     for k in range(end):
         outside += (indices[k] < 0) | (indices[k] > last)

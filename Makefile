@@ -18,7 +18,7 @@ BENCH := $(VENV)/.installed-bench
 PEERS := $(VENV)/.installed-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs bench fixed-point-table newton-schulz-tables clean
+.PHONY: help demo test test-all lint docs bench fixed-point-table newton-schulz-tables clean
 .NOTPARALLEL:
 # A stamp whose recipe failed must not pass for done.
 .DELETE_ON_ERROR:
@@ -29,8 +29,11 @@ help:  ## list the targets
 demo: $(DEMO)  ## solve a sparse system from a file, with a report and a plot
 	$(BIN)/python examples/demo.py $(ARGS)
 
-test: $(DEV)  ## run the whole test suite, doctests included
+test: $(DEV)  ## run the tests, doctests included: some minutes
 	$(BIN)/pytest -n 2 $(ARGS)
+
+test-all: $(DEV)  ## run the slow tests and whole grids of parameters too: half an hour
+	$(BIN)/pytest -n 2 --all $(ARGS)
 
 # mypy sees the package through a link that bears its name, whatever the clone is called; then what a user's script sees.
 lint: $(DEV)  ## ruff (rules and format) and mypy

@@ -6,83 +6,170 @@
 True
 """
 
-from importlib import import_module
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from . import precision
-from .backends import BACKENDS
-from .errors import (
-    BackendError,
-    BusyError,
-    ConvergenceError,
-    ConvergenceWarning,
-    InputError,
-    NotHermitianError,
-    SingularError,
-)
-from .operators import CSRStack, Diagonals, Operator, Stencil, StencilStack, as_operator
-from .precision import Precision, precision_facts
-from .solvers import (
-    FINITE_SUM_METHODS,
-    FIXED_POINT_METHODS,
-    METHODS,
-    MOMENTUM_SCHEMES,
-    MONOTONE_METHODS,
-    anderson,
-    cg,
-    chebyshev,
-    extragradient,
-    fixed_point,
-    gauss_seidel,
-    halpern,
-    inverse,
-    inverse_root,
-    invsqrtm,
-    jacobi,
-    matrix_sign,
-    momentum,
-    orthogonalize,
-    picard,
-    pinv,
-    polar,
-    precondition,
-    prepare,
-    refine,
-    restarted_halpern,
-    richardson,
-    solve,
-    solve_lyapunov,
-    solve_sylvester,
-    sor,
-    sqrtm,
-    ssor,
-    ssor_cg,
-    variance_reduced_halpern,
-)
-from .solvers.driver.progress import Progress
-from .solvers.driver.solution import Solution, Status
-from .solvers.spectra.advice import PrecisionAdvice, precision_for
-from .solvers.spectra.condition import ConditionNumber, condition_number
+from .lazy import lazy_names
+
+if TYPE_CHECKING:
+    from . import gallery, precision
+    from . import layers as layers  # not in __all__, for it needs torch
+    from .backends import BACKENDS
+    from .errors import (
+        BackendError,
+        BusyError,
+        ConvergenceError,
+        ConvergenceWarning,
+        InputError,
+        NotHermitianError,
+        SingularError,
+    )
+    from .operators import CSRStack, Diagonals, Operator, Stencil, StencilStack, as_operator
+    from .precision import Precision, precision_facts
+    from .solvers import preconditioners as precondition
+    from .solvers import tuning
+    from .solvers.chebyshev.chebyshev import chebyshev
+    from .solvers.driver.progress import Progress
+    from .solvers.driver.solution import Solution
+    from .solvers.driver.status import Status
+    from .solvers.fixed_point.anderson import anderson
+    from .solvers.fixed_point.halpern import halpern
+    from .solvers.fixed_point.methods import FIXED_POINT_METHODS
+    from .solvers.fixed_point.picard import picard
+    from .solvers.fixed_point.restarted_halpern import restarted_halpern
+    from .solvers.fixed_point.solve import fixed_point
+    from .solvers.gradient.methods import MOMENTUM_SCHEMES
+    from .solvers.gradient.solve import momentum
+    from .solvers.krylov.cg import cg
+    from .solvers.krylov.ssor_cg import ssor_cg
+    from .solvers.linear.prepare import prepare
+    from .solvers.linear.refine import refine
+    from .solvers.linear.solve import solve
+    from .solvers.matrix_functions import newton_schulz
+    from .solvers.matrix_functions.decompose import orthogonalize, polar
+    from .solvers.matrix_functions.inverse import inverse, pinv
+    from .solvers.matrix_functions.inverse_root import inverse_root
+    from .solvers.matrix_functions.lyapunov import solve_lyapunov, solve_sylvester
+    from .solvers.matrix_functions.sign import matrix_sign
+    from .solvers.matrix_functions.sqrt import invsqrtm, sqrtm
+    from .solvers.methods import METHODS
+    from .solvers.monotone.methods import FINITE_SUM_METHODS, MONOTONE_METHODS
+    from .solvers.monotone.solve import extragradient
+    from .solvers.monotone.solve_sum import variance_reduced_halpern
+    from .solvers.relaxation.jacobi import jacobi
+    from .solvers.relaxation.richardson import richardson
+    from .solvers.relaxation.sor import gauss_seidel, sor, ssor
+    from .solvers.spectra.advice import PrecisionAdvice, precision_for
+    from .solvers.spectra.condition import ConditionNumber, condition_number
+    from .solvers.tuning import FixedPointSequence, Sequence
+    from .solvers.warm import warm
 
 __version__ = "0.1.0"
 
+# Where the public names lie, which are loaded when somebody first asks for them: the same as the imports above.
+PLACES: Mapping[str, str] = {
+    "gallery": "gallery",
+    "precision": "precision",
+    "layers": "layers",
+    "BACKENDS": "backends:BACKENDS",
+    "BackendError": "errors:BackendError",
+    "BusyError": "errors:BusyError",
+    "ConvergenceError": "errors:ConvergenceError",
+    "ConvergenceWarning": "errors:ConvergenceWarning",
+    "InputError": "errors:InputError",
+    "NotHermitianError": "errors:NotHermitianError",
+    "SingularError": "errors:SingularError",
+    "CSRStack": "operators:CSRStack",
+    "Diagonals": "operators:Diagonals",
+    "Operator": "operators:Operator",
+    "Stencil": "operators:Stencil",
+    "StencilStack": "operators:StencilStack",
+    "as_operator": "operators:as_operator",
+    "Precision": "precision:Precision",
+    "precision_facts": "precision:precision_facts",
+    "precondition": "solvers.preconditioners",
+    "tuning": "solvers.tuning",
+    "chebyshev": "solvers.chebyshev.chebyshev:chebyshev",
+    "Progress": "solvers.driver.progress:Progress",
+    "Solution": "solvers.driver.solution:Solution",
+    "Status": "solvers.driver.status:Status",
+    "anderson": "solvers.fixed_point.anderson:anderson",
+    "halpern": "solvers.fixed_point.halpern:halpern",
+    "FIXED_POINT_METHODS": "solvers.fixed_point.methods:FIXED_POINT_METHODS",
+    "picard": "solvers.fixed_point.picard:picard",
+    "restarted_halpern": "solvers.fixed_point.restarted_halpern:restarted_halpern",
+    "fixed_point": "solvers.fixed_point.solve:fixed_point",
+    "MOMENTUM_SCHEMES": "solvers.gradient.methods:MOMENTUM_SCHEMES",
+    "momentum": "solvers.gradient.solve:momentum",
+    "cg": "solvers.krylov.cg:cg",
+    "ssor_cg": "solvers.krylov.ssor_cg:ssor_cg",
+    "prepare": "solvers.linear.prepare:prepare",
+    "refine": "solvers.linear.refine:refine",
+    "solve": "solvers.linear.solve:solve",
+    "newton_schulz": "solvers.matrix_functions.newton_schulz",
+    "orthogonalize": "solvers.matrix_functions.decompose:orthogonalize",
+    "polar": "solvers.matrix_functions.decompose:polar",
+    "inverse": "solvers.matrix_functions.inverse:inverse",
+    "pinv": "solvers.matrix_functions.inverse:pinv",
+    "inverse_root": "solvers.matrix_functions.inverse_root:inverse_root",
+    "solve_lyapunov": "solvers.matrix_functions.lyapunov:solve_lyapunov",
+    "solve_sylvester": "solvers.matrix_functions.lyapunov:solve_sylvester",
+    "matrix_sign": "solvers.matrix_functions.sign:matrix_sign",
+    "invsqrtm": "solvers.matrix_functions.sqrt:invsqrtm",
+    "sqrtm": "solvers.matrix_functions.sqrt:sqrtm",
+    "METHODS": "solvers.methods:METHODS",
+    "FINITE_SUM_METHODS": "solvers.monotone.methods:FINITE_SUM_METHODS",
+    "MONOTONE_METHODS": "solvers.monotone.methods:MONOTONE_METHODS",
+    "extragradient": "solvers.monotone.solve:extragradient",
+    "variance_reduced_halpern": "solvers.monotone.solve_sum:variance_reduced_halpern",
+    "jacobi": "solvers.relaxation.jacobi:jacobi",
+    "richardson": "solvers.relaxation.richardson:richardson",
+    "gauss_seidel": "solvers.relaxation.sor:gauss_seidel",
+    "sor": "solvers.relaxation.sor:sor",
+    "ssor": "solvers.relaxation.sor:ssor",
+    "PrecisionAdvice": "solvers.spectra.advice:PrecisionAdvice",
+    "precision_for": "solvers.spectra.advice:precision_for",
+    "ConditionNumber": "solvers.spectra.condition:ConditionNumber",
+    "condition_number": "solvers.spectra.condition:condition_number",
+    "FixedPointSequence": "solvers.tuning:FixedPointSequence",
+    "Sequence": "solvers.tuning:Sequence",
+    "warm": "solvers.warm:warm",
+}
 
-def __getattr__(name: str) -> Any:
-    # Loaded on first use, to keep the import of the solvers short; the layers need torch besides.
-    if name in ("gallery", "layers"):
-        return import_module(f".{name}", __name__)
-    if name == "tuning":
-        return import_module(".solvers.tuning", __name__)
-    if name == "newton_schulz":
-        return import_module(".solvers.matrix_functions.newton_schulz", __name__)
-    if name in ("Sequence", "FixedPointSequence"):
-        return getattr(import_module(".solvers.tuning", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# What people type who come from SciPy: where it is there, and what of this package is nearest, once it is here.
+ELSEWHERE: Mapping[str, tuple[str, str]] = {
+    "LinearOperator": ("scipy.sparse.linalg", "as_operator"),
+    "aslinearoperator": ("scipy.sparse.linalg", "as_operator"),
+    "bicg": ("scipy.sparse.linalg", "bicgstab"),
+    "bicgstab": ("scipy.sparse.linalg", "solve"),
+    "cgs": ("scipy.sparse.linalg", "bicgstab"),
+    "factorized": ("scipy.sparse.linalg", "prepare"),
+    "gcrotmk": ("scipy.sparse.linalg", "gmres"),
+    "gmres": ("scipy.sparse.linalg", "solve"),
+    "lgmres": ("scipy.sparse.linalg", "gmres"),
+    "lsmr": ("scipy.sparse.linalg", "pinv"),
+    "lsqr": ("scipy.sparse.linalg", "lsmr"),
+    "lstsq": ("scipy.linalg", "pinv"),
+    "minres": ("scipy.sparse.linalg", "solve"),
+    "qmr": ("scipy.sparse.linalg", "bicgstab"),
+    "spilu": ("scipy.sparse.linalg", "precondition"),
+    "splu": ("scipy.sparse.linalg", "prepare"),
+    "spsolve": ("scipy.sparse.linalg", "solve"),
+    "tfqmr": ("scipy.sparse.linalg", "bicgstab"),
+}
 
 
-def __dir__() -> list[str]:
-    return sorted([*__all__, "layers"])  # which a star import leaves alone, for it needs torch
+def _elsewhere(name: str) -> str:
+    if name not in ELSEWHERE:
+        return ""
+    library, ours = ELSEWHERE[name]
+    while ours not in PLACES:
+        _, ours = ELSEWHERE[ours]
+    return f"; take rv.{ours}, or {library}.{name}"
 
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of this module
+    __getattr__, __dir__ = lazy_names(__name__, PLACES, _elsewhere)
 
 __all__ = [
     "BACKENDS",
@@ -149,4 +236,5 @@ __all__ = [
     "ssor_cg",
     "tuning",
     "variance_reduced_halpern",
+    "warm",
 ]

@@ -192,6 +192,34 @@ def layers(budget: Budget) -> Iterator[Row]:
     yield Row("peak of forward and backward in sizes of q, k, v", "<=", 12, length.track_memory(), None, "T = 32768")
 
 
+def matrix_functions(budget: Budget) -> Iterator[Row]:
+    """Polar factors and square roots against SciPy's, float32, condition 100; the targets are for one thread."""
+    from suites import matrix_functions as suite
+
+    for what, stack, target in (("one", "512 x 512", 1.7), ("stack", "256 x (64 x 64)", 5.0)):
+        polar = suite.Polar()
+        polar.setup(what)
+        found = polar.times(budget.seconds)
+        yield faster(f"polar to 1e-2, {stack}: SciPy over ours", target, found["other"], found["ours"])
+    for name in ("sqrtm", "invsqrtm"):
+        for other, target in (("sqrtm", 2.0), ("eigh", None)):
+            root = suite.SquareRoot()
+            root.setup(name, other)
+            found = root.times(budget.seconds)
+            yield faster(f"{name} at 1e-5, 512 x 512: {other} over ours", target, found["other"], found["ours"])
+
+
+def muon(budget: Budget) -> Iterator[Row]:
+    """A step over 12 layers of width 256, no less orthogonal than PyTorch's."""
+    from suites import optimizing as suite  # torch takes a while
+
+    for schedule, target in (("muon", 2.0), ("you", None)):
+        step = suite.MuonStep()
+        step.setup(schedule)
+        found = step.times(budget.seconds)
+        yield faster(f"Muon, {schedule}: a step of torch.optim.Muon over ours", target, found["other"], found["ours"])
+
+
 def memory(budget: Budget) -> Iterator[Row]:
     """Peak allocation of cg besides the caller's A and b, in whole vectors: histories and block sums are no vectors."""
     for storage in ("csr", "irregular", "stencil"):
@@ -214,6 +242,8 @@ FIGURES: dict[str, Callable[[Budget], Iterator[Row]]] = {
         emulation,
         refinement,
         layers,
+        matrix_functions,
+        muon,
         memory,
         cg_pyamg,
     )

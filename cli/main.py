@@ -10,7 +10,7 @@ import os
 import sys
 from typing import NoReturn
 
-from . import advise, condition, fixed_point, formats, gallery, info, methods, refine, solve
+from . import advise, condition, fixed_point, formats, gallery, info, methods, refine, solve, warm
 from .console import BAD_INPUT, CONVERGED, KILLED, complain
 
 __all__ = ["main"]
@@ -26,6 +26,7 @@ COMMANDS = {
     "methods": methods,
     "gallery": gallery,
     "info": info,
+    "warm": warm,
 }
 
 

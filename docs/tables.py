@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import resolvent as rv
+from resolvent.lazy import place_of
 from resolvent.precision import BlockFormat, supported_dtypes
 from resolvent.precision.formats import FORMATS
 from resolvent.precision.policy import POLICIES
 from resolvent.precision.tensor_core import TENSOR_CORES
-from resolvent.solvers.driver.loops import LOOPS
+from resolvent.solvers.compiled_loops import LOOPS
 from resolvent.solvers.matrix_functions.presets import PRESETS
 
 MARKERS = re.compile(r"(<!-- methods:begin[^>]*-->\n)(.*?)(<!-- methods:end -->)", re.DOTALL)
@@ -81,7 +82,8 @@ def costs_table() -> str:
 
 def has_loop(name: str) -> bool:
     """Whether the step of a method is among those that are compiled."""
-    return any(kind in rv.METHODS[name].__mro__ for kind, _, _ in LOOPS)
+    known = {place for place, _, _ in LOOPS}
+    return any(place_of(kind) in known for kind in rv.METHODS[name].__mro__)
 
 
 def support_table() -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from ..kernels import kernel
 
 __all__ = ["colors", "levels"]
 
 
-@numba.njit(cache=True)
+@kernel(error_model="python")
 def levels(indptr, indices):  # type: ignore[no-untyped-def]
     """Level of each row in a symmetric pattern: one more than the highest among the neighbours before it."""
     n = indptr.size - 1
@@ -21,7 +22,7 @@ def levels(indptr, indices):  # type: ignore[no-untyped-def]
     return level
 
 
-@numba.njit(cache=True)
+@kernel(error_model="python")
 def colors(indptr, indices):  # type: ignore[no-untyped-def]
     """Colour of each row: the first that no neighbour before it has."""
     n = indptr.size - 1

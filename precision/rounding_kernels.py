@@ -17,6 +17,7 @@ from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.extending import intrinsic, overload
 
+from ..kernels import kernel
 from .formats import FixedPoint, Format
 from .philox import Stream, philox
 from .rounding_numpy import (
@@ -287,7 +288,7 @@ def _wrapped(rule, value):  # type: ignore[no-untyped-def]
     return result
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@kernel()
 def round_values(rule, x, out):  # type: ignore[no-untyped-def]
     """Round real numbers, contiguous and in one dimension, without random bits."""
     for i in range(x.size):
@@ -297,7 +298,7 @@ def round_values(rule, x, out):  # type: ignore[no-untyped-def]
 _philox = numba.njit(forceinline=True)(philox)
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True)
+@kernel()
 def round_stochastically(rule, x, out, key):  # type: ignore[no-untyped-def]
     """Round real numbers, contiguous and in one dimension, each by its position's random bits."""
     for i in range(x.size):

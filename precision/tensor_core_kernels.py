@@ -6,15 +6,14 @@ that every operation but the deliberate truncations is exact, in whatever order.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from ..kernels import kernel
 
 __all__ = ["KernelParameters", "csr_block_fma", "dense_block_fma", "exponents_of", "pair_position"]
 
-_FLAGS: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True}
-_INLINED = _FLAGS | {"forceinline": True}
 
 # Exponents of zeros, and of NaN and infinities: the sum of the former and any finite one stays below every floor, that
 # of the latter and anything else above _SPECIAL. Sums of two fit 16 bits.
@@ -36,13 +35,13 @@ class KernelParameters(NamedTuple):
     deferred: bool
 
 
-@numba.njit(**_INLINED)
+@kernel(forceinline=True)
 def _power(exponent):  # type: ignore[no-untyped-def]
     """2**exponent, a normal number of float64."""
     return np.uint64(np.uint64(exponent + 1023) << np.uint64(52)).view(np.float64)
 
 
-@numba.njit(**_INLINED)
+@kernel(forceinline=True)
 def _exponent(value, least):  # type: ignore[no-untyped-def]
     """Of a float32: ``least`` where it is less than that, as for numbers that are subnormal in their own format."""
     magnitude = np.uint32(np.float32(value).view(np.uint32) & np.uint32(0x7FFFFFFF))
@@ -51,14 +50,14 @@ def _exponent(value, least):  # type: ignore[no-untyped-def]
     return np.int16(_NOT_FINITE) if magnitude >= np.uint32(0x7F800000) else exponent
 
 
-@numba.njit(**_FLAGS)
+@kernel()
 def exponents_of(values, least, out):  # type: ignore[no-untyped-def]
     """Out, int16 of shape (n,) <- exponents of the values, float32 of shape (n,)."""
     for i in range(values.size):
         out[i] = _exponent(values[i], least)
 
 
-@numba.njit(**_INLINED)
+@kernel(forceinline=True)
 def _rounded(total, unit, p, lowest, highest, nearest):  # type: ignore[no-untyped-def]
     """total 2**unit in p bits, for an integer total: to nearest even or toward zero, infinite from 2**(highest + 1)."""
     exponent = np.int64((np.float64(total).view(np.uint64) >> np.uint64(52)) & np.uint64(2047)) - 1023
@@ -69,19 +68,19 @@ def _rounded(total, unit, p, lowest, highest, nearest):  # type: ignore[no-untyp
     return np.float32(np.copysign(np.inf, result) if abs(result) >= _power(highest + 1) else result)
 
 
-@numba.njit(**_INLINED)
+@kernel(forceinline=True)
 def _term(x, y, scale):  # type: ignore[no-untyped-def]
     """A product in units of the last bit kept."""
     return np.trunc(np.float64(x) * np.float64(y) * scale)
 
 
-@numba.njit(**_INLINED)
+@kernel(forceinline=True)
 def _only_if_infinite(total, term):  # type: ignore[no-untyped-def]
     """The sum of a block with NaN or infinities, to which nothing else contributes: NaN where they do not agree."""
     return total if abs(term) < np.inf else total + term
 
 
-@numba.njit(**_INLINED)
+@kernel(forceinline=True)
 def _added(x, y, fma):  # type: ignore[no-untyped-def]
     """x + y rounded to nearest; in float64 first, harmlessly, as 53 bits are more than twice 24 and two."""
     total = np.float64(x) + np.float64(y)
@@ -92,13 +91,13 @@ def _added(x, y, fma):  # type: ignore[no-untyped-def]
     return _rounded(integer, exponent - 52, fma.significand_bits, fma.min_exponent, fma.max_exponent, True)
 
 
-@numba.njit(**_INLINED)
+@kernel(forceinline=True)
 def pair_position(k):  # type: ignore[no-untyped-def]
     """Where product k of 32 is summed when they are split over two blocks of 16: two by two, in turn."""
     return (k & 2) * 8 + (k >> 2) * 2 + (k & 1)
 
 
-@numba.njit(**_INLINED)
+@kernel(forceinline=True)
 def _gathered_block(accumulator, indices, data, x, x_exponents, start, stop, half, fma):  # type: ignore[no-untyped-def]
     """accumulator + data . x[indices] from start to stop; of a pair of blocks only half 0 or 1, of a single one -1."""
     mask = np.int64(0 if half < 0 else 2)
@@ -122,7 +121,7 @@ def _gathered_block(accumulator, indices, data, x, x_exponents, start, stop, hal
     return _rounded(total, unit, fma.significand_bits, fma.min_exponent, fma.max_exponent, fma.nearest)
 
 
-@numba.njit(**_FLAGS)
+@kernel()
 def csr_block_fma(indptr, indices, data, x, out, fma):  # type: ignore[no-untyped-def]
     """Out <- A x for a CSR matrix: the stored entries of a row, one after the other, fill its blocks.
 
@@ -154,7 +153,7 @@ def csr_block_fma(indptr, indices, data, x, out, fma):  # type: ignore[no-untype
         out[i] = total
 
 
-@numba.njit(**_FLAGS)
+@kernel()
 def dense_block_fma(A, B, A_exponents, B_exponents, C, fma):  # type: ignore[no-untyped-def]
     """C <- C + A B, block after block along k.
 
@@ -191,7 +190,7 @@ def dense_block_fma(A, B, A_exponents, B_exponents, C, fma):  # type: ignore[no-
                     row[j] = _added(row[j], some[j], fma)
 
 
-@numba.njit(**_FLAGS)
+@kernel()
 def _row_block(row, a, a_exponents, B, B_exponents, left, at, fma, buffers):  # type: ignore[no-untyped-def]
     """Row <- row + the product of one block of a with the rows of B from ``at`` on."""
     n = row.size

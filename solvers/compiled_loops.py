@@ -7,32 +7,20 @@ where a loop is made, since that imports Numba.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..precision.rounding_rule import Unrounded
-from .chebyshev.chebyshev import Chebyshev, ChebyshevState
-from .chebyshev.momentum import MomentumMethod
-from .driver.loops import LOOPS, CompiledLoop, Stretch
-from .krylov.cg import CG
-from .linear.small import SMALL, kernels
-from .linear.system import LinearSystem
-from .relaxation.jacobi import Jacobi
-from .relaxation.richardson import Richardson, RichardsonState
-from .relaxation.sor import SOR, SSOR, SWEEPS, GaussSeidel, SORState
+from .driver.loops import Builder, CompiledLoop, Stretch
+
+if TYPE_CHECKING:
+    from .chebyshev.momentum import MomentumMethod
+    from .krylov.cg import CG
+    from .linear.system import LinearSystem
+    from .relaxation.sor import SOR
 
 STORAGES = ("csr", "diagonals", "stencil", "dense")
-
-
-@cache
-def _kernels() -> Any:
-    """The modules of kernels, imported when the first loop is made: that imports Numba."""
-    from ..backends.compiled import cg, momentum, pipeline, ssor_cg, sweeps
-
-    return SimpleNamespace(cg=cg, momentum=momentum, pipeline=pipeline, ssor_cg=ssor_cg, sweeps=sweeps)
 
 
 def _diagonal(system: LinearSystem) -> Any:
@@ -41,7 +29,8 @@ def _diagonal(system: LinearSystem) -> Any:
 
 
 def _cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state: Any) -> CompiledLoop | None:
-    cg = _kernels().cg
+    from ..backends.compiled import cg
+
     if method.flexible:
         return None
     if not state.begun:
@@ -84,7 +73,9 @@ def _cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state: Any
 
 def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state: Any) -> CompiledLoop | None:
     """Eisenstat's trick: between calls, r holds T^-1 r and z holds T^H p, until somebody is to look at them."""
-    kernels = _kernels().ssor_cg
+    from ..backends.compiled import pipeline
+    from ..backends.compiled import ssor_cg as kernels
+
     sweeps: Any = system.preconditioner
     if method.flexible or not isinstance(rounding, Unrounded) or sweeps.order != "natural":
         return None
@@ -93,7 +84,7 @@ def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state
     n, omega = system.n, float(sweeps.omega)
     held = system.operator.__dict__
     if "_numba_tiles" not in held:
-        held["_numba_tiles"] = _kernels().pipeline.tiles_of(arrays, n)
+        held["_numba_tiles"] = pipeline.tiles_of(arrays, n)
     tiles = held["_numba_tiles"]
     if kernels.ssor_cg_loop.for_size(n) == kernels.ssor_cg_loop.serial:
         tiles = tiles.sequential()
@@ -160,8 +151,10 @@ def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state
 def _momentum(
     arrays: Any, rounding: Any, method: MomentumMethod, system: LinearSystem, state: Any
 ) -> CompiledLoop | None:
+    from ..backends.compiled import momentum
+
     diagonal = state.inverse_diagonal if state.inverse_diagonal is not None else _diagonal(system)
-    kernel = _kernels().momentum.momentum_loop.for_size(system.n)
+    kernel = momentum.momentum_loop.for_size(system.n)
 
     def loop(steps: int, target: float) -> Stretch:
         betas, gammas = np.array([method.coefficients(state) for _ in range(steps)]).T
@@ -176,9 +169,10 @@ def _momentum(
 
 
 def _sweeps(arrays: Any, rounding: Any, method: SOR, system: LinearSystem, state: Any) -> CompiledLoop | None:
-    kernels = _kernels().sweeps
+    from ..backends.compiled import sweeps as kernels
+
     ordering = state.ordering
-    reverses = SWEEPS[method.sweep]
+    reverses = method.reverses
     inverse = ordering.inverse_diagonal
     forward, backward = False in reverses, True in reverses
 
@@ -206,47 +200,15 @@ def _sweeps(arrays: Any, rounding: Any, method: SOR, system: LinearSystem, state
     return loop
 
 
-def _register(method: Any, preconditioners: tuple[str, ...], build: Any) -> None:
-    for storage in STORAGES:
-        for preconditioner in preconditioners:
-            LOOPS[method, storage, preconditioner] = build
-
-
-_register(CG, ("none", "diagonal"), _cg)
-_register(CG, ("ssor",), _ssor_cg)
-_register(MomentumMethod, ("none", "diagonal"), _momentum)
-_register(SOR, ("none",), _sweeps)
-
-
-# Small systems: what the compiled solves take, from a method and its state without vectors.
-
-
-def _cg_scheme(method: CG, state: Any) -> Any:
-    return None if method.flexible else kernels().ConjugateGradients(np.empty(0))
-
-
-def _chebyshev_scheme(method: Chebyshev, state: ChebyshevState) -> Any:
-    return kernels().Momentum(state.low, state.high, state.decay, 0.0, False)
-
-
-def _richardson_scheme(method: Richardson, state: RichardsonState) -> Any:
-    return kernels().Momentum(0.0, 0.0, 0.0, float(state.omega), False)
-
-
-def _jacobi_scheme(method: Jacobi, state: Any) -> Any:
-    return kernels().Momentum(0.0, 0.0, 0.0, float(method.omega), True)
-
-
-def _sweeps_scheme(method: SOR, state: SORState) -> Any:
-    if method.order != "natural":
-        return None
-    reverses = SWEEPS[method.sweep]
-    return kernels().Sweeps(float(state.omega), False in reverses, True in reverses)
-
-
-SMALL[CG] = _cg_scheme
-SMALL[Chebyshev] = _chebyshev_scheme
-SMALL[Richardson] = _richardson_scheme
-SMALL[Jacobi] = _jacobi_scheme
-for _sweep in (SOR, GaussSeidel, SSOR):
-    SMALL[_sweep] = _sweeps_scheme
+_ROWS: tuple[tuple[str, tuple[str, ...], Builder], ...] = (
+    ("krylov.cg:CG", ("none", "diagonal"), _cg),
+    ("krylov.cg:CG", ("ssor",), _ssor_cg),
+    ("chebyshev.momentum:MomentumMethod", ("none", "diagonal"), _momentum),
+    ("relaxation.sor:SOR", ("none",), _sweeps),
+)
+LOOPS = {
+    (f"{__package__}.{method}", storage, preconditioner): build
+    for method, preconditioners, build in _ROWS
+    for storage in STORAGES
+    for preconditioner in preconditioners
+}

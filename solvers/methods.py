@@ -6,21 +6,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InputError
-from .chebyshev.chebyshev import Chebyshev
+from ..lazy import Rows
 from .driver.method import named_parameters
-from .krylov.cg import CG
-from .krylov.ssor_cg import SSORCG
 from .linear.method import LinearMethod
-from .relaxation.accelerated import Relaxation, accelerated
-from .relaxation.jacobi import Jacobi
-from .relaxation.richardson import Richardson
-from .relaxation.sor import SOR, SSOR, GaussSeidel
+from .relaxation.method import Relaxation
 
-__all__ = ["METHODS", "method_named", "method_of", "parameters_of"]
+__all__ = ["CHOSEN", "METHODS", "method_named", "method_of", "parameters_of"]
 
-METHODS: dict[str, type[LinearMethod[Any]]] = {
-    cls.name: cls for cls in (CG, SSORCG, Chebyshev, Richardson, Jacobi, GaussSeidel, SOR, SSOR)
-}
+METHODS: Rows[type[LinearMethod[Any]]] = Rows(
+    __package__,
+    {
+        "cg": "krylov.cg:CG",
+        "ssor_cg": "krylov.ssor_cg:SSORCG",
+        "chebyshev": "chebyshev.chebyshev:Chebyshev",
+        "richardson": "relaxation.richardson:Richardson",
+        "jacobi": "relaxation.jacobi:Jacobi",
+        "gauss_seidel": "relaxation.sor:GaussSeidel",
+        "sor": "relaxation.sor:SOR",
+        "ssor": "relaxation.sor:SSOR",
+    },
+)
+# Those that may recommend themselves to rv.solve, which loads no others.
+CHOSEN = ("cg", "jacobi", "gauss_seidel")
 
 
 def method_named(name: str, parameters: Mapping[str, Any]) -> LinearMethod[Any]:
@@ -40,7 +47,7 @@ def method_of(kind: type[LinearMethod[Any]], parameters: Mapping[str, Any]) -> L
         return kind(**parameters)
     own = dict(parameters)
     accelerate = own.pop("accelerate", None)
-    return accelerated(kind(**own), accelerate)
+    return kind(**own).accelerated(accelerate)
 
 
 def parameters_of(kind: type[LinearMethod[Any]]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""How the methods iterate a stack of systems, or of fixed points, on any array library."""
+"""How the methods iterate a stack of systems on any array library."""
 
 from __future__ import annotations
 
@@ -6,32 +6,27 @@ import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from ..precision import precision_facts
-from .chebyshev.chebyshev import Chebyshev, allowed_norm
-from .chebyshev.coefficients import chebyshev_coefficients
-from .chebyshev.momentum import MomentumMethod
+from .chebyshev.coefficients import allowed_norm, chebyshev_coefficients
 from .chebyshev.stacked_momentum import momentum_steps
 from .driver.batch import KEPT
 from .driver.stopping import Looks
-from .fixed_point.anderson import Anderson
-from .fixed_point.auto import Auto
-from .fixed_point.halpern import Halpern
-from .fixed_point.iterates import STEPS
-from .fixed_point.picard import Picard
-from .fixed_point.restarted_halpern import RestartedHalpern
-from .fixed_point.stacked_steps import AndersonSteps, AutoSteps, HalpernSteps, PicardSteps, RestartedSteps
-from .krylov.cg import CG
 from .krylov.stacked_cg import stacked_cg
-from .linear.stacked import PRECONDITIONED, STACKED, Came, Stack
-from .relaxation.jacobi import Jacobi
-from .relaxation.richardson import Richardson
-from .relaxation.sor import SOR, SSOR, SWEEPS, GaussSeidel
+from .linear.stacked import Came, Stack, StackedMethod
 from .relaxation.stacked_sweeps import stacked_sweep
+
+if TYPE_CHECKING:
+    from .chebyshev.chebyshev import Chebyshev
+    from .chebyshev.momentum import MomentumMethod
+    from .krylov.cg import CG
+    from .relaxation.jacobi import Jacobi
+    from .relaxation.richardson import Richardson
+    from .relaxation.sor import SOR
 
 
 def _cg(method: CG, stack: Stack, maxiter: int) -> Came | None:
@@ -151,7 +146,7 @@ def _sweeps(method: SOR, stack: Stack, maxiter: int) -> Came | None:
     row = stack.row
     if method.order != "natural" or row is None:
         return None
-    omega, reverses = stack.each(lambda state: state.omega), SWEEPS[method.sweep]
+    omega, reverses = stack.each(lambda state: state.omega), method.reverses
     omega = omega if isinstance(omega, float) else omega[..., 0]
     xp = array_namespace(stack.b)
     with np.errstate(divide="ignore"):
@@ -168,16 +163,16 @@ def _sweeps(method: SOR, stack: Stack, maxiter: int) -> Came | None:
     return _watched(method, stack, maxiter, advance, sweeps=len(reverses))
 
 
-STACKED[CG] = _cg
-PRECONDITIONED.add(CG)
-STACKED[Chebyshev] = _chebyshev
-STACKED[Richardson] = _richardson
-STACKED[Jacobi] = _jacobi
-for _sweep in (SOR, GaussSeidel, SSOR):
-    STACKED[_sweep] = _sweeps
-
-STEPS[Picard] = PicardSteps
-STEPS[Halpern] = HalpernSteps
-STEPS[RestartedHalpern] = RestartedSteps
-STEPS[Anderson] = AndersonSteps
-STEPS[Auto] = AutoSteps
+# By the place of the method's class, so that methods need not be loaded to be in the table.
+STACKED = {
+    f"{__package__}.{method}": course
+    for method, course in {
+        "krylov.cg:CG": StackedMethod(_cg, takes_preconditioner=True),
+        "chebyshev.chebyshev:Chebyshev": StackedMethod(_chebyshev),
+        "relaxation.richardson:Richardson": StackedMethod(_richardson),
+        "relaxation.jacobi:Jacobi": StackedMethod(_jacobi),
+        "relaxation.sor:SOR": StackedMethod(_sweeps),
+        "relaxation.sor:GaussSeidel": StackedMethod(_sweeps),
+        "relaxation.sor:SSOR": StackedMethod(_sweeps),
+    }.items()
+}

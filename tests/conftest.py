@@ -1,6 +1,11 @@
-"""Settings of the whole suite: Hypothesis profiles, skipping what needs an absent device, and the root as a folder."""
+"""Settings of the whole suite: Hypothesis profiles, which tests run, and the root as a folder.
+
+Unless ``--all`` is given, tests marked ``slow`` are left out, and of a grid of parameters those combinations run in
+which every value of every parameter occurs.
+"""
 
 import functools
+import gc
 import importlib
 import os
 import pathlib
@@ -37,6 +42,23 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(RootIsAFolder())
 
 
+@pytest.fixture
+def compiled_small_solves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small systems are solved by compiled solves from the first one on."""
+    monkeypatch.setattr("resolvent.solvers.linear.small.SYSTEMS_BEFORE", 0)
+
+
+@pytest.fixture(autouse=True)
+def small_solves_as_they_come(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small systems are solved by the driver, whatever ran before, unless compiled solves are asked for.
+
+    To compile those takes seconds for each kind of system; with ``--all`` the seventeenth of a kind begins
+    it, as for users.
+    """
+    if not request.config.getoption("all"):
+        monkeypatch.setattr("resolvent.solvers.linear.small.SYSTEMS_BEFORE", float("inf"))
+
+
 @functools.cache
 def cuda_device_present() -> bool:
     """Whether torch or CuPy, as installed, sees a CUDA device."""
@@ -51,7 +73,60 @@ def cuda_device_present() -> bool:
         return False
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--all``: whole grids of parameters, and what takes long."""
+    parser.addoption("--all", action="store_true", help="run slow tests and whole grids of parameters too")
+
+
+def covering(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Of the items of one test function, those in which every value of every parameter occurs.
+
+    They depart from the first in as few parameters as may be, one at a time where the grid is full: kernels are then
+    compiled for each value, but not for each combination of them.
+    """
+    values = [{(name, id(value)) for name, value in item.callspec.params.items()} for item in items]
+    missing = set().union(*values)
+    chosen = []
+    for index in sorted(range(len(items)), key=lambda index: len(values[0] - values[index])):
+        if values[index] & missing:
+            chosen.append(index)
+            missing -= values[index]
+    return [items[index] for index in sorted(chosen)]
+
+
+def in_short(items: list[pytest.Item]) -> list[pytest.Item]:
+    """What runs without ``--all``, in the order of collection."""
+    functions: dict[tuple[pytest.Item, str], list[pytest.Item]] = {}
+    kept = []
+    for item in items:
+        if item.get_closest_marker("slow"):
+            continue
+        if not hasattr(item, "callspec") or item.get_closest_marker("whole_grid"):
+            kept.append(item)
+        else:
+            functions.setdefault((item.parent, item.originalname), []).append(item)
+    chosen = {*kept, *(item for grid in functions.values() for item in covering(grid))}
+    return [item for item in items if item in chosen]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only ``--all`` runs, unless it was named; skip what needs a device where there is none."""
+    named = any("::" in argument for argument in config.args)
+    if not (named or config.getoption("all")):
+        kept = in_short(items)
+        left_out = set(items).difference(kept)
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = kept
+    skip_without_device(items)
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector leave alone what lives as long as the session: thousands of collected tests."""
+    gc.collect()
+    gc.freeze()
+
+
+def skip_without_device(items: list[pytest.Item]) -> None:
     """Skip the tests marked gpu where there is no device; ask for one only if such a test was collected."""
     needing = [item for item in items if item.get_closest_marker("gpu")]
     if needing and not cuda_device_present():

@@ -14,7 +14,7 @@ from resolvent.cli.main import main
 from resolvent.precision import supported_dtypes
 from resolvent.precision.policy import POLICIES
 from resolvent.precision.rounding_rule import ROUNDINGS
-from resolvent.solvers.driver.loops import LOOPS
+from resolvent.solvers.compiled_loops import LOOPS
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 PAGES = sorted(path for path in (*DOCS.glob("*.md"), *DOCS.glob("methods/*.md")))

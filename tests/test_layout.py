@@ -12,7 +12,8 @@ FLOORS = {
     name: floor
     for floor, names in enumerate(
         (
-            ("errors",),
+            ("compilation", "errors", "lazy"),
+            ("kernels",),
             ("precision",),
             ("operators",),
             ("backends", "io"),

@@ -31,6 +31,7 @@ def test_table_is_current():
     assert tables.renewed(TEXT) == TEXT, "run python docs/tables.py --write README.md"
 
 
+@pytest.mark.slow
 def test_table_is_checked_and_written(tmp_path):
     command = [sys.executable, str(ROOT / "docs" / "tables.py")]
     assert subprocess.run([*command, "--check", str(README)]).returncode == 0

@@ -119,11 +119,13 @@ def printed(code, **environment):
     return run.stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a process for each entry point")
 def test_every_entry_point_leaves_the_threads_of_torch_and_numba():
     assert printed(EACH) == ""
 
 
+@pytest.mark.slow
 def test_torch_loaded_later_finds_what_the_environment_says():
     assert printed(LATER, OMP_NUM_THREADS="1") == "1"
 
@@ -153,6 +155,7 @@ print(all(np.array_equal(*pair) for pair in zip(found, wanted)))
 """
 
 
+@pytest.mark.slow
 def test_callers_at_once_get_the_bits_of_one():
     """Threads that share kernels work for one caller at a time; the others meanwhile do without."""
     assert printed(AT_ONCE, NUMBA_NUM_THREADS="2") == "True"
@@ -178,6 +181,7 @@ print(np.array_equal(rv.cg(problem.A, problem.b, rtol=0, maxiter=40).x, wanted))
 """
 
 
+@pytest.mark.slow
 def test_threads_work_on_after_an_interruption():
     assert printed(INTERRUPTED, NUMBA_NUM_THREADS="2") == "True"
 
@@ -196,5 +200,6 @@ print(vectors.dot.parallel(x, x)[0])
 """
 
 
+@pytest.mark.slow
 def test_a_failure_is_raised_where_the_kernel_was_called():
     assert printed(FAILING, NUMBA_NUM_THREADS="2").split() == ["TypingError", "300000.0"]

@@ -7,11 +7,11 @@ block, by one thread.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numba.core import types
 from numba.extending import overload, register_jitable
 
+from ...kernels import kernel
 from .compiling import FAST
 
 __all__ = ["append", "extrapolate", "orthogonalise"]
@@ -123,7 +123,7 @@ def condition(R, size, column):  # type: ignore[no-untyped-def]
     return np.sqrt(forward * inverse)
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
+@kernel(fastmath=set(FAST))
 def append(Q, dG, R, scale, at, x, old_x, f, old_f, small, limit, work, zero):  # type: ignore[no-untyped-def]
     """Add the last step as a column; drop old ones for depth, rank and condition. Leaves Q^H f in work[0].
 
@@ -188,7 +188,7 @@ def append(Q, dG, R, scale, at, x, old_x, f, old_f, small, limit, work, zero):  
     return size, first
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
+@kernel(fastmath=set(FAST))
 def extrapolate(Q, dG, R, scale, at, x, f, norm, beta, adaptive, out, work):  # type: ignore[no-untyped-def]
     """out <- x + f - dG gamma - (1 - beta) (f - Q c), c = Q^H f = R gamma; returns ||f - Q c||^2 over ||f||^2.
 
@@ -225,7 +225,7 @@ def extrapolate(Q, dG, R, scale, at, x, f, norm, beta, adaptive, out, work):  # 
     return part
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
+@kernel(fastmath=set(FAST))
 def orthogonalise(Q, R, scale, size, work, zero):  # type: ignore[no-untyped-def]
     """Q T in place of Q, T R in place of R, where the rows of Q T are orthonormal to rounding."""
     T = np.zeros_like(R)

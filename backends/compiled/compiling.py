@@ -27,6 +27,8 @@ from numba import carray
 from numba.core import types
 from numba.extending import intrinsic, register_jitable
 
+from ...kernels import kernel
+
 __all__ = ["ALONE", "BLOCK", "FAST", "PARALLEL_FROM", "Shared", "meet", "share", "sums_of", "threads"]
 
 BLOCK = 2048  # rows a block: a few vectors of a block fit the first-level cache
@@ -52,7 +54,7 @@ class Shared:
     """
 
     def __init__(self, function: Callable[..., Any], fastmath: frozenset[str] = FAST) -> None:
-        self.kernel = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(fastmath))(function)
+        self.kernel = kernel(fastmath=set(fastmath))(function)
 
     def serial(self, *arguments: Any) -> Any:
         """The kernel run by one thread."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numba
 import numpy as np
 
+from ...kernels import kernel
 from ...precision.sparse_arrays import FAULTY, SORTED, UNSORTED
 from .compiling import FAST
 from .vectors import largest_modulus
@@ -26,7 +26,7 @@ __all__ = [
 ROWS = 1 << 14  # at a time, so that sums of rows stay in the second-level cache
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+@kernel()
 def csr_facts(indptr, indices, data):  # type: ignore[no-untyped-def]
     """Facts of a canonical CSR matrix, in the order of the fields of ``Facts``.
 
@@ -192,7 +192,7 @@ def _asymmetry(bands: np.ndarray, offsets: np.ndarray, largest: list[float]) -> 
     return found
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+@kernel()
 def _largest_difference(x, y):  # type: ignore[no-untyped-def]
     """The largest modulus of x_i - conj(y_i), all of them finite; what is equal, as most are, costs a comparison."""
     largest = 0.0
@@ -215,7 +215,7 @@ def rows_kind(indptr: Any, indices: Any, width: int) -> int:
     return _kind_of(indptr, indices, min(width - 1, np.iinfo(indices.dtype).max))
 
 
-@numba.njit(cache=True, nogil=True, fastmath=False)
+@kernel()
 def _kind_of(indptr, indices, last):  # type: ignore[no-untyped-def]
     """The same where indptr is as it should be. Columns increase in each row where, if they do not, a row begins."""
     end = indptr[-1]
@@ -233,7 +233,7 @@ def _kind_of(indptr, indices, last):  # type: ignore[no-untyped-def]
     return UNSORTED if falls else SORTED
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+@kernel()
 def dense_facts(matrix):  # type: ignore[no-untyped-def]
     """The same for a full matrix in C order."""
     n = matrix.shape[0]
@@ -265,7 +265,7 @@ def dense_facts(matrix):  # type: ignore[no-untyped-def]
 
 
 # Kernels of their own, since in a larger one the compiler leaves the sums of a row as calls, which cost as much again.
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+@kernel()
 def _rows(matrix, unit, totals):  # type: ignore[no-untyped-def]
     """Largest sum of the squares and of the moduli of a row, entries that are not zero, the first row without one."""
     row_square = row_sum_largest = 0.0
@@ -280,7 +280,7 @@ def _rows(matrix, unit, totals):  # type: ignore[no-untyped-def]
     return row_square, row_sum_largest, entries, empty_row
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+@kernel()
 def _diagonal(matrix, unit, totals):  # type: ignore[no-untyped-def]
     """What the diagonal tells, beside the sums of the moduli of each row."""
     asymmetry, margin = 0.0, np.inf
@@ -299,7 +299,7 @@ def _diagonal(matrix, unit, totals):  # type: ignore[no-untyped-def]
     return asymmetry, margin, positive, dominant, zero_diagonal, filled
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
+@kernel(fastmath=set(FAST))
 def _row_sums(row, unit):  # type: ignore[no-untyped-def]
     """Of the squares and of the moduli of entries, and how many are not zero."""
     square = total = 0.0
@@ -312,7 +312,7 @@ def _row_sums(row, unit):  # type: ignore[no-untyped-def]
     return square, total, filled
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+@kernel()
 def _below(matrix):  # type: ignore[no-untyped-def]
     """Of the entries below the diagonal: how many are not zero, and how many differ from their mirror images."""
     filled = unequal = 0
@@ -324,7 +324,7 @@ def _below(matrix):  # type: ignore[no-untyped-def]
     return filled, unequal
 
 
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)
+@kernel()
 def stencil_facts(sizes, center, pairs):  # type: ignore[no-untyped-def]
     """The same for a constant stencil, in closed form: inner rows have all neighbours.
 
@@ -391,7 +391,7 @@ def csr_offsets(indptr: np.ndarray, indices: np.ndarray, limit: int, stride: int
     return found - n
 
 
-@numba.njit(cache=True, nogil=True, fastmath=False)
+@kernel()
 def csr_to_bands(indptr, indices, data, offsets, bands):  # type: ignore[no-untyped-def]
     """bands[d, i] <- the entry (i, i + offsets[d]) of a canonical CSR matrix; False where an offset is not listed."""
     count = offsets.size
@@ -408,7 +408,7 @@ def csr_to_bands(indptr, indices, data, offsets, bands):  # type: ignore[no-unty
     return True
 
 
-@numba.njit(cache=True, nogil=True, fastmath=False)
+@kernel()
 def csr_to_upper_bands(indptr, indices, data, offsets, bands):  # type: ignore[no-untyped-def]
     """The same for the upper half, 0 being the first offset; False as well where a matrix is not exactly symmetric."""
     count = offsets.size

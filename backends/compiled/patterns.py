@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
+
+from ...kernels import kernel
 
 __all__ = ["BandPattern"]
 
@@ -48,7 +49,7 @@ class BandPattern:
         return bool(_fill(self.indptr, self.indices, data, self._runs, tuple(self.offsets.tolist()), bands))
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _equal(x, y):  # type: ignore[no-untyped-def]
     for low in range(0, x.size, ENTRIES):
         xs, ys = x[low : low + ENTRIES], y[low : low + ENTRIES]
@@ -60,7 +61,7 @@ def _equal(x, y):  # type: ignore[no-untyped-def]
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def _runs(indptr, indices):  # type: ignore[no-untyped-def]
     """The first rows of runs."""
     n = indptr.size - 1
@@ -79,7 +80,7 @@ def _runs(indptr, indices):  # type: ignore[no-untyped-def]
     return first[:count].copy()
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _fill(indptr, indices, data, runs, offsets, bands):  # type: ignore[no-untyped-def]
     n = indptr.size - 1
     unequal = 0
@@ -97,7 +98,7 @@ def _fill(indptr, indices, data, runs, offsets, bands):  # type: ignore[no-untyp
 
 
 # The number of diagonals is that of a tuple, so that the loops over them are none.
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _whole_rows(data, start, offsets, bands, begin, end):  # type: ignore[no-untyped-def]
     """Rows with an entry on each diagonal; how many of the lower ones are no mirror images."""
     unequal = 0
@@ -112,7 +113,7 @@ def _whole_rows(data, start, offsets, bands, begin, end):  # type: ignore[no-unt
     return unequal
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _rows(indices, data, start, width, offsets, bands, begin, end):  # type: ignore[no-untyped-def]
     """Rows with entries on the same diagonals; the same."""
     unequal = 0

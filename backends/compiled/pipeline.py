@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
+from ...kernels import kernel
 from .compiling import PARALLEL_FROM
 from .products import CSRArrays, DenseArrays, StencilArrays, SymmetricBandArrays
 
@@ -141,7 +141,7 @@ def line_length(pattern: tuple[np.ndarray, np.ndarray]) -> int:
     return int(back[2 * back >= np.median(back[::64])].min())
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def reaches(indptr, indices):  # type: ignore[no-untyped-def]
     """How far back the farthest neighbour of each row lies."""
     n = indptr.size - 1
@@ -154,7 +154,7 @@ def reaches(indptr, indices):  # type: ignore[no-untyped-def]
     return back
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def positions(indptr, indices, width):  # type: ignore[no-untyped-def]
     """A number for each row that is not below that of any row it waits for.
 
@@ -195,7 +195,7 @@ def positions(indptr, indices, width):  # type: ignore[no-untyped-def]
     return after
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel()
 def stages(indptr, indices, part, size):  # type: ignore[no-untyped-def]
     """The stage of each row: as soon as what it waits for in other parts is done, at most ``size`` rows a tile."""
     n = part.size

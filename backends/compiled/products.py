@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numba.core import types
 from numba.extending import overload, register_jitable
 
+from ...kernels import kernel
 from ...operators import CSR, Dense, Diagonals, Stencil
 
 __all__ = [
@@ -179,7 +179,7 @@ def _csr_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
 
 # Two sums a row, and in this order: where sums may be reassociated, the compiler gathers entries into registers, which
 # takes three times as long.
-@numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"contract"})
+@kernel(fastmath={"contract"})
 def _csr_rows(indptr, indices, data, x, low, high, y):  # type: ignore[no-untyped-def]
     zero = x.dtype.type(0)
     ends = indptr[low : high + 1]

@@ -1,24 +1,19 @@
 """Arithmetic rounded after every single operation, in the order it is written: the policy ``op``.
 
 Sums are taken one term after the other, so they stall as they do on a machine that has nothing but the format: 4096
-ones add up to 256 in bf16.
+ones add up to 256 in bf16. No kernel has fast-math flags: the order and the number of roundings are the point.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import numba
 import numpy as np
 from numba.core import types
 from numba.extending import overload, register_jitable
 
+from ...kernels import kernel
 from ...precision.rounding_kernels import rounded
 
 __all__ = ["ordered_dot", "ordered_products", "ordered_rows", "ordered_sweep"]
-
-# No fast-math flags: the order and the number of roundings are the point.
-_FLAGS: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True}
 
 
 def times(rule, a, b):  # type: ignore[no-untyped-def]
@@ -48,7 +43,7 @@ def row_sum(rule, indptr, indices, data, x, i):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(**_FLAGS)
+@kernel()
 def ordered_dot(rule, x, y):  # type: ignore[no-untyped-def]
     """x^H y, first term first."""
     total = x.dtype.type(0)
@@ -57,21 +52,21 @@ def ordered_dot(rule, x, y):  # type: ignore[no-untyped-def]
     return total
 
 
-@numba.njit(**_FLAGS)
+@kernel()
 def ordered_products(rule, d, x):  # type: ignore[no-untyped-def]
     """x_i <- d_i x_i."""
     for i in range(x.size):
         x[i] = times(rule, d[i], x[i])
 
 
-@numba.njit(**_FLAGS)
+@kernel()
 def ordered_rows(rule, indptr, indices, data, x, out):  # type: ignore[no-untyped-def]
     """out <- A x, each row from its first column to its last."""
     for i in range(x.size):
         out[i] = row_sum(rule, indptr, indices, data, x, i)
 
 
-@numba.njit(**_FLAGS)
+@kernel()
 def ordered_sweep(rule, indptr, indices, data, inverse_diagonal, x, b, omega, rows):  # type: ignore[no-untyped-def]
     """x_i <- x_i + omega (b - A x)_i / a_ii, row after row in the order given."""
     for i in rows:

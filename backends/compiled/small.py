@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from numba.extending import overload
 
+from ...kernels import kernel
 from . import accurate, vectors
 from .compiling import ALONE
 from .facts import csr_facts, dense_facts, stencil_facts
@@ -95,11 +96,8 @@ class Limits(NamedTuple):
 
 
 def compiled(function):  # type: ignore[no-untyped-def]
-    """Decorator of a kernel whose operations are done in the order in which they are written.
-
-    That has to be said: otherwise a kernel takes after the one in whose compilation it is met first.
-    """
-    return numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=False)(function)
+    """Decorator of a kernel whose operations are done in the order in which they are written."""
+    return kernel()(function)
 
 
 def facts_of(A):  # type: ignore[no-untyped-def]

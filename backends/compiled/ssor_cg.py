@@ -13,9 +13,9 @@ Rows are visited run by run as ``pipeline`` says, which is in natural order as f
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from ...kernels import kernel
 from .cg import BROKE, REPLACE
 from .compiling import FAST, Shared, meet, share
 from .triangles import ORDERED, add_lower, block_factors, fetch, fetch_rows, solve_lower, solve_upper, span
@@ -26,8 +26,8 @@ __all__ = ["ssor_cg_begin", "ssor_cg_enter", "ssor_cg_leave", "ssor_cg_loop"]
 _FORWARD, _BACKWARD = 0, 3  # the first columns of the sums of a pass; the backward one has but one
 AHEAD = 256  # rows before the end of a run at which the next one begins to be loaded: within a run, hardware does it
 
-_ordered = numba.njit(cache=True, fastmath=set(ORDERED), error_model="numpy", nogil=True)
-_summing = numba.njit(cache=True, fastmath=set(FAST), error_model="numpy", nogil=True)
+_ordered = kernel(fastmath=set(ORDERED))
+_summing = kernel(fastmath=set(FAST))
 
 
 # Loops over rows low..high; buffers begin with the first of them. Those of the backward pass run down.

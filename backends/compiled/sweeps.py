@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numba
-
+from ...kernels import kernel
 from ...precision.rounding_kernels import rounded
 from .compiling import Shared, meet, share
 from .products import row_defect
@@ -14,7 +13,7 @@ __all__ = ["natural_sweeps", "staged_sweep"]
 ORDERED = frozenset({"contract"})
 
 
-@numba.njit(cache=True, fastmath=set(ORDERED), error_model="numpy", nogil=True)
+@kernel(fastmath=set(ORDERED))
 def natural_sweeps(A, inverse_diagonal, x, b, omega, rule, forward, backward, count):  # type: ignore[no-untyped-def]
     """``count`` iterations, each a forward and/or a backward sweep over the rows in their own order.
 

@@ -13,12 +13,12 @@ substitution allows, and the bits do not depend on it.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic, overload
 
+from ...kernels import kernel
 from .products import BandArrays, CSRArrays, DenseArrays, StencilArrays, SymmetricBandArrays, is_kind
 
 __all__ = [
@@ -38,7 +38,7 @@ LINE = 64  # bytes of a line of the cache
 
 # Vectors are to be the same bits in whichever variant they are computed: nothing is reassociated.
 ORDERED = frozenset({"contract"})
-_ordered = numba.njit(cache=True, fastmath=set(ORDERED), error_model="numpy", nogil=True)
+_ordered = kernel(fastmath=set(ORDERED))
 
 
 def span(A):  # type: ignore[no-untyped-def]
@@ -246,7 +246,7 @@ def _dense_factors(A, low, high, omega, s, c, f, down):  # type: ignore[no-untyp
         f[i - low] = s * A.matrix[i, i].real
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "contract"}, error_model="numpy", nogil=True)
+@kernel(fastmath={"reassoc", "contract"})
 def _product(row, known):  # type: ignore[no-untyped-def]
     total = known.dtype.type(0)
     for j in range(known.size):

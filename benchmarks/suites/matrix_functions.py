@@ -43,9 +43,9 @@ class Against:
                 raise RuntimeError(f"the error is {distance(found, wanted)}, above {self.accuracy}")
         self.calls = {"other": theirs, "ours": ours}
 
-    def times(self) -> dict[str, measure.Times]:
+    def times(self, seconds: float = 5.0) -> dict[str, measure.Times]:
         """A call of each."""
-        return measure.call_times(self.calls, 5.0)
+        return measure.call_times(self.calls, seconds)
 
     def ratio(self) -> float:
         """SciPy's time over ours."""
@@ -63,15 +63,13 @@ class Polar(Against):
         """Matrices whose polar factors are known."""
         Q, P, values = spectrum(N) if what == "one" else spectrum(64, 256)
         A = ((Q * values) @ P).astype(np.float32)
-        lower = 1 / CONDITION
-        if what == "one":
-            self.compare(lambda: rv.polar(A, rtol=1e-2, lower=lower).U, lambda: scipy.linalg.polar(A)[0], Q @ P)
-        else:
-            self.compare(
-                lambda: rv.polar(A, rtol=1e-2, lower=lower).U,
-                lambda: np.array([scipy.linalg.polar(each)[0] for each in A]),
-                Q @ P,
-            )
+        how = {"rtol": 1e-2, "lower": 1 / CONDITION, "scaling": "power"}
+        theirs = scipy.linalg.polar
+        self.compare(
+            lambda: rv.polar(A, **how).U,
+            (lambda: theirs(A)[0]) if what == "one" else (lambda: np.array([theirs(each)[0] for each in A])),
+            Q @ P,
+        )
 
     def track_against_scipy(self, what: str) -> float:
         """``scipy.linalg.polar`` over ours."""

@@ -49,9 +49,9 @@ class MuonStep:
         if not found <= 1.01 * wanted:
             raise RuntimeError(f"the defect is {found}, that of torch.optim.Muon {wanted}")
 
-    def times(self) -> dict[str, measure.Times]:
+    def times(self, seconds: float = 5.0) -> dict[str, measure.Times]:
         """A step of each."""
-        return measure.call_times({"other": self.theirs.step, "ours": self.ours.step}, 5.0)
+        return measure.call_times({"other": self.theirs.step, "ours": self.ours.step}, seconds)
 
     def track_against_torch(self, schedule: str) -> float:
         """A step of ``torch.optim.Muon`` over ours."""

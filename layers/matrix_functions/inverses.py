@@ -6,17 +6,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ...solvers import inverse as rv_inverse
-from ...solvers import pinv as rv_pinv
 from ...solvers.matrix_functions.inverse import chebyshev_schedule
+from ...solvers.matrix_functions.inverse import inverse as rv_inverse
+from ...solvers.matrix_functions.inverse import pinv as rv_pinv
+from ...solvers.matrix_functions.method import LOWER
 from .forward import Solver, checked_matrix
 from .implicit import MatrixFunction, hermitian_part
 from .unrolled import hyperpower
 from .ways import Way, differentiable
 
 __all__ = ["inverse", "pinv"]
-
-LOWER = 1e-3  # of singular values, where nobody says how small they may be
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,6 @@ def pinv(
     return P.mH if wide else P
 
 
-def _polynomials(way: Way, order: int, dtype: Any) -> tuple[tuple[float, ...], ...]:
+def _polynomials(way: Way, order: int, A: Any) -> tuple[tuple[float, ...], ...]:
     """Of the steps of an unrolled hyperpower iteration."""
-    lower = LOWER if way.lower is None else way.lower
-    return chebyshev_schedule(lower**2, way.tolerance(dtype), order).coefficients
+    return chebyshev_schedule(way.least(LOWER, (A,)) ** 2, way.tolerance(A.dtype), order).coefficients

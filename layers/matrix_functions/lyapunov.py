@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 
 from ...errors import InputError
-from ...solvers import solve_lyapunov as rv_solve_lyapunov
-from ...solvers import solve_sylvester as rv_solve_sylvester
+from ...solvers.matrix_functions.lyapunov import solve_lyapunov as rv_solve_lyapunov
+from ...solvers.matrix_functions.lyapunov import solve_sylvester as rv_solve_sylvester
 from ...solvers.matrix_functions.newton_schulz import Schedule
 from ..tensors import check_place
 from .equations import Equation
 from .forward import Solver, checked_matrix
 from .singular import checked_singular
+from .unrolled import block_sign
+from .ways import Way, differentiable
 
 __all__ = ["EQUATIONS", "derivative_equation", "solve_lyapunov", "solve_sylvester"]
 
@@ -36,9 +39,10 @@ def solve_lyapunov(
     A: Any,
     C: Any,
     *,
+    method: str = "implicit",
     equations: str = "eigh",
     rtol: float | None = None,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
 ) -> Any:
@@ -50,13 +54,15 @@ def solve_lyapunov(
         Real symmetric or complex Hermitian. Half precision is worked on and returned in float32.
     C : Tensor (..., n, n)
         Any matrix; leading dimensions are broadcast.
+    method : {"implicit", "unrolled", "checkpoint"}
+        As in ``orthogonalize``.
     equations : {"eigh", "products"}
         Solve the equations of derivatives in the eigenvectors of A, or by products alone, as forwards.
     rtol : float, optional
         Of the forward solve, as in ``resolvent.solve_lyapunov``; by default 1e-12 in double precision and 1e-5 in
         single, or what rounding allows.
     schedule, lower, scaling :
-        As in ``resolvent.solve_lyapunov``.
+        As in ``resolvent.solve_lyapunov``, without "power" for unrolled iterations.
 
     Returns
     -------
@@ -91,10 +97,10 @@ def solve_lyapunov(
     A, C = _checked(("A", "C"), A, C)
     if C.shape[-2:] != A.shape[-2:]:
         raise InputError(f"C: found shape {tuple(C.shape)}; wanted (..., {A.shape[-1]}, {A.shape[-1]}), to fit A")
-    parameters = {"schedule": schedule, "lower": lower, "scaling": scaling}
-    solver = Solver(rv_solve_lyapunov, "solve_lyapunov", rtol, parameters)
+    way = Way(method, rtol, schedule, lower, scaling)
+    solver = Solver(rv_solve_lyapunov, "solve_lyapunov", rtol, way.parameters)
     derived = derivative_equation(equations, "solve_lyapunov")
-    return Equation(name="solve_lyapunov", solver=solver, derived=derived)(A, C)
+    return _solution(way, Equation(name="solve_lyapunov", solver=solver, derived=derived), A, C)
 
 
 def solve_sylvester(
@@ -102,9 +108,10 @@ def solve_sylvester(
     B: Any,
     C: Any,
     *,
+    method: str = "implicit",
     equations: str = "eigh",
     rtol: float | None = None,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
 ) -> Any:
@@ -116,7 +123,7 @@ def solve_sylvester(
         Real symmetric or complex Hermitian.
     C : Tensor (..., m, n)
         Leading dimensions are broadcast.
-    equations, rtol, schedule, lower, scaling :
+    method, equations, rtol, schedule, lower, scaling :
         As in ``solve_lyapunov``.
 
     Returns
@@ -152,12 +159,18 @@ def solve_sylvester(
     A, B, C = _checked(("A", "B", "C"), A, B, C)
     if C.shape[-2:] != (A.shape[-1], B.shape[-1]):
         raise InputError(f"C: found shape {tuple(C.shape)}; wanted (..., {A.shape[-1]}, {B.shape[-1]}), to fit A and B")
-    parameters = {"schedule": schedule, "lower": lower, "scaling": scaling}
-    solver = Solver(rv_solve_sylvester, "solve_sylvester", rtol, parameters)
+    way = Way(method, rtol, schedule, lower, scaling)
+    solver = Solver(rv_solve_sylvester, "solve_sylvester", rtol, way.parameters)
     derived = derivative_equation(equations, "solve_sylvester")
     if equations == "products":
         derived = Equation(solver=Solver(rv_solve_sylvester, "derivative of solve_sylvester", None))
-    return Equation(solver=solver, derived=derived)(A, B, C)
+    return _solution(way, Equation(solver=solver, derived=derived), A, B, C)
+
+
+def _solution(way: Way, equation: Equation, *tensors: Any) -> Any:
+    """Of the equation, by the sign of its block matrix."""
+    steps = partial(way.polynomials, root=1, eigenvalues=True)
+    return differentiable(way, equation, partial(block_sign, scaling=way.scaling), steps, *tensors)
 
 
 def _checked(names: tuple[str, ...], *tensors: Any) -> list[Any]:

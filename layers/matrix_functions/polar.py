@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ...errors import InputError
-from ...solvers import orthogonalize as rv_orthogonalize
-from ...solvers import polar as rv_polar
+from ...solvers.matrix_functions.decompose import orthogonalize as rv_orthogonalize
+from ...solvers.matrix_functions.decompose import polar as rv_polar
 from ...solvers.matrix_functions.newton_schulz import Schedule
 from .equations import Equation
 from .forward import Solver, checked_matrix
@@ -72,7 +72,7 @@ def orthogonalize(
     method: str = "implicit",
     singular: str = "raise",
     rtol: float | None = None,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
     equations: str = "eigh",
@@ -152,7 +152,7 @@ def polar(
     method: str = "implicit",
     singular: str = "raise",
     rtol: float | None = None,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
     equations: str = "eigh",
@@ -211,7 +211,7 @@ def _factor(function: Any, name: str, A: Any, way: Way, singular: str, equations
     """U, by that of A^H where A is wide."""
     wide = A.shape[-2] < A.shape[-1]
     A = A.mH if wide else A
-    solver = Solver(function, name, way.rtol, {"schedule": way.schedule, "lower": way.lower, "scaling": way.scaling})
+    solver = Solver(function, name, way.rtol, way.parameters)
     rule = Orthogonal(solver, derivative_equation(equations, name, singular))
     U = differentiable(way, rule, partial(orthogonal, scaling=way.scaling), partial(way.polynomials, root=1), A)
     return U.mH if wide else U

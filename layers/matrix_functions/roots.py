@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from ...errors import InputError
-from ...solvers import inverse_root as rv_inverse_root
-from ...solvers import invsqrtm as rv_invsqrtm
-from ...solvers import sqrtm as rv_sqrtm
+from ...solvers.matrix_functions.inverse_root import inverse_root as rv_inverse_root
 from ...solvers.matrix_functions.newton_schulz import Schedule
+from ...solvers.matrix_functions.sqrt import invsqrtm as rv_invsqrtm
+from ...solvers.matrix_functions.sqrt import sqrtm as rv_sqrtm
 from .equations import Equation
 from .forward import Solver, checked_matrix
 from .implicit import SelfAdjoint, hermitian_part
@@ -61,7 +61,7 @@ def sqrtm(
     method: str = "implicit",
     singular: str = "raise",
     rtol: float | None = None,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
     equations: str = "eigh",
@@ -119,7 +119,7 @@ def sqrtm(
     True
     """
     way = Way(method, rtol, schedule, lower, scaling)
-    solver = Solver(rv_sqrtm, "sqrtm", rtol, {"schedule": schedule, "lower": lower, "scaling": scaling})
+    solver = Solver(rv_sqrtm, "sqrtm", rtol, way.parameters)
     rule = SquareRoot(solver, derivative_equation(equations, "sqrtm", singular, root=2))
     iteration = partial(coupled, scaling=scaling, inverse=False)
     return differentiable(way, rule, iteration, partial(way.polynomials, root=2), checked_matrix(A, square=True))
@@ -130,7 +130,7 @@ def invsqrtm(
     *,
     method: str = "implicit",
     rtol: float | None = None,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
     equations: str = "eigh",
@@ -171,7 +171,7 @@ def invsqrtm(
     True
     """
     way = Way(method, rtol, schedule, lower, scaling)
-    solver = Solver(rv_invsqrtm, "invsqrtm", rtol, {"schedule": schedule, "lower": lower, "scaling": scaling})
+    solver = Solver(rv_invsqrtm, "invsqrtm", rtol, way.parameters)
     rule = InverseRoot(solver, derivative_equation(equations, "invsqrtm"), 2)
     iteration = partial(coupled, scaling=scaling, inverse=True)
     return differentiable(way, rule, iteration, partial(way.polynomials, root=2), checked_matrix(A, square=True))
@@ -183,7 +183,7 @@ def inverse_root(
     *,
     method: str = "implicit",
     rtol: float | None = None,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
 ) -> Any:
@@ -234,7 +234,7 @@ def inverse_root(
         return inverse(A, positive=True, method=method, rtol=rtol, lower=lower, scaling=scaling)
     p = int(p)
     A, way = checked_matrix(A, square=True), Way(method, rtol, schedule, lower, scaling)
-    parameters = {"p": p, "schedule": schedule, "lower": lower, "scaling": scaling}
-    rule = InverseRoot(Solver(rv_inverse_root, "inverse_root", rtol, parameters), Equation(p, name="inverse_root"), p)
+    solver = Solver(rv_inverse_root, "inverse_root", rtol, {"p": p, **way.parameters})
+    rule = InverseRoot(solver, Equation(p, name="inverse_root"), p)
     iteration = partial(inverse_roots, scaling=scaling, p=p)
     return differentiable(way, rule, iteration, partial(way.polynomials, root=p), A)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 
-from ...errors import InputError
-from ...solvers import matrix_sign as rv_matrix_sign
+from ...solvers.matrix_functions.method import LOWER
 from ...solvers.matrix_functions.newton_schulz import Schedule
+from ...solvers.matrix_functions.sign import matrix_sign as rv_matrix_sign
 from .equations import Equation
 from .forward import Solver, checked_matrix, of_finite
 from .implicit import MatrixFunction, SelfAdjoint, hermitian_part, implicit
 from .lyapunov import derivative_equation
-from .unrolled import orthogonal
+from .unrolled import newton_sign, orthogonal
 from .ways import Way, differentiable
 
 __all__ = ["matrix_sign"]
@@ -60,7 +61,7 @@ def matrix_sign(
     method: str = "implicit",
     singular: str = "raise",
     rtol: float | None = None,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
     equations: str = "eigh",
@@ -73,12 +74,15 @@ def matrix_sign(
         Real or complex. Half precision is worked on and returned in float32.
     hermitian : bool
         The function is that of the Hermitian part of A, with Hermitian gradients. Otherwise that of A, by Newton's
-        iteration, whose derivatives are implicit ones.
-    method, singular, equations :
+        iteration.
+    method : {"implicit", "unrolled", "checkpoint"}
+        As in ``orthogonalize``.
+    singular, equations :
         As in ``orthogonalize``, for Hermitian A; what is to be zero are sums of moduli of eigenvalues.
     rtol, schedule, lower, scaling :
         As in ``resolvent.matrix_sign``; rtol by default 1e-12 in double precision and 1e-5 in single,
-        or what rounding allows.
+        or what rounding allows. Of an A that is not Hermitian, unrolled, ``lower`` is how near to the imaginary axis
+        eigenvalues may lie, relative to their moduli; by default 1e-3.
 
     Returns
     -------
@@ -113,11 +117,18 @@ def matrix_sign(
     """
     A, way = checked_matrix(A, square=True), Way(method, rtol, schedule, lower, scaling)
     if not hermitian:
-        if method != "implicit":
-            raise InputError(f'method: found {method!r}; wanted "implicit" where A is not said to be Hermitian')
-        return implicit(Sign(Solver(rv_matrix_sign, "matrix_sign", rtol, {"hermitian": False})), A)
-    parameters = {"hermitian": True, "schedule": schedule, "lower": lower, "scaling": scaling}
-    solver = Solver(rv_matrix_sign, "matrix_sign", rtol, parameters)
+        general = Sign(Solver(rv_matrix_sign, "matrix_sign", rtol, {"hermitian": False, **way.parameters}))
+        return differentiable(way, general, newton_sign, partial(_newton_steps, way), A)
+    solver = Solver(rv_matrix_sign, "matrix_sign", rtol, {"hermitian": True, **way.parameters})
     rule = HermitianSign(solver, derivative_equation(equations, "matrix_sign", singular))
     A = A if method == "implicit" else hermitian_part(A)
     return differentiable(way, rule, partial(orthogonal, scaling=scaling), partial(way.polynomials, root=1), A)
+
+
+def _newton_steps(way: Way, A: Any) -> range:
+    """As many of Newton's steps as take every eigenvalue to the tolerance, scaled or not.
+
+    z -> (z + 1/z) / 2 squares w = (z - 1) / (z + 1), and |w|^2 <= (1 - d) / (1 + d) for |z| = 1 and Re z >= d.
+    """
+    nearest = LOWER if way.lower is None else way.lower
+    return range(max(1, math.ceil(math.log2(-math.log(way.tolerance(A.dtype)) / nearest))))

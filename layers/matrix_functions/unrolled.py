@@ -14,12 +14,13 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from ...errors import InputError
+from ...solvers.matrix_functions.lyapunov import Block, Blocks
 from ...solvers.matrix_functions.newton_schulz import degree_17_factors
 from ...solvers.matrix_functions.polynomial import evaluate
 from ...solvers.matrix_functions.products import Products
 from .implicit import hermitian_part
 
-__all__ = ["SCALINGS", "coupled", "hyperpower", "inverse_roots", "orthogonal", "unrolled"]
+__all__ = ["SCALINGS", "block_sign", "coupled", "hyperpower", "inverse_roots", "newton_sign", "orthogonal", "unrolled"]
 
 SCALINGS = ("schatten-8", "schatten-4", "frobenius")
 
@@ -40,20 +41,21 @@ class _InGraph(Products):
         return A.mH
 
 
-def _polynomial(h: tuple[float, ...], A: Any) -> Any:
+def _polynomial(h: tuple[float, ...], A: Any, p: Any = None) -> Any:
+    """h(A), A being whatever p multiplies."""
     factors = None
     if len(h) == 9:
         try:
             factors = degree_17_factors(h)
         except InputError:  # they are not real
             factors = None
-    p = _InGraph()
+    p = _InGraph() if p is None else p
     B, a = evaluate(p, h, A, None, factors)
     return p.add_identity(B, a)
 
 
-def unrolled(iteration: Callable[..., Any], A: Any, steps: Sequence[Any], *, again: bool) -> Any:
-    """``iteration(A, steps, run)``, where ``run(step, *arrays)`` takes one step.
+def unrolled(iteration: Callable[..., Any], *tensors: Any, steps: Sequence[Any], again: bool) -> Any:
+    """``iteration(*tensors, steps=steps, run=run)``, where ``run(step, *arrays)`` takes one step.
 
     Parameters
     ----------
@@ -61,14 +63,14 @@ def unrolled(iteration: Callable[..., Any], A: Any, steps: Sequence[Any], *, aga
         Compute iterates anew in the backward pass, and keep none until then.
     """
     if not again:
-        return iteration(A, steps, lambda step, *arrays: step(*arrays))
+        return iteration(*tensors, steps=steps, run=lambda step, *arrays: step(*arrays))
     if torch._C._are_functorch_transforms_active():
         raise InputError(
             'method: found "checkpoint" in a transform of torch.func, which torch\'s checkpoints know nothing of; '
             'wanted "implicit" or "unrolled"'
         )
     anew = partial(checkpoint, use_reentrant=False)
-    return anew(partial(iteration, steps=steps, run=anew), A)
+    return anew(partial(iteration, steps=steps, run=anew), *tensors)
 
 
 def orthogonal(A: Any, steps: Any, run: Any, *, scaling: str) -> Any:
@@ -123,6 +125,42 @@ def hyperpower(A: Any, steps: Any, run: Any, *, scaling: str) -> Any:
 
 def _hyperpower_step(g: tuple[float, ...], A: Any, X: Any) -> tuple[Any, Any]:
     return A, _polynomial(g, X @ A) @ X
+
+
+def block_sign(*tensors: Any, steps: Any, run: Any, scaling: str) -> Any:
+    """M <- M h(M^2) from M = [[A, C], [0, -B]], whose sign has 2 X with A X + X B = C in it; B is A for (A, C)."""
+    *coefficients, C = tensors
+    coefficients = [hermitian_part(A) for A in coefficients]
+    bound = _bound(coefficients[0], scaling)
+    for B in coefficients[1:]:
+        bound = torch.maximum(bound, _bound(B, scaling))
+    A, *others = coefficients
+    blocks = (C / bound, A / bound, *(-B / bound for B in others))
+    for h in steps:
+        blocks = run(partial(_block_step, h), *blocks)
+    return 0.5 * blocks[0]
+
+
+def _block_step(h: tuple[float, ...], c: Any, a: Any, b: Any = None) -> tuple[Any, ...]:
+    p = Blocks(_InGraph())
+    M = Block(a, c, b, -1 if b is None else 1)
+    nothing = p.room(M, None)
+    new = p.multiply(M, _polynomial(h, p.multiply(M, M, nothing), p), nothing)
+    return (new.c, new.a) if b is None else (new.c, new.a, new.b)
+
+
+def newton_sign(A: Any, steps: Any, run: Any) -> Any:
+    """X <- (m X + (m X)^-1) / 2 with m = (||X^-1|| / ||X||)^(1/2), from A: its sign."""
+    X = A
+    for _ in steps:
+        X = run(_newton_step, X)
+    return X
+
+
+def _newton_step(X: Any) -> Any:
+    inverse = torch.linalg.inv_ex(X).inverse
+    m = (torch.linalg.matrix_norm(inverse) / torch.linalg.matrix_norm(X)).sqrt()[..., None, None]
+    return 0.5 * (m * X + inverse / m)
 
 
 def _bound(G: Any, scaling: str) -> Any:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ...errors import InputError
-from ...solvers.matrix_functions.method import checked_lower, checked_schedule
+from ...solvers.matrix_functions.method import LOWER, checked_lower, checked_schedule
 from ...solvers.matrix_functions.newton_schulz import Schedule
 from ...solvers.matrix_functions.newton_schulz import schedule as made
-from ...solvers.matrix_functions.scaling import checked_scaling
+from ...solvers.matrix_functions.scaling import checked_scaling, margin
 from .forward import default_rtol
 from .implicit import Rule, implicit
 from .unrolled import SCALINGS, unrolled
@@ -30,7 +30,7 @@ class Way:
     ----------
     method : {"implicit", "unrolled", "checkpoint"}
     rtol : float, optional
-    schedule : Schedule, optional
+    schedule : Schedule or str, optional
     lower : float, optional
     scaling : str
 
@@ -42,7 +42,7 @@ class Way:
 
     method: str
     rtol: float | None = None
-    schedule: Schedule | None = None
+    schedule: Schedule | str | None = None
     lower: float | None = None
     scaling: str = "schatten-8"
 
@@ -56,23 +56,48 @@ class Way:
                 f"scaling: found {self.scaling!r} with method={self.method!r}; wanted one of {', '.join(SCALINGS)}"
             )
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Those that a solver takes."""
+        return {"schedule": self.schedule, "lower": self.lower, "scaling": self.scaling}
+
     def tolerance(self, dtype: Any) -> float:
         """rtol, or the default of the type."""
         return default_rtol(dtype) if self.rtol is None else self.rtol
 
-    def polynomials(self, dtype: Any, *, root: int) -> tuple[tuple[float, ...], ...]:
-        """Of the schedule: what was given, or of the one that reaches the tolerance."""
-        given = self.schedule
-        if given is None:
-            format = "fp64" if torch.finfo(dtype).bits == 64 else "fp32"
-            power = 1 if root == 1 else 1 / root
-            least = (1e-3 if root == 1 else 1e-6**power) if self.lower is None else self.lower**power
-            return made(least, degree=5, tolerance=self.tolerance(dtype), root=root, precision=format).coefficients
-        return checked_schedule(given, root).coefficients
+    def least(self, default: float, tensors: Sequence[Any], *, eigenvalues: bool = False) -> float:
+        """The smallest singular value, or eigenvalue, over the bound that it is divided by; or the default."""
+        if self.lower is None:
+            return default
+        order = max(min(tensor.shape[-2:]) for tensor in tensors)
+        return self.lower / margin(self.scaling, order) ** (2 if eigenvalues else 1)
+
+    def polynomials(self, *tensors: Any, root: int, eigenvalues: bool = False) -> tuple[tuple[float, ...], ...]:
+        """Of the schedule: what was given, or of the one that reaches the tolerance.
+
+        Parameters
+        ----------
+        tensors : Tensor
+        root : int
+            Of the schedule.
+        eigenvalues : bool
+            With root 1, whether the steps are of eigenvalues of Hermitian tensors rather than of singular values.
+        """
+        given, dtype = self.schedule, tensors[0].dtype
+        if given is not None:
+            return checked_schedule(given, root).coefficients
+        format = "fp64" if torch.finfo(dtype).bits == 64 else "fp32"
+        if root == 1:
+            least = self.least(LOWER, tensors, eigenvalues=eigenvalues)
+        else:
+            least = self.least(1e-6, tensors, eigenvalues=True) ** (1 / root)
+        return made(least, degree=5, tolerance=self.tolerance(dtype), root=root, precision=format).coefficients
 
 
-def differentiable(way: Way, rule: Rule, iteration: Callable[..., Any], steps: Callable[[Any], Any], A: Any) -> Any:
-    """f(A) by the rule, or by the iteration with the steps for a type of numbers."""
+def differentiable(
+    way: Way, rule: Rule, iteration: Callable[..., Any], steps: Callable[..., Any], *tensors: Any
+) -> Any:
+    """f of the tensors by the rule, or by the iteration with the steps that are for them."""
     if way.method == "implicit":
-        return implicit(rule, A)
-    return unrolled(iteration, A, steps(A.dtype), again=way.method == "checkpoint")
+        return implicit(rule, *tensors)
+    return unrolled(iteration, *tensors, steps=steps(*tensors), again=way.method == "checkpoint")

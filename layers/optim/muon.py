@@ -11,7 +11,6 @@ from torch.optim.adamw import adamw
 
 from ...errors import InputError
 from ...solvers.matrix_functions.method import checked_schedule
-from ...solvers.matrix_functions.presets import preset
 from ...solvers.matrix_functions.schedule import Schedule
 from .orthogonal import SCALINGS, Steps, orthogonalized
 from .sharing import Layout, gathered
@@ -366,10 +365,8 @@ def _coefficients(given: Any, steps: int | None) -> tuple[Any, int]:
     """One polynomial as floats and how often it is used, or the polynomials of all steps and their number."""
     if steps is not None and not (isinstance(steps, int) and 1 <= steps <= MOST_STEPS):
         raise InputError(f"ns_steps: found {steps!r}; wanted a number of steps from 1 to {MOST_STEPS}")
-    if isinstance(given, str):
-        given = preset(given, steps)
-    if isinstance(given, Schedule):
-        given = checked_schedule(given, 1, "ns_coefficients").coefficients
+    if isinstance(given, str | Schedule):
+        given = checked_schedule(given, 1, "ns_coefficients", steps).coefficients
     wanted = "wanted (a, b, c), such a tuple for each step, a Schedule, or a preset"
     try:
         one = isinstance(given[0], int | float)

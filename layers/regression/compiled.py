@@ -11,17 +11,17 @@ import math
 from itertools import accumulate
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
 from ...backends.compiled import vectors
 from ...backends.compiled.cg import cg_loop as cg_iterations
-from ...backends.compiled.compiling import ALONE, FAST, Shared, share, threads
+from ...backends.compiled.compiling import ALONE, Shared, share, threads
 from ...backends.compiled.momentum import momentum_loop as momentum_iterations
 from ...backends.compiled.products import ShiftedArrays, block_product
 from ...backends.compiled.recurrences import built_upon
 from ...errors import InputError
+from ...kernels import kernel
 from ...precision.rounding_rule import Unrounded
 from ...solvers.chebyshev.coefficients import chebyshev_coefficients
 from .arguments import Info, Inputs
@@ -46,9 +46,9 @@ cg_loop, momentum_loop = cg_iterations.kernel, momentum_iterations.kernel
 UNROUNDED = Unrounded()
 
 coefficients = built_upon(chebyshev_coefficients)
-# The parts of the kernel are compiled where they stand in it. It has no assignments to slices, which compile to loops
-# with checks and messages of their own.
-part = numba.njit(inline="always")
+# The parts of the kernel are compiled where they stand in it. Nothing is assigned to whole arrays, which would compile
+# to loops with checks and messages of their own.
+part = kernel(inline="always")
 
 
 def compiled(

@@ -19,7 +19,7 @@ from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 from ..spectra.lanczos import positive_spectrum
 from ..spectra.ritz import RitzValues, SpectralEvidence
-from .coefficients import chebyshev_coefficients
+from .coefficients import allowed_norm, chebyshev_coefficients
 from .momentum import MomentumMethod, MomentumState
 
 __all__ = ["Chebyshev", "chebyshev"]
@@ -270,11 +270,6 @@ class Chebyshev(MomentumMethod):
             return None
         decay = state.decay if state.bounded and state.first == 0 else 0.0
         return SpectralEvidence(interval=(state.low, state.high), given=state.given, decay=decay)
-
-
-def allowed_norm(first: Any, decay: Any, steps: int) -> Any:
-    """||r_0|| / T_k(cosh(decay)) for k > 0, numbers or arrays, without overflow; somewhat more, for rounding in it."""
-    return 1.05 * first * 2 * np.exp(-decay * steps) / (1 + np.exp(-2 * decay * steps))
 
 
 @solver

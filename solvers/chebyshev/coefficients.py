@@ -1,13 +1,15 @@
-"""The coefficients of Chebyshev iteration, for one interval or one each of many systems."""
+"""The coefficients of Chebyshev iteration and its bound, for one interval or one each of many systems."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from ...backends.compiled.coefficients import chebyshev_interval, chebyshev_next
 
-__all__ = ["chebyshev_coefficients"]
+__all__ = ["allowed_norm", "chebyshev_coefficients"]
 
 
 def chebyshev_coefficients(low: Any, high: Any) -> Iterator[tuple[Any, Any]]:
@@ -43,3 +45,8 @@ def chebyshev_coefficients(low: Any, high: Any) -> Iterator[tuple[Any, Any]]:
     while True:
         rho, beta, gamma = chebyshev_next(center, ratio, rho)
         yield beta, gamma
+
+
+def allowed_norm(first: Any, decay: Any, steps: int) -> Any:
+    """||r_0|| / T_k(cosh(decay)) for k > 0, numbers or arrays, without overflow; somewhat more, for rounding in it."""
+    return 1.05 * first * 2 * np.exp(-decay * steps) / (1 + np.exp(-2 * decay * steps))

@@ -1,14 +1,15 @@
-"""The one table of compiled loops, keyed by method, storage and preconditioner."""
+"""Compiled loops: rows of a problem's table, keyed by method, storage and preconditioner."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ...lazy import place_of
 from .method import Method
 from .problem import Problem
 
-__all__ = ["LOOPS", "CompiledLoop", "Stretch", "compiled_loop"]
+__all__ = ["Builder", "CompiledLoop", "Loops", "Stretch", "compiled_loop"]
 
 
 class Stretch(NamedTuple):
@@ -38,8 +39,9 @@ CompiledLoop = Callable[[int, float], Stretch]
 # From (arrays of A, rounding, method, problem, state) to the loop; None where these parameters have none.
 Builder = Callable[[Any, Any, Any, Any, Any], CompiledLoop | None]
 
-# By (class of the method, storage of A, preconditioner). The textbook step of that class is what a loop is held to.
-LOOPS: dict[tuple[type[Method[Any, Any]], str, str], Builder] = {}
+# By (place of the method's class, storage of A, preconditioner): methods need not be loaded to be in the table. The
+# textbook step of that class is what a loop is held to.
+Loops = Mapping[tuple[str, str, str], Builder]
 
 
 def compiled_loop(method: Method[Any, Any], problem: Problem, state: Any) -> CompiledLoop | None:
@@ -52,7 +54,7 @@ def compiled_loop(method: Method[Any, Any], problem: Problem, state: Any) -> Com
         return None
     storage, preconditioner = problem.storage, problem.preconditioner_kind
     for kind in type(method).__mro__:
-        build = LOOPS.get((kind, storage, preconditioner))
+        build = problem.loops.get((place_of(kind), storage, preconditioner))
         if build is not None:
             return build(arrays, rounding, method, problem, state)
         if "step" in vars(kind):

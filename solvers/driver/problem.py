@@ -14,6 +14,7 @@ from .status import Cause, Ending, Status
 if TYPE_CHECKING:
     from ...backends import Backend
     from ..spectra.ritz import SpectralEvidence
+    from .loops import Loops
     from .solution import Solution
     from .stopping import Deadline, Options
 
@@ -35,11 +36,14 @@ class Words:
         What that norm is relative to.
     products : str
         What ``Problem.matvecs`` counts.
+    relative : bool
+        The residual is the largest of several norms, each over a reference of its own, which its words say.
     """
 
     residual: str
     reference: str
     products: str
+    relative: bool = False
 
 
 class Delivered(NamedTuple):
@@ -119,6 +123,11 @@ class Problem(ABC):
     def compiled(self) -> tuple[Any, Any]:
         """The arrays that compiled loops take, and how those round; None and None where there are no such loops."""
         return None, None
+
+    @property
+    def loops(self) -> Loops:
+        """The table of compiled loops for such problems."""
+        return {}
 
     @property
     def out_of_time(self) -> bool:

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ...compilation import LISTENERS
 from ...errors import InputError
 
-__all__ = ["LiveLine", "Progress"]
+__all__ = ["CompilingLine", "LiveLine", "Progress", "watched"]
 
 
 class Progress:
@@ -66,26 +67,34 @@ class Progress:
         )
 
 
+def watched() -> Any:
+    """The console of a person who is watching, or None: without a terminal or a notebook nobody is."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return console if console.is_terminal or console.is_jupyter else None
+
+
 class LiveLine:
-    """One line in the terminal: iterations, residual, rate, time left. Drawn at most ten times a second."""
+    """One line in the terminal or notebook: iterations, residual, rate, time left. Drawn at most ten times a second."""
 
     def __init__(self, title: str) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
-        console = Console(stderr=True)
-        # Without a terminal nobody is watching, and nothing is drawn.
+        console = watched()
         self.display = Progress(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[text]}"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=console is None or not console.is_terminal,
         )
         self.task = self.display.add_task(title, total=1.0, text="before the first iteration")
         self.last = -math.inf
         self.display.start()
+        self.output = _output_of_a_cell(self.display) if console is not None and console.is_jupyter else None
+        _SHOWN.append(self)
 
     def begin(self, initial: float, tolerance: float) -> None:
         """The way from this relative residual to that one is what is shown."""
@@ -105,10 +114,59 @@ class LiveLine:
         pace = f" · rate {rate:.4f}" if rate == rate else ""
         text = f"{iteration} iterations · residual {relative_residual:.1e}{pace} · {seconds:.0f} s · {_left(eta)}"
         self.display.update(self.task, completed=min(max(share, 0.0), 1.0), text=text)
+        if self.output is not None:
+            self.output.update(self.display)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal or the cell as it was."""
+        _SHOWN.remove(self)
         self.display.stop()
+        if self.output is not None:
+            self.output.update({"text/plain": ""}, raw=True)
+
+
+def _output_of_a_cell(shown: Any) -> Any:
+    """Output of the cell that runs, which can be drawn anew; rich itself would need ipywidgets for that."""
+    from IPython.display import display
+
+    return display(shown, display_id=True)
+
+
+# Live lines that are shown now, which say themselves what there is to say.
+_SHOWN: list[LiveLine] = []
+
+
+class CompilingLine:
+    """One line in the terminal or notebook while kernels are compiled; it is gone when they are."""
+
+    def __init__(self) -> None:
+        self.status: Any = None
+        self.output: Any = None
+
+    def __call__(self, name: str | None) -> None:
+        """The kernel of this name is about to be compiled; None when all are done."""
+        if self.status is not None:
+            self.status.stop()
+            self.status = None
+        if self.output is not None:
+            self.output.update({"text/plain": ""}, raw=True)
+            self.output = None
+        if name is None:
+            return
+        text = f"Compiling {name}, once: later runs find it on disk"
+        if _SHOWN:
+            _SHOWN[-1].display.update(_SHOWN[-1].task, text=text)
+        elif (console := watched()) is not None:
+            if console.is_jupyter:
+                from rich.text import Text
+
+                self.output = _output_of_a_cell(Text(text))
+            else:
+                self.status = console.status(text)
+                self.status.start()
+
+
+LISTENERS.append(CompilingLine())
 
 
 def _left(eta: float) -> str:

@@ -359,6 +359,18 @@ class Solution(Generic[V]):
             f"{np.max(self.relative_residual, initial=0.0):.2e}>"
         )
 
+    def _repr_html_(self) -> str:
+        from ..report.facts import facts_of
+        from ..report.html import in_html
+
+        return in_html(facts_of(self))
+
+    def __rich__(self) -> Any:
+        from ..report.facts import facts_of
+        from ..report.terminal import in_panel
+
+        return in_panel(facts_of(self))
+
     def plot(self, axes: Any = None, *, file: Any = None) -> Any:
         """Residual history as a figure (needs matplotlib); saved when ``file`` is given.
 

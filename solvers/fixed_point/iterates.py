@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...backends import Backend
+from ...lazy import Rows, place_of
 from .method import FixedPointMethod, FixedPointState
 from .problem import FixedPointProblem
 
@@ -132,11 +133,20 @@ class Steps(ABC):
         return copy(self.it.x[k, :]), copy(self.it.f[k, :]), float(self.it.norm[k])
 
 
-# By class of the method; filled by ``solvers.stacked_loops``.
-STEPS: dict[type[FixedPointMethod], type[Steps]] = {}
+# By the place of the method's class, loaded when steps are taken.
+STEPS: Rows[type[Steps]] = Rows(
+    __package__,
+    {
+        f"{__package__}.picard:Picard": "stacked_steps:PicardSteps",
+        f"{__package__}.halpern:Halpern": "stacked_steps:HalpernSteps",
+        f"{__package__}.restarted_halpern:RestartedHalpern": "stacked_steps:RestartedSteps",
+        f"{__package__}.anderson:Anderson": "stacked_steps:AndersonSteps",
+        f"{__package__}.auto:Auto": "stacked_steps:AutoSteps",
+    },
+)
 
 
 def steps_for(method: FixedPointMethod) -> type[Steps] | None:
     """Those of a method; None where it has to be taken one member after the other."""
-    steps = STEPS.get(type(method))
+    steps = STEPS.get(place_of(type(method)))
     return steps if steps is not None and steps.fits(method) else None

@@ -113,8 +113,10 @@ def with_signature(function: Callable[..., Solution[Any]], defaults: Mapping[str
     """
     signature = inspect.signature(function)
     *own, rest = signature.parameters.values()
-    kind = inspect.signature(function, eval_str=True).parameters[rest.name].annotation
-    if rest.kind is not inspect.Parameter.VAR_KEYWORD or get_origin(kind) is not Unpack:
+    if rest.kind is not inspect.Parameter.VAR_KEYWORD:
+        return function
+    kind = eval(rest.annotation, function.__globals__)  # this one alone: the others name what need not be loaded
+    if get_origin(kind) is not Unpack:
         return function
     annotations = _annotations(get_args(kind)[0])
     common = [

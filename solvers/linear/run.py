@@ -8,13 +8,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from ...backends import choose_backend
+from ...lazy import place_of
 from ..driver.batch import Batch, Together, one_or_many
 from ..driver.iterate import iterate
 from ..driver.solution import Solution
 from ..driver.stopping import Options
 from .method import LinearMethod
 from .small import Small, small_solver
-from .stacked import solve_stack
 from .system import LinearSystem
 
 __all__ = ["ByMethod", "check_fits", "solve_alone", "solve_together", "solve_with"]
@@ -120,7 +120,11 @@ def solve_together(solver: _Settings, batch: Batch, options: Options) -> Togethe
     backend = choose_backend(solver.backend, batch.A, batch.b, batch.x0, M=solver.M)
     if backend.compiles_solves:
         return small.together(backend, batch, options, solver.M)
-    return solve_stack(small, backend, batch, options, solver.M)
+    from ..stacked_loops import STACKED
+    from .stacked import solve_stack
+
+    stacked = STACKED.get(place_of(type(small.method)))
+    return None if stacked is None else solve_stack(small, stacked, backend, batch, options, solver.M)
 
 
 def check_fits(method: LinearMethod[Any], system: LinearSystem) -> None:

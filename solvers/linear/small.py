@@ -11,8 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cache, lru_cache, partial
-from types import SimpleNamespace
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from array_api_compat import array_namespace
 from ...backends import choose_backend
 from ...backends.compiled.found import ALONE, FOUND, MAX_ITERATIONS
 from ...errors import InputError
+from ...lazy import place_of
 from ...operators import CSR, Dense, Facts, Operator, Stencil
 from ...precision import precision_facts, times_power_of_two, working_dtype
 from ..driver.batch import GATHERED, KEPT, Batch
@@ -35,30 +35,13 @@ from ..preconditioners.jacobi import JacobiPreconditioner
 from ..spectra.ritz import SpectralEvidence
 from .learning import Learning
 from .method import NOTHING, LinearMethod, said_of_choice
+from .schemes import SMALL, kernels
 
-__all__ = ["SMALL", "Room", "Small", "kernels", "small_solver"]
+__all__ = ["Room", "Small", "small_solver"]
 
 MOST_ROWS = 4096  # from which storage by diagonals may be the better one
 STATUS, LOOKS = FOUND.index("status"), FOUND.index("looks")
 CHUNK = 1 << 28  # entries and vector elements touched between two looks for an interrupt: about a tenth of a second
-
-
-# From (method, its state without vectors) to what the kernels take besides the limits; None where they cannot do
-# it. By class of the method; filled by ``solvers.compiled_loops``.
-SMALL: dict[type[LinearMethod[Any]], Callable[[Any, Any], Any]] = {}
-
-
-@cache
-def kernels() -> Any:
-    """What the kernels are called by, imported when the first small system is solved: that imports Numba."""
-    from ...backends.compiled import small, small_batch, small_cg, small_stationary
-
-    return SimpleNamespace(
-        Limits=small.Limits,
-        solve_all=small_batch.solve_all,
-        **{name: getattr(small_stationary, name) for name in ("Momentum", "Sweeps", "stationary_solve")},
-        **{name: getattr(small_cg, name) for name in ("ConjugateGradients", "cg_solve")},
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +115,9 @@ class Small:
             return None
         tolerances = options.rtol, options.atol, options.maxiter
         course = self._course(backend.name, *tolerances, dtype, batch.n, entries, False)
-        course = None if course is None else course.preconditioned(M, backend, batch.n, dtype)
+        if course is None or not _met(course.kind, dtype, type(A), systems=len(batch)):
+            return None
+        course = course.preconditioned(M, backend, batch.n, dtype)
         if course is None:
             return None
         stack, rhs = backend.stack_arrays(A, dtype), batch.rows(b, dtype)
@@ -182,7 +167,7 @@ class Small:
         steps = min(limit, MOST_STEPS, WORK_A_LOOK // max(1, entries + 10 * n))
         if not 0 < n < MOST_ROWS or not steps or steps < min(limit, 2 * n):
             return None
-        search, make = self.method.search, SMALL[type(self.method)]
+        search, make = self.method.search, SMALL[place_of(type(self.method))]
         state = self.method.state_without_vectors(1.0, hermitian=True, ends=None if search is None else (1.0, 1.0))
         scheme = make(self.method, state)
         if scheme is None:
@@ -505,7 +490,7 @@ class Found:
 
 def small_solver(method: LinearMethod[Any], why: Callable[[bool], str] | None = None) -> Small | None:
     """How a method solves small systems; None where there is no compiled solve of it."""
-    return _small(method, why) if type(method) in SMALL else None
+    return _small(method, why) if place_of(type(method)) in SMALL else None
 
 
 _small = lru_cache(64)(Small)
@@ -519,15 +504,13 @@ def _dtype_of(*arrays: Any) -> np.dtype | None:
         return None
 
 
-# Systems of a kind after which the next one is solved by a compiled solve: to compile it takes as long as to solve ten
+# Systems of a kind after which the next ones are solved by a compiled solve: to compile it takes as long as to solve
 # thousands of them one by one, which a script that solves a few should not wait for.
 SYSTEMS_BEFORE = 16
 _seen: Counter[tuple[Any, ...]] = Counter()
 
 
-def _met(*key: Any) -> bool:
-    """Whether there were so many such systems before that more must be expected."""
-    if _seen[key] >= SYSTEMS_BEFORE:
-        return True
-    _seen[key] += 1
-    return False
+def _met(*key: Any, systems: int = 1) -> bool:
+    """Whether, with these, there were so many such systems that more must be expected."""
+    _seen[key] += systems
+    return _seen[key] > SYSTEMS_BEFORE

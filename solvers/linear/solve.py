@@ -9,7 +9,7 @@ from ..driver.batch import Batch, Solver, Together, one_or_many
 from ..driver.solution import Solution
 from ..driver.stopping import Options
 from ..krylov.cg import CG
-from ..methods import METHODS, method_named
+from ..methods import CHOSEN, METHODS, method_named
 from .call import solver as with_types
 from .choose import solve_by_choice
 from .run import ByMethod, solve_alone, solve_together
@@ -105,4 +105,4 @@ class ByChoice(NamedTuple):
 
 
 def _by_choice(system: LinearSystem, options: Options) -> Solution:
-    return solve_by_choice(system, METHODS.values(), options)
+    return solve_by_choice(system, [METHODS[name] for name in CHOSEN], options)

@@ -22,11 +22,10 @@ from ..driver.batch import Batch
 from ..driver.stopping import Options
 from ..preconditioners.base import BoundPreconditioner, as_preconditioner
 from .learning import LOW, exponents_of, states_of_stack
-from .method import LinearMethod
 from .small import Found, Small
 from .stacked_matrices import Matrices
 
-__all__ = ["STACKED", "Came", "Stack", "solve_stack"]
+__all__ = ["Came", "StackedMethod", "Stack", "solve_stack"]
 
 
 @dataclass(frozen=True)
@@ -110,23 +109,34 @@ class Came(NamedTuple):
     numbers: np.ndarray | None = None
 
 
-# From (method, stack, iterations at most) to what it came to; None where it cannot be done with these matrices. By
-# class of the method; filled by ``solvers.stacked_loops``.
-STACKED: dict[type[LinearMethod[Any]], Callable[[Any, Stack, int], Came | None]] = {}
-PRECONDITIONED: set[type[LinearMethod[Any]]] = set()  # those of them that take a preconditioner of the caller's
+class StackedMethod(NamedTuple):
+    """How a method iterates a stack.
+
+    Attributes
+    ----------
+    run : callable
+        From (method, stack, iterations at most) to what it came to; None where it cannot be done with these matrices.
+    takes_preconditioner : bool
+        Whether one of the caller's.
+    """
+
+    run: Callable[[Any, Stack, int], Came | None]
+    takes_preconditioner: bool = False
 
 
 @np.errstate(all="ignore")  # what is not finite is looked for
-def solve_stack(small: Small, backend: Any, batch: Batch, options: Options, M: Any = None) -> Found | None:
+def solve_stack(
+    small: Small, stacked: StackedMethod, backend: Any, batch: Batch, options: Options, M: Any = None
+) -> Found | None:
     """The systems of a batch that take the ordinary course; None where that is not for this batch.
 
     M is the caller's, one for all systems.
     """
     began = time.perf_counter()
     limit = options.most_iterations(batch.n)
-    if not options.unobserved or type(small.method) not in STACKED or batch.n == 0 or limit == 0:
+    if not options.unobserved or batch.n == 0 or limit == 0:
         return None
-    if M is not None and (small.why is not None or type(small.method) not in PRECONDITIONED):
+    if M is not None and (small.why is not None or not stacked.takes_preconditioner):
         return None
     taken = Matrices.of(backend, batch)
     if taken is None:
@@ -163,7 +173,7 @@ def solve_stack(small: Small, backend: Any, batch: Batch, options: Options, M: A
     if preconditioner is not None:
         stack = replace(stack, M=preconditioner.apply)
         at["jacobi"][...] = True
-    came = STACKED[type(method)](method, stack, limit)
+    came = stacked.run(method, stack, limit)
     if came is None:
         return None
     wide = np.result_type(dtype, np.float64)  # single precision certifies in double, as the driver does

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from ..driver.status import Breakdown, Cause, Ending, Status
 from ..driver.stopping import Options
 from ..preconditioners.base import BoundPreconditioner, Preconditioner, as_preconditioner, guarded
 from .units import Units, exponent_of
+
+if TYPE_CHECKING:
+    from ..driver.loops import Loops
 
 __all__ = ["LinearSystem", "check_entries"]
 
@@ -235,6 +238,12 @@ class LinearSystem(Units):
     def compiled(self) -> tuple[Any, Any]:
         arrays = self.backend.arrays(self.operator)
         return arrays, None if arrays is None else self.backend.loop_rounding(self.dtype)
+
+    @property
+    def loops(self) -> Loops:
+        from ..compiled_loops import LOOPS
+
+        return LOOPS
 
     def prepare(self) -> None:
         """Put A into the storage that this backend multiplies fastest, and into units found by a product if it must."""

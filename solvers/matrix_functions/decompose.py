@@ -23,7 +23,7 @@ def polar(
     A: Any,
     *,
     side: str = "right",
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
     products: int | None = None,
@@ -38,8 +38,9 @@ def polar(
         Real or complex, of NumPy, PyTorch, CuPy or another array library. Never written to.
     side : {"right", "left"}
         A = U H with H of shape (..., n, n), or A = H U with H of shape (..., m, m).
-    schedule : Schedule, optional
-        Of ``rv.newton_schulz.schedule``; by default the cheapest one that reaches ``rtol``.
+    schedule : Schedule or str, optional
+        Of ``rv.newton_schulz.schedule``, or the name of a preset; by default the cheapest one that reaches ``rtol``.
+        When it was not enough, steps of the flattest polynomial follow.
     lower : float, optional
         A lower bound of the smallest singular value relative to the largest, in (0, 1]: one over the condition number.
         By default the schedule is for 1e-3 of the bound of the largest; where that was too much, more steps follow.
@@ -105,7 +106,7 @@ def polar(
 def orthogonalize(
     A: Any,
     *,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
     products: int | None = None,

@@ -99,7 +99,12 @@ class PseudoInverseProblem(MatrixProblem):
         Of each matrix, whether it lacks rank.
     """
 
-    words = Words(residual="||A X A - A|| / ||A||, ||X A X - X|| / ||X||", reference="one", products="matrix products")
+    words = Words(
+        residual="||A X A - A|| / ||A||, ||X A X - X|| / ||X||",
+        reference="one",
+        products="matrix products",
+        relative=True,
+    )
     square = False
 
     def __init__(self, A: Any, *, backend: Any = None, precision: Any = None) -> None:

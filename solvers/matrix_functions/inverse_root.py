@@ -95,7 +95,7 @@ class CoupledNewton(ScheduledMethod[InverseRootProblem]):
     share: ClassVar[float] = 1e5
 
     p: int = 2
-    schedule: Schedule | None = None
+    schedule: Schedule | str | None = None
     lower: float | None = None
     scaling: str = "schatten-8"
     products: int | None = None
@@ -166,7 +166,7 @@ def inverse_root(
     A: Any,
     p: int,
     *,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
     products: int | None = None,
@@ -180,9 +180,9 @@ def inverse_root(
         Real symmetric or complex Hermitian, of any array library. Never written to.
     p : int
         At least 1; for 1 this is ``resolvent.inverse``.
-    schedule : Schedule, optional
-        Of ``rv.newton_schulz.schedule`` with ``root=p``, for p above 1; by default the cheapest one that reaches
-        ``rtol``.
+    schedule : Schedule or str, optional
+        Of ``rv.newton_schulz.schedule`` with ``root=p``, for p above 1, or for p = 2 the name of a preset; by default
+        the cheapest one that reaches ``rtol``.
     lower : float, optional
         A lower bound of the smallest eigenvalue relative to the largest, in (0, 1]; by default 1e-6 of the bound of the
         largest. Where that was too much, more steps follow.

@@ -145,7 +145,7 @@ class Blocks:
         p = self.p
         a = p.combine([(c, M.a) for c, M in terms], out.a, identity)
         c = p.combine([(c, M.c) for c, M in terms], out.c)
-        b = None if out.b is None else p.combine([(c, M.b) for c, M in terms], out.b, identity)
+        b = None if terms[0][1].b is None else p.combine([(c, M.b) for c, M in terms], out.b, identity)
         return Block(a, c, b, terms[0][1].sign)
 
     def scale(self, A: Block, c: float, out: Block) -> Block:
@@ -187,7 +187,7 @@ class BlockSign(ScheduledMethod[SylvesterProblem]):
     title: ClassVar[str] = "Newton-Schulz iteration for the sign of a block matrix"
     purpose: ClassVar[str] = "Lyapunov and Sylvester equations by products alone"
 
-    schedule: Schedule | None = None
+    schedule: Schedule | str | None = None
     lower: float | None = None
     scaling: str = "schatten-8"
     products: int | None = None
@@ -266,7 +266,7 @@ def solve_sylvester(
     B: Any,
     C: Any,
     *,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
     products: int | None = None,
@@ -280,8 +280,8 @@ def solve_sylvester(
         Real symmetric or complex Hermitian. Never written to.
     C : array of shape (..., m, n)
         Of the same library and type.
-    schedule : Schedule, optional
-        Of ``rv.newton_schulz.schedule``; by default the cheapest one that reaches ``rtol``.
+    schedule : Schedule or str, optional
+        Of ``rv.newton_schulz.schedule``, or the name of a preset; by default the cheapest one that reaches ``rtol``.
     lower : float, optional
         A lower bound of the smallest eigenvalue of A and B relative to the largest of both, in (0, 1]. By default the
         schedule is for 1e-3; where that was too much, more steps follow.
@@ -322,7 +322,7 @@ def solve_lyapunov(
     A: Any,
     C: Any,
     *,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
     products: int | None = None,

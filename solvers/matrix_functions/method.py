@@ -15,6 +15,7 @@ from ...errors import InputError
 from ..driver.method import Breakdown, Method, Norm, State, Traffic
 from ..driver.status import Cause, Ending, Status
 from .newton_schulz import Degree17Factors, Schedule, degree_17_factors, schedule, step_products
+from .presets import preset, published
 from .problem import MatrixProblem
 from .scaling import checked_scaling, margin, tail
 
@@ -373,10 +374,18 @@ def _factors(h: tuple[float, ...]) -> Degree17Factors | None:
         return None
 
 
-def checked_schedule(given: Any, root: int, name: str = "schedule") -> Schedule:
-    """A schedule for this root; those for 1 and 2 are the same. An error for others."""
+def checked_schedule(given: Any, root: int, name: str = "schedule", steps: int | None = None) -> Schedule:
+    """A schedule, or the preset of this name, with so many steps; those for the roots 1 and 2 are the same.
+
+    An error for schedules of other roots, unknown names, and what is neither.
+    """
+    if isinstance(given, str):
+        published(given, name)  # which names the argument
+        given = preset(given, steps)
     if not isinstance(given, Schedule):
-        raise TypeError(f"{name}: found {type(given).__name__}; wanted one of rv.newton_schulz.schedule")
+        raise TypeError(
+            f"{name}: found {type(given).__name__}; wanted one of rv.newton_schulz.schedule, or the name of a preset"
+        )
     if given.root != root and not {given.root, root} <= {1, 2}:
         raise InputError(f"{name}: found one for root {given.root}; wanted root={root}")
     return given

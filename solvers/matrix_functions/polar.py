@@ -13,7 +13,6 @@ from ...errors import InputError
 from ..driver.problem import Vector, Words
 from .method import ScheduledMethod, StackState, Step
 from .newton_schulz import Schedule
-from .polynomial import odd_step
 from .problem import MatrixProblem
 from .products import relative
 from .scaling import by_columns, checked_scaling, upper_bound
@@ -87,7 +86,10 @@ class PolarProblem(OrthogonalProblem):
     """
 
     words = Words(
-        residual="||I - U^H U|| / ||I||, ||A - U H|| / ||A||", reference="||I|| and ||A||", products="matrix products"
+        residual="||I - U^H U|| / ||I||, ||A - U H|| / ||A||",
+        reference="||I|| and ||A||",
+        products="matrix products",
+        relative=True,
     )
 
     def __init__(self, A: Any, *, side: str = "right", backend: Any = None, precision: Any = None) -> None:
@@ -135,7 +137,7 @@ class NewtonSchulz(ScheduledMethod[OrthogonalProblem]):
 
     Parameters
     ----------
-    schedule : Schedule, optional
+    schedule : Schedule or str, optional
         By default the cheapest one for the tolerance.
     lower : float, optional
         A lower bound of the smallest singular value relative to the largest.
@@ -158,7 +160,7 @@ class NewtonSchulz(ScheduledMethod[OrthogonalProblem]):
     title: ClassVar[str] = "Newton-Schulz iteration"
     purpose: ClassVar[str] = "polar factors by products alone"
 
-    schedule: Schedule | None = None
+    schedule: Schedule | str | None = None
     lower: float | None = None
     scaling: str = "schatten-8"
     products: int | None = None
@@ -186,9 +188,7 @@ class NewtonSchulz(ScheduledMethod[OrthogonalProblem]):
         return X, G
 
     def advance(self, problem: OrthogonalProblem, s: StackState, arrays: tuple[Any, ...], h: Step) -> tuple[Any, ...]:
-        p, (X, A) = problem.products, arrays
-        new = odd_step(p, X, A, h.h, h.square, h.factors)
-        return new, p.gram(new, A)
+        return problem.products.polar_step(*arrays, h.h, h.square, h.factors)
 
     def measured(self, problem: OrthogonalProblem, arrays: tuple[Any, ...]) -> np.ndarray:
         return problem.exact.identity_distances(arrays[1]) / math.sqrt(problem.columns)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .factors import Degree17Factors
-from .products import Products
 
-__all__ = ["evaluate", "odd_step"]
+if TYPE_CHECKING:
+    from .products import Products
+
+__all__ = ["evaluate", "odd_step", "polar_step"]
 
 
 def evaluate(
@@ -17,6 +19,7 @@ def evaluate(
     A: Any,
     square: Any = None,
     factors: Degree17Factors | None = None,
+    hermitian: bool = False,
 ) -> tuple[Any, float]:
     """B and a, where a I + B is the polynomial of A.
 
@@ -34,6 +37,8 @@ def evaluate(
         A^2 where it is known already; it is given back to the room of ``products``.
     factors : Degree17Factors, optional
         Of a polynomial of degree 8, as ``degree_17_factors`` gives them.
+    hermitian : bool
+        Whether A is Hermitian to the last digit, and products of polynomials of it are to be.
 
     Notes
     -----
@@ -57,8 +62,9 @@ def evaluate(
     if len(c) == 2:
         return p.scale(A, c[1], A), c[0]
     A2 = p.square(A, p.room(A.shape, A)) if square is None else square
+    multiply = p.multiply_commuting if hermitian else p.multiply
     if factors is not None:
-        return _degree_8(p, c, factors, A, A2)
+        return _degree_8(p, multiply, c, factors, A, A2)
     # Horner's rule in A^2, with linear polynomials of A for coefficients.
     pairs = [(c[k], c[k + 1] if k + 1 < len(c) else 0.0) for k in range(0, len(c), 2)]
     low, high = pairs.pop()
@@ -67,12 +73,12 @@ def evaluate(
         B = p.combine([(low, A2), (linear, A)], p.room(A.shape, A))
     else:
         work = p.combine([(high, A)], p.room(A.shape, A), low)
-        B = p.multiply(A2, work, p.room(A.shape, A))
+        B = multiply(A2, work, p.room(A.shape, A))
         B = p.add(B, A, linear)
         p.done(work)
     while pairs:
         B = p.add_identity(B, constant)
-        work = p.multiply(A2, B, p.room(A.shape, A))
+        work = multiply(A2, B, p.room(A.shape, A))
         p.done(B)
         constant, linear = pairs.pop()
         B = p.add(work, A, linear)
@@ -100,7 +106,7 @@ def odd_step(
     >>> odd_step(products_for(choose_backend(None, x), x), x, x * x, (1.5, -0.5)).item()
     0.6875
     """
-    B, a = evaluate(products, coefficients, A, square, factors)
+    B, a = evaluate(products, coefficients, A, square, factors, hermitian=True)
     new = products.multiply_add(X, B, a, products.room(X.shape, X))
     products.done(X)
     if B is not A:
@@ -108,14 +114,36 @@ def odd_step(
     return new
 
 
-def _degree_8(p: Products, c: Sequence[float], factors: Degree17Factors, A: Any, A2: Any) -> tuple[Any, float]:
+def polar_step(
+    products: Products, X: Any, A: Any, coefficients: Sequence[float], square: Any, factors: Degree17Factors | None
+) -> tuple[Any, Any]:
+    """``odd_step``, and the Gram matrix of what it gives, which may lie in A.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from resolvent.solvers.matrix_functions.polynomial import polar_step
+    >>> from resolvent.backends import choose_backend
+    >>> from resolvent.solvers.matrix_functions.products import products_for
+    >>> x = np.full((1, 1, 1), 0.5)
+    >>> _, gram = polar_step(products_for(choose_backend(None, x), x), x, x * x, (1.5, -0.5), None, None)
+    >>> gram.item()
+    0.47265625
+    """
+    new = odd_step(products, X, A, coefficients, square, factors)
+    return new, products.gram(new, A)
+
+
+def _degree_8(
+    p: Products, multiply: Any, c: Sequence[float], factors: Degree17Factors, A: Any, A2: Any
+) -> tuple[Any, float]:
     """(y + d2 A2 + d1 A)(y + e2 A2) + e0 y + c2 A2 + c1 A + c0 I with y = (s A2 + t A) A2."""
     f = factors
     work = p.combine([(f.s, A2), (f.t, A)], p.room(A.shape, A))
-    y = p.multiply(work, A2, p.room(A.shape, A))
+    y = multiply(work, A2, p.room(A.shape, A))
     work = p.combine([(1.0, y), (f.e2, A2)], work)
     left = p.combine([(1.0, y), (f.d2, A2), (f.d1, A)], p.room(A.shape, A))
-    B = p.multiply(left, work, p.room(A.shape, A))
+    B = multiply(left, work, p.room(A.shape, A))
     for factor, term in ((f.e0, y), (c[2], A2), (c[1], A)):
         B = p.add(B, term, factor)
     p.done(work, y, left, A2)

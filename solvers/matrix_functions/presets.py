@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ...errors import InputError
 from .schedule import Schedule
 
-__all__ = ["PRESETS", "Preset", "preset", "presets"]
+__all__ = ["PRESETS", "Preset", "preset", "presets", "published"]
 
 Steps = tuple[tuple[float, ...], ...]
 QUINTIC = (15 / 8, -5 / 4, 3 / 8)
@@ -242,16 +242,32 @@ def preset(
     """
     if not isinstance(name, str):
         raise TypeError(f"name: found {type(name).__name__}; wanted one of {', '.join(PRESETS)}")
+    if not (0 < lower <= upper < math.inf):
+        raise InputError(f"lower: found {lower:g}; wanted a number from above 0 to upper, {upper:g}")
+    known = published(name, "name", allow_sign_flip)
+    return Schedule(_of_length(name, known, steps), float(lower), float(upper), name=name)
+
+
+def published(name: str, argument: str, allow_sign_flip: bool = False) -> Preset:
+    """The row of a name that some argument gave; an error for an unknown one, and for one that flips signs.
+
+    Examples
+    --------
+    >>> from resolvent.solvers.matrix_functions.presets import published
+    >>> published("muon", "schedule").tail
+    (3.4445, -4.775, 2.0315)
+    """
     if name not in PRESETS:
         near = difflib.get_close_matches(name.lower().replace("_", "-"), PRESETS, 1, 0.5)
         meant = f" (did you mean {near[0]!r}?)" if near else ""
-        raise InputError(f"name: found {name!r}{meant}; wanted one of {', '.join(PRESETS)}")
-    if not (0 < lower <= upper < math.inf):
-        raise InputError(f"lower: found {lower:g}; wanted a number from above 0 to upper, {upper:g}")
+        raise InputError(f"{argument}: found {name!r}{meant}; wanted one of {', '.join(PRESETS)}")
     known = PRESETS[name]
     if known.flips_signs and not allow_sign_flip:
-        raise InputError(f"name: found {name!r}. {known.note} Wanted another, or allow_sign_flip=True")
-    return Schedule(_of_length(name, known, steps), float(lower), float(upper), name=name)
+        raise InputError(
+            f"{argument}: found {name!r}. {known.note} Wanted another, or "
+            f"rv.newton_schulz.preset({name!r}, allow_sign_flip=True)"
+        )
+    return known
 
 
 def _of_length(name: str, known: Preset, steps: int | None) -> Steps:

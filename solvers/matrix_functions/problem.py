@@ -99,7 +99,7 @@ class MatrixProblem(Units):
         self.n = self.local = self.count * self.rows * self.columns
         self.column = False
         self.data = library.reshape(library.copy(values, self.true_dtype), (self.count, self.rows, self.columns))
-        self.exact = products_for(library, self.data)
+        self.exact = products_for(library, self.data, compiled=backend in (None, "numba"))
         self.products: Any = self.exact
         if self.emulated is not None:
             self.products = RoundedProducts(self.exact, library, self.emulated)

@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 
 from ...backends import Backend
+from .factors import Degree17Factors
+from .polynomial import polar_step
 
 __all__ = ["PRODUCTS", "NumpyProducts", "PortableProducts", "Products", "TorchProducts", "products_for"]
 
-# library: (module in this folder, class).
+# library: (module in this folder, class). That of "numba" is for stacks of small matrices of NumPy's.
 PRODUCTS: dict[str, tuple[str, str]] = {
     "numpy": ("products", "NumpyProducts"),
+    "numba": ("compiled", "CompiledProducts"),
     "torch": ("products", "TorchProducts"),
     "cupy": ("products", "PortableProducts"),
     "array_api": ("products", "PortableProducts"),
@@ -28,10 +31,14 @@ PRODUCTS: dict[str, tuple[str, str]] = {
 NEAR_ONE = 6  # exponents of entries whose fourth powers, and sums of them, are far from the ends of single precision
 CACHED = 1 << 20  # bytes of an array that stays in the cache with the others of a step
 SMALL = 192  # below this order a symmetric product by syrk takes longer than an ordinary one
+STRIPS = 4  # of rows, in which a symmetric product of two matrices is computed up to the diagonal
+FROM_STRIPS = 384  # from this order on that is faster than all of it
+# A stack of so many matrices of at most this order is worked on by compiled loops, one matrix after the other.
+COMPILED_ORDER, COMPILED_COUNT = 96, 32
 
 
-def products_for(backend: Backend, like: Any) -> Products:
-    """The products of the library that an array belongs to.
+def products_for(backend: Backend, like: Any, compiled: bool = False) -> Products:
+    """The products of the library that an array belongs to; of stacks of small matrices, compiled ones if wanted.
 
     Examples
     --------
@@ -42,7 +49,12 @@ def products_for(backend: Backend, like: Any) -> Products:
     >>> products_for(choose_backend(None, x), x).gram(x, None).tolist()
     [[[3.0, 3.0], [3.0, 3.0]]]
     """
-    module, cls = PRODUCTS[backend.library]
+    key = backend.library
+    if compiled and key == "numpy" and like.dtype.kind == "f":
+        count, rows, columns = like.shape
+        if count >= COMPILED_COUNT and rows <= COMPILED_ORDER and columns <= COMPILED_ORDER:
+            key = "numba"
+    module, cls = PRODUCTS[key]
     return getattr(import_module(f"{__name__.rpartition('.')[0]}.{module}"), cls)(backend, like)
 
 
@@ -104,6 +116,10 @@ class Products:
         """a A + B A for square B, which may be overwritten."""
         return self.multiply(self.add_identity(B, a), A, out)
 
+    def multiply_commuting(self, A: Any, B: Any, out: Any) -> Any:
+        """A B for Hermitian A and B that commute, so that it is Hermitian."""
+        return self.multiply(A, B, out)
+
     def gram(self, X: Any, out: Any) -> Any:
         """X^H X."""
         self.count += 1
@@ -121,6 +137,12 @@ class Products:
         """A^H, where possible without copying."""
         A = self.xp.matrix_transpose(A)
         return self.xp.conj(A) if self.xp.isdtype(A.dtype, "complex floating") else A
+
+    def polar_step(
+        self, X: Any, A: Any, coefficients: Sequence[float], square: Any, factors: Degree17Factors | None
+    ) -> tuple[Any, Any]:
+        """X h(A) for A = X^H X, and its Gram matrix; both may lie in X and A."""
+        return polar_step(self, X, A, coefficients, square, factors)
 
     # Passes.
 
@@ -309,7 +331,9 @@ class NumpyProducts(InPlace):
 
     def square(self, A: Any, out: Any) -> Any:
         self.count += 1
-        return self._symmetric(A if A.dtype.kind == "c" else A.swapaxes(-1, -2), A, out)
+        if A.shape[-1] < SMALL or A.dtype.kind == "c":
+            return self._matmul(A, A, out)
+        return self._matmul(A.swapaxes(-1, -2), A, out)
 
     def _symmetric(self, left: Any, right: Any, out: Any) -> Any:
         """left right, where left is the transpose of right: of one buffer syrk, of two gemm."""
@@ -321,6 +345,19 @@ class NumpyProducts(InPlace):
         self.done(copied)
         return out
 
+    def multiply_commuting(self, A: Any, B: Any, out: Any) -> Any:
+        n = A.shape[-1]
+        if n < FROM_STRIPS:
+            return self.multiply(A, B, out)
+        self.count += 1
+        out = self._out(A.shape, A) if out is None else out
+        first = 0
+        for last in (n * (k + 1) // STRIPS for k in range(STRIPS)):
+            np.matmul(A[:, first:last], B[..., :last], out=out[:, first:last, :last])
+            np.copyto(out[:, :first, first:last], self.adjoint(out[:, first:last, :first]))
+            first = last
+        return out
+
     def add(self, A: Any, B: Any, c: float) -> Any:
         from scipy.linalg.blas import get_blas_funcs
 
@@ -329,10 +366,9 @@ class NumpyProducts(InPlace):
         return A
 
     def squares(self, A: Any) -> Any:
-        if A.shape[0] == 1:
-            return np.array([np.vdot(A, A).real])
-        parts = A.reshape(A.shape[0], -1)
-        return np.array([np.vdot(part, part).real for part in parts])
+        if A.shape[0] == 1 or A.dtype.kind == "c":
+            return np.array([np.vdot(part, part).real for part in A.reshape(A.shape[0], -1)])
+        return np.einsum("kij,kij->k", A, A)
 
     def largest(self, A: Any) -> np.ndarray:
         if A.dtype.kind == "c":
@@ -342,9 +378,11 @@ class NumpyProducts(InPlace):
     def row_sums(self, A: Any) -> Any:
         if A.dtype.kind == "c":
             return super().row_sums(A)
-        work = np.abs(A, out=self.room(A.shape, A))
-        sums = work.sum(axis=-1)
-        self.done(work)
+        sums, ones = np.empty(A.shape[:-1], A.dtype), np.ones(A.shape[-1], A.dtype)
+        part = max(1, CACHED // (8 * max(1, A[:, :1].nbytes)))  # rows that stay in the cache
+        for first in range(0, A.shape[-2], part):
+            rows = np.abs(A[:, first : first + part])
+            np.matmul(rows, ones, out=sums[:, first : first + part])
         return sums
 
     def copy(self, A: Any) -> Any:

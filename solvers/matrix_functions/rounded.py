@@ -11,6 +11,7 @@ from ...backends import Backend
 from ...errors import InputError
 from ...precision import tensor_core_matmul
 from ...precision.policy import Precision
+from .polynomial import polar_step
 from .products import Products
 
 __all__ = ["RoundedProducts"]
@@ -87,6 +88,12 @@ class RoundedProducts:
         if self._stored:
             return self.rounded(self._inner.add_multiply(A, B, a, out))
         return self._inner.add(self._product(B, A, out), A, a)
+
+    def multiply_commuting(self, A: Any, B: Any, out: Any) -> Any:
+        return self._product(A, B, out)
+
+    def polar_step(self, X: Any, A: Any, coefficients: Any, square: Any, factors: Any) -> tuple[Any, Any]:
+        return polar_step(self, X, A, coefficients, square, factors)  # type: ignore[arg-type]
 
     def gram(self, X: Any, out: Any) -> Any:
         return self._product(self._inner.adjoint(X), X, out)

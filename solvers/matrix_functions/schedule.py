@@ -30,8 +30,8 @@ def step_products(degree: int, root: int = 1) -> int:
     >>> [step_products(degree) for degree in (1, 2, 4, 8)], step_products(2, root=2)
     ([2, 3, 4, 5], 4)
     """
-    # Horner's rule of an h that nobody factored, as that of a schedule of one's own.
-    inner = PRODUCTS.get(degree, max(degree - 1, 0))
+    # Horner's rule in the square, of an h that nobody factored, as that of a schedule of one's own.
+    inner = PRODUCTS.get(degree, (degree + 1) // 2)
     return inner + (2 if root == 1 else 2 + root.bit_length() + root.bit_count() - 2)
 
 

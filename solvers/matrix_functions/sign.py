@@ -13,7 +13,7 @@ from ..driver.method import Breakdown
 from ..driver.problem import Vector, Words
 from ..driver.status import Cause, Status
 from .call import MatrixCommon, matrix_function, solve_matrix
-from .method import ScheduledMethod, StackState, Step
+from .method import ScheduledMethod, StackState, Step, checked_schedule
 from .newton_schulz import Schedule
 from .polar import NewtonSchulz, OrthogonalProblem
 from .problem import ASYMMETRY, MatrixProblem
@@ -24,7 +24,10 @@ from .solution import MatrixSolution
 __all__ = ["HermitianSignProblem", "NewtonSign", "SignProblem", "matrix_sign"]
 
 WORDS = Words(
-    residual="||I - S S|| / ||I||, ||A S - S A|| / (||A|| ||S||)", reference="one", products="matrix products"
+    residual="||I - S S|| / ||I||, ||A S - S A|| / (||A|| ||S||)",
+    reference="one",
+    products="matrix products",
+    relative=True,
 )
 
 # Newton steps: ten at most if no eigenvalue is near the imaginary axis, and one more each time it is half as near.
@@ -169,7 +172,7 @@ def matrix_sign(
     A: Any,
     *,
     hermitian: bool | None = None,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
     products: int | None = None,
@@ -224,6 +227,8 @@ def matrix_sign(
         hermitian = looks_hermitian(A, common.get("backend"))
     if hermitian:
         return solve_matrix(NewtonSchulz(schedule, lower, scaling, products), HermitianSignProblem, A, **common)
+    if schedule is not None:
+        checked_schedule(schedule, 1)
     return solve_matrix(NewtonSign(products=products), SignProblem, A, **common)
 
 

@@ -139,7 +139,7 @@ class CoupledNewtonSchulz(ScheduledMethod[PositiveProblem]):
     root: ClassVar[int] = 2
 
     inverse: bool = False
-    schedule: Schedule | None = None
+    schedule: Schedule | str | None = None
     lower: float | None = None
     scaling: str = "schatten-8"
     products: int | None = None
@@ -257,7 +257,7 @@ def not_positive() -> Breakdown:
 def sqrtm(
     A: Any,
     *,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
     products: int | None = None,
@@ -269,8 +269,9 @@ def sqrtm(
     ----------
     A : array of shape (..., n, n)
         Real symmetric or complex Hermitian, of any array library. Never written to.
-    schedule : Schedule, optional
-        Of ``rv.newton_schulz.schedule`` with ``root=2``; by default the cheapest one that reaches ``rtol``.
+    schedule : Schedule or str, optional
+        Of ``rv.newton_schulz.schedule`` with ``root=2``, or the name of a preset; by default the cheapest one that
+        reaches ``rtol``.
     lower : float, optional
         A lower bound of the smallest eigenvalue relative to the largest, in (0, 1]: one over the condition number. By
         default the schedule is for 1e-6 of the bound of the largest; where that was too much, more steps follow.
@@ -315,7 +316,7 @@ def sqrtm(
 def invsqrtm(
     A: Any,
     *,
-    schedule: Schedule | None = None,
+    schedule: Schedule | str | None = None,
     lower: float | None = None,
     scaling: str = "schatten-8",
     products: int | None = None,

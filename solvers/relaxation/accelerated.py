@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...errors import InputError
 from ..driver.method import Norm, State, Traffic
@@ -16,17 +16,10 @@ from ..fixed_point.methods import FIXED_POINT_METHODS, fixed_point_method
 from ..linear.method import Fit, LinearMethod
 from ..linear.system import LinearSystem
 
-__all__ = ["Accelerated", "Relaxation", "SweptMap", "accelerated"]
+if TYPE_CHECKING:
+    from .method import Relaxation
 
-
-class Relaxation(LinearMethod[Any]):
-    """A method whose step x + M^-1 (b - A x) depends on nothing but x."""
-
-    def change(self, system: LinearSystem, state: Any, x: Vector, out: Vector) -> Vector:
-        """What a step from any x adds to it, in place of out; ``state`` is that of the last such x."""
-        state.x = system.backend.assign(x, state.x)
-        self.step(system, state)
-        return system.backend.difference(state.x, x, out)
+__all__ = ["Accelerated", "SweptMap", "accelerated"]
 
 
 class SweptMap:
@@ -136,13 +129,13 @@ class Accelerated(LinearMethod[AcceleratedState]):
         return " ".join(filter(None, said))
 
 
-def accelerated(method: LinearMethod[Any], accelerate: str | Mapping[str, Any] | Anderson | None) -> LinearMethod[Any]:
+def accelerated(method: LinearMethod[Any], accelerate: str | Mapping[str, Any] | Anderson) -> LinearMethod[Any]:
     """The method, accelerated as asked for.
 
     Parameters
     ----------
     method : Relaxation
-    accelerate : {"anderson", "auto"}, dict, Anderson or None
+    accelerate : {"anderson", "auto"}, dict or Anderson
         A dict holds parameters of ``resolvent.anderson``.
 
     Raises
@@ -157,8 +150,6 @@ def accelerated(method: LinearMethod[Any], accelerate: str | Mapping[str, Any] |
     >>> accelerated(SOR(1.5), {"depth": 4}).by.depth
     4
     """
-    if accelerate is None:
-        return method
     if isinstance(accelerate, Mapping):
         return Accelerated(method, fixed_point_method("anderson", accelerate))  # type: ignore[arg-type]
     by = FIXED_POINT_METHODS.get(accelerate) if isinstance(accelerate, str) else type(accelerate)

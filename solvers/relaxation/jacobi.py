@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from ...errors import InputError
 from ...operators.ordering import check_diagonal
 from ..chebyshev.momentum import MomentumState
 from ..driver.method import Traffic
 from ..driver.solution import Solution
-from ..fixed_point.anderson import Anderson
 from ..linear.call import Common, solver
 from ..linear.method import Candidate
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
-from .accelerated import accelerated
 from .stationary import Stationary
+
+if TYPE_CHECKING:
+    from ..fixed_point.anderson import Anderson
 
 __all__ = ["Jacobi", "jacobi"]
 
@@ -118,4 +119,4 @@ def jacobi(
     >>> rv.jacobi(np.array([[3.0, 1.0], [1.0, 2.0]]), np.array([4.0, 3.0]), rtol=1e-10).x.round(8)
     array([1., 1.])
     """
-    return solve_with(accelerated(Jacobi(omega), accelerate), A, b, **common)
+    return solve_with(Jacobi(omega).accelerated(accelerate), A, b, **common)

@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from ...errors import InputError
 from ...precision import times_power_of_two
 from ..chebyshev.momentum import MomentumState
 from ..driver.method import Traffic
 from ..driver.solution import Solution
-from ..fixed_point.anderson import Anderson
 from ..linear.call import Preconditioned, solver
 from ..linear.method import Search
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 from ..spectra.lanczos import positive_spectrum
 from ..spectra.ritz import RitzValues
-from .accelerated import accelerated
 from .stationary import Stationary
+
+if TYPE_CHECKING:
+    from ..fixed_point.anderson import Anderson
 
 __all__ = ["Richardson", "richardson"]
 
@@ -136,4 +137,4 @@ def richardson(
     >>> rv.richardson(np.diag([1.0, 2.0]), np.ones(2), omega=2 / 3, rtol=1e-10).converged
     True
     """
-    return solve_with(accelerated(Richardson(omega), accelerate), A, b, **common)
+    return solve_with(Richardson(omega).accelerated(accelerate), A, b, **common)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from ...errors import InputError
 from ...operators.ordering import Ordering
 from ...precision import times_power_of_two
 from ..driver.method import Norm, State, Traffic
 from ..driver.solution import Solution
-from ..fixed_point.anderson import Anderson
 from ..linear.call import Common, solver
 from ..linear.method import Candidate, Search
 from ..linear.run import solve_with
@@ -20,7 +19,10 @@ from ..linear.system import LinearSystem
 from ..preconditioners.jacobi import JacobiPreconditioner
 from ..spectra.lanczos import estimate_spectrum
 from ..spectra.ritz import RitzValues
-from .accelerated import Relaxation, accelerated
+from .method import Relaxation
+
+if TYPE_CHECKING:
+    from ..fixed_point.anderson import Anderson
 
 __all__ = ["SOR", "SSOR", "GaussSeidel", "gauss_seidel", "sor", "ssor"]
 
@@ -67,6 +69,11 @@ class SOR(Relaxation):
             raise InputError(f"sweep: found {self.sweep!r}; wanted one of {', '.join(SWEEPS)}")
         if self.order not in ("natural", "multicolor"):
             raise InputError(f'order: found {self.order!r}; wanted "natural" or "multicolor"')
+
+    @property
+    def reverses(self) -> tuple[bool, ...]:
+        """Of each sweep of a step, whether it goes from the last row to the first."""
+        return SWEEPS[self.sweep]
 
     def start(self, system: LinearSystem) -> SORState:
         ordering = Ordering(system.operator, self.order)
@@ -117,7 +124,7 @@ class SOR(Relaxation):
         return replace(self, omega=state.omega)
 
     def step(self, system: LinearSystem, state: SORState) -> None:
-        for reverse in SWEEPS[self.sweep]:
+        for reverse in self.reverses:
             state.x = system.backend.sweep(state.ordering, state.x, system.rhs, state.omega, reverse)
             system.matvecs += 1
         state.residual_norm = None
@@ -252,7 +259,7 @@ def sor(
     >>> rv.sor(problem.A, problem.b, omega=1.2, accelerate="anderson").iterations < plain.iterations / 2
     True
     """
-    return solve_with(accelerated(SOR(omega, sweep, order), accelerate), A, b, **common)
+    return solve_with(SOR(omega, sweep, order).accelerated(accelerate), A, b, **common)
 
 
 @solver
@@ -300,7 +307,7 @@ def gauss_seidel(
     >>> rv.gauss_seidel(np.array([[2.0, 0], [1, 4]]), np.array([2.0, 5])).iterations
     1
     """
-    return solve_with(accelerated(GaussSeidel(1.0, sweep, order), accelerate), A, b, **common)
+    return solve_with(GaussSeidel(1.0, sweep, order).accelerated(accelerate), A, b, **common)
 
 
 @solver
@@ -347,4 +354,4 @@ def ssor(
     >>> rv.ssor(A, A @ np.ones(3), omega=1.0, rtol=1e-10).x.round(8)
     array([1., 1., 1.])
     """
-    return solve_with(accelerated(SSOR(omega, "symmetric", order), accelerate), A, b, **common)
+    return solve_with(SSOR(omega, "symmetric", order).accelerated(accelerate), A, b, **common)

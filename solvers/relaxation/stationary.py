@@ -7,7 +7,7 @@ from typing import Any
 from ..chebyshev.momentum import MomentumMethod
 from ..driver.problem import Vector
 from ..linear.system import LinearSystem
-from .accelerated import Relaxation
+from .method import Relaxation
 
 __all__ = ["Stationary"]
 

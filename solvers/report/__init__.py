@@ -1,1 +1,1 @@
-"""What a person reads of a Solution: text for a terminal, and figures."""
+"""What a person reads of a Solution, from one record of facts: text, a panel in colours, HTML; and figures."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...io.safe_writing import writing
-from ..driver.method import Norm
+from .facts import carried_by_recurrence, quotient, typeset
 
 if TYPE_CHECKING:
     from ..driver.problem import Words
@@ -126,7 +126,7 @@ def _dress(axes: Any, words: Words) -> None:
     """Settings of these axes only; nothing of matplotlib's is changed globally."""
     axes.set_yscale("log")
     axes.set_xlabel("iteration", color=INK)
-    axes.set_ylabel(f"relative residual  {_typeset(words.residual)} / {_typeset(words.reference)}", color=INK)
+    axes.set_ylabel(f"relative residual  {typeset(quotient(words))}", color=INK)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -135,11 +135,6 @@ def _dress(axes: Any, words: Words) -> None:
     axes.tick_params(which="minor", length=0)
     axes.grid(which="major", color="#EBEBEB", linewidth=0.7)
     axes.set_axisbelow(True)
-
-
-def _typeset(words: str) -> str:
-    """With the signs of mathematics in place of those of a terminal."""
-    return words.replace("||", "‖").replace("-", "−")
 
 
 def _title(s: Solution, drawn: int) -> str:
@@ -153,14 +148,6 @@ def _title(s: Solution, drawn: int) -> str:
     return f"{how}: {said}" + (f"; the {drawn} slowest" if drawn < len(s.systems) else "")
 
 
-def _carried_by_recurrence(s: Solution) -> bool:
-    """Whether the history is what a recurrence carried, rather than norms of b - A x as the method recomputed it.
-
-    Methods whose norm comes free with every step carry it; the others compute a residual, and look at it seldom.
-    """
-    return s.carries is not Norm.COMPUTED
-
-
 def _drawable(s: Solution) -> tuple[np.ndarray, np.ndarray]:
     at, carried = s.residual_iterations, s.relative_residual_norms
     keep = np.isfinite(carried) & (carried > 0)
@@ -169,7 +156,7 @@ def _drawable(s: Solution) -> tuple[np.ndarray, np.ndarray]:
 
 def _draw_one(axes: Any, s: Solution, bound: Bound | None) -> None:
     at, carried = _drawable(s)
-    recurred = _carried_by_recurrence(s)
+    recurred = carried_by_recurrence(s)
     if at.size:
         axes.plot(
             at,
@@ -225,7 +212,7 @@ def _draw_batch(axes: Any, drawn: list[tuple[str, Solution]]) -> None:
     shades = colormaps["viridis"](np.linspace(0.05, 0.85, max(len(drawn), 2)))
     for (name, system), shade in zip(drawn, shades, strict=False):
         at, carried = _drawable(system)
-        dashes = (0, (5, 1.2)) if _carried_by_recurrence(system) else "solid"
+        dashes = (0, (5, 1.2)) if carried_by_recurrence(system) else "solid"
         axes.plot(at, carried, color=shade, linewidth=1.2, linestyle=dashes, label=f"system {name}", zorder=3)
         true = float(system.relative_residual)
         if 0 < true < math.inf:
@@ -289,7 +276,7 @@ def _save_data(s: Solution, stream: BinaryIO) -> None:
     rows.writerow(["system", "iteration", "residual_norm", "relative_residual", "kind"])
     for k, system in enumerate(s.systems if s.is_batch else (s,)):
         name = _index_name(k, shape) if s.is_batch else ""
-        kind = "recurrence" if _carried_by_recurrence(system) else "computed"
+        kind = "recurrence" if carried_by_recurrence(system) else "computed"
         at, relative = system.residual_iterations, system.relative_residual_norms
         for step, norm, share in zip(at.tolist(), system.residual_norms.tolist(), relative.tolist(), strict=True):
             rows.writerow([name, step, repr(norm), repr(share), kind])

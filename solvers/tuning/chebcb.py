@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numba
 import numpy as np
 
 from ...errors import InputError
+from ...kernels import kernel
 from .evidence import Evidence
 from .tsallis_binned import checked_context, checked_interval
 from .tuner import GridTuner, checked_seed
@@ -19,7 +19,7 @@ __all__ = ["ChebCB", "box_least_squares", "inverse_gap_weights"]
 RIDGE = 1e-10  # of the number of rounds: picks one fit where the contexts seen do not
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(error_model="python")
 def solve_free(G, h, theta, free, out):  # type: ignore[no-untyped-def]
     """The minimiser over the free coefficients, the others held; Gaussian elimination, G being positive definite."""
     m = h.size
@@ -48,7 +48,7 @@ def solve_free(G, h, theta, free, out):  # type: ignore[no-untyped-def]
             out[i] = total / W[i, i]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(error_model="python")
 def box_least_squares(G, h, bound, theta):  # type: ignore[no-untyped-def]
     """theta minimises theta^T G theta / 2 - h^T theta subject to |theta_j| <= bound_j, by an active set.
 
@@ -108,7 +108,7 @@ def box_least_squares(G, h, bound, theta):  # type: ignore[no-untyped-def]
         free[release] = True
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(error_model="python")
 def features_of(z, out):  # type: ignore[no-untyped-def]
     """T_0(z), T_1(z), ..."""
     out[0] = 1.0
@@ -118,7 +118,7 @@ def features_of(z, out):  # type: ignore[no-untyped-def]
         out[j] = 2 * z * out[j - 1] - out[j - 2]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(error_model="python")
 def inverse_gap_weights(scores, eta, p):  # type: ignore[no-untyped-def]
     """p_i = 1 / (d + eta (s_i - min s)), the rest of the mass on the smallest score (Abe & Long 1999)."""
     d = scores.size
@@ -132,7 +132,7 @@ def inverse_gap_weights(scores, eta, p):  # type: ignore[no-untyped-def]
     p[best] += 1 - total
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(error_model="python")
 def refit(G, h, squares, counts, bound, i, theta, residuals):  # type: ignore[no-untyped-def]
     """The constrained fit of value i, and what it leaves of its squares."""
     m = bound.size
@@ -150,7 +150,7 @@ def refit(G, h, squares, counts, bound, i, theta, residuals):  # type: ignore[no
     residuals[i] = max(fitted, 0.0)
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(error_model="python")
 def take_note(G, h, squares, counts, bound, i, features, cost, everything, theta, residuals):  # type: ignore[no-untyped-def]
     """Add a cost to the normal equations of value i; fit it anew, or all where the bounds have moved."""
     for j in range(features.size):

@@ -6,9 +6,9 @@ import math
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
+from ...kernels import kernel
 from ...precision import times_power_of_two
 from ..driver.solution import Solution
 from ..linear.system import LinearSystem
@@ -60,7 +60,7 @@ def look_at(system: LinearSystem) -> Look | None:
     return Look(size, row_sum, max(lower, 0.25 * min(row_sum, 1.0) ** 2))
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel()
 def _look(indptr, indices, data):  # type: ignore[no-untyped-def]
     n = indptr.size - 1
     few = min(n, ROWS)

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..report.facts import Facts
 from ..report.figures import plot_sequence
+from .told import curve_of, name_of_numbers, numbers_in, rows_of_values
 from .tuner import Tuner
 
 __all__ = ["History"]
@@ -58,43 +60,39 @@ class History:
 
     def numbers(self) -> np.ndarray:
         """The parameters as numbers, NaN where they are none; (systems,)."""
-        return np.array([_number(value) for value in self.parameters])
+        return numbers_in(self.parameters)
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-able."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "tuner"}
 
-    def report(self, title: str, unit: str) -> str:
-        """At most 16 lines of text."""
+    def facts(self, title: str, unit: str, parameter: str) -> Facts:
+        """What is told of it: totals, what was chosen, and iterations and parameter by system."""
         if not len(self):
-            return f"{title}: nothing solved yet"
+            return Facts(title, "nothing solved yet")
         costs = np.asarray(self.costs)
         recent = costs[-max(1, len(costs) // 5) :]
-        lines = [
-            f"{title}: {len(self)} systems",
-            _row(
-                "cost", f"{costs.sum():.6g} {unit}, {costs.mean():.4g} a system, {recent.mean():.4g} in the last fifth"
-            ),
-            _row("iterations", f"{sum(self.iterations)}"),
-            _row("time", f"{sum(self.seconds):.3g} s"),
+        rows = [
+            ("cost", f"{costs.sum():.6g} {unit}, {costs.mean():.4g} a system, {recent.mean():.4g} in the last fifth"),
+            ("iterations", f"{sum(self.iterations)}"),
+            ("time", f"{sum(self.seconds):.3g} s"),
+            *rows_of_values(self.parameters, "systems"),
         ]
-        numbers = self.numbers()
-        if np.isfinite(numbers).any():
-            seen = numbers[np.isfinite(numbers)]
-            lines.append(_row("parameter", f"{seen[-1]:.4g} last, {seen.min():.4g} to {seen.max():.4g} in all"))
-        methods = [value["method"] for value in self.parameters if isinstance(value, dict) and "method" in value]
-        for name in sorted(set(methods)):
-            lines.append(_row("method", f"{name} for {methods.count(name)} systems"))
         regret = self.regret
         if regret is not None:
             best = costs.sum() - regret[-1]
-            lines.append(_row("best single value", f"about {best:.6g} {unit}, so {costs.sum() / best - 1:+.1%}"))
+            more = f", so {costs.sum() / best - 1:+.1%}" if best > 0 else ""
+            rows.append(("best single value", f"about {best:.6g} {unit}{more}"))
         if any(self.given_up):
-            lines.append(_row("given up", f"{sum(self.given_up)} parameters within their solves"))
+            rows.append(("given up", f"{sum(self.given_up)} parameters within their solves"))
         failed = [status for status in self.statuses if status != "CONVERGED"]
         if failed:
-            lines.append(_row("not converged", f"{len(failed)} systems ({', '.join(sorted(set(failed)))})"))
-        return "\n".join(lines)
+            rows.append(("not converged", f"{len(failed)} systems ({', '.join(sorted(set(failed)))})"))
+        curves = [curve_of("iterations", "iterations", self.iterations, "system")]
+        if unit != "iterations":
+            curves.append(curve_of("cost", unit, costs, "system"))
+        curves.append(curve_of("parameter", name_of_numbers(self.parameters, parameter), self.numbers(), "system"))
+        return Facts(title, f"{len(self)} systems", rows=tuple(rows), charts=tuple(curves))
 
     def plot(self, title: str, unit: str, file: str | os.PathLike[str] | None = None) -> Any:
         """Costs, parameters and regret by system, one below the other."""
@@ -103,15 +101,3 @@ class History:
         if regret is not None:
             curves.append(("regret", f"estimated regret, {unit}", regret))
         return plot_sequence(title, {name: (label, values) for name, label, values in curves}, file)
-
-
-def _row(label: str, text: str) -> str:
-    return f"  {label:<18} {text}"
-
-
-def _number(value: Any) -> float:
-    """A parameter as a number: itself, or the only number in a dict."""
-    if isinstance(value, dict):
-        found = [one for one in value.values() if isinstance(one, (int, float))]
-        return float(found[0]) if len(found) == 1 else float("nan")
-    return float(value) if isinstance(value, (int, float)) else float("nan")

@@ -22,6 +22,10 @@ from ..driver.solution import Solution
 from ..driver.status import Status
 from ..driver.stopping import Options
 from ..driver.turn import Turn
+from ..report.facts import Facts
+from ..report.html import in_html
+from ..report.terminal import in_panel
+from ..report.text import in_text
 from .choice import Choice
 from .evidence import Evidence
 from .history import History
@@ -270,7 +274,16 @@ class Rounds(ABC, Generic[P]):
 
     def report(self) -> str:
         """What the sequence cost and what was chosen, as text for a terminal."""
-        return self.history.report(self._title(), self.cost)
+        return in_text(self._facts())
+
+    def _facts(self) -> Facts:
+        return self.history.facts(self._title(), self.cost, getattr(self.tuner, "parameter", "parameter"))
+
+    def _repr_html_(self) -> str:
+        return in_html(self._facts())
+
+    def __rich__(self) -> Any:
+        return in_panel(self._facts())
 
     def plot(self, *, file: str | os.PathLike[str] | None = None) -> Any:
         """Cost, parameter and estimated regret by system (needs matplotlib); saved when ``file`` is given.

@@ -6,16 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numba
 import numpy as np
 
+from ...kernels import kernel
 from .evidence import Evidence
 from .tuner import GridTuner
 
 __all__ = ["TsallisINF", "tsallis_weights"]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(error_model="python")
 def tsallis_weights(losses, eta, p):  # type: ignore[no-untyped-def]
     """p minimises <losses, p> - (4 / eta) sum_i sqrt(p_i) over the simplex; returns the Newton steps taken.
 
@@ -47,7 +47,7 @@ def tsallis_weights(losses, eta, p):  # type: ignore[no-untyped-def]
     return 100
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel(error_model="python")
 def draw(losses, scale, eta, uniform, p):  # type: ignore[no-untyped-def]
     """Weights of the losses in units of ``scale``, and the index that a uniform number falls on."""
     relative = np.empty(losses.size)

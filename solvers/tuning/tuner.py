@@ -6,6 +6,7 @@ import json
 import math
 import threading
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from numbers import Integral, Real
@@ -15,11 +16,16 @@ import numpy as np
 
 from ...errors import BusyError, InputError
 from ..driver.turn import Turn
+from ..report.facts import Facts
+from ..report.html import in_html
+from ..report.terminal import in_panel
 from .evidence import Evidence, Look
+from .told import curve_of, name_of_numbers, numbers_in, rows_of_values
 
 __all__ = ["Fallback", "GridTuner", "Tuner", "default_values"]
 
 ENTRIES = {"kind", "parameter", "method", "settings", "rounds", "spent", "pending", "memory"}  # of a state
+RECENT = 1000  # rounds that are shown
 RELAXATIONS = ("sor", "ssor", "ssor_cg", "adaptive_sor")
 
 
@@ -64,6 +70,8 @@ class Tuner(ABC):
         Costs observed.
     spent : float
         Their sum.
+    recent : deque of (value, cost)
+        The latest thousand, to be shown; no part of a state.
     """
 
     kind: ClassVar[str]
@@ -75,6 +83,7 @@ class Tuner(ABC):
         self.parameter = parameter
         self.method: str | None = None
         self.rounds, self.spent = 0, 0.0
+        self.recent: deque[tuple[Any, float]] = deque(maxlen=RECENT)
         self._pending: tuple[Any, float | None] | None = None
         self._asked_by: int | None = None  # the thread that was suggested the pending value
         self._turn = Turn()
@@ -141,6 +150,7 @@ class Tuner(ABC):
             self._learn(value, cost, context, evidence)
             self.rounds += 1
             self.spent += cost
+            self.recent.append((value, cost))
 
     def in_use(self) -> AbstractContextManager[None]:
         """Until its end nobody else is suggested anything: the value suggested last is at work."""
@@ -232,7 +242,41 @@ class Tuner(ABC):
         self.rounds, self.spent = int(state["rounds"]), float(state["spent"])
         pending = state["pending"]
         self._pending, self._asked_by = None if pending is None else (pending[0], pending[1]), None
+        self.recent.clear()
         self._recall(state["memory"])
+
+    def _facts(self) -> Facts:
+        """What is told of it: its costs, and the values chosen lately with what they cost, by round."""
+        title = f"{self.kind} tuner of {self.parameter}"
+        if not self.rounds:
+            return Facts(title, "nothing observed yet")
+        rows = [
+            *([("tunes", self.method)] if self.method else []),
+            ("cost", f"{self.spent:.6g}, {self.spent / self.rounds:.4g} a round"),
+        ]
+        best = self.best_fixed_cost()
+        if best is not None:
+            rows.append(("best single value", f"about {best:.4g} a round"))
+        recent = list(self.recent)
+        values, costs = [value for value, _ in recent], [cost for _, cost in recent]
+        lately = "rounds" if len(recent) == self.rounds else f"of the latest {len(recent)} rounds"
+        rows += rows_of_values(values, lately)
+        first = self.rounds - len(recent) + 1
+        return Facts(
+            title,
+            f"{self.rounds} rounds",
+            rows=tuple(rows),
+            charts=(
+                curve_of("cost", "cost", costs, "round", first),
+                curve_of("value", name_of_numbers(values, self.parameter), numbers_in(values), "round", first),
+            ),
+        )
+
+    def _repr_html_(self) -> str:
+        return in_html(self._facts())
+
+    def __rich__(self) -> Any:
+        return in_panel(self._facts())
 
     def __repr__(self) -> str:
         return f"<{self.kind} tuner of {self.parameter}, {self.rounds} rounds>"

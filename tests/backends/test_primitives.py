@@ -16,7 +16,7 @@ from resolvent.operators import CSR, Dense, Operator
 from resolvent.operators.libraries import library_of
 from resolvent.operators.ordering import Ordering
 
-DTYPES = ("float32", "float64", "complex64", "complex128")
+DTYPES = ("float64", "float32", "complex64", "complex128")
 NEEDS = {"array_api": "array_api_strict", "torch": "torch", "cupy": "cupy"}
 PRESENT = [name for name in rv.BACKENDS if importlib.util.find_spec(NEEDS.get(name, "numpy")) is not None]
 

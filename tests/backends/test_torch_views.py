@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
 
-DTYPES = [torch.float32, torch.float64, torch.complex64, torch.complex128]
+DTYPES = [torch.float64, torch.float32, torch.complex64, torch.complex128]
 N = 24
 
 

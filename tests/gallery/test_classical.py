@@ -63,6 +63,7 @@ class TestMoler:
         U = np.eye(n) - np.triu(np.ones((n, n)), 1)
         np.testing.assert_array_equal(U.T @ U, problem.A)  # hence determinant 1
 
+    @pytest.mark.slow
     def test_condition_is_withheld_beyond_the_range(self):
         assert np.isfinite(moler(500).condition)
         assert moler(501).condition is None

@@ -85,7 +85,7 @@ def same_bits(found, wanted):
 
 
 @needs_compiler
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("mode", ROUNDINGS)
 def test_text_of_the_kernels(mode, dtype, host):
     x = samples(dtype)
@@ -128,7 +128,7 @@ def test_carriers_and_refusals(host):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("backend", ["torch", "triton", "cupy"])
 @pytest.mark.parametrize("mode", ROUNDINGS)
 def test_on_a_device(mode, backend, dtype):

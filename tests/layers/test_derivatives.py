@@ -37,6 +37,7 @@ class Row:
     forward: Any = True  # dual numbers and torch.func.jvp
     transforms: Any = True  # torch.func.grad
     vmap: Any = True
+    slow: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -164,17 +165,22 @@ FUNCTIONS = [
     Row("solve, callable", of_callable, lambda: drawn((4,), (4, 2), (4,))),
     Row("solve, Module", of_module(Given(), "inner.weight"), lambda: drawn((4,), (4,))),
     *(
-        Row(f"gated_kalmanet, {form}, {solver}, {tokens} tokens", *regressed(form, solver, tokens), **REVERSE)
+        Row(
+            f"gated_kalmanet, {form}, {solver}, {tokens} tokens",
+            *regressed(form, solver, tokens),
+            **REVERSE,
+            slow=tokens > 3,
+        )
         for form, solver in (("chunk", "chebyshev"), ("chunk", "cg"), ("chunk", "exact"))
         for tokens in (3, 20)
     ),
     *(
-        Row(f"gated_kalmanet, recurrent, {solver}", *regressed("recurrent", solver), **REVERSE)
+        Row(f"gated_kalmanet, recurrent, {solver}", *regressed("recurrent", solver), **REVERSE, slow=True)
         for solver in ("chebyshev", "cg")
     ),
     Row("gated_kalmanet, recurrent, exact", *regressed("recurrent", "exact"), vmap="vmap"),
-    Row("gated_kalmanet, auto", *regressed("auto", "chebyshev"), **REVERSE),
-    Row("GatedKalmaNet", *layer(), **REVERSE),
+    Row("gated_kalmanet, auto", *regressed("auto", "chebyshev"), **REVERSE, slow=True),
+    Row("GatedKalmaNet", *layer(), **REVERSE, slow=True),
     Row("orthogonalize, tall", layers.orthogonalize, lambda: drawn((4, 3))),
     Row("orthogonalize, batch", layers.orthogonalize, lambda: drawn((2, 3, 3))),
     Row("orthogonalize, unrolled", truncated, lambda: drawn((4, 3))),
@@ -196,7 +202,9 @@ FUNCTIONS = [
     Row("ShortConvolution", *convolution()),
     Row("ShortConvolution, packed", packed_convolution, lambda: drawn((1, 5, 3), (3, 1, 4))),
 ]
-rows = pytest.mark.parametrize("row", FUNCTIONS, ids=str)
+rows = pytest.mark.parametrize(
+    "row", [pytest.param(row, marks=[pytest.mark.slow] if row.slow else []) for row in FUNCTIONS], ids=str
+)
 
 
 def leaves(row):

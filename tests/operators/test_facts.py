@@ -154,7 +154,7 @@ def test_faulty_rows_are_those_with_a_fault_in_words(look, indptr, indices, widt
         assert sparse.csr_array((np.ones(indptr[-1]), indices[: indptr[-1]], indptr), (len(indptr) - 1, width)).nnz >= 0
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array, sparse.dia_array])
 def test_what_assembly_may_leave_of_symmetry(storage, dtype):
     """A thousand roundoffs of the largest entry, not more: of this one, and not of the entry itself."""

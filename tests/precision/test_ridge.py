@@ -42,7 +42,7 @@ SPECTRA = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("kappa_max", [1.01, 16.0, 256.0, 2048.0, 1e4])
 @pytest.mark.parametrize("spectrum", SPECTRA)
 @pytest.mark.parametrize("method", METHODS)
@@ -101,7 +101,7 @@ def test_wolkowicz_styan_is_used():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_zero_matrix(method):
-    for dtype in (np.float32, np.float64):
+    for dtype in (np.float64, np.float32):
         ridge = ridge_for_condition(np.zeros((3, 3), dtype), 256.0, method)
         assert ridge == np.finfo(dtype).smallest_normal
         assert np.linalg.cond(ridge * np.eye(3)) == 1
@@ -161,7 +161,7 @@ def test_batches_are_done_one_by_one(method):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_torch(method, dtype):
     torch = pytest.importorskip("torch")
     H = stack(dtype)

@@ -53,7 +53,7 @@ def held_by(dtype):
     return [format for format in FORMATS if format is not formats.fp64 or dtype == np.float64]
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("mode", ROUNDINGS)
 @pytest.mark.parametrize("other", ["numba", pytest.param("torch", marks=needs_torch)])
 def test_same_bits(other, mode, dtype):
@@ -75,7 +75,7 @@ def axpy(rule, a, x, y):
         y[i] = rounded(rule, rounded(rule, a * x[i]) + y[i])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex64, np.complex128])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.complex64, np.complex128])
 @pytest.mark.parametrize("mode", [mode for mode in ROUNDINGS if mode != "stochastic"])
 def test_rounded_inside_a_loop(mode, dtype):
     """Inlined into a loop compiled with fastmath, each operation is rounded as the array function does it."""
@@ -119,7 +119,7 @@ def test_conversion_by_the_processor():
     assert np.array_equal(found, x.astype(np.float16).astype(np.float32), equal_nan=True)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("overflow", ["saturate", "wrap"])
 def test_ends_of_fixed_point_inside_a_loop(overflow, dtype):
     format = FixedPoint(3, 4, overflow=overflow)
@@ -244,7 +244,7 @@ INTERPRETED = """
 import numpy as np, torch, sys
 sys.path.insert(0, {tests!r})
 from test_rounding_backends import ROUNDINGS, bits, held_by, round, samples
-for dtype in (np.float32, np.float64):
+for dtype in (np.float64, np.float32):
     x = samples(dtype, 500)
     for format in held_by(dtype):
         for mode in ROUNDINGS:

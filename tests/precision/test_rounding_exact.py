@@ -35,7 +35,7 @@ OTHERS = {
     "fixed_wrapping": FixedPoint(3, 4, overflow="wrap"),
 }
 ALL = {name: FORMATS[name] for name in NAMES} | OTHERS
-BOTH = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+BOTH = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 BACKENDS = pytest.mark.parametrize("backend", ["numba", "numpy"])
 
 

@@ -52,7 +52,7 @@ def by_definition(x, format, seed, step, index):
 
 
 @BACKENDS
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("name", ["bf16", "fp16", "fp8_e5m2", "fp4_e2m1"])
 def test_by_definition(name, dtype, backend):
     rng = np.random.default_rng(0)

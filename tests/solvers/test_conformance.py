@@ -17,7 +17,7 @@ from resolvent.backends.numba_backend import NumbaBackend
 
 GRID = (5, 4)
 N = math.prod(GRID)
-DTYPES = ("float32", "float64", "complex128")
+DTYPES = ("float64", "float32", "complex128")
 KINDS = {
     "numpy": ("dense", "csr", "stencil", "diagonals", "callable"),
     "numba": ("dense", "csr", "stencil", "diagonals", "callable"),

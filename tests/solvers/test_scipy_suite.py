@@ -92,6 +92,7 @@ def test_every_case_for_cg_passes(tmp_path):
         assert any(part in name for name in failed), f"{part} passes now; it was expected to fail because {why}"
 
 
+@pytest.mark.slow
 def test_the_adapter_is_what_is_tested(tmp_path):
     """A solver that always answers with zeros fails that suite: the plugin reaches the tests."""
     if importlib.util.find_spec("scipy.sparse.linalg._isolve.tests") is None:

@@ -24,7 +24,7 @@ LIBRARIES = [
     for name in ("numpy", "numba", "torch", "array_api")
     if importlib.util.find_spec(NEEDS.get(name, "numpy")) is not None
 ]
-DTYPES = ("float32", "float64", "complex64", "complex128")
+DTYPES = ("float64", "float32", "complex64", "complex128")
 
 
 @pytest.fixture(params=LIBRARIES)

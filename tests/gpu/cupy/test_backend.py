@@ -45,7 +45,7 @@ def system(dtype="float64", n=14):
     return (B @ B.conj().T / n + 5 * np.eye(n)).astype(dtype), b.astype(dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex128"])
 @pytest.mark.parametrize("method", ["cg", "chebyshev", "richardson", "sor", "ssor", "jacobi"])
 @pytest.mark.parametrize("kind", ["full", "sparse"])
 def test_shared_path_of_stacks(method, dtype, kind):
@@ -78,7 +78,7 @@ KINDS = {"dense": np.asarray, "csr": scipy.sparse.csr_matrix, "coo": scipy.spars
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex128"])
 @pytest.mark.parametrize("method", rv.METHODS)
 def test_shared_path(method, dtype, kind):
     if kind == "callable" and rv.METHODS[method].needs_entries:
@@ -216,7 +216,7 @@ def test_operations_on_stacks():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex64", "complex128"])
 def test_kernels_are_their_compositions(dtype):
     cupy = pytest.importorskip("cupy")
     rng = np.random.default_rng(1)

@@ -400,6 +400,7 @@ def test_forward_mode_is_the_finite_difference():
 # torch.compile and autocast.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{"method": "cg"}, {"method": "sor", "omega": 1.1, "sweep": "backward"}, {"method": "exact"}, {"method": "auto"}],
@@ -421,6 +422,7 @@ def test_one_compiled_graph(options):
         compiled(A * torch.nan, b)
 
 
+@pytest.mark.slow
 def test_transforms_of_compiled_code():
     torch._dynamo.reset()
     A, b = definite(), random(N, 2)

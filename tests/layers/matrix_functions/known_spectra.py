@@ -31,7 +31,7 @@ def hermitian_part(A):
 
 def definite(B):
     """Hermitian positive definite."""
-    return B @ B.mH + torch.eye(B.shape[-1], dtype=B.dtype)
+    return B @ B.mH + torch.eye(B.shape[-2], dtype=B.dtype)
 
 
 def gradient(function, A, G):

@@ -6,7 +6,7 @@ import resolvent as rv
 
 torch = pytest.importorskip("torch")
 
-from known_spectra import definite, drawn, gradient, hermitian_part, off, with_singular_values  # noqa: E402
+from known_spectra import definite, drawn, gradient, hermitian_part, off, with_eigenvalues, with_singular_values  # noqa: E402
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
 from resolvent import layers  # noqa: E402
@@ -23,6 +23,15 @@ FUNCTIONS = {
     "pinv, tall": (layers.pinv, (5, 3)),
     "pinv, wide": (layers.pinv, (3, 5)),
     "inverse_root": (lambda A, **way: layers.inverse_root(definite(A), 3, **way), (4, 4)),
+    "solve_lyapunov": (lambda A, **way: layers.solve_lyapunov(definite(A), A.roll(1, -1), **way), (2, 4, 4)),
+    "solve_sylvester": (
+        lambda A, **way: layers.solve_sylvester(definite(A), definite(A.mT), A, **way),
+        (2, 4, 3),
+    ),
+    "matrix_sign, not Hermitian": (
+        lambda A, **way: layers.matrix_sign(A + torch.diag(A.new_tensor([8, 3, -2, -7])), hermitian=False, **way),
+        (2, 4, 4),
+    ),
 }
 functions = pytest.mark.parametrize(("function", "shape"), FUNCTIONS.values(), ids=FUNCTIONS)
 
@@ -42,6 +51,35 @@ def test_converged_iterations_have_the_derivatives_of_the_function(function, sha
     assert torch.equal(again, found)
 
 
+@pytest.mark.parametrize("name", ["solve_lyapunov", "solve_sylvester", "matrix_sign, not Hermitian"])
+def test_second_derivatives_as_well(name):
+    function, shape = FUNCTIONS[name]
+    A = drawn(*shape, seed=2)
+
+    def slope(A, **way):
+        A = A.requires_grad_()
+        return torch.autograd.grad(function(A, **way).sin().sum(), A, create_graph=True)[0]
+
+    G = drawn(*shape, seed=1)
+    wanted = gradient(slope, A, G)
+    assert off(gradient(lambda A: slope(A, method="unrolled"), A, G), wanted) < 1e-8
+    assert off(gradient(lambda A: slope(A, method="checkpoint"), A, G), wanted) < 1e-8
+
+
+@pytest.mark.parametrize("scaling", ["frobenius", "schatten-4", "schatten-8"])
+def test_lower_is_relative_to_the_largest_value_whatever_it_is_divided_by(scaling):
+    values = [1.0] * 15 + [0.01]
+    A, S = with_singular_values(values, 16, 16), with_eigenvalues(values)
+    for function in (
+        lambda **way: layers.orthogonalize(A, **way),
+        lambda **way: layers.sqrtm(S, **way),
+        lambda **way: layers.inverse_root(S, 3, **way),
+        lambda **way: layers.inverse(A, **way),
+        lambda **way: layers.solve_lyapunov(S, A, **way),
+    ):
+        assert off(function(method="unrolled", lower=0.01, scaling=scaling), function()) < 1e-11
+
+
 TWO_STEPS = rv.newton_schulz.schedule(0.1, degree=5, steps=2)
 
 
@@ -54,6 +92,45 @@ def test_truncated_iterations_are_differentiated_as_they_are(method):
 
     assert gradcheck(truncated, A, fast_mode=True)
     assert gradgradcheck(truncated, A, fast_mode=True)
+
+
+@pytest.mark.parametrize("method", ["unrolled", "checkpoint"])
+def test_truncated_equations_are_differentiated_as_they_are(method):
+    A, C = drawn(2, 2).requires_grad_(), drawn(3, 2, 2, seed=1).requires_grad_()
+    B, R = drawn(3, 3, seed=2).requires_grad_(), drawn(2, 3, seed=3).requires_grad_()
+
+    def lyapunov(A, C):
+        return layers.solve_lyapunov(definite(A), C, method=method, schedule=TWO_STEPS)
+
+    def sylvester(A, B, R):
+        return layers.solve_sylvester(definite(A), definite(B), R, method=method, schedule=TWO_STEPS)
+
+    for function, tensors in ((lyapunov, (A, C)), (sylvester, (A, B, R))):
+        assert gradcheck(function, tensors, fast_mode=True)
+        assert gradgradcheck(function, tensors, fast_mode=True, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["unrolled", "checkpoint"])
+def test_truncated_newton_steps_are_differentiated_as_they_are(method):
+    A = (drawn(2, 3, 3) + torch.diag(torch.tensor([4.0, 2.0, -5.0]))).requires_grad_()
+
+    def truncated(A):  # log2(-log(0.5) / 0.2), two steps
+        return layers.matrix_sign(A, hermitian=False, method=method, rtol=0.5, lower=0.2)
+
+    assert off((truncated(A) @ truncated(A)).detach(), torch.eye(3, dtype=A.dtype)) > 1e-3
+    assert gradcheck(truncated, A, fast_mode=True)
+    assert gradgradcheck(truncated, A, fast_mode=True)
+
+
+def test_newtons_steps_reach_eigenvalues_as_near_to_the_imaginary_axis_as_said():
+    near = 1e-2
+    block = torch.tensor([[near, 1.0], [-1.0, near]], dtype=torch.float64)
+    A = torch.block_diag(block, -50 * block, 3 * block)
+    A[:2, 2:] = drawn(2, 4)
+    found = layers.matrix_sign(A, hermitian=False, method="unrolled", lower=near)
+    assert off(found, layers.matrix_sign(A, hermitian=False)) < 1e-10
+    less = layers.matrix_sign(A, hermitian=False, method="unrolled", lower=1.0)
+    assert off(less, found) > 1e-3
 
 
 @pytest.mark.parametrize("scaling", ["frobenius", "schatten-4", "schatten-8"])
@@ -97,6 +174,7 @@ def test_muon_steps_are_those_of_the_formula():
         X = a * X + X @ (b * G + c * G @ G)
     found = layers.orthogonalize(A, method="unrolled", schedule=rv.newton_schulz.preset("muon"), scaling="frobenius")
     assert off(found, X) < 1e-12
+    assert torch.equal(layers.orthogonalize(A, method="unrolled", schedule="muon", scaling="frobenius"), found)
 
 
 def test_unrolled_iterations_are_mapped_and_transformed():

@@ -62,6 +62,7 @@ def process(rank, file):
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not dist.is_available(), reason="torch without torch.distributed")
 def test_two_processes_end_where_one_does(tmp_path):
     command = [sys.executable, __file__, str(tmp_path / "meeting")]

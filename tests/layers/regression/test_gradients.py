@@ -68,6 +68,7 @@ def test_finite_differences(arguments, form, solver):
     assert torch.autograd.gradcheck(function, leaves, eps=1e-6, atol=1e-7, rtol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["all", "no gates", "one gate", "no state", "packed", "strong decay"])
 def test_against_exact(arguments, case):
     options = {"cu_seqlens": [0, 30, 30, 31, 70]} if case == "packed" else {}
@@ -101,6 +102,7 @@ def test_one_tensor_for_both_gates(arguments, form):
     torch.testing.assert_close(both, wanted, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["recurrent", "chunk"])
 def test_error_falls_with_the_steps(arguments, form):
     """The implicit gradient is as far from the exact one as the solves are; levels as published, 0.093 and 6e-4."""

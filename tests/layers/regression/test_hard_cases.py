@@ -372,6 +372,7 @@ def test_no_tokens(draw, semidefinite, form, given):
     torch.testing.assert_close(H, states[0], rtol=1e-15, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["chunk", "compiled"])
 def test_very_many_sequences(form):
     """More than 65535, each of one token: o = v q^T k / (||k||^2 (1 + ridge)), unless the key is orthogonal."""

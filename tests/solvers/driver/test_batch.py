@@ -78,6 +78,7 @@ def close_each(batch, alone):
         assert (system.iterations, system.matvecs) == (one.iterations, one.matvecs)
 
 
+@pytest.mark.usefixtures("compiled_small_solves")
 @pytest.mark.parametrize(("backend", "equal_each"), [("numba", equal_each), ("numpy", close_each)])
 @pytest.mark.parametrize("method", METHODS)
 def test_systems_are_what_they_are_alone(method, backend, equal_each):
@@ -98,6 +99,7 @@ def test_systems_are_what_they_are_alone(method, backend, equal_each):
     equal_each(solve(stack, b), [solve(sparse.csr_array(one), right) for one, right in zip(matrices, rhs, strict=True)])
 
 
+@pytest.mark.usefixtures("compiled_small_solves")
 @pytest.mark.parametrize("method", ["cg", "chebyshev", "gauss_seidel"])
 def test_the_compiled_call_solves_those_that_it_can(method, monkeypatch):
     """Of these methods none is left to the driver."""
@@ -381,6 +383,7 @@ def test_pickles_and_copies():
     np.testing.assert_array_equal(again.residual_norms, one.residual_norms)
 
 
+@pytest.mark.usefixtures("compiled_small_solves")
 def test_a_pickle_holds_what_happened_and_not_what_might_have():
     """Numbers are kept of the iterations that were done, not of all that there might have been."""
     A, b = np.broadcast_to(np.eye(N), (200, N, N)), vectors(200, N)
@@ -420,6 +423,7 @@ def test_later_changes_of_the_matrix_change_no_solution():
     equal_each(solution, wanted)
 
 
+@pytest.mark.usefixtures("compiled_small_solves")
 def test_numbers_are_kept_of_256_systems():
     """Beyond, a history has its ends, and nothing is known of the spectrum; all else is the same."""
     A, b = definite(), vectors(N, small.KEPT + 1)
@@ -439,6 +443,7 @@ def test_numbers_are_kept_of_256_systems():
 # Limits, warnings, threads ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("compiled_small_solves")
 def test_a_time_limit_is_that_of_the_batch(monkeypatch):
     """A clock that passes a second whenever it is read; the first share of the systems is solved all the same."""
     now = iter(range(10**6))
@@ -469,6 +474,7 @@ def test_a_time_limit_holds_for_systems_one_by_one():
     assert not solution.x[-1].any()
 
 
+@pytest.mark.usefixtures("compiled_small_solves")
 def test_an_interrupt_leaves_the_rest_of_a_batch(monkeypatch):
     monkeypatch.setattr(small, "CHUNK", 1)
     kernel, calls = small.kernels().solve_all, []
@@ -517,6 +523,7 @@ def test_threads_solve_batches_at_once():
         np.testing.assert_array_equal(found[k], wanted[k])
 
 
+@pytest.mark.usefixtures("compiled_small_solves")
 @pytest.mark.parametrize("method", ["cg", "gauss_seidel"])
 def test_threads_share_systems_and_change_no_bit(method, monkeypatch):
     A, b = definite(150), vectors(150, N)
@@ -532,6 +539,7 @@ def test_threads_share_systems_and_change_no_bit(method, monkeypatch):
 # Tensors ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("compiled_small_solves")
 def test_tensors_on_the_cpu():
     torch = pytest.importorskip("torch")
     A, b = definite(2, 3), vectors(2, 3, N, 2)

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from resolvent.backends import backend_named
+from resolvent.lazy import place_of
 from resolvent.solvers.driver.iterate import iterate
-from resolvent.solvers.driver.loops import LOOPS, Stretch
+from resolvent.solvers.driver.loops import Stretch
 from resolvent.solvers.driver.method import Breakdown, Method, Norm, State, Traffic
 from resolvent.solvers.driver.problem import Problem, Words
 from resolvent.solvers.driver.solution import Bound
@@ -266,7 +267,7 @@ def test_loops_follow_the_step_along_the_ancestry(monkeypatch):
             state.x = state.x + 0.5 * state.work
             state.work, state.residual_norm = problem.residual_norm(state.x, state.work)
 
-    monkeypatch.setitem(LOOPS, (Picard, "scalar", "none"), build)
+    monkeypatch.setattr(Cosine, "loops", {(place_of(Picard), "scalar", "none"): build})
     monkeypatch.setattr(Cosine, "storage", "scalar")
     monkeypatch.setattr(Cosine, "compiled", property(lambda self: ((), ())))
     by_loop = iterate(Cosine(), Renamed(), Options(rtol=1e-10))

@@ -36,7 +36,7 @@ def array_of(library, values, dtype="float64"):
     return np.asarray(values, dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex64", "complex128"])
 @pytest.mark.parametrize(("backend", "library"), BACKENDS)
 def test_arrays_of_any_library_shape_and_type(backend, library, dtype):
     shift = np.arange(6.0).reshape(2, 3) + (1j if dtype.startswith("complex") else 0)

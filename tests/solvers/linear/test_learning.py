@@ -19,6 +19,9 @@ ARRAYS = ("status", "iterations", "matvecs", "relative_residual", "residual_norm
 OF_EACH = (*ARRAYS, "reason", "backward_error", "condition", "spectrum", "predicted_iterations", "smallest_eigenvalue")
 
 
+pytestmark = pytest.mark.usefixtures("compiled_small_solves")
+
+
 @pytest.fixture(autouse=True)
 def quiet():
     """Solves that do not converge are meant here."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import warnings
 from collections import Counter
 
@@ -37,7 +38,7 @@ def path(monkeypatch, compiled):
 
     with monkeypatch.context() as patched, warnings.catch_warnings():
         warnings.simplefilter("ignore", rv.ConvergenceWarning)
-        patched.setattr(small, "_met", lambda *key: compiled)
+        patched.setattr(small, "SYSTEMS_BEFORE", 0 if compiled else math.inf)
         patched.setattr(small.Small, "solve", spied)
         yield kept
 
@@ -265,6 +266,7 @@ def test_a_certificate_that_fails_is_the_drivers(monkeypatch):
 
 
 def test_a_few_systems_of_a_kind_are_not_worth_compiling_a_solve_for(monkeypatch):
+    monkeypatch.setattr(small, "SYSTEMS_BEFORE", 5)
     monkeypatch.setattr(small, "_seen", Counter())
     kept, solve = [], small.Small.solve
 
@@ -277,6 +279,24 @@ def test_a_few_systems_of_a_kind_are_not_worth_compiling_a_solve_for(monkeypatch
     found = [rv.cg(matrix("dense"), B, rtol=1e-9) for _ in range(small.SYSTEMS_BEFORE + 1)]
     assert kept == [False] * small.SYSTEMS_BEFORE + [True]
     assert differing(found[0], found[-1]) == []
+
+
+def test_the_systems_of_batches_count_too(monkeypatch):
+    monkeypatch.setattr(small, "SYSTEMS_BEFORE", 5)
+    monkeypatch.setattr(small, "_seen", Counter())
+    kept, together = [], small.Small.together
+
+    def spied(self, *given):
+        found = together(self, *given)
+        kept.append(found is not None)
+        return found
+
+    monkeypatch.setattr(small.Small, "together", spied)
+    few, more, many = (rv.cg(matrix("dense"), np.stack([B] * count, -1), rtol=1e-9) for count in (3, 3, 6))
+    assert kept == [False, True, True]
+    for column in range(3):
+        np.testing.assert_array_equal(few.x[:, column], more.x[:, column])
+        np.testing.assert_array_equal(few.x[:, column], many.x[:, column])
 
 
 def test_no_more_rows_than_are_small(monkeypatch):

@@ -64,7 +64,7 @@ def watched(monkeypatch):
         left.append("all" if found is None else found.left.tolist())
         return found
 
-    monkeypatch.setattr("resolvent.solvers.linear.run.solve_stack", noted)
+    monkeypatch.setattr("resolvent.solvers.linear.stacked.solve_stack", noted)
     return left
 
 
@@ -143,7 +143,7 @@ def same_each(batch, alone, slack=0, digits=1e-10):
         )
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.complex128])
 @pytest.mark.parametrize("method", METHODS)
 def test_systems_are_what_they_are_alone(method, dtype, library, left):
     if takes_long(library, method):
@@ -317,7 +317,7 @@ PRECONDITIONERS = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.complex128])
 @pytest.mark.parametrize("kind", PRECONDITIONERS)
 def test_one_preconditioner_for_all_systems(kind, dtype, library, left):
     A, b, guess = definite(3, dtype=dtype), vectors(3, N, dtype=dtype), vectors(3, N, dtype=dtype, seed=2)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matrices import hermitian, with_singular_values
 
 import resolvent as rv
 from resolvent.solvers.matrix_functions.presets import PRESETS
@@ -98,6 +99,44 @@ def test_names():
         ns.preset("muon", lower=0)
     with pytest.raises(rv.InputError, match="lower: found nan"):
         ns.preset("muon", lower=float("nan"))
+
+
+B = with_singular_values([1.0, 0.7, 0.3, 0.02], 6, seed=1)[0]
+S = hermitian([1.0, 0.6, 0.3, 0.02])[0]
+N = hermitian([1.0, -0.6, 0.3, -0.02], seed=1)[0]
+NAMED = {
+    "polar": lambda **how: rv.polar(B, **how).U,
+    "orthogonalize": lambda **how: rv.orthogonalize(B.T, **how).x,
+    "matrix_sign": lambda **how: rv.matrix_sign(N, **how).x,
+    "sqrtm": lambda **how: rv.sqrtm(S, **how).x,
+    "invsqrtm": lambda **how: rv.invsqrtm(S, **how).x,
+    "inverse_root": lambda **how: rv.inverse_root(S, 2, **how).x,
+    "solve_lyapunov": lambda **how: rv.solve_lyapunov(S, N, **how).x,
+    "solve_sylvester": lambda **how: rv.solve_sylvester(S, 2 * S, N, **how).x,
+}
+
+
+@pytest.mark.parametrize("function", NAMED.values(), ids=NAMED)
+def test_functions_take_names(function):
+    for name in SAFE:
+        assert np.allclose(function(schedule=name, rtol=1e-9), function(rtol=1e-9), rtol=0, atol=1e-6), name
+    with pytest.raises(rv.InputError, match=r"^schedule: found 'polar_expres' \(did you mean 'polar-express'\?\)"):
+        function(schedule="polar_expres")
+    with pytest.raises(rv.InputError, match=r"^schedule: found 'aol'\. .*preset\('aol', allow_sign_flip=True\)"):
+        function(schedule="aol")
+    with pytest.raises(TypeError, match=r"^schedule: found int; wanted"):
+        function(schedule=5)
+
+
+def test_what_flips_signs_is_had_when_asked_for():
+    flipping = ns.preset("aol", allow_sign_flip=True)
+    found = rv.orthogonalize(np.diag([1.0, 0.7]), schedule=flipping, scaling="schatten-4", rtol=1e-9).x
+    assert np.allclose(found, np.diag([-1.0, 1.0]), atol=1e-8)
+
+
+def test_names_are_of_schedules_for_square_roots_at_most():
+    with pytest.raises(rv.InputError, match=r"^schedule: found one for root 1; wanted root=3"):
+        rv.inverse_root(S, 3, schedule="muon")
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -15,7 +15,7 @@ def test_products_of_steps():
     """Of a polar step: X X^T, h of it, and h X. Of a coupled one: h(P), X W, and W^r P."""
     assert [step_products(q) for q in (1, 2, 3, 4, 8)] == [2, 3, 4, 4, 5]
     assert [step_products(2, root) for root in (2, 3, 4, 5, 8)] == [4, 5, 5, 6, 6]
-    assert step_products(5) == 6  # Horner's rule takes four for h
+    assert step_products(5) == 5  # the square, and two by Horner's rule in it
     mixed = Schedule(((1.5, -0.5), (1.875, -1.25, 0.375), (1.0,) * 9), 0.1)
     assert (mixed.steps, mixed.degrees, mixed.products) == (3, (3, 5, 17), 10)
 

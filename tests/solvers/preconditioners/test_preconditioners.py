@@ -44,7 +44,7 @@ def definite(n=12, dtype=np.float64):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+@pytest.mark.parametrize("dtype", ["float64", "float32", "complex128"])
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("storage", [np.asarray, sparse.csr_array])
 def test_hermitian_positive_definite(name, storage, dtype, backend):

@@ -157,6 +157,7 @@ def test_the_chance_is_what_is_said(monkeypatch):
     assert sum(true > one.upper for one in found) > 50
 
 
+@pytest.mark.slow
 def test_kuczynski_and_wozniakowski():
     """Their a-priori bound, 1.648 sqrt(n) exp(-sqrt(eps) (2k - 1)), of the chance that lambda_max is missed by eps."""
     n, eps = 100, 0.01

@@ -16,7 +16,7 @@ LIBRARIES = [
     for name, needs in (("numpy", "numpy"), ("torch", "torch"), ("array_api", "array_api_strict"))
     if importlib.util.find_spec(needs) is not None
 ]
-DTYPES = ("float32", "float64", "complex64", "complex128")
+DTYPES = ("float64", "float32", "complex64", "complex128")
 
 
 @pytest.fixture(params=LIBRARIES)

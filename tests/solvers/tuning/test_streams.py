@@ -74,6 +74,7 @@ def short(request):
     return request.param, problems, young(problems), spent(Fixed({"low": 1.65, "high": 1.8}[request.param]), problems)
 
 
+@pytest.mark.slow
 def test_fixed_omega(short):
     shifts, problems, _, best = short
     per_system = {"low": 59.3, "high": 103.9}[shifts]
@@ -128,6 +129,7 @@ class Young:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [{}, {"warm_start": None, "cost": "work"}], ids=["iterations", "work"])
 @pytest.mark.parametrize("seed", [5, 65, 80, 128, 176])
 def test_auto_is_at_youngs_omega_soon(seed, arguments):
@@ -136,6 +138,7 @@ def test_auto_is_at_youngs_omega_soon(seed, arguments):
     assert all_of_them <= 1.06
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "low", "high"),
     [
@@ -161,6 +164,7 @@ def heat(n_x, steps, tuner, start=0):
     return np.array(sequence.history.iterations[start:])
 
 
+@pytest.mark.slow
 def test_heat_sequence_shortened():
     grid = {omega: heat(25, 1000, Fixed(omega)) for omega in (1.0, 1.1, 1.2, 1.3, 1.4, 1.5)}
     oracle = np.min(list(grid.values()), axis=0).sum()

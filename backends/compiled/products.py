@@ -23,7 +23,6 @@ __all__ = [
     "DenseArrays",
     "HermitianArrays",
     "DenseStack",
-    "KnownProduct",
     "ShiftedArrays",
     "StencilArrays",
     "StencilStack",
@@ -88,16 +87,14 @@ class StencilArrays(NamedTuple):
 
 
 class ShiftedArrays(NamedTuple):
-    """H + shift I of a symmetric full matrix H in C order, whose rows are taken for its columns."""
+    """H + shift I of a symmetric full matrix H in C order, whose rows are taken for its columns.
+
+    ``known`` is empty, or the one product that is asked, known before.
+    """
 
     matrix: Any
     shift: Any
-
-
-class KnownProduct(NamedTuple):
-    """Any matrix, of which one product is all that is asked, and known."""
-
-    product: Any
+    known: Any
 
 
 class CSRStack(NamedTuple):
@@ -253,6 +250,11 @@ def _dense_row(A, x, start, i, backward):  # type: ignore[no-untyped-def]
 
 def _shifted_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
     H, shift, here = A.matrix, A.shift, x[low:high]
+    if A.known.size > 0:
+        known = A.known[low:high]
+        for j in range(high - low):
+            y[j] = known[j]
+        return
     for j in range(high - low):
         y[j] = shift * here[j]
     # Rows are added up, eight at a time: y is then read and written once for eight of them. Unsigned indices are never
@@ -269,12 +271,6 @@ def _shifted_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
         row, entry = H[i], x[i]
         for j in range(n):
             y[j] += entry * row[first + j]
-
-
-def _known_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
-    known = A.product[low:high]
-    for i in range(high - low):
-        y[i] = known[i]
 
 
 def _band_block(A, x, low, high, y):  # type: ignore[no-untyped-def]
@@ -423,7 +419,6 @@ _BLOCKS = {
     CSRArrays: _csr_block,
     DenseArrays: _dense_block,
     ShiftedArrays: _shifted_block,
-    KnownProduct: _known_block,
     BandArrays: _band_block,
     SymmetricBandArrays: _symmetric_block,
     StencilArrays: _stencil_block,

@@ -16,12 +16,12 @@ import torch
 
 from ...backends.compiled import vectors
 from ...backends.compiled.cg import cg_loop as cg_iterations
-from ...backends.compiled.compiling import ALONE, FAST, Shared, share, threads
+from ...backends.compiled.compiling import ALONE, Shared, share, threads
 from ...backends.compiled.momentum import momentum_loop as momentum_iterations
-from ...backends.compiled.products import KnownProduct, ShiftedArrays
+from ...backends.compiled.products import ShiftedArrays, block_product
 from ...backends.compiled.recurrences import built_upon
 from ...errors import InputError
-from ...kernels import kernel as compiled_by
+from ...kernels import kernel
 from ...precision.rounding_rule import Unrounded
 from ...solvers.chebyshev.coefficients import chebyshev_coefficients
 from .arguments import Info, Inputs
@@ -42,11 +42,13 @@ NONE = {
 PARALLEL_FROM = 1 << 17  # entries of H, summed over tokens, from which a second thread pays
 
 # One after the other: heads and sequences, not rows, are shared among threads.
-cg_loop, momentum_loop, residual = cg_iterations.kernel, momentum_iterations.kernel, vectors.residual.kernel
+cg_loop, momentum_loop = cg_iterations.kernel, momentum_iterations.kernel
 UNROUNDED = Unrounded()
 
 coefficients = built_upon(chebyshev_coefficients)
-kernel = compiled_by(fastmath=set(FAST))
+# The parts of the kernel are compiled where they stand in it. Nothing is assigned to whole arrays, which would compile
+# to loops with checks and messages of their own.
+part = kernel(inline="always")
 
 
 def compiled(
@@ -79,7 +81,7 @@ def compiled(
     batch, tokens, heads, D = inputs.q.shape
     q, k, v, H, U = map(_array, (inputs.q, inputs.k, inputs.v, inputs.H, inputs.U))
     gates = (None if gate is None else _array(gate) for gate in (inputs.gk, inputs.g, inputs.alpha))
-    none = NONE[q.dtype]
+    none, limits = NONE[q.dtype], np.finfo(q.dtype)
     o, H_end, U_end = (torch.empty(like.shape, dtype=inputs.q.dtype) for like in (v, H, U))
     facts = [np.empty((batch * tokens, heads), kind) for kind in (q.dtype, q.dtype, np.int32)] if want_info else none[1]
     work = batch * tokens * heads * D * D
@@ -99,6 +101,8 @@ def compiled(
             INTERVALS[solver.interval],
             solver.num_iter or 0,
             0.0 if solver.rtol is None else solver.rtol,
+            0.5 * float(limits.eps),
+            float(limits.tiny),
         ),
         o.numpy().reshape(batch * tokens, heads, v.shape[-1]),
         H_end.numpy(),
@@ -120,7 +124,8 @@ def all_tokens(team, q, k, v, gk, g, alpha, ridge, scale, H, U, offsets, how, o,
     The tokens of all sequences lie behind one another: q, k (tokens, heads, D), v and o (tokens, heads, V), the gates
     (tokens, heads) or empty; sequence n is ``offsets[n]:offsets[n + 1]``. H (N, heads, D, D) and U (N, heads, D, V) are
     the states before, H_end and U_end those after. ``ridge`` holds a number for each head. ``how`` is (solver,
-    interval, steps, rtol): rtol = 0 for exactly so many steps. ``facts`` are the arrays of ``Info``, or empty.
+    interval, steps, rtol, unit roundoff, smallest normal number): rtol = 0 for exactly so many steps. ``facts`` are the
+    arrays of ``Info``, or empty.
     """
     heads, D = q.shape[1], q.shape[2]
     residuals, conditions, iterations = facts
@@ -132,21 +137,24 @@ def all_tokens(team, q, k, v, gk, g, alpha, ridge, scale, H, U, offsets, how, o,
         x = work[0]
         H_t, U_t = H_end[n, h], U_end[n, h]
         if first == last:
-            H_t[:] = H[n, h]
-            U_t[:] = U[n, h]
+            copy(H[n, h], H_t)
+            copy(U[n, h], U_t)
         for t in range(first, last):
             H_before = H[n, h] if t == first else H_t
             U_before = U[n, h] if t == first else U_t
             size = scaled(q[t, h], work[1])
-            trace, norm = remember(H_before, math.exp(gk[t, h]) if gk.size else 1.0, k[t, h], H_t, work[1], work[3])
+            decay = math.exp(gk[t, h]) if gk.size else 1.0
+            trace, norm = remember(H_before, decay, k[t, h], H_t, work[1], work[3], how[5])
             lower = ridge[h] * norm
             upper = lower + largest_eigenvalue(trace, norm, D, how[1])
             relative, count = 0.0, 0
             if norm > 0.0 and size > 0.0:
                 relative, count = solve(H_t, lower, upper, how, residuals.size > 0, work)
-                x *= q.dtype.type(size)
+                for i in range(D):
+                    x[i] *= q.dtype.type(size)
             else:
-                x[:] = q.dtype.type(norm * size)  # zero, unless one of them is NaN
+                for i in range(D):
+                    x[i] = norm * size  # zero, unless one of them is NaN
             if residuals.size:
                 residuals[t, h] = relative
                 conditions[t, h] = upper / lower if norm > 0.0 else 1.0
@@ -155,7 +163,15 @@ def all_tokens(team, q, k, v, gk, g, alpha, ridge, scale, H, U, offsets, how, o,
             read(U_before, math.exp(g[t, h]) if g.size else 1.0, k[t, h], v[t, h], x, scale, U_t, o[t, h])
 
 
-@kernel
+@part
+def copy(source, target):  # type: ignore[no-untyped-def]
+    """A matrix, entry by entry."""
+    for i in range(source.shape[0]):
+        for j in range(source.shape[1]):
+            target[i, j] = source[i, j]
+
+
+@part
 def scaled(q, b):  # type: ignore[no-untyped-def]
     """b = q over its largest modulus, which is returned, so that inner products keep within range."""
     largest = q.dtype.type(0.0)
@@ -167,18 +183,18 @@ def scaled(q, b):  # type: ignore[no-untyped-def]
     return largest
 
 
-@kernel
-def remember(before, decay, k, H, b, y):  # type: ignore[no-untyped-def]
+@part
+def remember(before, decay, k, H, b, y, smallest):  # type: ignore[no-untyped-def]
     """H = decay before + k k^T, and y = H b; trace and Frobenius norm of H."""
     dtype = k.dtype.type
     kept = dtype(decay)
     trace = 0.0
     for i in range(k.size):
         trace += kept * before[i, i] + k[i] * k[i]
+        y[i] = 0
     # Squares are of entries over the trace, and can neither underflow nor overflow.
-    unit = dtype(1.0 / trace) if trace >= np.finfo(k.dtype).tiny else dtype(0.0)
+    unit = dtype(1.0 / trace) if trace >= smallest else dtype(0.0)
     total = dtype(0.0)
-    y[:] = 0
     for i in range(k.size):
         row, out, entry, weight = before[i], H[i], k[i], b[i]
         for j in range(k.size):
@@ -189,7 +205,7 @@ def remember(before, decay, k, H, b, y):  # type: ignore[no-untyped-def]
     return trace, trace * math.sqrt(total)
 
 
-@kernel
+@part
 def largest_eigenvalue(trace, norm, order, interval):  # type: ignore[no-untyped-def]
     """The bound of ``interval.upper_end`` without the shift."""
     if interval == FROBENIUS or norm == 0.0:
@@ -199,31 +215,36 @@ def largest_eigenvalue(trace, norm, order, interval):  # type: ignore[no-untyped
     return GUARD * (mean + norm * math.sqrt(max(1.0 / order - part * part, 0.0) * (order - 1)))
 
 
-@kernel
+@part
 def solve(H, lower, upper, how, wanted, work):  # type: ignore[no-untyped-def]
     """x = work[0] of (H + lower I) x = b = work[1], given H b = work[3], which is overwritten.
 
     Returns the relative residual, where that is wanted, and the iterations.
     """
-    solver, _, steps, rtol = how
+    solver, _, steps, rtol, unit_roundoff, _ = how
     x, b, Ab = work[0], work[1], work[3]
     shift = b.dtype.type(lower)
-    A = ShiftedArrays(H, shift)
+    A, known = ShiftedArrays(H, shift, b[:0]), ShiftedArrays(H, shift, Ab)
     for i in range(b.size):
         Ab[i] += shift * b[i]
     size = math.sqrt(vectors.inner(b, b))
-    target = max(rtol, 0.5 * np.finfo(b.dtype).eps) * size
+    target = max(rtol, unit_roundoff) * size
     if rtol > 0.0:
         steps = steps_for(upper / lower, rtol)
     if solver == CHEBYSHEV:
-        count = chebyshev(A, lower, upper, steps, target * target if rtol > 0.0 else -1.0, work)
+        count = chebyshev(A, known, lower, upper, steps, target * target if rtol > 0.0 else -1.0, work)
     else:
         # In exact arithmetic the bound of Chebyshev iteration holds for conjugate gradients, too; rounding delays them.
-        count = conjugate_gradients(A, 2 * steps + 2 if rtol > 0.0 else steps, size, target, work)
-    return (residual(ALONE, A, x, b, work[4]) / size if wanted else 0.0), count
+        count = conjugate_gradients(A, known, 2 * steps + 2 if rtol > 0.0 else steps, size, target, work)
+    square = 0.0
+    if wanted:
+        Ax = work[4]
+        block_product(A, x, 0, x.size, Ax)
+        square = vectors.distance(b, Ax)
+    return math.sqrt(square) / size, count
 
 
-@kernel
+@part
 def steps_for(condition, rtol):  # type: ignore[no-untyped-def]
     """``interval.steps_for``."""
     if condition <= 1.0:
@@ -232,8 +253,8 @@ def steps_for(condition, rtol):  # type: ignore[no-untyped-def]
     return max(math.ceil(math.acosh(1.0 / rtol) / decay) - 1, 0)
 
 
-@kernel
-def chebyshev(A, lower, upper, steps, limit, work):  # type: ignore[no-untyped-def]
+@part
+def chebyshev(A, known, lower, upper, steps, limit, work):  # type: ignore[no-untyped-def]
     """Chebyshev iteration from x = 2 b / (lower + upper), at most so many steps, given A b = work[3].
 
     Fewer if the squared residual is within ``limit``. It is looked at in every step, which is cheap, since the residual
@@ -241,7 +262,8 @@ def chebyshev(A, lower, upper, steps, limit, work):  # type: ignore[no-untyped-d
     enough.
     """
     x, b, previous, Ax = work[0], work[1], work[2], work[3]
-    betas, gammas = np.empty((2, steps + 1))
+    weights = np.empty((2, steps + 1))
+    betas, gammas = weights[0], weights[1]
     for k, (beta, gamma) in enumerate(coefficients(lower, upper)):
         if k > steps:
             break
@@ -252,16 +274,17 @@ def chebyshev(A, lower, upper, steps, limit, work):  # type: ignore[no-untyped-d
         Ax[i] *= first
         previous[i] = 0
     # The product of the first step is known.
-    count = momentum_loop(ALONE, KnownProduct(Ax), b[:0], x, previous, b, UNROUNDED, betas[1:2], gammas[1:2], limit)
+    count = momentum_loop(ALONE, known, b[:0], x, previous, b, UNROUNDED, betas[1:2], gammas[1:2], limit)
     if count > 0:
         count += momentum_loop(ALONE, A, b[:0], previous, x, b, UNROUNDED, betas[2:], gammas[2:], limit)
     if count % 2:
-        work[0] = work[2]
+        for i in range(b.size):
+            x[i] = previous[i]
     return count
 
 
-@kernel
-def conjugate_gradients(A, steps, size, target, work):  # type: ignore[no-untyped-def]
+@part
+def conjugate_gradients(A, known, steps, size, target, work):  # type: ignore[no-untyped-def]
     """Conjugate gradients from x = 0 until the residual norm is at most target, at most so many steps.
 
     ``size`` is that of b, and work[3] holds A b.
@@ -271,8 +294,8 @@ def conjugate_gradients(A, steps, size, target, work):  # type: ignore[no-untype
         x[i], p[i], r[i] = 0, b[i], b[i]
     if not size > target:
         return 0
-    norms, alphas, betas = np.empty((3, steps))
-    none, known, rho = b[:0], KnownProduct(q), size * size
+    history, none, rho = np.empty((3, steps)), b[:0], size * size
+    norms, alphas, betas = history[0], history[1], history[2]
     count, rho, _, _ = cg_loop(ALONE, known, none, x, r, p, q, rho, target, None, UNROUNDED, norms[:1], alphas, betas)
     if count > 0 and norms[0] > target:
         more, _, _, _ = cg_loop(
@@ -282,7 +305,7 @@ def conjugate_gradients(A, steps, size, target, work):  # type: ignore[no-untype
     return count
 
 
-@kernel
+@part
 def mix(x, q, alpha):  # type: ignore[no-untyped-def]
     """x = q + alpha (x - q)."""
     part = x.dtype.type(alpha)
@@ -291,7 +314,7 @@ def mix(x, q, alpha):  # type: ignore[no-untyped-def]
         x[i] = part * x[i] + rest * q[i]
 
 
-@kernel
+@part
 def read(before, decay, k, v, x, scale, U, o):  # type: ignore[no-untyped-def]
     """U = decay before + k v^T, and o = scale U^T x."""
     dtype = v.dtype.type

@@ -23,9 +23,11 @@ RIDGE = 1e-10  # of the number of rounds: picks one fit where the contexts seen 
 def solve_free(G, h, theta, free, out):  # type: ignore[no-untyped-def]
     """The minimiser over the free coefficients, the others held; Gaussian elimination, G being positive definite."""
     m = h.size
-    W, v = G.copy(), h.copy()
+    W, v = np.empty((m, m)), np.empty(m)
     for i in range(m):
+        v[i] = h[i]
         for j in range(m):
+            W[i, j] = G[i, j]
             if not free[j]:
                 v[i] -= G[i, j] * theta[j]
     for i in range(m):
@@ -62,16 +64,19 @@ def box_least_squares(G, h, bound, theta):  # type: ignore[no-untyped-def]
         Overwritten.
     """
     m = h.size
-    free = np.ones(m, np.bool_)
-    goal = np.zeros(m)
-    theta[:] = 0.0
+    free, goal = np.empty(m, np.bool_), np.empty(m)
+    largest = 0.0
+    for j in range(m):
+        free[j], theta[j] = True, 0.0
+        largest = max(largest, abs(h[j]))
     solve_free(G, h, theta, free, goal)
     inside = True
     for j in range(m):
         if abs(goal[j]) > bound[j]:
             inside = False
     if inside:
-        theta[:] = goal
+        for j in range(m):
+            theta[j] = goal[j]
         return
     for _ in range(20 * m):
         solve_free(G, h, theta, free, goal)
@@ -89,7 +94,7 @@ def box_least_squares(G, h, bound, theta):  # type: ignore[no-untyped-def]
             free[blocked] = False
             theta[blocked] = bound[blocked] if goal[blocked] > 0 else -bound[blocked]
             continue
-        most, release = 1e-9 * np.abs(h).max(), -1
+        most, release = 1e-9 * largest, -1
         for j in range(m):
             if not free[j]:
                 gradient = h[j]
@@ -117,8 +122,10 @@ def features_of(z, out):  # type: ignore[no-untyped-def]
 def inverse_gap_weights(scores, eta, p):  # type: ignore[no-untyped-def]
     """p_i = 1 / (d + eta (s_i - min s)), the rest of the mass on the smallest score (Abe & Long 1999)."""
     d = scores.size
-    best = scores.argmin()
-    total = 0.0
+    best, total = 0, 0.0
+    for i in range(d):
+        if scores[i] < scores[best]:
+            best = i
     for i in range(d):
         p[i] = 1 / (d + eta * (scores[i] - scores[best]))
         total += p[i]
@@ -129,8 +136,10 @@ def inverse_gap_weights(scores, eta, p):  # type: ignore[no-untyped-def]
 def refit(G, h, squares, counts, bound, i, theta, residuals):  # type: ignore[no-untyped-def]
     """The constrained fit of value i, and what it leaves of its squares."""
     m = bound.size
-    ridged = G[i].copy()
+    ridged = np.empty((m, m))
     for j in range(m):
+        for k in range(m):
+            ridged[j, k] = G[i, j, k]
         ridged[j, j] += RIDGE * max(counts[i], 1)
     box_least_squares(ridged, h[i], bound, theta[i])
     fitted = squares[i]

@@ -30,7 +30,9 @@ def tsallis_weights(losses, eta, p):  # type: ignore[no-untyped-def]
     p : ndarray of float, (d,)
         Overwritten.
     """
-    low = losses.min()
+    low = losses[0]
+    for i in range(1, losses.size):
+        low = min(low, losses[i])
     x = -2 / eta
     for step in range(100):
         total = slope = 0.0
@@ -48,9 +50,13 @@ def tsallis_weights(losses, eta, p):  # type: ignore[no-untyped-def]
 @kernel(error_model="python")
 def draw(losses, scale, eta, uniform, p):  # type: ignore[no-untyped-def]
     """Weights of the losses in units of ``scale``, and the index that a uniform number falls on."""
-    tsallis_weights(losses / scale, eta, p)
-    total = p.sum()
-    below = 0.0
+    relative = np.empty(losses.size)
+    for i in range(losses.size):
+        relative[i] = losses[i] / scale
+    tsallis_weights(relative, eta, p)
+    total = below = 0.0
+    for i in range(p.size):
+        total += p[i]
     for i in range(p.size):
         below += p[i] / total
         if uniform < below:

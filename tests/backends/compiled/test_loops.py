@@ -6,11 +6,11 @@ import pytest
 from resolvent.backends.compiled import vectors
 from resolvent.backends.compiled.cg import cg_loop
 from resolvent.backends.compiled.momentum import BLOCK, momentum_loop
-from resolvent.backends.compiled.products import KnownProduct, ShiftedArrays
+from resolvent.backends.compiled.products import ShiftedArrays
 from resolvent.precision.rounding_rule import Unrounded
 from resolvent.solvers.chebyshev.coefficients import chebyshev_coefficients
 
-SHIFT = 0.5
+SHIFT, NONE = 0.5, np.empty(0)
 
 
 def system(n):
@@ -25,7 +25,7 @@ def system(n):
 def test_a_shifted_matrix_is_multiplied(n):
     H, x = system(n)
     out = np.empty(n)
-    vectors.matvec.serial(ShiftedArrays(H, SHIFT), x, out)
+    vectors.matvec.serial(ShiftedArrays(H, SHIFT, NONE), x, out)
     np.testing.assert_allclose(out, H @ x + SHIFT * x, atol=1e-13 * np.linalg.norm(x))
 
 
@@ -39,7 +39,7 @@ def momentum(A, x, previous, b, first, steps, limit):
 
 def test_chebyshev_iteration_stops_at_the_first_residual_within_the_limit():
     H, b = system(BLOCK + 10)
-    A, limit = ShiftedArrays(H, SHIFT), 1e-12 * (b @ b)
+    A, limit = ShiftedArrays(H, SHIFT, NONE), 1e-12 * (b @ b)
     residuals = []
     for steps in range(25):
         taken, x = momentum(A, np.zeros_like(b), np.zeros_like(b), b, 0, steps, -1.0)
@@ -54,10 +54,10 @@ def test_chebyshev_iteration_stops_at_the_first_residual_within_the_limit():
 
 def test_a_known_product_stands_for_the_matrix():
     H, b = system(45)
-    A = ShiftedArrays(H, SHIFT)
+    A = ShiftedArrays(H, SHIFT, NONE)
     x, previous = np.ones(45), np.zeros(45)
     wanted = momentum(A, x.copy(), previous.copy(), b, 1, 1, -1.0)[1]
-    found = momentum(KnownProduct(H @ x + SHIFT * x), x, previous, b, 1, 1, -1.0)[1]
+    found = momentum(ShiftedArrays(H, SHIFT, H @ x + SHIFT * x), x, previous, b, 1, 1, -1.0)[1]
     np.testing.assert_allclose(found, wanted, atol=1e-13)
 
 
@@ -68,7 +68,7 @@ def test_conjugate_gradients_that_do_not_follow_the_gap_are_the_same():
     for gap in (None, (0.0, 0.0, 1e-16, 1e-16, size)):
         x, r, p, q = np.zeros_like(b), b.copy(), b.copy(), np.empty_like(b)
         norms, alphas, betas = np.empty((3, 100))
-        A = ShiftedArrays(H, SHIFT)
+        A = ShiftedArrays(H, SHIFT, NONE)
         taken, _, bound, why = cg_loop.serial(
             A, b[:0], x, r, p, q, size * size, 1e-9 * size, gap, Unrounded(), norms, alphas, betas
         )

@@ -16,10 +16,13 @@ from .errors import (
     BusyError,
     ConvergenceError,
     ConvergenceWarning,
+    GradientWarning,
     InputError,
     NotHermitianError,
+    ParameterError,
     SingularError,
 )
+from .naming import elsewhere
 from .operators import CSRStack, Diagonals, Operator, Stencil, StencilStack, as_operator
 from .precision import Precision, precision_facts
 from .solvers import (
@@ -77,7 +80,8 @@ def __getattr__(name: str) -> Any:
         return import_module(".solvers.matrix_functions.newton_schulz", __name__)
     if name in ("Sequence", "FixedPointSequence"):
         return getattr(import_module(".solvers.tuning", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    other = elsewhere(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{other and f': {other}'}")
 
 
 def __dir__() -> list[str]:
@@ -97,11 +101,13 @@ __all__ = [
     "FINITE_SUM_METHODS",
     "FIXED_POINT_METHODS",
     "FixedPointSequence",
+    "GradientWarning",
     "InputError",
     "MOMENTUM_SCHEMES",
     "MONOTONE_METHODS",
     "NotHermitianError",
     "Operator",
+    "ParameterError",
     "Precision",
     "PrecisionAdvice",
     "Progress",

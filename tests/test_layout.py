@@ -13,6 +13,7 @@ FLOORS = {
     for floor, names in enumerate(
         (
             ("errors",),
+            ("naming",),
             ("precision",),
             ("operators",),
             ("backends", "io"),

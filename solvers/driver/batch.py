@@ -361,7 +361,9 @@ def gathered(x: Any, systems: Sequence[Solution], shape: tuple[int, ...]) -> Bat
             fields[name] = values.astype(float)
     members: Systems[Any] = Systems(shape, dict(enumerate(systems)))
     empty = Solution(x, Status.CONVERGED, "", 0, 0, 0.0, 0.0, 0.0, "", "", "float64", 2.0**-53)
-    return _of_fields(x, fields, sum(system.seconds for system in systems), members, _first(members) or empty)
+    return _of_fields(
+        x, fields, sum(system.seconds for system in systems), members, _first(members) if len(members) else empty
+    )
 
 
 def _first(members: Systems) -> Any:

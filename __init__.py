@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from .lazy import lazy_names
+from .naming import elsewhere
 
 if TYPE_CHECKING:
     from . import gallery, precision
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
         BusyError,
         ConvergenceError,
         ConvergenceWarning,
+        GradientWarning,
         InputError,
         NotHermitianError,
+        ParameterError,
         SingularError,
     )
     from .operators import CSRStack, Diagonals, Operator, Stencil, StencilStack, as_operator
@@ -76,8 +79,10 @@ PLACES: Mapping[str, str] = {
     "BusyError": "errors:BusyError",
     "ConvergenceError": "errors:ConvergenceError",
     "ConvergenceWarning": "errors:ConvergenceWarning",
+    "GradientWarning": "errors:GradientWarning",
     "InputError": "errors:InputError",
     "NotHermitianError": "errors:NotHermitianError",
+    "ParameterError": "errors:ParameterError",
     "SingularError": "errors:SingularError",
     "CSRStack": "operators:CSRStack",
     "Diagonals": "operators:Diagonals",
@@ -136,36 +141,10 @@ PLACES: Mapping[str, str] = {
     "warm": "solvers.warm:warm",
 }
 
-# What people type who come from SciPy: where it is there, and what of this package is nearest, once it is here.
-ELSEWHERE: Mapping[str, tuple[str, str]] = {
-    "LinearOperator": ("scipy.sparse.linalg", "as_operator"),
-    "aslinearoperator": ("scipy.sparse.linalg", "as_operator"),
-    "bicg": ("scipy.sparse.linalg", "bicgstab"),
-    "bicgstab": ("scipy.sparse.linalg", "solve"),
-    "cgs": ("scipy.sparse.linalg", "bicgstab"),
-    "factorized": ("scipy.sparse.linalg", "prepare"),
-    "gcrotmk": ("scipy.sparse.linalg", "gmres"),
-    "gmres": ("scipy.sparse.linalg", "solve"),
-    "lgmres": ("scipy.sparse.linalg", "gmres"),
-    "lsmr": ("scipy.sparse.linalg", "pinv"),
-    "lsqr": ("scipy.sparse.linalg", "lsmr"),
-    "lstsq": ("scipy.linalg", "pinv"),
-    "minres": ("scipy.sparse.linalg", "solve"),
-    "qmr": ("scipy.sparse.linalg", "bicgstab"),
-    "spilu": ("scipy.sparse.linalg", "precondition"),
-    "splu": ("scipy.sparse.linalg", "prepare"),
-    "spsolve": ("scipy.sparse.linalg", "solve"),
-    "tfqmr": ("scipy.sparse.linalg", "bicgstab"),
-}
-
 
 def _elsewhere(name: str) -> str:
-    if name not in ELSEWHERE:
-        return ""
-    library, ours = ELSEWHERE[name]
-    while ours not in PLACES:
-        _, ours = ELSEWHERE[ours]
-    return f"; take rv.{ours}, or {library}.{name}"
+    other = elsewhere(name, PLACES)
+    return f": {other}" if other else ""
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for one of this module
@@ -184,11 +163,13 @@ __all__ = [
     "FINITE_SUM_METHODS",
     "FIXED_POINT_METHODS",
     "FixedPointSequence",
+    "GradientWarning",
     "InputError",
     "MOMENTUM_SCHEMES",
     "MONOTONE_METHODS",
     "NotHermitianError",
     "Operator",
+    "ParameterError",
     "Precision",
     "PrecisionAdvice",
     "Progress",

@@ -7,14 +7,20 @@ __all__ = [
     "BusyError",
     "ConvergenceError",
     "ConvergenceWarning",
+    "GradientWarning",
     "InputError",
     "NotHermitianError",
+    "ParameterError",
     "SingularError",
 ]
 
 
 class InputError(ValueError):
     """An argument cannot be used; the message names it, what was found and what was wanted."""
+
+
+class ParameterError(InputError, TypeError):
+    """A keyword that the function, or the method named, does not have; the message says which one was meant."""
 
 
 class NotHermitianError(InputError):
@@ -39,3 +45,7 @@ class ConvergenceError(ArithmeticError):
 
 class ConvergenceWarning(UserWarning):
     """A solve ended without reaching its tolerance; the message is ``Solution.reason``."""
+
+
+class GradientWarning(UserWarning):
+    """A tensor that requires gradients was given to what has none; those of ``resolvent.layers`` have them."""

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from ..errors import BackendError
+from ..naming import choice, named_in
 from ..operators.libraries import library_of
 from .protocol import Backend
 
@@ -33,8 +34,7 @@ _VIEWS = ("backends.torch_views", "TorchViews")
 @cache
 def backend_named(name: str) -> Backend:
     """The backend of that name; an error lists the names there are, or says what to install."""
-    if name not in BACKENDS:
-        raise BackendError(f"backend: found {name!r}; wanted one of {', '.join(BACKENDS)}")
+    name = choice("backend", name, BACKENDS, error=BackendError)
     try:
         return _made(*BACKENDS[name])
     except ImportError as error:
@@ -52,6 +52,7 @@ def choose_backend(asked: str | Backend | None, *arrays: Any, M: Any = None) -> 
 
     M preconditions; one of somebody else's making, bound to a backend, may keep tensors on "torch".
     """
+    asked = named_in(asked, BACKENDS) or asked
     given = [array for array in arrays if array is not None]
     libraries = {library for array in given if (library := library_of(array)) is not None}
     if isinstance(asked, Backend) and libraries <= set(asked.libraries):

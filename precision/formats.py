@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..naming import choice
+
 __all__ = [
     "FORMATS",
     "AnyFormat",
@@ -23,6 +25,7 @@ __all__ = [
     "FixedPoint",
     "Format",
     "bf16",
+    "dtype_name",
     "format_named",
     "fp4_e2m1",
     "fp6_e2m3",
@@ -375,8 +378,8 @@ def format_named(format: Any) -> Any:
 
     Parameters
     ----------
-    format : str, Format, FixedPoint or BlockFormat
-        One of the names in ``FORMATS``, or a format.
+    format : str, dtype, Format, FixedPoint or BlockFormat
+        One of the names in ``FORMATS``, whatever its case, a dtype of NumPy, ml_dtypes or torch, or a format.
 
     Returns
     -------
@@ -397,8 +400,20 @@ def format_named(format: Any) -> Any:
     """
     if isinstance(format, Format | FixedPoint | BlockFormat):
         return format
-    if not isinstance(format, str):
-        raise TypeError(f"format: found {type(format).__name__}; wanted a name, a Format, FixedPoint or BlockFormat")
-    if format not in FORMATS:
-        raise ValueError(f"format: found {format!r}; wanted one of {', '.join(FORMATS)}, or a Format")
-    return FORMATS[format]
+    name = dtype_name(format)
+    if name is None:
+        raise TypeError(
+            f"format: found {type(format).__name__}; wanted a name, a dtype, a Format, FixedPoint or BlockFormat"
+        )
+    return FORMATS[choice("format", name, FORMATS, more=", or a Format")]
+
+
+def dtype_name(format: Any) -> str | None:
+    """The name of a dtype or of a type of numbers, of NumPy, ml_dtypes or torch; a name itself; None for others."""
+    if isinstance(format, str):
+        return format.removeprefix("torch.").removeprefix("numpy.").removeprefix("np.")
+    if isinstance(format, np.dtype) or (isinstance(format, type) and issubclass(format, (np.generic, float))):
+        return np.dtype(format).name
+    if type(format).__module__.partition(".")[0] == "torch" and type(format).__name__ == "dtype":
+        return str(format).rpartition(".")[2]
+    return None

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .formats import BlockFormat, FixedPoint, Format, format_named, fp32, fp64
+from ..naming import choice
+from .formats import BlockFormat, FixedPoint, Format, dtype_name, format_named, fp32, fp64
 from .rounding_rule import ROUNDINGS
 from .tensor_core import block_fma
 from .working import precision_facts
@@ -77,8 +78,7 @@ class Precision:
         object.__setattr__(self, "format", found)
         for name, choices in (("policy", POLICIES), ("rounding", ROUNDINGS), ("scale", ("auto", "none"))):
             given = getattr(self, name)
-            if not isinstance(given, str) or given not in choices:
-                raise ValueError(f"{name}: found {given!r}; wanted one of {', '.join(choices)}")
+            object.__setattr__(self, name, choice(name, given, choices))
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
             kind = ValueError if isinstance(self.seed, int) else TypeError
             raise kind(f"seed: found {self.seed!r}; wanted an integer of at least 0")
@@ -194,6 +194,6 @@ def as_precision(value: Any) -> Precision | None:
     """
     if value is None or isinstance(value, Precision):
         return value
-    if isinstance(value, (str, Format, FixedPoint, BlockFormat)):
+    if isinstance(value, (Format, FixedPoint, BlockFormat)) or dtype_name(value) is not None:
         return Precision(value)
     raise TypeError(f"precision: found {type(value).__name__}; wanted the name of a format, a Format or a Precision")

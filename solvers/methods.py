@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import InputError
 from ..lazy import Rows
+from ..naming import choice, named_in, parameter_of_a_method, parameter_of_another
 from .driver.method import named_parameters
+from .linear.call import DEFAULTS
 from .linear.method import LinearMethod
 from .relaxation.method import Relaxation
 
-__all__ = ["CHOSEN", "METHODS", "method_named", "method_of", "parameters_of"]
+__all__ = ["CHOSEN", "METHODS", "is_auto", "method_named", "method_of", "parameters_of"]
 
 METHODS: Rows[type[LinearMethod[Any]]] = Rows(
     __package__,
@@ -29,20 +30,33 @@ METHODS: Rows[type[LinearMethod[Any]]] = Rows(
 # Those that may recommend themselves to rv.solve, which loads no others.
 CHOSEN = ("cg", "jacobi", "gauss_seidel")
 
+# What is taken beside the parameters of a method.
+COMMON = ("method", *DEFAULTS)
+
 
 def method_named(name: str, parameters: Mapping[str, Any]) -> LinearMethod[Any]:
     """A method of the table with its parameters; errors name what is unknown."""
-    if name not in METHODS:
-        raise InputError(f"method: found {name!r}; wanted auto, {', '.join(METHODS)}")
-    return method_of(METHODS[name], parameters)
+    return method_of(METHODS[choice("method", name, ("auto", *METHODS))], parameters)
 
 
-def method_of(kind: type[LinearMethod[Any]], parameters: Mapping[str, Any]) -> LinearMethod[Any]:
-    """A method of a class with its parameters; errors name what is unknown."""
+def is_auto(method: Any, parameters: Mapping[str, Any]) -> bool:
+    """Whether the entries of A are to choose the method, for which there are no parameters."""
+    if named_in(method, ("auto",)) is None:
+        return False
+    if parameters:
+        known = {name for kind in METHODS.values() for name in parameters_of(kind)}
+        raise parameter_of_a_method(next(iter(parameters)), known, COMMON)
+    return True
+
+
+def method_of(
+    kind: type[LinearMethod[Any]], parameters: Mapping[str, Any], common: Iterable[str] = COMMON
+) -> LinearMethod[Any]:
+    """A method of a class with its parameters; errors name what is unknown, ``common`` being what all methods take."""
     known = parameters_of(kind)
     for given in parameters:
         if given not in known:
-            raise InputError(f"{given}: {kind.name} has no such parameter; it has {', '.join(known) or 'none'}")
+            raise parameter_of_another(kind.name, given, known, common)
     if not issubclass(kind, Relaxation):
         return kind(**parameters)
     own = dict(parameters)

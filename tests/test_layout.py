@@ -13,7 +13,7 @@ FLOORS = {
     for floor, names in enumerate(
         (
             ("compilation", "errors", "lazy"),
-            ("kernels",),
+            ("kernels", "naming"),
             ("precision",),
             ("operators",),
             ("backends", "io"),

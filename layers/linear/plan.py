@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from ...errors import InputError
+from ...naming import choice, parameter_of_another
 from ...solvers.driver.solution import Solution
 from ...solvers.driver.stopping import Options
-from ...solvers.methods import METHODS, method_named
+from ...solvers.methods import COMMON, METHODS, is_auto, method_named
 
 __all__ = ["BACKWARD", "FORWARD", "TANGENT", "Plan", "Solver", "Solves", "checked_tolerance", "plain_solvers"]
 
@@ -67,12 +68,10 @@ class Solver:
         """Refuses what the method does not know; in a compiled graph the driver does that when the graph runs."""
         if torch.compiler.is_compiling():
             return Solver(method, tuple(parameters.items()), M, precision)
-        if method in ("auto", "exact"):
-            if parameters:
-                raise InputError(f'{next(iter(parameters))}: is not a parameter of method="{method}"; name another one')
-        elif method not in METHODS:
-            raise InputError(f"method: found {method!r}; wanted auto, exact, {', '.join(METHODS)}")
-        else:
+        method = choice("method", method, ("auto", "exact", *METHODS))
+        if method == "exact" and parameters:
+            raise parameter_of_another("exact", next(iter(parameters)), (), COMMON)
+        elif not (method == "exact" or is_auto(method, parameters)):
             method_named(method, dict(parameters))
         if method == "exact" and (M is not None or precision is not None):
             raise InputError(f"{'precision' if M is None else 'M'}: a factorisation takes none; name another method")
@@ -87,8 +86,8 @@ class Solver:
 
     def adjoint_M(self) -> Any:
         """The preconditioner for A^H."""
-        if self.M is None or self.method == "auto" or METHODS[self.method].needs_hermitian:
-            return self.M  # Hermitian, as the method asks
+        if self.M is None or isinstance(self.M, str) or self.method == "auto" or METHODS[self.method].needs_hermitian:
+            return self.M  # Hermitian, as the method asks, or made of the matrix that it is for
         if isinstance(self.M, torch.Tensor) and self.M.layout == torch.strided:
             return self.M.mH
         raise InputError(

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
+import scipy.sparse as sparse
 
 from ...backends import choose_backend
 from ...errors import ConvergenceWarning, InputError
@@ -210,7 +211,7 @@ GATHERED = ("status", "iterations", "matvecs", "relative_residual", "residual_no
 def one_or_many(solver: Solver, A: Any, b: Any, x0: Any, options: Options) -> Solution:
     """Solve a system or each of a batch, and warn of what did not converge."""
     A = A if callable(A) or hasattr(A, "matvec") else as_array(A, "A")
-    b = as_array(b, "b")
+    b = as_array(b.toarray() if sparse.issparse(b) else b, "b")
     x0 = None if x0 is None else as_array(x0, "x0")
     shape, size = getattr(A, "shape", None), b.shape
     if shape is not None and len(shape) < 2:
@@ -256,8 +257,9 @@ class _LinearSystems:
 
 
 def as_array(value: Any, name: str) -> Any:
-    """Lists and numbers as NumPy arrays; whatever has a shape as it is."""
-    if hasattr(value, "shape"):
+    """Lists and numbers as NumPy arrays; matrices and labelled tables too; whatever else has a shape as it is."""
+    labelled = hasattr(value, "to_numpy")  # a table or a series of pandas or polars, as its numbers
+    if hasattr(value, "shape") and not labelled and not isinstance(value, np.matrix):
         return value
     try:
         array = np.asarray(value)
@@ -361,7 +363,9 @@ def gathered(x: Any, systems: Sequence[Solution], shape: tuple[int, ...]) -> Bat
             fields[name] = values.astype(float)
     members: Systems[Any] = Systems(shape, dict(enumerate(systems)))
     empty = Solution(x, Status.CONVERGED, "", 0, 0, 0.0, 0.0, 0.0, "", "", "float64", 2.0**-53)
-    return _of_fields(x, fields, sum(system.seconds for system in systems), members, _first(members) or empty)
+    return _of_fields(
+        x, fields, sum(system.seconds for system in systems), members, _first(members) if len(members) else empty
+    )
 
 
 def _first(members: Systems) -> Any:

@@ -98,6 +98,8 @@ class BatchSolution(Solution[V]):
 
     is_batch: ClassVar[bool] = True
 
+    _fields_said: ClassVar[str] = ".systems[i] is the Solution of one system"
+
     @property
     def systems(self) -> Systems[V]:
         """One Solution a system, made when it is asked for."""

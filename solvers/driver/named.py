@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from ...errors import InputError
+from ...naming import choice, parameter_of_another
 from .method import Method, named_parameters
 
 __all__ = ["named_method"]
 
 M = TypeVar("M", bound=Method[Any, Any])
 
+# What functions that take a method by its name have besides.
+COMMON = (
+    "method",
+    "rtol",
+    "atol",
+    "maxiter",
+    "callback",
+    "progress",
+    "time_limit",
+    "backend",
+    "precision",
+)
+
 
 def named_method(
-    given: Any, parameters: Mapping[str, Any], table: Mapping[str, type[M]], base: Any, argument: str = "method"
+    given: Any,
+    parameters: Mapping[str, Any],
+    table: Mapping[str, type[M]],
+    base: Any,
+    argument: str = "method",
+    common: Iterable[str] = COMMON,
 ) -> M:
     """The method of this name in the table, with its parameters, or the one given.
 
@@ -28,6 +47,8 @@ def named_method(
         Of all of them.
     argument : str
         What the caller gave the name as.
+    common : iterable of str
+        What is taken beside the parameters of a method.
 
     Raises
     ------
@@ -38,11 +59,9 @@ def named_method(
         if parameters:
             raise InputError(f"{next(iter(parameters))}: is a parameter of a method named; found one that has its own")
         return given
-    if not isinstance(given, str) or given not in table:
-        raise InputError(f"{argument}: found {given!r}; wanted {', '.join(table)} or a {base.__name__}")
-    kind = table[given]
+    kind = table[choice(argument, given, table, more=f" or a {base.__name__}")]
     known = named_parameters(kind)
     for name in parameters:
         if name not in known:
-            raise InputError(f"{name}: {kind.name} has no such parameter; it has {', '.join(known) or 'none'}")
+            raise parameter_of_another(kind.name, name, known, common)
     return kind(**parameters)

@@ -14,6 +14,7 @@ from ...errors import ConvergenceError
 from ...precision import times_power_of_two
 from ..spectra.ritz import RitzValues, SpectralEvidence
 from .method import Norm
+from .no_array import NoArray
 from .problem import Words
 from .status import Cause, Status
 
@@ -78,7 +79,7 @@ def no_bound(solution: Solution[Any]) -> Bound | None:
 
 
 @dataclass(eq=False)
-class Solution(Generic[V]):
+class Solution(NoArray, Generic[V]):
     """What a solve returns; of a batch, a ``BatchSolution``.
 
     Attributes
@@ -340,7 +341,7 @@ class Solution(Generic[V]):
                 self.__dict__.setdefault(field, value)
             self.__dict__.pop("_rest", None)
         elif name not in self.__dict__:  # where it is, another thread has asked at the same time
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            raise AttributeError(self._no_attribute(name), name=name, obj=self)
         return getattr(self, name)
 
     def __getstate__(self) -> dict[str, Any]:

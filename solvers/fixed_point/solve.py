@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...naming import refusing_other_names
 from ..driver.solution import Solution
 from .method import FixedPointMethod
 from .methods import fixed_point_method
@@ -13,6 +14,7 @@ from .run import solve_with
 __all__ = ["fixed_point"]
 
 
+@refusing_other_names
 def fixed_point(
     g: Callable[[Any], Any],
     x0: Any,

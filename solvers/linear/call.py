@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import (
@@ -23,6 +21,7 @@ from typing import (
 
 import numpy as np
 
+from ...naming import refusing_other_names
 from ..driver.progress import Progress
 from ..driver.solution import Solution
 
@@ -106,32 +105,28 @@ def solver(function: Callable[Concatenate[Any, Any, P], Solution[Any]]) -> Solve
     return with_signature(function)
 
 
-def with_signature(function: Callable[..., Solution[Any]], defaults: Mapping[str, Any] = DEFAULTS) -> Any:
-    """A function that ends in ``**common`` with its full signature, which refuses other names; others as they are.
+def with_signature(
+    function: Callable[..., Solution[Any]],
+    defaults: Mapping[str, Any] = DEFAULTS,
+) -> Any:
+    """A function that ends in ``**common`` with its full signature; any function with other names refused.
 
     Which of the common parameters it takes, the annotation says: ``Unpack[Common]`` or ``Unpack[Preconditioned]``.
     """
     signature = inspect.signature(function)
     *own, rest = signature.parameters.values()
     if rest.kind is not inspect.Parameter.VAR_KEYWORD:
-        return function
+        return refusing_other_names(function)
     kind = eval(rest.annotation, function.__globals__)  # this one alone: the others name what need not be loaded
     if get_origin(kind) is not Unpack:
-        return function
+        return refusing_other_names(function)
     annotations = _annotations(get_args(kind)[0])
     common = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotations[name])
         for name, default in defaults.items()
         if name in annotations
     ]
-    names = {one.name for one in [*own, *common]}
-
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Solution[Any]:
-        if not names >= kwargs.keys():
-            raise TypeError(_unexpected(function.__name__, next(name for name in kwargs if name not in names), names))
-        return function(*args, **kwargs)
-
+    call = refusing_other_names(function, [one.name for one in [*own, *common]])
     call.__signature__ = signature.replace(parameters=[*own, *common])  # type: ignore[attr-defined]
     return call
 
@@ -139,8 +134,3 @@ def with_signature(function: Callable[..., Solution[Any]], defaults: Mapping[str
 def _annotations(kind: Any) -> dict[str, str]:
     """The types of the parameters as they are written."""
     return {name: getattr(known, "__forward_arg__", known) for name, known in kind.__annotations__.items()}
-
-
-def _unexpected(function: str, name: str, names: set[str]) -> str:
-    near = difflib.get_close_matches(name, names, 1)
-    return f"{function}() has no parameter {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")

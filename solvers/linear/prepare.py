@@ -9,6 +9,7 @@ import scipy.sparse as sparse
 
 from ...backends import choose_backend
 from ...errors import BackendError, InputError
+from ...naming import refusing_other_names
 from ...operators import CSR, Operator, check_square
 from ...operators.libraries import library_of
 from ...operators.stack import Pattern
@@ -19,7 +20,7 @@ from ..driver.solution import Solution
 from ..driver.stopping import Options
 from ..driver.turn import Turn
 from ..krylov.cg import CG
-from ..methods import CHOSEN, METHODS, method_named
+from ..methods import CHOSEN, METHODS, is_auto, method_named
 from .choose import solve_by_choice
 from .method import LinearMethod
 from .run import check_fits, solve_together
@@ -84,6 +85,7 @@ class PreparedSolver:
         plain = self.small is not None and self.M is None and self.precision is None and self.backend.compiles_solves
         self._room = Room(facts) if plain and facts is not None else None
 
+    @refusing_other_names
     def solve(
         self,
         b: Any,
@@ -242,6 +244,7 @@ def _coordinates(A: Any) -> tuple[Any, Any] | None:
     return A.row.copy(), A.col.copy()
 
 
+@refusing_other_names
 def prepare(
     A: Any, *, method: str = "auto", M: Any = None, backend: Any = None, precision: Any = None, **parameters: Any
 ) -> PreparedSolver:
@@ -284,10 +287,8 @@ def prepare(
     >>> solver.update(2 * A).solve([2.0, 4.0], rtol=1e-12).converged
     True
     """
-    if method == "auto" and parameters:
-        raise InputError(f'{next(iter(parameters))}: is a parameter of a method; name one instead of method="auto"')
+    chosen = None if is_auto(method, parameters) else method_named(method, parameters)
     if not (callable(A) or hasattr(A, "shape")):
         A = np.asarray(A)
     check_square(getattr(A, "shape", ()))
-    chosen = None if method == "auto" else method_named(method, parameters)
     return PreparedSolver(A, chosen, M, backend, precision)

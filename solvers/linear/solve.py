@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ...errors import InputError
 from ..driver.batch import Batch, Solver, Together, one_or_many
 from ..driver.solution import Solution
 from ..driver.stopping import Options
 from ..krylov.cg import CG
-from ..methods import CHOSEN, METHODS, method_named
+from ..methods import CHOSEN, METHODS, is_auto, method_named
 from .call import solver as with_types
 from .choose import solve_by_choice
 from .run import ByMethod, solve_alone, solve_together
@@ -77,13 +76,12 @@ def solve(
     'chebyshev'
     """
     options = Options(rtol, atol, maxiter, callback, progress, time_limit, errors=errors)
-    if method != "auto":
-        chosen = method_named(method, parameters)
-        solver: Solver = ByMethod(chosen, small_solver(chosen), M, backend, precision)
-    elif parameters:
-        raise InputError(f'{next(iter(parameters))}: is a parameter of a method; name one instead of method="auto"')
-    else:
+    solver: Solver
+    if is_auto(method, parameters):
         solver = ByChoice(small_solver(CG(), CG.why_chosen), M, backend, precision)
+    else:
+        chosen = method_named(method, parameters)
+        solver = ByMethod(chosen, small_solver(chosen), M, backend, precision)
     return one_or_many(solver, A, b, x0, options)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from ..driver.solution import Solution
 
@@ -34,6 +34,8 @@ class MatrixSolution(Solution[V]):
     error : float or None
         A bound of the relative error of x in the Frobenius norm, but for the rounding of the data and of products.
     """
+
+    _fields_said: ClassVar[str] = ".U and .H are the factors of a polar decomposition; .converged and .status say more"
 
     lower: float = float("nan")
     scale: Any = None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ...naming import refusing_other_names
 from ..driver.named import named_method
 from ..driver.solution import Solution
 from ..fixed_point.run import solve_problem
@@ -16,6 +17,7 @@ from .problem import MonotoneProblem
 __all__ = ["extragradient"]
 
 
+@refusing_other_names
 def extragradient(
     F: Callable[[Any], Any],
     z0: Any,

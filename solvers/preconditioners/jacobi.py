@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...naming import refusing_other_names
 from ...operators import Operator
 from ...operators.ordering import check_diagonal
 from .base import BoundPreconditioner, Preconditioner
@@ -48,6 +49,7 @@ class _Diagonal(BoundPreconditioner):
         return self.backend.multiply(self.inverse_diagonal, r, out)
 
 
+@refusing_other_names
 def jacobi(A: Any, *, backend: Any = None) -> JacobiPreconditioner:
     """The Jacobi preconditioner, the inverse of the diagonal of A.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
+from ...naming import refusing_other_names
 from ...operators import Operator
 from ...precision import times_power_of_two
 from .base import BoundPreconditioner, Preconditioner
@@ -67,6 +68,7 @@ class _Steps(BoundPreconditioner):
         return backend.assign(x, previous)
 
 
+@refusing_other_names
 def polynomial(
     A: Any,
     degree: int = 4,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
+from ...naming import choice, refusing_other_names
 from ...operators import Operator
 from ...operators.ordering import Ordering
 from .base import BoundPreconditioner, Preconditioner
@@ -45,6 +46,7 @@ class _Sweeps(BoundPreconditioner):
         return out
 
 
+@refusing_other_names
 def ssor(A: Any, omega: float = 1.0, *, order: str = "natural", backend: Any = None) -> SSORPreconditioner:
     """The SSOR preconditioner: a forward and a backward sweep from zero.
 
@@ -87,8 +89,7 @@ def ssor(A: Any, omega: float = 1.0, *, order: str = "natural", backend: Any = N
 
     if not 0 < omega < 2:
         raise InputError(f"omega: found {omega!r}; wanted a number in (0, 2), outside of which M is not definite")
-    if order not in ("natural", "multicolor"):
-        raise InputError(f'order: found {order!r}; wanted "natural" or "multicolor"')
+    order = choice("order", order, ("natural", "multicolor"))
     operator = choose_backend(backend, A).operator(A)
     operator.diagonal()
     return SSORPreconditioner(operator, omega, order)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...backends import Backend
 from ...errors import InputError
+from ...naming import refusing_other_names
 from ...precision.formats import Format, format_named
 from .condition import ConditionNumber, checked_system, condition_number
 
@@ -93,6 +94,7 @@ class PrecisionAdvice:
         return "\n".join([*lines, "", *self.reasons])
 
 
+@refusing_other_names
 def precision_for(
     A: Any,
     accuracy: float,

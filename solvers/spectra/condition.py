@@ -10,6 +10,7 @@ import numpy as np
 
 from ...backends import Backend, choose_backend
 from ...errors import InputError, NotHermitianError
+from ...naming import choice, refusing_other_names
 from ..linear.system import LinearSystem
 from .lanczos import Lanczos, generator
 
@@ -73,6 +74,7 @@ class ConditionNumber:
         return f"at least {self.lower:.6g} and at most {self.upper:.6g} {where}{chance}"
 
 
+@refusing_other_names
 def condition_number(
     A: Any,
     *,
@@ -146,8 +148,7 @@ def condition_number(
     """
     if norm not in (1, 2):
         raise InputError(f"norm: found {norm!r}; wanted 1 or 2")
-    if method not in METHODS:
-        raise InputError(f"method: found {method!r}; wanted one of {', '.join(METHODS)}")
+    method = choice("method", method, METHODS)
     if (method, norm) in (("lanczos", 1), ("norm1", 2)):
         raise InputError(f"method: {method!r} tells the {3 - norm}-norm, but norm is {norm}")
     if not 0 < rtol < math.inf:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
+from ...naming import choice, refusing_other_names
 from ..driver.batch import TELL, warn_of
 from ..driver.method import named_parameters
 from ..driver.solution import Solution
@@ -101,8 +102,7 @@ class FixedPointSequence(Rounds[FixedPointProblem]):
         **parameters: Any,
     ) -> None:
         names: list[Any] = list(method) if isinstance(method, (list, tuple)) else [method]
-        if cost not in COSTS:
-            raise InputError(f"cost: found {cost!r}; wanted one of {', '.join(COSTS)}")
+        cost = choice("cost", cost, COSTS)
         if warm_start not in WARM_STARTS:
             raise InputError(f"warm_start: found {warm_start!r}; wanted one of {', '.join(map(repr, WARM_STARTS))}")
         self.precision = precision
@@ -130,6 +130,7 @@ class FixedPointSequence(Rounds[FixedPointProblem]):
     def _method_named(self, name: Any) -> type[FixedPointMethod]:
         return type(fixed_point_method(name, {}))
 
+    @refusing_other_names
     def solve(self, g: Callable[[Any], Any], x0: Any = None, context: float | None = None) -> Solution:
         """Find the fixed point of the next map.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ...backends import Backend, choose_backend
 from ...errors import InputError
+from ...naming import choice, refusing_other_names
 from ..driver.batch import Batch, one_or_many
 from ..driver.solution import Solution
 from ..driver.stopping import Options
@@ -150,6 +151,7 @@ class Sequence(Rounds[LinearSystem]):
     def _method_named(self, name: str) -> type[LinearMethod[Any]]:
         return _named(name)[1]
 
+    @refusing_other_names
     def solve(self, A: Any, b: Any, context: float | None = None, *, x0: Any = None) -> Solution:
         """Solve the next system; of a batch, each in turn.
 
@@ -222,9 +224,8 @@ def _named(method: Any) -> tuple[str, type[LinearMethod[Any]]]:
     """A method by its name, or a class that is one, with its name."""
     if isinstance(method, type) and issubclass(method, LinearMethod):
         return method.name, method
-    if not isinstance(method, str) or method not in _METHODS:
-        raise InputError(f"method: found {method!r}; wanted a subclass of LinearMethod, or one of {', '.join(METHODS)}")
-    return method, _METHODS[method]
+    name = choice("method", method, _METHODS, more=", or a subclass of LinearMethod")
+    return name, _METHODS[name]
 
 
 class _InTurn(NamedTuple):

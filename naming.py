@@ -1,0 +1,223 @@
+"""What a caller meant by a name that there is not: another spelling, another library's name, a slip of the keys."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from .errors import GradientWarning, InputError, ParameterError
+
+__all__ = [
+    "choice",
+    "elsewhere",
+    "like",
+    "named_in",
+    "parameter_of_a_method",
+    "parameter_of_another",
+    "refusing_other_names",
+    "suggestion",
+    "unknown_parameter",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# What other libraries call a parameter: ours, the first that the function has.
+SPELLINGS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("tol", "tolerance", "eps", "epsilon", "reltol", "rel_tol", "ftol", "xtol", "gtol"), ("rtol",)),
+    **dict.fromkeys(("f_tol", "x_tol", "threshold", "accuracy", "residual_tol"), ("rtol",)),
+    **dict.fromkeys(("abstol", "abs_tol", "atolerance"), ("atol",)),
+    **dict.fromkeys(("maxit", "maxits", "itmax", "iterlim", "iter_lim", "limit", "steps"), ("maxiter",)),
+    **dict.fromkeys(("max_iter", "max_iters", "max_it", "max_steps", "max_iterations", "iterations"), ("maxiter",)),
+    **dict.fromkeys(("iters", "niter", "n_iter", "num_iter", "num_iters", "maxiters", "nit"), ("maxiter",)),
+    **dict.fromkeys(("show", "verbose", "verbosity", "disp", "display", "iprint", "print_level"), ("progress",)),
+    **dict.fromkeys(("show_progress", "progress_bar", "pbar", "tqdm"), ("progress",)),
+    **dict.fromkeys(("prec", "precond", "preconditioner", "pre", "P", "Pl", "Pr", "M1", "M2"), ("M",)),
+    **dict.fromkeys(("Minv", "M_inv", "inverse", "preconditioning"), ("M",)),
+    **dict.fromkeys(("guess", "init", "initial", "initial_guess", "x_0", "xo", "start", "x_init"), ("x0", "z0")),
+    **dict.fromkeys(("x0", "z_0", "x", "z"), ("x0", "z0")),
+    **dict.fromkeys(("cb", "hook", "on_iteration", "monitor"), ("callback",)),
+    **dict.fromkeys(("timeout", "max_time", "maxtime", "timelimit", "time"), ("time_limit",)),
+    **dict.fromkeys(("dtype", "format", "fmt"), ("precision", "dtype")),
+    **dict.fromkeys(("engine", "lib", "library"), ("backend",)),
+    **dict.fromkeys(("solver", "algorithm", "algo", "kind"), ("method", "scheme")),
+    **dict.fromkeys(("w", "relax", "relaxation", "omega", "weight", "damp", "mixing", "beta"), ("omega", "damping")),
+    **dict.fromkeys(("m", "memory", "window", "history", "history_size", "mk"), ("depth",)),
+    **dict.fromkeys(("bounds", "spectrum", "lam", "eigs", "eigenvalues"), ("interval",)),
+    **dict.fromkeys(("L", "lip", "lipschitz_constant", "smooth"), ("lipschitz", "smoothness")),
+    **dict.fromkeys(("mu", "strong", "strongly_convex"), ("strong_convexity",)),
+}
+
+# What is not built here: the module of another library that has it, and what of ours is nearest, once it is here.
+ELSEWHERE: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(("linearoperator", "aslinearoperator"), ("scipy.sparse.linalg", "as_operator")),
+    **dict.fromkeys(("gmres", "bicgstab", "minres"), ("scipy.sparse.linalg", "solve")),
+    **dict.fromkeys(("lgmres", "gcrotmk"), ("scipy.sparse.linalg", "gmres")),
+    **dict.fromkeys(("bicg", "cgs", "qmr", "tfqmr"), ("scipy.sparse.linalg", "bicgstab")),
+    **dict.fromkeys(("splu", "factorized"), ("scipy.sparse.linalg", "prepare")),
+    **dict.fromkeys(("eigsh", "eigs", "svds", "lobpcg"), ("scipy.sparse.linalg", "condition_number")),
+    **dict.fromkeys(("lu", "qr", "cholesky"), ("scipy.linalg", "solve")),
+    **dict.fromkeys(("multigrid", "amg", "rugestuben", "smoothedaggregation"), ("pyamg", "precondition")),
+    **dict.fromkeys(("newtonkrylov", "root", "broyden1"), ("scipy.optimize", "fixed_point")),
+    **dict.fromkeys(("minimize", "lbfgs"), ("scipy.optimize", "momentum")),
+    "spsolve": ("scipy.sparse.linalg", "solve"),
+    "spilu": ("scipy.sparse.linalg", "precondition"),
+    "lsqr": ("scipy.sparse.linalg", "lsmr"),
+    "lsmr": ("scipy.sparse.linalg", "pinv"),
+    "lstsq": ("scipy.linalg", "pinv"),
+    "svd": ("scipy.linalg", "polar"),
+    "fgmres": ("pyamg.krylov", "gmres"),
+}
+
+
+def like(name: str) -> str:
+    """The name without what is only spelling: case, spaces, hyphens and underscores."""
+    return "".join(part for part in name.casefold() if part not in " -_\t")
+
+
+def named_in(given: Any, names: Iterable[str]) -> str | None:
+    """The one of the names that is the given one, whatever the spelling; None where there is none."""
+    if not isinstance(given, str):
+        return None
+    names = tuple(names)
+    if given in names:
+        return given
+    plain = like(given)
+    return next((name for name in names if like(name) == plain), None) if plain else None
+
+
+def suggestion(given: Any, names: Iterable[str]) -> str:
+    """ "; did you mean 'cg'?" where one of the names is near, or who else has it; otherwise nothing."""
+    if not isinstance(given, str):
+        return ""
+    spelt = {like(name): name for name in names}
+    near = difflib.get_close_matches(like(given), spelt, 1)
+    if near:
+        return f"; did you mean {spelt[near[0]]!r}?"
+    other = elsewhere(given, spelt.values())
+    return f"; {other}" if other else ""
+
+
+def elsewhere(name: str, ours: Iterable[str] = ()) -> str:
+    """What does the work of a function that is not built here, ours and another's; nothing where none is known."""
+    known = ELSEWHERE.get(like(name))
+    if known is None:
+        return ""
+    ours = set(ours)
+    library, nearest = known
+    while nearest not in ours and nearest in ELSEWHERE:
+        _, nearest = ELSEWHERE[nearest]
+    take = f"rv.{nearest}, or " if nearest in ours else ""
+    return f"{name} is not built here; what does it is {take}{library}.{name}"
+
+
+def choice(
+    argument: str, given: Any, names: Iterable[str], *, more: str = "", error: type[Exception] = InputError
+) -> str:
+    """The one of the names that was meant, whatever its spelling.
+
+    Parameters
+    ----------
+    argument : str
+        What it was given as.
+    given : object
+    names : iterable of str
+    more : str
+        What is taken besides, for the message.
+    error : type of exception
+
+    Raises
+    ------
+    error
+        Where there is no such name; with the nearest.
+    """
+    names = tuple(names)
+    found = named_in(given, names)
+    if found is not None:
+        return found
+    wanted = f"wanted one of {', '.join(names)}{more}"
+    own = getattr(given, "__name__", None)
+    if callable(given) and named_in(own, names):
+        raise error(f"{argument}: found the function {own}; wanted its name, {named_in(own, names)!r}")
+    raise error(f"{argument}: found {given!r}; {wanted}{suggestion(given, names)}")
+
+
+def meant(name: str, names: Iterable[str]) -> str:
+    """ "; did you mean 'rtol'?" where a parameter of those names has another name elsewhere, or one that is near."""
+    names = set(names)
+    for spelt in (name, name.casefold()):
+        for ours in SPELLINGS.get(spelt, ()):
+            if ours in names:
+                return f"; did you mean {ours!r}?"
+    return suggestion(name, names - {"self"})
+
+
+def unknown_parameter(function: str, name: str, names: Iterable[str]) -> ParameterError:
+    """The error for a keyword that a function does not have, with the one that was meant."""
+    return ParameterError(f"{function}() has no parameter {name!r}{meant(name, names)}")
+
+
+def parameter_of_another(method: str, name: str, own: Iterable[str], common: Iterable[str]) -> ParameterError:
+    """The error for a keyword that a method does not have, nor the function that takes some besides the method's."""
+    own = tuple(own)
+    has = f"{method} has no such parameter; it has {', '.join(own) or 'none'}"
+    return ParameterError(f"{name}: {has}{meant(name, {*own, *common})}")
+
+
+def parameter_of_a_method(name: str, known: Iterable[str], common: Iterable[str]) -> ParameterError:
+    """The error for a keyword given while no method is named: one of some method's, or of none."""
+    known = set(known)
+    said = meant(name, known.union(common) - {name})
+    if name in known or not said:
+        return ParameterError(f'{name}: is a parameter of a method; name one instead of method="auto"')
+    return ParameterError(f"{name}: there is no such parameter{said}")
+
+
+def refusing_other_names(function: F, names: Iterable[str] | None = None, *, differentiable: bool = False) -> F:
+    """The function as users call it: other names than its own are refused with what was meant.
+
+    Tensors that require gradients are warned of, unless it is ``differentiable``.
+
+    Parameters
+    ----------
+    function : callable
+    names : iterable of str, optional
+        Its parameters, where its signature does not tell. One that ends in the parameters of its methods has others
+        looked at where the method is.
+    differentiable : bool
+    """
+    parameters = inspect.signature(function).parameters
+    open_ended = names is None and any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+    known = frozenset(parameters if names is None else names)
+    called = function.__qualname__.removesuffix(".__init__")
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if not open_ended:
+            for name in kwargs:
+                if name not in known:
+                    raise unknown_parameter(called, name, known)
+        if not differentiable and "torch" in sys.modules:
+            warn_of_gradients(called, args, kwargs)
+        return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+def warn_of_gradients(called: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Warn where a tensor that requires gradients is given to what has none, unless none are asked for."""
+    for value in (*args, *kwargs.values()):
+        if type(value).__module__.partition(".")[0] == "torch" and getattr(value, "requires_grad", False):
+            if sys.modules["torch"].is_grad_enabled():
+                warnings.warn(
+                    f"{called}: no gradients flow through it, but a tensor that requires them was given; "
+                    "rv.layers.solve and the functions beside it are differentiable; pass tensor.detach() where no "
+                    "gradient is wanted",
+                    GradientWarning,
+                    stacklevel=3,
+                )
+            return

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from .lazy import lazy_names
-from .naming import elsewhere
 
 if TYPE_CHECKING:
     from . import gallery, precision
@@ -143,6 +142,8 @@ PLACES: Mapping[str, str] = {
 
 
 def _elsewhere(name: str) -> str:
+    from .naming import elsewhere
+
     other = elsewhere(name, PLACES)
     return f": {other}" if other else ""
 

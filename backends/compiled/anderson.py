@@ -14,7 +14,7 @@ from numba.extending import overload, register_jitable
 from ...kernels import kernel
 from .compiling import FAST
 
-__all__ = ["append", "extrapolate", "orthogonalise"]
+__all__ = ["append", "bound_condition", "extrapolate", "orthogonalise"]
 
 BLOCK = 512  # rows: so few that a block of every vector of a short history fits the first-level cache
 
@@ -124,8 +124,8 @@ def condition(R, size, column):  # type: ignore[no-untyped-def]
 
 
 @kernel(fastmath=set(FAST))
-def append(Q, dG, R, scale, at, x, old_x, f, old_f, small, limit, work, zero):  # type: ignore[no-untyped-def]
-    """Add the last step as a column; drop old ones for depth, rank and condition. Leaves Q^H f in work[0].
+def append(Q, dG, R, scale, at, x, old_x, f, old_f, small, work, zero):  # type: ignore[no-untyped-def]
+    """Add the last step as a column; drop old ones for depth and rank. Leaves Q^H f in work[0].
 
     ``at`` is the size and the first row of dG, both are returned anew; ``small`` is what makes a column dependent.
     """
@@ -172,19 +172,27 @@ def append(Q, dG, R, scale, at, x, old_x, f, old_f, small, limit, work, zero):  
         if size == 0:
             break
         full = True  # as if: the oldest column makes room for this one
-    if limit < np.inf:
-        before = size
-        while size > 1 and condition(R, size, h) > limit:
-            rotations_of(R, size, c, s)
-            for low in range(0, n, BLOCK):
-                rotate(Q, scale, size, c, s, low)
-            for j in range(size):
-                scale[j] = 1.0
-            size, first = size - 1, (first + 1) % depth
-        for j in range(size if size < before else 0):
-            projected[j] = zero
-            for low in range(0, n, BLOCK):
-                projected[j] += product(Q[j, low : low + BLOCK], f[low : low + BLOCK], zero)
+    return size, first
+
+
+@kernel(fastmath=set(FAST))
+def bound_condition(Q, R, scale, at, f, limit, work, zero):  # type: ignore[no-untyped-def]
+    """Drop old columns until the condition of R is within the limit; like ``append``, after which it is called."""
+    depth, n = Q.shape
+    size, first = at
+    projected, h, c, s = work[0], work[2], work[4], work[5]
+    before = size
+    while size > 1 and condition(R, size, h) > limit:
+        rotations_of(R, size, c, s)
+        for low in range(0, n, BLOCK):
+            rotate(Q, scale, size, c, s, low)
+        for j in range(size):
+            scale[j] = 1.0
+        size, first = size - 1, (first + 1) % depth
+    for j in range(size if size < before else 0):
+        projected[j] = zero
+        for low in range(0, n, BLOCK):
+            projected[j] += product(Q[j, low : low + BLOCK], f[low : low + BLOCK], zero)
     return size, first
 
 

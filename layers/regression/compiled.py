@@ -109,6 +109,9 @@ def compiled(
         U_end.numpy(),
         tuple(facts),
     )
+    for n, length in enumerate(inputs.lengths):
+        if length == 0:
+            H_end[n], U_end[n] = inputs.H[n], inputs.U[n]
     info = Info(*(torch.from_numpy(fact).view(batch, tokens, heads) for fact in facts)) if want_info else None
     return o, (H_end, U_end), info
 
@@ -119,7 +122,7 @@ def _array(tensor: torch.Tensor) -> Any:
 
 @Shared
 def all_tokens(team, q, k, v, gk, g, alpha, ridge, scale, H, U, offsets, how, o, H_end, U_end, facts):  # type: ignore[no-untyped-def]
-    """Every token of every sequence and head.
+    """Every token of every sequence and head. States of sequences without tokens are left alone.
 
     The tokens of all sequences lie behind one another: q, k (tokens, heads, D), v and o (tokens, heads, V), the gates
     (tokens, heads) or empty; sequence n is ``offsets[n]:offsets[n + 1]``. H (N, heads, D, D) and U (N, heads, D, V) are
@@ -136,9 +139,6 @@ def all_tokens(team, q, k, v, gk, g, alpha, ridge, scale, H, U, offsets, how, o,
         work = np.empty((5, D), q.dtype)
         x = work[0]
         H_t, U_t = H_end[n, h], U_end[n, h]
-        if first == last:
-            copy(H[n, h], H_t)
-            copy(U[n, h], U_t)
         for t in range(first, last):
             H_before = H[n, h] if t == first else H_t
             U_before = U[n, h] if t == first else U_t
@@ -161,14 +161,6 @@ def all_tokens(team, q, k, v, gk, g, alpha, ridge, scale, H, U, offsets, how, o,
                 iterations[t, h] = count
             mix(x, q[t, h], alpha[t, h] if alpha.size else 1.0)
             read(U_before, math.exp(g[t, h]) if g.size else 1.0, k[t, h], v[t, h], x, scale, U_t, o[t, h])
-
-
-@part
-def copy(source, target):  # type: ignore[no-untyped-def]
-    """A matrix, entry by entry."""
-    for i in range(source.shape[0]):
-        for j in range(source.shape[1]):
-            target[i, j] = source[i, j]
 
 
 @part

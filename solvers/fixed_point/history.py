@@ -236,8 +236,10 @@ class CompiledHistory(History):
         self, x: Vector, previous_x: Vector, f: Vector, previous_f: Vector, condition_limit: float = math.inf
     ) -> None:
         before, arrays = self.at[0], (self.basis, self.values, self.R, self.scale)
-        limits = self.dependent, condition_limit
-        self.at = self.kernels.append(*arrays, self.at, x, previous_x, f, previous_f, *limits, self.work, self.zero)
+        vectors, room = (x, previous_x, f, previous_f), (self.work, self.zero)
+        self.at = self.kernels.append(*arrays, self.at, *vectors, self.dependent, *room)
+        if condition_limit < math.inf:
+            self.at = self.kernels.bound_condition(self.basis, self.R, self.scale, self.at, f, condition_limit, *room)
         self.dropped += before + 1 - self.at[0]
         if self.dropped >= REORTHOGONALISED:
             self.kernels.orthogonalise(self.basis, self.R, self.scale, self.at[0], self.work, self.zero)

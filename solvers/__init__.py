@@ -13,6 +13,9 @@ from .gradient.methods import MOMENTUM_SCHEMES
 from .gradient.solve import momentum
 from .krylov.cg import cg
 from .krylov.ssor_cg import ssor_cg
+from .least_squares.cgls import cgls
+from .least_squares.lsmr import lsmr
+from .least_squares.methods import LEAST_SQUARES_METHODS
 from .linear.prepare import prepare
 from .linear.refine import refine
 from .linear.solve import solve
@@ -33,11 +36,13 @@ from .relaxation.sor import gauss_seidel, sor, ssor
 __all__ = [
     "FINITE_SUM_METHODS",
     "FIXED_POINT_METHODS",
+    "LEAST_SQUARES_METHODS",
     "METHODS",
     "MOMENTUM_SCHEMES",
     "MONOTONE_METHODS",
     "anderson",
     "cg",
+    "cgls",
     "compiled_loops",
     "stacked_loops",
     "chebyshev",
@@ -49,6 +54,7 @@ __all__ = [
     "inverse_root",
     "invsqrtm",
     "jacobi",
+    "lsmr",
     "matrix_sign",
     "momentum",
     "orthogonalize",

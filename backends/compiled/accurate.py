@@ -218,7 +218,7 @@ def _square(x):  # type: ignore[no-untyped-def]
 
 def _accurate_residual(A, x, b, out):  # type: ignore[no-untyped-def]
     """b - A x into out; returns its norm."""
-    n = x.size
+    n = out.size
     blocks = (n + ROWS - 1) // ROWS
     partial = np.zeros(blocks)
     for block in prange(blocks):

@@ -163,20 +163,20 @@ def axpby(a, x, b, y):  # type: ignore[no-untyped-def]
 @Variants
 def matvec(A, x, out):  # type: ignore[no-untyped-def]
     """out <- A x."""
-    for block in prange((x.size + BLOCK - 1) // BLOCK):
+    for block in prange((out.size + BLOCK - 1) // BLOCK):
         low = block * BLOCK
-        high = min(x.size, low + BLOCK)
+        high = min(out.size, low + BLOCK)
         block_product(A, x, low, high, out[low:high])
 
 
 @Variants
 def residual(A, x, b, out):  # type: ignore[no-untyped-def]
     """out <- b - A x; returns its norm."""
-    blocks = (x.size + BLOCK - 1) // BLOCK
+    blocks = (out.size + BLOCK - 1) // BLOCK
     partial = np.zeros(blocks)
     for block in prange(blocks):
         low = block * BLOCK
-        high = min(x.size, low + BLOCK)
+        high = min(out.size, low + BLOCK)
         product, bs = out[low:high], b[low:high]
         block_product(A, x, low, high, product)
         for i in range(high - low):

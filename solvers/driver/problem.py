@@ -35,11 +35,14 @@ class Words:
         What that norm is relative to.
     products : str
         What ``Problem.matvecs`` counts.
+    spectrum : str
+        What the spectrum that is reported consists of.
     """
 
     residual: str
     reference: str
     products: str
+    spectrum: str = "spectrum"
 
 
 class Delivered(NamedTuple):

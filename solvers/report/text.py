@@ -101,7 +101,7 @@ def _spectrum_rows(s: Solution) -> list[str]:
     found = "Ritz values, inside the spectrum" if s.condition_sense == "at least" else "Ritz values, up to rounding"
     source = found if inside else "the interval worked with"
     return [
-        _row(f"spectrum of {matrix}", f"{_plain(low)} to {_plain(high)}   ({source})"),
+        _row(f"{s.words.spectrum} of {matrix}", f"{_plain(low)} to {_plain(high)}   ({source})"),
         _row(f"condition of {matrix}", f"{s.condition_sense} {_plain(s.condition)}"),
     ]
 
@@ -145,7 +145,7 @@ def _batch_lines(s: BatchSolution) -> list[str]:
 
 
 def _row(name: str, value: str) -> str:
-    return _cut(f"  {name:<18}{value}")
+    return _cut(f"  {name:<17} {value}")
 
 
 def _cut(line: str) -> str:

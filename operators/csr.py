@@ -53,6 +53,9 @@ class CSR(Operator):
         matrix.has_canonical_format = True
         return matrix
 
+    def adjoint(self) -> CSR:
+        return CSR.of(self.tocsr().T.conj())
+
     def matvec(self, x: Any) -> Any:
         return self.tocsr() @ x
 

@@ -15,6 +15,7 @@ from .krylov.cg import cg
 from .krylov.ssor_cg import ssor_cg
 from .least_squares.cgls import cgls
 from .least_squares.lsmr import lsmr
+from .least_squares.lstsq import lstsq
 from .least_squares.methods import LEAST_SQUARES_METHODS
 from .linear.prepare import prepare
 from .linear.refine import refine
@@ -55,6 +56,7 @@ __all__ = [
     "invsqrtm",
     "jacobi",
     "lsmr",
+    "lstsq",
     "matrix_sign",
     "momentum",
     "orthogonalize",

@@ -350,13 +350,23 @@ class LeastSquares(Units):
         Damping adds nothing where x is x0, and so it is at first: what is added is then zero.
         """
         self.base = self.backend.copy(x)
-        if not self.damp:
-            return None
-        tail = self.columns()
-        tail = self.backend.axpy(-self.damp, x, tail)
+        return self.damping_residual(x) if self.damp else None
+
+    def damping_residual(self, x: Vector) -> Vector:
+        """-damp (x - x0), a new vector."""
+        tail = self.backend.axpy(-self.damp, x, self.columns())
         if self.guess is not None:
             tail = self.backend.axpy(self.damp, self.backend.copy(self.guess, self.dtype), tail)
         return tail
+
+    def start_anew(self) -> None:
+        """Forget where an earlier solve came to."""
+        self.base = self.found = None
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the entries are at hand in NumPy arrays."""
+        return self.explicit and self.truth.library == "numpy"
 
     def forward(self, a: float, y: Vector, b: float, u: Vector, tail: Vector) -> tuple[Vector, Vector, float]:
         """a A' M y + b [u; tail], in place of u and tail, and its norm."""

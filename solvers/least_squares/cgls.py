@@ -16,6 +16,8 @@ from .solution import LeastSquaresSolution
 
 __all__ = ["CGLS", "cgls"]
 
+DOUBT = 30  # iterations without a new smallest norm after which the accuracy that is left is looked into
+
 
 @dataclass
 class CGLSState(LeastSquaresState):
@@ -35,6 +37,8 @@ class CGLSState(LeastSquaresState):
         The last step length, and what the direction before it was multiplied by.
     begun : int
         Iterations since the last start.
+    lowest, lowest_at : float, int
+        The smallest norm seen, and the iteration of it or of the last doubt.
     """
 
     r: Vector = None
@@ -47,6 +51,8 @@ class CGLSState(LeastSquaresState):
     alpha: float = math.inf
     ratio: float = 0.0
     begun: int = 0
+    lowest: float = math.inf
+    lowest_at: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class CGLS(LeastSquaresMethod[CGLSState]):
         backend, s = problem.backend, state
         s.q, s.below, delta = problem.forward(1.0, s.p, 0.0, s.q, s.below)
         if delta == 0 or s.gamma == 0:
-            raise self.ended(s.begun)
+            raise self.ended()
         before, s.alpha = s.alpha, (s.gamma / delta) ** 2
         s.x = backend.axpy(s.alpha, s.p, s.x)
         s.r = backend.axpy(-s.alpha, s.q, s.r)
@@ -105,6 +111,19 @@ class CGLS(LeastSquaresMethod[CGLSState]):
         s.couplings += (1 / math.sqrt(s.alpha), math.sqrt(s.ratio / s.alpha))
         s.begun += 1
         self._measure(problem, s)
+        s.replace = True  # past the best accuracy the iterates grow worse again: each one is looked at
+
+    def review(self, problem: LeastSquares, state: CGLSState, iteration: int, norm: float, best: Vector | None) -> None:
+        """Where the norm has stopped falling, find out whether rounding is all that is left."""
+        state.replace = False
+        if norm < state.lowest:
+            state.lowest, state.lowest_at = norm, iteration
+        if iteration - state.lowest_at < DOUBT:
+            return
+        state.lowest_at, x = iteration, problem.point(state.x)
+        state.work, _ = problem.certify(x, state.work)
+        if state.lowest <= 10 * problem.rounding_floor(x):
+            raise self.ended()
 
     def _measure(self, problem: LeastSquares, s: CGLSState) -> None:
         normr, normy = problem.backend.norm(s.r), problem.backend.norm(s.x)

@@ -162,9 +162,8 @@ class SuperLU(DirectMethod):
         norms = np.hypot(column_norms(adjoint, problem.backend.exact), problem.damp)
         scale = 1 / np.where(norms > 0, norms, 1.0)
         A = sparse.csc_array(tall.tocsr()) @ sparse.diags_array(scale)
-        rows, columns = A.shape
         damped = sparse.diags_array(-(problem.damp**2 / AUGMENTED) * scale**2) if problem.damp else None
-        system = sparse.block_array([[AUGMENTED * sparse.eye_array(rows), A], [A.conj().T, damped]], format="csc")
+        system = sparse.block_array([[AUGMENTED * sparse.eye_array(A.shape[0]), A], [A.conj().T, damped]], format="csc")
         try:
             lu = scipy.sparse.linalg.splu(
                 system.astype(problem.true_dtype), permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.1

@@ -105,7 +105,7 @@ class LSMR(LeastSquaresMethod[LSMRState]):
     def step(self, problem: LeastSquares, state: LSMRState) -> None:
         s, alpha, beta = state, state.alpha, state.beta
         if alpha == 0 or beta == 0:
-            raise self.ended(s.begun)
+            raise self.ended()
         # The vectors are kept as the products left them: their norms are divided by where they are read.
         s.u, s.tail, s.beta = problem.forward(1 / alpha, s.v, -alpha / beta, s.u, s.tail)
         s.alpha = 0.0

@@ -50,9 +50,9 @@ _OVER = (Status.CONVERGED, Status.TIME_LIMIT, Status.INTERRUPTED, Status.STOPPED
 def lstsq(A: Any, b: Any, *, method: str = "auto", **common: Unpack[LeastSquaresOptions]) -> LeastSquaresSolution[Any]:
     r"""Minimise ||b - A x||^2 + damp^2 ||x - x0||^2 by a method that fits A.
 
-    With ``method="auto"`` a small full A is factored by LAPACK (gelsd), which tells its rank. Any other goes to LSMR, its
-    columns scaled where their norms differ tenfold and there are no more of them than rows. Where that does not get
-    there in as many iterations as a factorisation would cost, A is factored: as a full matrix by LAPACK, or the
+    With ``method="auto"`` a small full A is factored by LAPACK (gelsd), which tells its rank. Any other goes to LSMR,
+    its columns scaled where their norms differ tenfold and there are no more of them than rows. Where that does not
+    get there in as many iterations as a factorisation would cost, A is factored: as a full matrix by LAPACK, or the
     augmented system by SuperLU, within 2 GiB foreseen from the size of A. Whatever found it, x is certified, and
     ``Solution.reason`` tells what was done.
 

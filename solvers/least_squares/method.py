@@ -67,13 +67,9 @@ class LeastSquaresMethod(Method[LeastSquares, S]):
         couplings = max(state.longest, state.couplings, key=len)
         return SingularEvidence(couplings) if couplings else None
 
-    def ended(self, iteration: int) -> Breakdown:
-        """Where the process has nothing left to go on with."""
-        return Breakdown(
-            f"{self.name} found nothing to go on with at iteration {iteration}: x is as good as it gets by it.",
-            Cause.DIGITS,
-            Status.STAGNATED,
-        )
+    def ended(self) -> Breakdown:
+        """Where rounding is all that the process has left to go on with."""
+        return Breakdown("", Cause.DIGITS, Status.STAGNATED)
 
 
 class Preconditioned(LeastSquaresMethod[S]):
@@ -83,13 +79,14 @@ class Preconditioned(LeastSquaresMethod[S]):
 
     def review(self, problem: LeastSquares, state: S, iteration: int, norm: float, best: Vector | None) -> None:
         """Each time the carried norm has fallen tenfold, compare it with the true one; begin anew where they parted."""
+        super().review(problem, state, iteration, norm, best)
         if not state.normar <= 0.1 * state.reviewed:
             return
         state.work, _ = problem.certify(problem.point(state.x), state.work)
         true = problem.preconditioned_gradient()
         if true > 2 * state.normar:
             if not true <= 0.5 * state.parted:
-                raise self.ended(iteration)
+                raise self.ended()
             state.parted = true
             self.restart(problem, state)
         state.reviewed = state.normar

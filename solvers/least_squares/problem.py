@@ -442,7 +442,8 @@ class LeastSquares(Units):
         return Delivered(result, residual if residual == residual else math.inf, ending, fields)
 
     def verdict(self, solution: Solution, ending: Ending) -> Ending:
-        """What of a solve that stood still is the rounding of x."""
+        """Which test is told of, unweighed; and what of a solve that stood still is the rounding of x."""
+        self._tell(solution)
         if ending.status is not Status.STAGNATED or ending.reason:
             return ending
         reached, floor = solution.relative_residual, solution.attainable_residual
@@ -453,6 +454,17 @@ class LeastSquares(Units):
             f"{self.words.reference}, {reached / floor:.1f} times what rounding x alone may leave, short of the "
             f"{solution.tolerance:.2e} asked for. {self.advice(solution)}"
         )
+
+    def _tell(self, solution: Any) -> None:
+        """The quotient of the test that x is nearer to passing, and what is asked of that."""
+        if not solution.consistent:
+            own = solution.normar / (solution.norma * solution.normr) if solution.normar else 0.0
+            solution.relative_residual, solution.tolerance = own, self.atol
+        elif self.atol != self.btol:
+            image = solution.norma * solution.normx
+            data = image + solution.normb
+            solution.relative_residual = solution.normr / data if data else 0.0
+            solution.tolerance = (self.atol * image + self.btol * solution.normb) / data if data else self.btol
 
     def advice(self, solution: Solution) -> str:
         if solution.status is Status.OVERFLOW:

@@ -24,8 +24,8 @@ class LeastSquaresSolution(Solution[V]):
     ----------
     x : array
     relative_residual : float
-        The smaller of ``normar / (norma normr)`` and ``normr / (norma normx + ||b||)``, the two backward errors of
-        Paige and Saunders. Where atol and btol differ, each is weighed so that the larger of them is what is asked for.
+        ``normar / (norma normr)``, or ``normr / (norma normx + ||b||)`` where that is nearer to what is asked of it:
+        the two backward errors of Paige and Saunders. ``tolerance`` is what is asked of the one given.
     consistent : bool
         That was the second: b - A x is as small as the tolerances ask.
     normr : float

@@ -31,8 +31,8 @@ class CGLSState(LeastSquaresState):
         A' M p, in the same two parts.
     s, p : vector
         The gradient and the direction, (n,).
-    gamma : float
-        ||s||.
+    gamma, normr : float
+        ||s||, and the norm of the residual.
     alpha, ratio : float
         The last step length, and what the direction before it was multiplied by.
     begun : int
@@ -48,6 +48,7 @@ class CGLSState(LeastSquaresState):
     s: Vector = None
     p: Vector = None
     gamma: float = 0.0
+    normr: float = 0.0
     alpha: float = math.inf
     ratio: float = 0.0
     begun: int = 0
@@ -108,7 +109,9 @@ class CGLS(LeastSquaresMethod[CGLSState]):
             problem.norm_at_least(math.sqrt(1 / s.alpha + s.ratio / before))
         s.ratio = (s.gamma / gamma) ** 2
         s.p = backend.axpby(1.0, s.s, s.ratio, s.p)
-        s.couplings += (1 / math.sqrt(s.alpha), math.sqrt(s.ratio / s.alpha))
+        noise = 100 * problem.unit_roundoff * problem.operator_norm * s.normr
+        if len(s.couplings) == 2 * s.begun and gamma > noise:  # from there on, they are those of rounding
+            s.couplings += (1 / math.sqrt(s.alpha), math.sqrt(s.ratio / s.alpha))
         s.begun += 1
         self._measure(problem, s)
         s.replace = True  # past the best accuracy the iterates grow worse again: each one is looked at
@@ -132,7 +135,7 @@ class CGLS(LeastSquaresMethod[CGLSState]):
         s.normar = s.gamma
         if problem.M is None and normr > 0:
             problem.norm_at_least(s.gamma / normr)
-        s.residual_norm = self.missed(problem, s, normr, normy)
+        s.normr, s.residual_norm = normr, self.missed(problem, s, normr, normy)
 
 
 class PreconditionedCGLS(Preconditioned[CGLSState], CGLS):

@@ -102,25 +102,35 @@ class Lapack(DirectMethod):
     def correction(self, problem: LeastSquares, state: DirectState, r: Any, tail: Any) -> Any:
         A = problem.truth
         full = A.matrix if A.kind == "dense" else A.tocsr().toarray()
-        if tail is not None:
-            full = np.vstack([full, problem.damp * np.eye(problem.n, dtype=full.dtype)])
-            r = np.concatenate([r, tail])
         # Values below this are the rounding of the largest one.
         cut = max(full.shape) * float(np.finfo(full.dtype).eps)
         try:
-            d, _, rank, values = scipy.linalg.lstsq(full, r, cond=cut, lapack_driver="gelsd", check_finite=False)
+            if tail is None:
+                d, _, rank, values = scipy.linalg.lstsq(full, r, cond=cut, lapack_driver="gelsd", check_finite=False)
+            else:
+                d, rank, values = _damped(full, problem.damp, r, tail, cut)
         except np.linalg.LinAlgError as error:
-            raise Breakdown(f"LAPACK's gelsd found no singular values ({error}).") from None
-        if values.size and rank:
-            state.values = (float(values[rank - 1]), float(values[0]))
-        own = np.sqrt(np.maximum(values**2 - problem.damp**2, 0)) if tail is not None else values
-        state.rank = int(np.count_nonzero(own > cut * own.max(initial=0.0))) if tail is not None else int(rank)
+            raise Breakdown(f"LAPACK found no singular values ({error}).") from None
+        state.rank = int(rank)
+        if rank or problem.damp:
+            smallest = values[-1] if problem.damp else values[rank - 1]
+            low, high = np.hypot([smallest if problem.m >= problem.n else 0.0, values[0]], problem.damp)
+            state.values = (float(low if problem.damp else smallest), float(high))
+            problem.norm_at_least(state.values[1])
         return d
 
     def describe(self, state: DirectState) -> str:
         if state.rank is None:
             return ""
         return f"A has rank {state.rank} to rounding, and x is the shortest of all solutions."
+
+
+def _damped(A: Any, damp: float, r: Any, tail: Any, cut: float) -> tuple[Any, int, Any]:
+    """The damped correction by the singular value decomposition of A, its rank, and its singular values."""
+    U, values, Vh = scipy.linalg.svd(A, full_matrices=False, check_finite=False)
+    along = Vh @ tail
+    d = Vh.conj().T @ ((values * (U.conj().T @ r) + damp * along) / (values**2 + damp**2) - along / damp) + tail / damp
+    return d, np.count_nonzero(values > cut * values.max(initial=0.0)), values
 
 
 @dataclass(frozen=True)
@@ -161,6 +171,7 @@ class SuperLU(DirectMethod):
         tall, adjoint = (problem.true_adjoint, problem.truth) if wide else (problem.truth, problem.true_adjoint)
         norms = np.hypot(column_norms(adjoint, problem.backend.exact), problem.damp)
         scale = 1 / np.where(norms > 0, norms, 1.0)
+        problem.norm_at_least(float(norms.max()))
         A = sparse.csc_array(tall.tocsr()) @ sparse.diags_array(scale)
         damped = sparse.diags_array(-(problem.damp**2 / AUGMENTED) * scale**2) if problem.damp else None
         system = sparse.block_array([[AUGMENTED * sparse.eye_array(A.shape[0]), A], [A.conj().T, damped]], format="csc")

@@ -156,7 +156,7 @@ class LeastSquares(Units):
             operator = operator.rescaled(-self.matrix_exponent)
         self.largest = times_power_of_two(largest, -self.matrix_exponent)
         self.damp = times_power_of_two(damp, -self.matrix_exponent)
-        self.given_damp, self.operator_norm = damp, self.damp
+        self.given_damp, self.operator_norm = damp, math.hypot(self.largest, self.damp)
         self._set_operators(operator)
 
     def _take_out(self, exponent: int) -> None:
@@ -444,6 +444,8 @@ class LeastSquares(Units):
     def verdict(self, solution: Solution, ending: Ending) -> Ending:
         """Which test is told of, unweighed; and what of a solve that stood still is the rounding of x."""
         self._tell(solution)
+        if ending.status in _UNDECIDED and solution.relative_residual <= solution.tolerance:
+            return Ending(Status.CONVERGED)  # of the best iterate, where another one was looked at
         if ending.status is not Status.STAGNATED or ending.reason:
             return ending
         reached, floor = solution.relative_residual, solution.attainable_residual
@@ -489,6 +491,9 @@ class LeastSquares(Units):
     def _first_bad(self, vector: Any) -> str:
         bad = np.flatnonzero(~np.isfinite(self.backend.to_numpy(vector)))
         return f"{bad[0]}" if bad.size else "of another process"
+
+
+_UNDECIDED = (Status.STAGNATED, Status.MAX_ITERATIONS, Status.BREAKDOWN)
 
 
 def _tolerance(value: Any, name: str) -> float:

@@ -67,9 +67,6 @@ def test_an_operator_without_its_adjoint_is_refused():
     M = LinearOperator((2, 2), matvec=lambda x: x, dtype=float)
     with pytest.raises(rv.InputError, match=r"M: products with M\^H are needed"):
         rv.lsmr(A, B, M=M)
-    wide = LinearOperator((3, 2), matvec=lambda x: A @ x, rmatvec=lambda y: A @ y[:2], dtype=float)
-    with pytest.raises(rv.InputError, match="has shape"):
-        rv.lsmr(wide, B)
 
 
 def test_operators_are_square_unless_told_otherwise():
@@ -149,7 +146,8 @@ def test_each_test_has_its_tolerance():
 def test_what_the_solution_says():
     solution = rv.lsmr(A, B, damp=0.5, atol=1e-10)
     text = str(solution)
-    assert "||A^H (b - A x) - damp^2 x||" in solution.reason
+    assert solution.words.residual == "||A^H (b - A x) - damp^2 x||"
+    assert solution.words.reference in solution.reason
     assert "singular values of A" in text
     assert "products with A and A^H" in text
     assert solution.damp == 0.5

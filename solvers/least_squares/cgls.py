@@ -16,6 +16,7 @@ from .solution import LeastSquaresSolution
 
 __all__ = ["CGLS", "cgls"]
 
+UNSURE = 1e4  # times its rounding: what a gradient has to be for its norm to tell of singular values
 DOUBT = 30  # iterations without a new smallest norm after which the accuracy that is left is looked into
 
 
@@ -90,7 +91,7 @@ class CGLS(LeastSquaresMethod[CGLSState]):
         """The first direction is the gradient."""
         s.s, s.gamma = problem.backward(1.0, s.r, s.tail, 0.0, s.s)
         s.p = problem.backend.copy(s.s)
-        s.alpha, s.ratio, s.begun = math.inf, 0.0, 0
+        s.alpha, s.ratio, s.begun, s.lowest = math.inf, 0.0, 0, math.inf
         self._measure(problem, s)
 
     def step(self, problem: LeastSquares, state: CGLSState) -> None:
@@ -103,15 +104,15 @@ class CGLS(LeastSquaresMethod[CGLSState]):
         s.r = backend.axpy(-s.alpha, s.q, s.r)
         if s.tail is not None:
             s.tail = backend.axpy(-s.alpha, s.below, s.tail)
-        gamma = s.gamma
+        gamma, through = s.gamma, 1 / s.alpha + s.ratio / before
         s.s, s.gamma = problem.backward(1.0, s.r, s.tail, 0.0, s.s)
-        if problem.M is None:
-            problem.norm_at_least(math.sqrt(1 / s.alpha + s.ratio / before))
         s.ratio = (s.gamma / gamma) ** 2
         s.p = backend.axpby(1.0, s.s, s.ratio, s.p)
-        noise = 100 * problem.unit_roundoff * problem.operator_norm * s.normr
+        noise = UNSURE * problem.unit_roundoff * problem.operator_norm * s.normr
         if len(s.couplings) == 2 * s.begun and gamma > noise:  # from there on, they are those of rounding
             s.couplings += (1 / math.sqrt(s.alpha), math.sqrt(s.ratio / s.alpha))
+            if problem.M is None:
+                problem.norm_at_least(math.sqrt(through))
         s.begun += 1
         self._measure(problem, s)
         s.replace = True  # past the best accuracy the iterates grow worse again: each one is looked at

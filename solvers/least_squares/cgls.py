@@ -64,7 +64,7 @@ class CGLS(LeastSquaresMethod[CGLSState]):
     name: ClassVar[str] = "cgls"
     title: ClassVar[str] = "CGLS"
     purpose: ClassVar[str] = "least squares, b - A x smallest at every iteration"
-    traffic: ClassVar[Traffic] = Traffic(vectors=3, passes=18, reductions=4, matvecs=2, compiled_passes=18)
+    traffic: ClassVar[Traffic] = Traffic(vectors=3, passes=25, reductions=4, matvecs=2, compiled_passes=17)
 
     def start(self, problem: LeastSquares) -> CGLSState:
         x, r, _ = problem.initial()
@@ -171,8 +171,8 @@ def cgls(A: Any, b: Any, **common: Unpack[LeastSquaresOptions]) -> LeastSquaresS
 
     Notes
     -----
-    Per iteration: 1 product with A and 1 with A^H; 3 vectors of length n and 2 of length m, and with damping 2 of
-    length n more.
+    Per iteration: 1 product with A and 1 with A^H, 4 reductions, 25 vector passes (17 compiled); 3 vectors of length n
+    and 2 of length m, and with damping 2 of length n more.
 
     References
     ----------

@@ -12,6 +12,9 @@ from scipy.sparse.linalg import lsmr as scipy_lsmr
 
 import resolvent as rv
 from resolvent.solvers.driver.status import Status
+from resolvent.solvers.least_squares.problem import LeastSquares
+
+from ..counting import Counting
 
 METHODS = [rv.lsmr, rv.cgls]
 SHAPES = [(30, 12), (12, 30), (15, 15)]
@@ -197,8 +200,6 @@ def test_operators_that_only_multiply(solver):
 
 def test_a_symmetric_matrix_serves_as_its_adjoint():
     A = rv.gallery.poisson((12, 12)).A
-    from resolvent.solvers.least_squares.problem import LeastSquares
-
     held = LeastSquares(A, np.ones(144))
     assert held.adjoint is held.operator
     for operator in (A, rv.Stencil((12, 12), 4.0, ((-1, -1), (-1, -1)))):
@@ -286,3 +287,19 @@ def test_whatever_converged_passes_the_tests_it_names(shape, seed, damp, solver)
         assert np.linalg.norm(r) <= 1e-8 * (np.linalg.norm(b) + image) + noise
     else:
         assert gradient <= 1e-8 * norm * np.linalg.norm(r) + noise
+
+
+@pytest.mark.parametrize("name", rv.LEAST_SQUARES_METHODS)
+def test_a_step_costs_what_is_declared(name):
+    A, b = problem((30, 30))
+    backend, method = Counting(), rv.LEAST_SQUARES_METHODS[name]()
+    held = LeastSquares(A, b, backend=backend)
+    state = method.start(held)
+    declared = method.traffic
+    for _ in range(3):
+        backend.counted[:] = 0
+        method.step(held, state)
+        assert backend.counted.tolist() == [declared.passes, declared.reductions, declared.matvecs]
+    text = " ".join(getattr(rv, name).__doc__.split())
+    assert f"{declared.passes} vector passes ({declared.compiled_passes} compiled" in text
+    assert f"{declared.vectors} vectors of length n" in text

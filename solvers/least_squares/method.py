@@ -49,7 +49,7 @@ S = TypeVar("S", bound=LeastSquaresState)
 
 
 class LeastSquaresMethod(Method[LeastSquares, S]):
-    """A method for least squares. In ``traffic``, vectors kept are of length n, and passes over vectors of either length."""
+    """A method for least squares. Of ``traffic``, vectors kept are of length n, those passed over of either length."""
 
     def iterate(self, problem: LeastSquares, state: S) -> Vector:
         return problem.point(state.x)

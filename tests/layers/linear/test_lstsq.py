@@ -41,8 +41,7 @@ def test_all_orders(shape, dtype):
 
     torch.testing.assert_close(x(A, b), torch.linalg.pinv(A) @ b)
     assert gradcheck(x, (A, b), check_forward_ad=True)
-    assert gradgradcheck(x, (A, b), check_fwd_over_rev=True, check_rev_over_rev=False, fast_mode=True)
-    assert gradgradcheck(x, (A, b), fast_mode=True)
+    assert gradgradcheck(x, (A, b), check_fwd_over_rev=True)
 
 
 def test_damping_is_differentiated_too():

@@ -175,8 +175,8 @@ class _Plan:
 
     def of_derivative(self, role: str, adjoint: bool = False) -> _Plan:
         """For a solve with the same matrix, or with its adjoint, in a derivative."""
-        given = zip(self.derivative_tolerance, self.tolerance, strict=True)
-        tolerance = tuple([own if asked is None else asked for asked, own in given])
+        (atol, btol), (own_atol, own_btol) = self.derivative_tolerance, self.tolerance
+        tolerance = (own_atol if atol is None else atol, own_btol if btol is None else btol)
         return replace(self, tolerance=tolerance, role=role, terms=self.terms[::-1] if adjoint else self.terms)
 
 

@@ -91,10 +91,10 @@ class Batch:
                 f"b: found shape {size} for A of shape {shape}; wanted {shape[:-1]} (a vector a system) or "
                 f"{(*matrices, m, 'k')} (k right-hand sides a system)"
             ) from None
-        wanted = (*size[:-1], n) if vectors else (*size[:-2], n, *size[-1:])
-        if x0 is not None and tuple(x0.shape) != wanted:
+        own = (*size[:-1], n) if vectors else (*size[:-2], n, *size[-1:])
+        if x0 is not None and tuple(x0.shape) != own:
             whose = "the shape of b" if square else "the shape of x"
-            raise InputError(f"x0: found shape {tuple(x0.shape)}; wanted {wanted}, {whose}")
+            raise InputError(f"x0: found shape {tuple(x0.shape)}; wanted {own}, {whose}")
         return Batch(A, b, x0, tuple(matrices), lead, columns, n)
 
     @property

@@ -100,7 +100,7 @@ class Lapack(DirectMethod):
         return 3.0 * problem.true_dtype.itemsize * rows * problem.n if usable else math.inf
 
     def correction(self, problem: LeastSquares, state: DirectState, r: Any, tail: Any) -> Any:
-        A = problem.truth
+        A: Any = problem.truth
         full = A.matrix if A.kind == "dense" else A.tocsr().toarray()
         # Values below this are the rounding of the largest one.
         cut = max(full.shape) * float(np.finfo(full.dtype).eps)
@@ -130,7 +130,7 @@ def _damped(A: Any, damp: float, r: Any, tail: Any, cut: float) -> tuple[Any, in
     U, values, Vh = scipy.linalg.svd(A, full_matrices=False, check_finite=False)
     along = Vh @ tail
     d = Vh.conj().T @ ((values * (U.conj().T @ r) + damp * along) / (values**2 + damp**2) - along / damp) + tail / damp
-    return d, np.count_nonzero(values > cut * values.max(initial=0.0)), values
+    return d, int(np.count_nonzero(values > cut * values.max(initial=0.0))), values
 
 
 @dataclass(frozen=True)

@@ -499,7 +499,7 @@ _UNDECIDED = (Status.STAGNATED, Status.MAX_ITERATIONS, Status.BREAKDOWN)
 def _tolerance(value: Any, name: str) -> float:
     if value is None:
         return 1e-6  # as SciPy takes it
-    if not (isinstance(value, Real) and 0 <= value < 1):
+    if not (isinstance(value, Real) and 0 <= float(value) < 1):
         raise InputError(f"{name}: found {value!r}; wanted a number in [0, 1)")
     return float(value)
 
@@ -507,6 +507,6 @@ def _tolerance(value: Any, name: str) -> float:
 def _damping(damp: Any) -> float:
     if damp is None:
         return 0.0
-    if not (isinstance(damp, Real) and 0 <= damp < math.inf):
+    if not (isinstance(damp, Real) and 0 <= float(damp) < math.inf):
         raise InputError(f"damp: found {damp!r}; wanted a finite number of at least 0")
     return float(damp)

@@ -38,7 +38,8 @@ class Columns(RightPreconditioner):
     def apply(self, y: Any, out: Any) -> Any:
         return self.backend.multiply(self.inverse, y, out)
 
-    apply_adjoint = apply
+    def apply_adjoint(self, x: Any, out: Any) -> Any:
+        return self.apply(x, out)
 
 
 class Matrix(RightPreconditioner):

@@ -62,12 +62,11 @@ def solve_least_squares(
     """Solve with one method, or by what chooses among them, and warn when it did not converge."""
     given = {"damp": damp, "atol": atol, "btol": btol, "M": M, "backend": backend, "precision": precision}
     options = Options(**limits)
-    if isinstance(method, LeastSquaresMethod):
-        chosen = method
 
-        def driver(problem: LeastSquares, options: Options) -> Solution[Any]:
-            return iterate(problem, chosen, options)
-    else:
-        driver = method
+    def driver(problem: LeastSquares, options: Options) -> Solution[Any]:
+        if isinstance(method, LeastSquaresMethod):
+            return iterate(problem, method, options)
+        return method(problem, options)
+
     solution = one_or_many(Driven(driver, given), A, b, x0, options, square=False)
     return cast("LeastSquaresSolution[Any]", solution)

@@ -44,6 +44,10 @@ if TYPE_CHECKING:
     from .solvers.gradient.solve import momentum
     from .solvers.krylov.cg import cg
     from .solvers.krylov.ssor_cg import ssor_cg
+    from .solvers.least_squares.cgls import cgls
+    from .solvers.least_squares.lsmr import lsmr
+    from .solvers.least_squares.lstsq import lstsq
+    from .solvers.least_squares.methods import LEAST_SQUARES_METHODS
     from .solvers.linear.prepare import prepare
     from .solvers.linear.refine import refine
     from .solvers.linear.solve import solve
@@ -107,6 +111,10 @@ PLACES: Mapping[str, str] = {
     "momentum": "solvers.gradient.solve:momentum",
     "cg": "solvers.krylov.cg:cg",
     "ssor_cg": "solvers.krylov.ssor_cg:ssor_cg",
+    "cgls": "solvers.least_squares.cgls:cgls",
+    "lsmr": "solvers.least_squares.lsmr:lsmr",
+    "lstsq": "solvers.least_squares.lstsq:lstsq",
+    "LEAST_SQUARES_METHODS": "solvers.least_squares.methods:LEAST_SQUARES_METHODS",
     "prepare": "solvers.linear.prepare:prepare",
     "refine": "solvers.linear.refine:refine",
     "solve": "solvers.linear.solve:solve",
@@ -166,6 +174,7 @@ __all__ = [
     "FixedPointSequence",
     "GradientWarning",
     "InputError",
+    "LEAST_SQUARES_METHODS",
     "MOMENTUM_SCHEMES",
     "MONOTONE_METHODS",
     "NotHermitianError",
@@ -183,6 +192,7 @@ __all__ = [
     "anderson",
     "as_operator",
     "cg",
+    "cgls",
     "chebyshev",
     "condition_number",
     "extragradient",
@@ -194,6 +204,8 @@ __all__ = [
     "inverse_root",
     "invsqrtm",
     "jacobi",
+    "lsmr",
+    "lstsq",
     "matrix_sign",
     "momentum",
     "newton_schulz",

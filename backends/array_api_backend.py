@@ -16,7 +16,7 @@ from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
 from ..errors import BackendError
-from ..operators import BlackBox, Facts, Operator, check_square, guarded
+from ..operators import BlackBox, Facts, Operator, check_matrix, guarded
 from ..operators.exchange import PRODUCT, Wording
 from ..precision import times_power_of_two, working_dtype
 from .protocol import Backend, powers_of_two
@@ -75,14 +75,14 @@ class ArrayAPIBackend(Backend):
                 )
         return type(self)(xp, device)
 
-    def operator(self, A: Any, name: str = "A") -> Operator:
+    def operator(self, A: Any, name: str = "A", square: bool = True) -> Operator:
         if isinstance(A, Operator):
-            check_square(A.shape, name)
+            check_matrix(A.shape, name, square)
             if A.library != self.library:
                 raise BackendError(f"{name}: an operator on {A.library} arrays cannot be used on {self._library_name}")
             return guarded(A, self, name)
         if hasattr(A, "__array_namespace__"):
-            check_square(A.shape, name)
+            check_matrix(A.shape, name, square)
             self._check_library(A, name)
             xp = array_namespace(A)
             dtype = _working(_numpy_dtype(xp, A.dtype), name)
@@ -93,9 +93,9 @@ class ArrayAPIBackend(Backend):
         shape, kind = getattr(A, "shape", None), getattr(A, "dtype", None)
         if shape is None or kind is None:
             raise TypeError(f"{name}: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
-        check_square(shape, name)
+        check_matrix(shape, name, square)
         dtype = _working(_numpy_dtype(self._xp, kind), name)
-        return BlackBox(multiply, shape, dtype, self.library, self, name)
+        return BlackBox(multiply, shape, dtype, self.library, self, name, getattr(A, "rmatvec", None))
 
     def vector(self, b: Any, name: str) -> Any:
         if not hasattr(b, "__array_namespace__"):
@@ -191,14 +191,14 @@ class ArrayAPIBackend(Backend):
         wide = _wider(x)
         if wide is None or not isinstance(A, ArrayDense):
             return self.residual(A, x, b, out)
-        rows = max(1, BLOCK // x.shape[0])
+        rows = max(1, BLOCK // max(1, x.shape[0]))
         vector = xp.astype(x, wide)
         parts = []
-        for low in range(0, x.shape[0], rows):
-            high = min(low + rows, x.shape[0])
+        for low in range(0, b.shape[0], rows):
+            high = min(low + rows, b.shape[0])
             product = xp.matmul(xp.astype(A.matrix[low:high, :], wide), vector)
             parts.append(xp.astype(b[low:high], wide) - product)
-        return xp.astype(xp.concat(parts), x.dtype)
+        return xp.astype(xp.concat(parts), x.dtype) if parts else out
 
     def to_numpy(self, x: Any) -> Any:
         return _to_numpy(x)
@@ -248,7 +248,14 @@ class ArrayDense(Operator):
 
     @property
     def entries(self) -> int:
-        return self.shape[0] ** 2
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def values(self) -> Any:
+        return self.matrix
+
+    def adjoint(self) -> ArrayDense:
+        return ArrayDense(_conjugate(self.xp, self.xp.matrix_transpose(self.matrix)))
 
     def matvec(self, x: Any) -> Any:
         return self.xp.matmul(self.matrix, x)

@@ -13,7 +13,7 @@ from ..operators.libraries import library_of
 from ..operators.ordering import Ordering
 from ..operators.stack import Pattern
 from ..precision.rounding_rule import Unrounded
-from .compiled import accurate, facts, products, small_batch, sweeps, vectors
+from .compiled import accurate, facts, least_squares, products, small_batch, sweeps, vectors
 from .compiled.compiling import threads
 from .compiled.patterns import BandPattern
 from .kept import PAGES, Kept
@@ -42,11 +42,11 @@ class NumbaBackend(NumpyBackend):
         other.kept = Kept()
         return other
 
-    def operator(self, A: Any, name: str = "A") -> Operator:
+    def operator(self, A: Any, name: str = "A", square: bool = True) -> Operator:
         if self.kept is None:
-            return as_operator(A, name=name, rows_kind=facts.rows_kind)
+            return as_operator(A, name=name, rows_kind=facts.rows_kind, square=square)
         self.kept.recognised = None
-        operator = as_operator(A, name=name, rows_kind=self.kept.rows_kind)
+        operator = as_operator(A, name=name, rows_kind=self.kept.rows_kind, square=square)
         if self.kept.recognised is not None:
             operator.__dict__["_numba_pattern"] = self.kept.recognised
         return operator
@@ -100,7 +100,7 @@ class NumbaBackend(NumpyBackend):
         arrays = self.arrays(A)
         if arrays is None:
             return super().matvec(A, x, out)
-        vectors.matvec.for_size(x.size)(arrays, x, out)
+        vectors.matvec.for_size(out.size)(arrays, x, out)
         return out
 
     def residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
@@ -117,13 +117,13 @@ class NumbaBackend(NumpyBackend):
         arrays = self.arrays(A)
         if arrays is None:
             return super().residual_norm(A, x, b, out)
-        return out, vectors.residual.for_size(x.size)(arrays, x, b, out)
+        return out, vectors.residual.for_size(out.size)(arrays, x, b, out)
 
     def certify(self, A: Operator, x: Any, b: Any, out: Any) -> tuple[Any, float]:
         arrays = self.arrays(A)
         if arrays is None:
             return super().certify(A, x, b, out)
-        return out, accurate.accurate_residual.for_size(x.size)(arrays, x, b, out)
+        return out, accurate.accurate_residual.for_size(out.size)(arrays, x, b, out)
 
     def matvec_dot(self, A: Operator, p: Any, q: Any) -> tuple[Any, float]:
         arrays = self.arrays(A)
@@ -133,6 +133,23 @@ class NumbaBackend(NumpyBackend):
 
     def cg_update(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
         return x, r, *vectors.cg_update.for_size(x.size)(x.real.dtype.type(alpha), p, q, x, r)
+
+    def product_update(
+        self, A: Operator, a: float, x: Any, b: float, y: Any, c: float = 0.0, z: Any = None
+    ) -> tuple[Any, float]:
+        arrays = self.arrays(A)
+        if arrays is None:
+            return super().product_update(A, a, x, b, y, c, z)
+        real = y.real.dtype.type
+        z = y[:0] if z is None else z
+        kernel = least_squares.product_update.for_size(max(x.size, y.size))
+        return y, kernel(arrays, real(a), x, real(b), y, real(c), z)
+
+    def lsmr_update(
+        self, scale: float, v: Any, theta: float, h: Any, older: float, hbar: Any, step: float, x: Any
+    ) -> tuple[Any, Any, Any, float]:
+        real, kernel = x.real.dtype.type, least_squares.lsmr_update.for_size(x.size)
+        return hbar, x, h, kernel(real(scale), v, real(theta), h, real(older), hbar, real(step), x)
 
     def momentum(self, beta: Any, gamma: Any, x: Any, previous: Any, z: Any) -> Any:
         if x.ndim > 1:

@@ -24,8 +24,8 @@ class NumpyBackend(NumpyExchange, Backend):
     library: ClassVar[str] = "numpy"
     xp: ModuleType = np
 
-    def operator(self, A: Any, name: str = "A") -> Operator:
-        return as_operator(A, name=name)
+    def operator(self, A: Any, name: str = "A", square: bool = True) -> Operator:
+        return as_operator(A, name=name, square=square)
 
     def vector(self, b: Any, name: str) -> Any:
         refuse_masked(b, name)

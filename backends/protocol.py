@@ -42,8 +42,8 @@ class Backend(Exchange):
     compiles_solves: ClassVar[bool] = False  # whole solves of small systems, as compiled calls on NumPy arrays
 
     @abstractmethod
-    def operator(self, A: Any, name: str = "A") -> Operator:
-        """A as an Operator on this backend's arrays."""
+    def operator(self, A: Any, name: str = "A", square: bool = True) -> Operator:
+        """A as an Operator on this backend's arrays; refused where it should be square and is not."""
 
     @abstractmethod
     def vector(self, b: Any, name: str) -> Any:
@@ -267,6 +267,25 @@ class Backend(Exchange):
         x = self.axpy(alpha, p, x)
         r = self.axpy(-alpha, q, r)
         return x, r, *self.norms(x, r)
+
+    def product_update(
+        self, A: Operator, a: float, x: Any, b: float, y: Any, c: float = 0.0, z: Any = None
+    ) -> tuple[Any, float]:
+        """a A x + b y, and c z besides where there is a z, in place of y, and its norm."""
+        product = self.matvec(A, x, self.unset(y.shape[0], self.numpy_dtype(y)))
+        y = self.axpby(a, product, b, y)
+        if z is not None:
+            y = self.axpy(c, z, y)
+        return y, self.norm(y)
+
+    def lsmr_update(
+        self, scale: float, v: Any, theta: float, h: Any, older: float, hbar: Any, step: float, x: Any
+    ) -> tuple[Any, Any, Any, float]:
+        """h + older hbar, x + step times that, and scale v + theta h, in place of hbar, x and h; the norm of x."""
+        hbar = self.axpby(1.0, h, older, hbar)
+        x = self.axpy(step, hbar, x)
+        h = self.axpby(scale, v, theta, h)
+        return hbar, x, h, self.norm(x)
 
     def momentum(self, beta: Any, gamma: Any, x: Any, previous: Any, z: Any) -> Any:
         """x + beta (x - previous) + gamma z, in place of previous."""

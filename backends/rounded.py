@@ -243,7 +243,7 @@ class Rounded(Backend):
 
     def _host_product(self, A: Operator, x: Any, multiply: Any) -> Any:
         host = np.ascontiguousarray(self.inner.to_numpy(x))
-        result = np.empty_like(host)
+        result = np.empty(A.shape[0], host.dtype)
         multiply(A, host, result)
         return self.inner.from_numpy(result, result.dtype)
 
@@ -272,8 +272,8 @@ class Rounded(Backend):
     def exact(self) -> Backend:
         return self.inner
 
-    def operator(self, A: Any, name: str = "A") -> Operator:
-        return self.inner.operator(A, name)
+    def operator(self, A: Any, name: str = "A", square: bool = True) -> Operator:
+        return self.inner.operator(A, name, square)
 
     def lend(self, x: Any, dtype: np.dtype) -> Any:
         return self.inner.lend(x, dtype)

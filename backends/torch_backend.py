@@ -13,7 +13,7 @@ import scipy.sparse as sparse
 import torch
 
 from ..errors import BackendError, InputError
-from ..operators import BlackBox, CSRStack, Facts, Operator, check_square, guarded
+from ..operators import BlackBox, CSRStack, Facts, Operator, check_matrix, guarded
 from ..operators.coerce import pattern_of
 from ..operators.exchange import PRODUCT, Wording
 from ..operators.ordering import Ordering
@@ -74,25 +74,25 @@ class TorchBackend(Backend):
             )
         return TorchBackend(devices.pop()) if devices else self
 
-    def operator(self, A: Any, name: str = "A") -> Operator:
+    def operator(self, A: Any, name: str = "A", square: bool = True) -> Operator:
         if isinstance(A, Operator):
-            check_square(A.shape, name)
+            check_matrix(A.shape, name, square)
             if A.tensor is not None:
-                return self.operator(A.tensor, name)
+                return self.operator(A.tensor, name, square)
             if A.library != "torch":
                 raise BackendError(f"{name}: found an operator on {A.library} arrays; wanted torch tensors")
             if isinstance(A, TorchMatrix):
                 self._check_device(A.matrix, name)
             return guarded(A, self, name)
         if isinstance(A, CSRStack):
-            check_square(A.shape, name)
+            check_matrix(A.shape, name, square)
             values = self.vector(A.values, name)
             starts, columns = (
                 torch.tensor(part, device=values.device) for part in (A.pattern.indptr, A.pattern.indices)
             )
             return TorchCSR(_sparse_csr(starts, columns, values, A.shape))
         if isinstance(A, torch.Tensor):
-            check_square(A.shape, name)
+            check_matrix(A.shape, name, square)
             self._check_device(A, name)
             dtype = _TORCH[_working(A.dtype, name)]
             if A.layout == torch.strided:
@@ -104,8 +104,10 @@ class TorchBackend(Backend):
         shape, dtype = getattr(A, "shape", None), getattr(A, "dtype", None)
         if shape is None or dtype is None:
             raise TypeError(f"{name}: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
-        check_square(shape, name)
-        return BlackBox(torch.no_grad()(multiply), shape, _working(dtype, name), "torch", self, name)
+        check_matrix(shape, name, square)
+        adjoint = getattr(A, "rmatvec", None)
+        adjoint = None if adjoint is None else torch.no_grad()(adjoint)
+        return BlackBox(torch.no_grad()(multiply), shape, _working(dtype, name), "torch", self, name, adjoint)
 
     def vector(self, b: Any, name: str) -> Any:
         if not isinstance(b, torch.Tensor):
@@ -325,7 +327,14 @@ class TorchDense(TorchMatrix):
 
     @property
     def entries(self) -> int:
-        return self.shape[0] ** 2
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def values(self) -> Any:
+        return self.matrix
+
+    def adjoint(self) -> TorchDense:
+        return TorchDense(self.matrix.mH.resolve_conj())
 
     def tocsr(self) -> Any:
         return sparse.csr_array(_to_numpy(self.matrix))
@@ -365,6 +374,17 @@ class TorchCSR(TorchMatrix):
     @property
     def entries(self) -> int:
         return self.matrix.values().numel()
+
+    @property
+    def values(self) -> Any:
+        return self.matrix.values()
+
+    def adjoint(self) -> TorchCSR:
+        rows, columns = _coordinates(self.matrix)
+        values = self.matrix.values().conj().resolve_conj()
+        where = torch.stack((columns, rows))
+        flipped = torch.sparse_coo_tensor(where, values, self.shape[::-1], device=values.device)
+        return TorchCSR(flipped.coalesce().to_sparse_csr())
 
     def tocsr(self) -> Any:
         A = self.matrix

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ..errors import BackendError
-from ..operators import CSR, BlackBox, CSRStack, Dense, Operator, check_square
+from ..operators import CSR, BlackBox, CSRStack, Dense, Operator, check_matrix
 from ..operators.exchange import PRODUCT, Wording, is_ours
 from ..precision.sparse_arrays import SORTED, look_at_rows
 from .compiled import facts
@@ -43,24 +43,24 @@ class TorchViews(NumbaBackend):
     def bound_to(self, arrays: Sequence[Any]) -> Backend:
         return self if all(map(_in_reach, arrays)) else TorchBackend().bound_to(arrays)
 
-    def operator(self, A: Any, name: str = "A") -> Operator:
+    def operator(self, A: Any, name: str = "A", square: bool = True) -> Operator:
         if isinstance(A, torch.Tensor) and A.layout == torch.sparse_csr:
-            rows = _rows_seen(A)
-            return rows if rows is not None else _viewed(self.reading.operator(A, name))  # type: ignore[arg-type]
+            rows = _rows_seen(A, square)
+            return rows if rows is not None else _viewed(self.reading.operator(A, name, square))  # type: ignore[arg-type]
         if isinstance(A, CSRStack):
-            check_square(A.shape, name)
+            check_matrix(A.shape, name, square)
             return CSR(A.pattern.indptr, A.pattern.indices, self.vector(A.values, name))
         array = _seen(A)
         if array is not None and array.dtype in WORKING:
-            check_square(array.shape, name)
+            check_matrix(array.shape, name, square)
             full = Dense(array)
             full.tensor = A
             return full
         if isinstance(A, Operator) and not isinstance(A, TorchMatrix):
-            return super().operator(A, name)
-        given = self.reading.operator(A, name)
+            return super().operator(A, name, square)
+        given = self.reading.operator(A, name, square)
         if isinstance(given, BlackBox):
-            return BlackBox(given.multiply, given.shape, given.dtype, "numpy", self, name)
+            return BlackBox(given.multiply, given.shape, given.dtype, "numpy", self, name, given.adjoint_multiply)
         assert isinstance(given, TorchMatrix)
         return _viewed(given)
 
@@ -94,11 +94,13 @@ class TorchViews(NumbaBackend):
             raise BackendError(f"{name}: its {words.noun} is a {type(result).__name__}; wanted a torch tensor")
         return self.vector(result, f"the {words.noun} {words.of} {name}").reshape(-1)
 
-    def take(self, result: Any, x: Any, name: str, *, exact: bool = False, words: Wording = PRODUCT) -> Any:
+    def take(
+        self, result: Any, x: Any, name: str, *, exact: bool = False, words: Wording = PRODUCT, size: int | None = None
+    ) -> Any:
         if isinstance(result, torch.Tensor) and result.dtype == torch.bfloat16:
             # NumPy lacks it, and it has no more digits.
             self._check_type(np.dtype("float16"), x.dtype, name, exact, words)
-        return super().take(result, x, name, exact=exact, words=words)
+        return super().take(result, x, name, exact=exact, words=words, size=size)
 
     def stack_of(self, A: Any) -> tuple[Any, int] | None:
         stack = self.reading.sparse_stack(A)
@@ -128,9 +130,9 @@ def _seen(x: Any) -> Any:
         return None
 
 
-def _rows_seen(A: Any) -> Operator | None:
+def _rows_seen(A: Any, square: bool) -> Operator | None:
     """The views of a CSR tensor, as nearly all are: of sorted rows, in working precision, outside of any graph."""
-    if A.requires_grad or A.ndim != 2 or A.shape[0] != A.shape[1]:
+    if A.requires_grad or A.ndim != 2 or (square and A.shape[0] != A.shape[1]):
         return None
     starts, columns, values = map(_seen, (A.crow_indices(), A.col_indices(), A.values()))
     if values is None or values.ndim != 1 or values.dtype not in WORKING:
@@ -138,7 +140,7 @@ def _rows_seen(A: Any) -> Operator | None:
     found, fault = look_at_rows(starts, columns, len(values), tuple(A.shape), kind=facts.rows_kind)
     if fault is not None or found != SORTED or int(starts[-1]) != len(columns):
         return None
-    operator = CSR(starts, columns, values)
+    operator = CSR(starts, columns, values, A.shape[1])
     operator.tensor = A
     return operator
 
@@ -163,6 +165,6 @@ def _viewed(given: TorchMatrix) -> Operator:
     if given.kind == "dense":
         operator: Operator = Dense(A.numpy())
     else:
-        operator = CSR(A.crow_indices().numpy(), A.col_indices().numpy(), A.values().numpy())
+        operator = CSR(A.crow_indices().numpy(), A.col_indices().numpy(), A.values().numpy(), A.shape[1])
     operator.rounded_from, operator.tensor = given.rounded_from, A
     return operator

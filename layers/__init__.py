@@ -16,6 +16,7 @@ if find_spec("torch") is None:
     raise ModuleNotFoundError("resolvent.layers needs PyTorch; install resolvent[torch]", name="torch")
 
 from . import functional, optim
+from .linear.lstsq import lstsq
 from .linear.solve import Solves, solve
 from .matrix_functions.inverses import inverse, pinv
 from .matrix_functions.lyapunov import solve_lyapunov, solve_sylvester
@@ -26,6 +27,6 @@ from .modules import Cache, CovariancePooling, GatedKalmaNet, ShortConvolution, 
 
 __all__ = [
     "Cache", "CovariancePooling", "GatedKalmaNet", "ShortConvolution", "Solves", "Whitening", "functional", "inverse",
-    "inverse_root", "invsqrtm", "matrix_sign", "optim", "orthogonalize", "pinv", "polar", "solve", "solve_lyapunov",
-    "solve_sylvester", "sqrtm",
+    "inverse_root", "invsqrtm", "lstsq", "matrix_sign", "optim", "orthogonalize", "pinv", "polar", "solve",
+    "solve_lyapunov", "solve_sylvester", "sqrtm",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from .base import Operator
 from .black_box import BlackBox, guarded
-from .coerce import as_operator, check_square
+from .coerce import as_operator, check_matrix, check_square
 from .csr import CSR
 from .dense import Dense
 from .diagonals import Diagonals
@@ -21,6 +21,7 @@ __all__ = [
     "Stencil",
     "StencilStack",
     "as_operator",
+    "check_matrix",
     "check_square",
     "guarded",
 ]

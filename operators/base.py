@@ -15,7 +15,7 @@ __all__ = ["Operator"]
 
 
 class Operator(ABC):
-    """A square linear map of (n,) to (n,), held in the arrays of one library.
+    """A linear map of (n,) to (m,), held in the arrays of one library; square but for least squares.
 
     A subclass says how to multiply, and, where it has entries, hands them out as CSR. Operators never write to the
     arrays they were made of.
@@ -55,10 +55,19 @@ class Operator(ABC):
         """-A, in arrays of its own."""
         return self.mapped(lambda values: -values)
 
+    def adjoint(self) -> Operator:
+        """A^H, on arrays of its own or views of these."""
+        raise InputError(f"A: products with A^H are needed, but a {self.kind} operator only multiplies with A")
+
+    @property
+    def values(self) -> Any:
+        """The array of its coefficients; None where there are none."""
+        return None
+
     @property
     def entries(self) -> int:
         """Number of stored coefficients that one product reads."""
-        return self.shape[0]
+        return max(self.shape)
 
     @property
     def explicit(self) -> bool:

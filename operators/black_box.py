@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from .base import Facts, Operator
+from .csr import CSR
 from .exchange import Exchange, NumpyExchange, is_ours
 
 __all__ = ["BlackBox", "Foreign", "guarded"]
@@ -25,7 +27,7 @@ class BlackBox(Operator):
     Parameters
     ----------
     multiply : callable
-        From (n,) to (n,).
+        From (n,) to (m,).
     shape, dtype : (int, int), dtype
     library : str
         Of the arrays that it multiplies.
@@ -33,6 +35,8 @@ class BlackBox(Operator):
         Of that library.
     name : str
         What messages call it; the products of "M" may have fewer digits than the vectors.
+    adjoint_multiply : callable, optional
+        From (m,) to (n,), the product with A^H.
     """
 
     kind = "matrix-free"
@@ -45,8 +49,10 @@ class BlackBox(Operator):
         library: str = "numpy",
         exchange: Exchange = _NUMPY,
         name: str = "A",
+        adjoint_multiply: Callable[[Any], Any] | None = None,
     ) -> None:
         self.multiply, self.library, self.exchange, self.name = multiply, library, exchange, name
+        self.adjoint_multiply = adjoint_multiply
         self.shape = (int(shape[0]), int(shape[1]))
         self.dtype = self.own_dtype = np.dtype(dtype)
         self.exponent = 0
@@ -60,7 +66,8 @@ class BlackBox(Operator):
         dtype = exchange.numpy_dtype(x)
         if dtype != self.own_dtype:
             dtype = np.result_type(dtype, self.own_dtype)
-        result = exchange.take(self.multiply(exchange.lend(x, dtype)), x, self.name, exact=self.name != "M")
+        product, exact = self.multiply(exchange.lend(x, dtype)), self.name != "M"
+        result = exchange.take(product, x, self.name, exact=exact, size=self.shape[0])
         if not self.exponent:
             return result
         half = self.exponent // 2  # the whole power may lie out of range
@@ -70,6 +77,21 @@ class BlackBox(Operator):
         other = copy.copy(self)
         other.exponent += exponent
         return other
+
+    def adjoint(self) -> BlackBox:
+        other = copy.copy(self)
+        other.multiply, other.adjoint_multiply = self._adjoint_product, self.multiply
+        other.shape = self.shape[::-1]
+        return other
+
+    def _adjoint_product(self, x: Any) -> Any:
+        lacking = f"{self.name}: products with {self.name}^H are needed, but it only multiplies with {self.name}"
+        if self.adjoint_multiply is None:
+            raise InputError(f"{lacking}; wanted a method rmatvec beside it")
+        try:
+            return self.adjoint_multiply(x)
+        except NotImplementedError as error:  # as a LinearOperator without rmatvec says it
+            raise InputError(f"{lacking} ({error}); wanted one with rmatvec") from None
 
     def astype(self, dtype: np.dtype) -> BlackBox:
         other = copy.copy(self)
@@ -99,6 +121,16 @@ class Foreign(BlackBox):
 
     def negated(self) -> Foreign:
         return self._again(self.operator.negated())
+
+    def adjoint(self) -> Operator:  # type: ignore[override]
+        operator = self.operator
+        if type(operator).adjoint is Operator.adjoint and operator.explicit and self.library == "numpy":
+            return CSR.of(operator.tocsr().conj().T)
+        return self._again(operator.adjoint())
+
+    @property
+    def values(self) -> Any:
+        return self.operator.values
 
     @property
     def entries(self) -> int:

@@ -22,15 +22,21 @@ from .exchange import NumpyExchange, refuse_masked
 from .libraries import dtype_of, library_of, on_host
 from .stack import CSRStack, Pattern
 
-__all__ = ["as_operator", "check_square", "pattern_of"]
+__all__ = ["as_operator", "check_matrix", "check_square", "pattern_of"]
 
 _EXCHANGE = NumpyExchange()
 
 
 def check_square(shape: Any, name: str = "A") -> None:
     """Refuse anything but (n, n)."""
-    if len(shape) != 2 or shape[0] != shape[1]:
-        raise InputError(f"{name}: found shape {tuple(shape)}; wanted a square matrix (n, n)")
+    check_matrix(shape, name, square=True)
+
+
+def check_matrix(shape: Any, name: str = "A", square: bool = False) -> None:
+    """Refuse anything but (m, n), or but (n, n) where it has to be square."""
+    if len(shape) != 2 or (square and shape[0] != shape[1]):
+        wanted = "a square matrix (n, n)" if square else "a matrix (m, n)"
+        raise InputError(f"{name}: found shape {tuple(shape)}; wanted {wanted}")
 
 
 @overload
@@ -44,7 +50,9 @@ def as_operator(
 
 
 @overload
-def as_operator(A: Any, *, name: str = "A", rows_kind: Callable[[Any, Any, int], int] | None = None) -> Operator: ...
+def as_operator(
+    A: Any, *, name: str = "A", rows_kind: Callable[[Any, Any, int], int] | None = None, square: bool = True
+) -> Operator: ...
 
 
 def as_operator(
@@ -53,6 +61,7 @@ def as_operator(
     *,
     name: str = "A",
     rows_kind: Callable[[Any, Any, int], int] | None = None,
+    square: bool = True,
 ) -> Operator | CSRStack:
     """An Operator over NumPy arrays, or a stack of sparse matrices of one pattern.
 
@@ -70,11 +79,15 @@ def as_operator(
         What messages call it.
     rows_kind : callable, optional
         A faster ``rows_kind``, the look at (indptr, indices, n) that finds out whether they describe sorted rows.
+    square : bool
+        Refuse (m, n) of other m than n, which least squares alone take. A LinearOperator or callable then needs a
+        method ``rmatvec``, the product with A^H, beside it.
 
     Raises
     ------
     InputError
-        For anything not square, and for a sparse matrix whose arrays point out of themselves or of its shape.
+        For anything not square unless told otherwise, and for a sparse matrix whose arrays point out of themselves or
+        of its shape.
     TypeError
         For what cannot be multiplied with a vector, or is in no working precision.
     BackendError
@@ -94,28 +107,29 @@ def as_operator(
     if library_of(A) not in (None, "numpy"):
         raise BackendError(f"{name}: found {type(A).__name__} of {library_of(A)}; convert it to NumPy first")
     if isinstance(A, Operator):
-        check_square(A.shape, name)
+        check_matrix(A.shape, name, square)
         return guarded(A, _EXCHANGE, name)
     if isinstance(A, np.ndarray):
         refuse_masked(A, name)
-        check_square(A.shape, name)
+        check_matrix(A.shape, name, square)
         return Dense(_in_working_precision(A, name))
     if sparse.issparse(A):
-        check_square(A.shape, name)
+        check_matrix(A.shape, name, square)
         indptr, indices, data, is_sorted = csr_arrays(A, name, kind=rows_kind, error=InputError)
         data = _in_working_precision(data, name)
         if not is_sorted:
             matrix = sparse.csr_array((data.copy(), indices.copy(), indptr.copy()), shape=A.shape)
             matrix.sum_duplicates()
             indptr, indices, data = matrix.indptr, matrix.indices, matrix.data
-        return CSR(indptr, indices, np.ascontiguousarray(data))
+        return CSR(indptr, indices, np.ascontiguousarray(data), int(A.shape[1]))
     multiply = getattr(A, "matvec", None) or (A if callable(A) else None)
     if multiply is not None:
         shape, dtype = getattr(A, "shape", None), getattr(A, "dtype", None)
         if shape is None or dtype is None:
             raise TypeError(f"{name}: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
-        check_square(shape, name)
-        return BlackBox(multiply, shape, _dtype(dtype, name), name=name)
+        check_matrix(shape, name, square)
+        adjoint = getattr(A, "rmatvec", None)
+        return BlackBox(multiply, shape, _dtype(dtype, name), name=name, adjoint_multiply=adjoint)
     try:
         array = np.asarray(A)
     except ValueError as error:
@@ -124,7 +138,7 @@ def as_operator(
         raise TypeError(
             f"{name}: found {type(A).__name__}; wanted an array, a sparse matrix, a LinearOperator or a callable"
         )
-    check_square(array.shape, name)
+    check_matrix(array.shape, name, square)
     return Dense(_in_working_precision(array, name))
 
 

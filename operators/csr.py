@@ -21,15 +21,28 @@ class CSR(Operator):
     indptr, indices, data : ndarray
         The usual three arrays: row i holds ``data[indptr[i]:indptr[i+1]]`` in columns ``indices[...]``. Columns must
         be sorted and without duplicates; ``as_operator`` sees to that.
+    columns : int, optional
+        As many as rows by default.
     """
 
     kind = "csr"
 
-    def __init__(self, indptr: Any, indices: Any, data: Any) -> None:
+    def __init__(self, indptr: Any, indices: Any, data: Any, columns: int | None = None) -> None:
         self.indptr, self.indices, self.data = indptr, indices, data
         n = len(indptr) - 1
-        self.shape = (n, n)
+        self.shape = (n, n if columns is None else columns)
         self.dtype = data.dtype
+
+    @classmethod
+    def of(cls, matrix: Any) -> CSR:
+        """Of a SciPy sparse matrix of any format, in its own arrays where they fit."""
+        matrix = sparse.csr_array(matrix)
+        matrix.sum_duplicates()
+        return cls(matrix.indptr, matrix.indices, matrix.data, int(matrix.shape[1]))
+
+    @property
+    def values(self) -> Any:
+        return self.data
 
     @property
     def entries(self) -> int:
@@ -40,6 +53,9 @@ class CSR(Operator):
         matrix.has_canonical_format = True
         return matrix
 
+    def adjoint(self) -> CSR:
+        return CSR.of(self.tocsr().T.conj())
+
     def matvec(self, x: Any) -> Any:
         return self.tocsr() @ x
 
@@ -47,13 +63,13 @@ class CSR(Operator):
         return self.tocsr().diagonal()
 
     def mapped(self, function: Callable[[Any], Any]) -> CSR:
-        return CSR(self.indptr, self.indices, function(self.data))
+        return CSR(self.indptr, self.indices, function(self.data), self.shape[1])
 
     def rescaled(self, exponent: int) -> CSR:
         return self.mapped(lambda values: times_power_of_two(values, exponent))
 
     def astype(self, dtype: np.dtype) -> CSR:
-        return self if dtype == self.dtype else CSR(self.indptr, self.indices, self.data.astype(dtype))
+        return self if dtype == self.dtype else self.mapped(lambda values: values.astype(dtype))
 
 
 def times_power_of_two(values: np.ndarray, exponent: int) -> np.ndarray:

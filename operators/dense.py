@@ -16,7 +16,7 @@ __all__ = ["Dense"]
 
 
 class Dense(Operator):
-    """A full (n, n) matrix in any strides."""
+    """A full (m, n) matrix in any strides."""
 
     kind = "dense"
 
@@ -27,10 +27,17 @@ class Dense(Operator):
 
     @property
     def entries(self) -> int:
-        return self.shape[0] ** 2
+        return self.shape[0] * self.shape[1]
+
+    @property
+    def values(self) -> Any:
+        return self.matrix
 
     def tocsr(self) -> Any:
         return sparse.csr_array(self.matrix)
+
+    def adjoint(self) -> Dense:
+        return Dense(self.matrix.T.conj())
 
     def matvec(self, x: Any) -> Any:
         return self.matrix @ x

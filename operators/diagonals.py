@@ -80,6 +80,16 @@ class Diagonals(Operator):
     def entries(self) -> int:
         return int(self.data.size)
 
+    @property
+    def values(self) -> Any:
+        n = self.shape[0]
+        parts = zip(self.offsets.tolist(), self.data, strict=True)
+        held = [_inside(values, offset) for offset, values in parts if abs(offset) < n]
+        return np.concatenate(held) if held else np.zeros(0, self.dtype)
+
+    def adjoint(self) -> Operator:
+        return self if self.symmetric else CSR.of(self.tocsr().conj().T)
+
     def tocsr(self) -> Any:
         n = self.shape[0]
         diagonals, offsets = [], []

@@ -70,8 +70,10 @@ class Exchange(ABC):
     def numpy_dtype(self, x: Any) -> Any:
         """The NumPy dtype that corresponds to x's."""
 
-    def take(self, result: Any, x: Any, name: str, *, exact: bool = False, words: Wording = PRODUCT) -> Any:
-        """What was returned for the vector x, as a vector of its shape.
+    def take(
+        self, result: Any, x: Any, name: str, *, exact: bool = False, words: Wording = PRODUCT, size: int | None = None
+    ) -> Any:
+        """What was returned for the vector x, as a vector of its shape, or of this size.
 
         Parameters
         ----------
@@ -86,7 +88,7 @@ class Exchange(ABC):
             For what is no vector of that shape, complex numbers for real ones, too few digits.
         """
         vector = self.received(result, name, words)
-        if vector.shape != x.shape:
+        if tuple(vector.shape) != (tuple(x.shape) if size is None else (size,)):
             raise InputError(
                 f"{name}: its {words.noun} {words.of} a vector of shape {tuple(x.shape)} has shape "
                 f"{tuple(vector.shape)}"

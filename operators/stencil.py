@@ -103,6 +103,15 @@ class Stencil(Operator):
         total.sum_duplicates()
         return total
 
+    @property
+    def values(self) -> Any:
+        return self.coefficients
+
+    def adjoint(self) -> Stencil:
+        swapped = self.coefficients.conj()
+        swapped[1::2], swapped[2::2] = swapped[2::2].copy(), swapped[1::2].copy()
+        return self._with(swapped, self.dtype)
+
     def diagonal(self) -> Any:
         return np.full(self.shape[0], self.coefficients[0])
 

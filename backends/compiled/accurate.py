@@ -201,7 +201,7 @@ def _square(x, count):  # type: ignore[no-untyped-def]
 @Shared
 def accurate_residual(team, A, x, b, out):  # type: ignore[no-untyped-def]
     """b - A x into out; returns its norm."""
-    n = x.size
+    n = out.size
     blocks = (n + ROWS - 1) // ROWS
     sums = sums_of(team, 1, blocks)
     first, last = share(team, blocks)

@@ -159,22 +159,22 @@ def axpby(team, a, x, b, y):  # type: ignore[no-untyped-def]
 @Shared
 def matvec(team, A, x, out):  # type: ignore[no-untyped-def]
     """out <- A x."""
-    first, last = share(team, (x.size + BLOCK - 1) // BLOCK)
+    first, last = share(team, (out.size + BLOCK - 1) // BLOCK)
     for block in range(first, last):
         low = block * BLOCK
-        high = min(x.size, low + BLOCK)
+        high = min(out.size, low + BLOCK)
         block_product(A, x, low, high, out[low:high])
 
 
 @Shared
 def residual(team, A, x, b, out):  # type: ignore[no-untyped-def]
     """out <- b - A x; returns its norm."""
-    blocks = (x.size + BLOCK - 1) // BLOCK
+    blocks = (out.size + BLOCK - 1) // BLOCK
     sums = sums_of(team, 1, blocks)
     first, last = share(team, blocks)
     for block in range(first, last):
         low = block * BLOCK
-        high = min(x.size, low + BLOCK)
+        high = min(out.size, low + BLOCK)
         product, bs = out[low:high], b[low:high]
         block_product(A, x, low, high, product)
         for i in range(high - low):

@@ -18,7 +18,7 @@ from ...backends.array_api_backend import csr_facts, dense_facts
 from ...backends.numpy_backend import NumpyBackend
 from ...backends.protocol import powers_of_two
 from ...errors import BackendError, InputError
-from ...operators import BlackBox, CSRStack, Facts, Operator, check_square, guarded
+from ...operators import BlackBox, CSRStack, Facts, Operator, check_matrix, guarded
 from ...operators.exchange import PRODUCT, Wording
 from ...precision import working_dtype
 from ...precision.sparse_arrays import SORTED, UNSORTED, coordinates_fault, look_at_rows, rows_kind
@@ -71,21 +71,21 @@ class CupyBackend(NumpyBackend):
         """The device on which kernels run."""
         return str(self.xp.cuda.Device())
 
-    def operator(self, A: Any, name: str = "A") -> Operator:
+    def operator(self, A: Any, name: str = "A", square: bool = True) -> Operator:
         if isinstance(A, Operator):
-            check_square(A.shape, name)
+            check_matrix(A.shape, name, square)
             if A.library != self.library:
                 raise BackendError(f"{name}: found an operator on {A.library} arrays; wanted {self.library} arrays")
             return guarded(A, self, name)
         if isinstance(A, CSRStack):
-            check_square(A.shape, name)
+            check_matrix(A.shape, name, square)
             indptr, indices = (self.xp.asarray(part) for part in (A.pattern.indptr, A.pattern.indices))
             return DeviceCSR(self.compressed_rows(indptr, indices, self.vector(A.values, name), A.shape), self)
         if isinstance(A, self.xp.ndarray):
-            check_square(A.shape, name)
+            check_matrix(A.shape, name, square)
             return DeviceDense(A.astype(self._working(A.dtype, name), copy=False), self)
         if self.sparse.issparse(A):
-            check_square(A.shape, name)
+            check_matrix(A.shape, name, square)
             matrix = self._canonical(A, name)
             dtype = self._working(A.dtype, name)
             return DeviceCSR(matrix if matrix.dtype == dtype else matrix.astype(dtype), self)
@@ -95,8 +95,9 @@ class CupyBackend(NumpyBackend):
         shape, kind = getattr(A, "shape", None), getattr(A, "dtype", None)
         if shape is None or kind is None:
             raise TypeError(f"{name}: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
-        check_square(shape, name)
-        return BlackBox(multiply, shape, self._working(np.dtype(kind), name), self.library, self, name)
+        check_matrix(shape, name, square)
+        dtype = self._working(np.dtype(kind), name)
+        return BlackBox(multiply, shape, dtype, self.library, self, name, getattr(A, "rmatvec", None))
 
     def vector(self, b: Any, name: str) -> Any:
         if not isinstance(b, self.xp.ndarray):
@@ -242,6 +243,13 @@ class DeviceMatrix(Operator):
         """The entries of a matrix of this kind, as one array."""
         return matrix
 
+    @property
+    def values(self) -> Any:
+        return self.values_of(self.matrix)
+
+    def adjoint(self) -> DeviceMatrix:
+        return type(self)(self.matrix.conj().T.copy(), self.backend)
+
 
 class DeviceDense(DeviceMatrix):
     """A full matrix."""
@@ -250,7 +258,7 @@ class DeviceDense(DeviceMatrix):
 
     @property
     def entries(self) -> int:
-        return self.shape[0] ** 2
+        return self.shape[0] * self.shape[1]
 
     def tocsr(self) -> Any:
         return sparse.csr_array(self.backend.to_numpy(self.matrix))
@@ -279,6 +287,11 @@ class DeviceCSR(DeviceMatrix):
 
     def diagonal(self) -> Any:
         return self.matrix.diagonal()
+
+    def adjoint(self) -> DeviceCSR:
+        matrix = self.backend.sparse.csr_matrix(self.matrix.conj().T)
+        matrix.sort_indices()
+        return DeviceCSR(matrix, self.backend)
 
     def facts(self) -> Facts:
         A = self.matrix

@@ -62,7 +62,7 @@ class Batch:
         The axes of the batch: those that matrices and right-hand sides share, and that of the right-hand sides of one
         matrix, if there is one.
     n : int
-        Unknowns of each system.
+        Unknowns of each system, which has as many rows but for least squares.
     """
 
     A: Any
@@ -74,26 +74,28 @@ class Batch:
     n: int
 
     @staticmethod
-    def of(A: Any, b: Any, x0: Any, shape: tuple[int, ...]) -> Batch:
+    def of(A: Any, b: Any, x0: Any, shape: tuple[int, ...], square: bool = True) -> Batch:
         """The batch of a call, A being of this shape; an error where shapes do not fit."""
-        *matrices, n = shape[:-1]
-        if shape[-1] != n:
+        *matrices, m, n = shape
+        if square and m != n:
             wanted = "square matrices (..., n, n)" if matrices else "a square matrix (n, n)"
             raise InputError(f"A: found shape {shape}; wanted {wanted}")
         size = tuple(b.shape)
         vectors = len(matrices) > 0 and size == shape[:-1]
         columns = () if vectors else size[-1:]
         try:
-            if not vectors and (len(size) < 2 or size[-2] != n):
+            if not vectors and (len(size) < 2 or size[-2] != m):
                 raise ValueError
             lead = np.broadcast_shapes(tuple(matrices), size[:-1] if vectors else size[:-2])
         except ValueError:
             raise InputError(
                 f"b: found shape {size} for A of shape {shape}; wanted {shape[:-1]} (a vector a system) or "
-                f"{(*matrices, n, 'k')} (k right-hand sides a system)"
+                f"{(*matrices, m, 'k')} (k right-hand sides a system)"
             ) from None
-        if x0 is not None and tuple(x0.shape) != size:
-            raise InputError(f"x0: found shape {tuple(x0.shape)}; wanted {size}, the shape of b")
+        own = (*size[:-1], n) if vectors else (*size[:-2], n, *size[-1:])
+        if x0 is not None and tuple(x0.shape) != own:
+            whose = "the shape of b" if square else "the shape of x"
+            raise InputError(f"x0: found shape {tuple(x0.shape)}; wanted {own}, {whose}")
         return Batch(A, b, x0, tuple(matrices), lead, columns, n)
 
     @property
@@ -208,21 +210,22 @@ KEPT = 256  # systems of a batch up to which all their residual norms and coeffi
 GATHERED = ("status", "iterations", "matvecs", "relative_residual", "residual_norm", "tolerance")
 
 
-def one_or_many(solver: Solver, A: Any, b: Any, x0: Any, options: Options) -> Solution:
+def one_or_many(solver: Solver, A: Any, b: Any, x0: Any, options: Options, square: bool = True) -> Solution:
     """Solve a system or each of a batch, and warn of what did not converge."""
     A = A if callable(A) or hasattr(A, "matvec") else as_array(A, "A")
     b = as_array(b.toarray() if sparse.issparse(b) else b, "b")
     x0 = None if x0 is None else as_array(x0, "x0")
     shape, size = getattr(A, "shape", None), b.shape
     if shape is not None and len(shape) < 2:
-        raise InputError(f"A: found shape {tuple(shape)}; wanted a square matrix (n, n)")
+        wanted = "a square matrix (n, n)" if square else "a matrix (m, n)"
+        raise InputError(f"A: found shape {tuple(shape)}; wanted {wanted}")
     single = (shape is None or len(shape) == 2) and len(size) <= 2 and (len(size) < 2 or size[1] == 1)
     if shape is None and not single:
         raise TypeError(f"A: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
     if single:
         solution = solver.alone(A, b, x0, options)
     else:
-        solution = solve_each(_LinearSystems(solver, Batch.of(A, b, x0, tuple(shape or ()))), options)
+        solution = solve_each(_LinearSystems(solver, Batch.of(A, b, x0, tuple(shape or ()), square)), options)
     if not solution.converged:
         TELL.get(warn_of)(solution)
     return solution

@@ -38,12 +38,15 @@ class Words:
         What ``Problem.matvecs`` counts.
     relative : bool
         The residual is the largest of several norms, each over a reference of its own, which its words say.
+    spectrum : str
+        What the spectrum that is reported consists of.
     """
 
     residual: str
     reference: str
     products: str
     relative: bool = False
+    spectrum: str = "spectrum"
 
 
 class Delivered(NamedTuple):

@@ -265,7 +265,7 @@ def _spectrum_rows(s: Solution) -> list[tuple[str, str]]:
     found = "Ritz values, inside the spectrum" if s.condition_sense == "at least" else "Ritz values, up to rounding"
     source = found if inside else "the interval worked with"
     return [
-        (f"spectrum of {matrix}", f"{plain(low)} to {plain(high)}   ({source})"),
+        (f"{s.words.spectrum} of {matrix}", f"{plain(low)} to {plain(high)}   ({source})"),
         (f"condition of {matrix}", f"{s.condition_sense} {plain(s.condition)}"),
     ]
 

@@ -58,7 +58,7 @@ def _table_lines(table: Table) -> list[str]:
 
 
 def _row(name: str, value: str) -> str:
-    return shortened(f"  {name:<18}{value}", WIDTH)
+    return shortened(f"  {name:<17} {value}", WIDTH)
 
 
 def shortened(line: str, most: int) -> str:

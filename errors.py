@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 __all__ = [
     "BackendError",
     "BusyError",
@@ -12,6 +15,7 @@ __all__ = [
     "NotHermitianError",
     "ParameterError",
     "SingularError",
+    "warn_caller",
 ]
 
 
@@ -49,3 +53,18 @@ class ConvergenceWarning(UserWarning):
 
 class GradientWarning(UserWarning):
     """A tensor that requires gradients was given to what has none; those of ``resolvent.layers`` have them."""
+
+
+def warn_caller(message: str, category: type[Warning]) -> None:
+    """Warn at the line outside of this package, and of torch, which calls it back, that led here.
+
+    Parameters
+    ----------
+    message : str
+    category : type of Warning
+    """
+    inside = (__name__.partition(".")[0], "torch")
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in inside:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level + 1)

@@ -6,11 +6,10 @@ import difflib
 import functools
 import inspect
 import sys
-import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from .errors import GradientWarning, InputError, ParameterError
+from .errors import GradientWarning, InputError, ParameterError, warn_caller
 
 __all__ = [
     "choice",
@@ -213,11 +212,10 @@ def warn_of_gradients(called: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     for value in (*args, *kwargs.values()):
         if type(value).__module__.partition(".")[0] == "torch" and getattr(value, "requires_grad", False):
             if sys.modules["torch"].is_grad_enabled():
-                warnings.warn(
+                warn_caller(
                     f"{called}: no gradients flow through it, but a tensor that requires them was given; "
                     "rv.layers.solve and the functions beside it are differentiable; pass tensor.detach() where no "
                     "gradient is wanted",
                     GradientWarning,
-                    stacklevel=3,
                 )
             return

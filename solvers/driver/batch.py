@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -17,7 +14,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from ...backends import choose_backend
-from ...errors import ConvergenceWarning, InputError
+from ...errors import ConvergenceWarning, InputError, warn_caller
 from .batch_solution import BatchSolution, Systems, summary
 from .problem import Words
 from .solution import LINEAR, Solution
@@ -40,9 +37,6 @@ __all__ = [
     "stacked",
     "warn_of",
 ]
-
-# The folders of the package, whose root also holds what is not part of it, such as examples.
-PARTS = ("solvers", "backends", "operators", "precision", "gallery", "layers", "gpu", "cli")
 
 # Who is told of a solve that did not converge, by default ``warn_of``: what solves as a part of more says which it was.
 TELL: ContextVar[Callable[[Solution], None]] = ContextVar("TELL")
@@ -398,13 +392,6 @@ def _of_fields(
 
 
 def warn_of(solution: Solution, which: str = "") -> None:
-    """Warn at the line outside this package (and torch, which calls it back) that asked for the solve."""
-    here = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-    frame, level = sys._getframe(1), 1
-    inside = tuple(os.path.join(here, part) for part in PARTS)
-    if "torch" in sys.modules:
-        inside = (*inside, os.path.dirname(str(sys.modules["torch"].__file__)))
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(inside):
-        frame, level = frame.f_back, level + 1
+    """Warn at the user's line that asked for the solve."""
     said = solution.reason if solution.is_batch else f"{solution.status.value}: {solution.reason}"
-    warnings.warn(f"{which}{said}", ConvergenceWarning, stacklevel=level + 1)
+    warn_caller(f"{which}{said}", ConvergenceWarning)

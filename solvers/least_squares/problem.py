@@ -26,9 +26,9 @@ __all__ = ["Certificate", "LeastSquares"]
 
 PRODUCTS = "products with A and A^H"
 VALUES = "singular values"
-GRADIENT = Words("||A^H (b - A x)||", "||A|| ||b - A x||", PRODUCTS, VALUES)
-DAMPED = Words("||A^H (b - A x) - damp^2 x||", "||(A, damp)|| ||(b - A x, damp x)||", PRODUCTS, VALUES)
-CONSISTENT = Words("||b - A x||", "||A|| ||x|| + ||b||", PRODUCTS, VALUES)
+GRADIENT = Words("||A^H (b - A x)||", "||A|| ||b - A x||", PRODUCTS, spectrum=VALUES)
+DAMPED = Words("||A^H (b - A x) - damp^2 x||", "||(A, damp)|| ||(b - A x, damp x)||", PRODUCTS, spectrum=VALUES)
+CONSISTENT = Words("||b - A x||", "||A|| ||x|| + ||b||", PRODUCTS, spectrum=VALUES)
 
 
 class Certificate(NamedTuple):

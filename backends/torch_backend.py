@@ -383,7 +383,8 @@ class TorchCSR(TorchMatrix):
         rows, columns = _coordinates(self.matrix)
         values = self.matrix.values().conj().resolve_conj()
         where = torch.stack((columns, rows))
-        flipped = torch.sparse_coo_tensor(where, values, self.shape[::-1], device=values.device)
+        size = self.shape[::-1]
+        flipped = torch.sparse_coo_tensor(where, values, size, device=values.device, check_invariants=False)
         return TorchCSR(flipped.coalesce().to_sparse_csr())
 
     def tocsr(self) -> Any:

@@ -236,8 +236,8 @@ class LeastSquares(Units):
         return 2 * self.operator.entries + 10 * self.n + 4 * self.m
 
     def prepare(self) -> None:
-        """Of an A that only multiplies, units are found by a product."""
-        if self.prepared or self.explicit or not self.scaled:
+        """Of an A that only multiplies, units are found by a product, and whether its two products belong together."""
+        if self.prepared or self.explicit:
             return
         self.prepared = True
         probe = self.backend.matvec(self.adjoint, self.rhs, self.columns())
@@ -245,14 +245,29 @@ class LeastSquares(Units):
         size = self.backend.max_abs(probe)
         if not math.isfinite(size):
             raise self.range_left("A product with A^H was not finite: the operator returned NaN or infinity.")
+        self._check_adjoint(self.backend.ldexp(probe, -exponent_of(size)), exponent_of(size))
         exponent = exponent_of(max(size, self.damp))
-        if abs(exponent) > self.comfortable_exponent:
+        if self.scaled and abs(exponent) > self.comfortable_exponent:
             exact = self.backend.exact
             self._take_out(exponent)
             self._set_operators(self.truth.rescaled(-exponent))
             self.damp = self.operator_norm = times_power_of_two(self.given_damp, -exponent)
             if self.guess is not None:
                 self.guess = exact.ldexp(self.guess, exponent)
+
+    def _check_adjoint(self, probe: Vector, exponent: int) -> None:
+        """b^H A p has to be ||A^H b||^2 for p = A^H b, of which ``probe`` is 2**-exponent."""
+        if self.two_precisions:
+            return  # whose products are rounded
+        image = self.backend.matvec(self.operator, probe, self.rows())
+        self.matvecs += 1
+        found, size = self.backend.dot(self.rhs, image), self.backend.norm(image)
+        wanted = times_power_of_two(self.backend.norm(probe) ** 2, exponent)
+        if abs(found - wanted) > math.sqrt(self.unit_roundoff) * self.rhs_norm * size:
+            raise InputError(
+                f"A: its products contradict each other: b^H (A p) is {found:.6g} for p = A^H b, but p^H p is "
+                f"{wanted:.6g}, in internal units; wanted an rmatvec that is the adjoint of matvec"
+            )
 
     def initial(self) -> tuple[Vector, Vector, float]:
         """The first iterate, its residual b - A x, and what of the tolerance it misses; new vectors."""

@@ -69,6 +69,17 @@ def test_an_operator_without_its_adjoint_is_refused():
         rv.lsmr(A, B, M=M)
 
 
+def test_an_adjoint_that_is_none_is_found_out():
+    """Its gradient would vanish at another x, and no residual could tell."""
+    skewed = A + np.array([[0.0, 0.0], [0.0, 0.0], [1e-3, 0.0]])
+    operator = LinearOperator((3, 2), matvec=lambda x: A @ x, rmatvec=lambda y: skewed.T @ y, dtype=float)
+    with pytest.raises(rv.InputError, match="wanted an rmatvec that is the adjoint of matvec"):
+        rv.lsmr(operator, B)
+    unconjugated = LinearOperator((3, 2), lambda x: 1j * (A @ x), lambda y: 1j * (A.T @ y), dtype=complex)
+    with pytest.raises(rv.InputError, match="wanted an rmatvec that is the adjoint"):
+        rv.lsmr(unconjugated, B)
+
+
 def test_operators_are_square_unless_told_otherwise():
     with pytest.raises(rv.InputError, match="wanted a square matrix"):
         as_operator(A)

@@ -11,6 +11,7 @@ from .fixed_point.restarted_halpern import restarted_halpern
 from .fixed_point.solve import fixed_point
 from .gradient.methods import MOMENTUM_SCHEMES
 from .gradient.solve import momentum
+from .krylov.bicgstab import bicgstab
 from .krylov.cg import cg
 from .krylov.ssor_cg import ssor_cg
 from .linear.prepare import prepare
@@ -37,6 +38,7 @@ __all__ = [
     "MOMENTUM_SCHEMES",
     "MONOTONE_METHODS",
     "anderson",
+    "bicgstab",
     "cg",
     "compiled_loops",
     "stacked_loops",

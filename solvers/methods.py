@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import InputError
 from .chebyshev.chebyshev import Chebyshev
 from .driver.method import named_parameters
+from .krylov.bicgstab import BiCGSTAB
 from .krylov.cg import CG
 from .krylov.ssor_cg import SSORCG
 from .linear.method import LinearMethod
@@ -19,7 +20,7 @@ from .relaxation.sor import SOR, SSOR, GaussSeidel
 __all__ = ["METHODS", "method_named", "method_of", "parameters_of"]
 
 METHODS: dict[str, type[LinearMethod[Any]]] = {
-    cls.name: cls for cls in (CG, SSORCG, Chebyshev, Richardson, Jacobi, GaussSeidel, SOR, SSOR)
+    cls.name: cls for cls in (CG, SSORCG, BiCGSTAB, Chebyshev, Richardson, Jacobi, GaussSeidel, SOR, SSOR)
 }
 
 

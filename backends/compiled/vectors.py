@@ -12,9 +12,12 @@ from .products import block_product
 
 __all__ = [
     "axpby",
+    "axpbypcz",
+    "bicgstab_update",
     "cg_update",
     "distance",
     "dot",
+    "dot_and_square",
     "inner",
     "largest_modulus",
     "matvec",
@@ -143,11 +146,7 @@ def dot(x, y):  # type: ignore[no-untyped-def]
     partial = np.zeros((2, blocks))
     for block in prange(blocks):
         xs, ys = x[block * BLOCK : (block + 1) * BLOCK], y[block * BLOCK : (block + 1) * BLOCK]
-        partial[0, block] = inner(xs, ys)
-        imaginary = 0.0
-        for i in range(xs.size):
-            imaginary += imaginary_product(xs[i], ys[i])
-        partial[1, block] = imaginary
+        partial[0, block], partial[1, block] = inner(xs, ys), crosswise(xs, ys)
     return ordered_sum(partial[0]), ordered_sum(partial[1])
 
 
@@ -158,6 +157,54 @@ def axpby(a, x, b, y):  # type: ignore[no-untyped-def]
         xs, ys = x[block * BLOCK : (block + 1) * BLOCK], y[block * BLOCK : (block + 1) * BLOCK]
         for i in range(xs.size):
             ys[i] = a * xs[i] + b * ys[i]
+
+
+@Variants
+def axpbypcz(a, x, b, y, c, z):  # type: ignore[no-untyped-def]
+    """z <- a x + b y + c z."""
+    for block in prange((z.size + BLOCK - 1) // BLOCK):
+        low, high = block * BLOCK, (block + 1) * BLOCK
+        xs, ys, zs = x[low:high], y[low:high], z[low:high]
+        for i in range(zs.size):
+            zs[i] = a * xs[i] + b * ys[i] + c * zs[i]
+
+
+@register_jitable
+def crosswise(x, y):  # type: ignore[no-untyped-def]
+    """Imaginary part of x^H y over a block."""
+    total = 0.0
+    for i in range(x.size):
+        total += imaginary_product(x[i], y[i])
+    return total
+
+
+@Variants
+def dot_and_square(x, y):  # type: ignore[no-untyped-def]
+    """Real and imaginary part of x^H y, and ||y||^2, accumulated in double precision."""
+    blocks = (x.size + BLOCK - 1) // BLOCK
+    partial = np.zeros((3, blocks))
+    for block in prange(blocks):
+        xs, ys = x[block * BLOCK : (block + 1) * BLOCK], y[block * BLOCK : (block + 1) * BLOCK]
+        partial[0, block], partial[1, block], partial[2, block] = inner(xs, ys), crosswise(xs, ys), inner(ys, ys)
+    return ordered_sum(partial[0]), ordered_sum(partial[1]), ordered_sum(partial[2])
+
+
+@Variants
+def bicgstab_update(alpha, p, omega, s, t, shadow, x, r):  # type: ignore[no-untyped-def]
+    """x <- x + alpha p + omega s, r <- r - omega t; the parts of shadow^H r, and ||r||^2."""
+    blocks = (x.size + BLOCK - 1) // BLOCK
+    partial = np.zeros((3, blocks))
+    for block in prange(blocks):
+        low, high = block * BLOCK, (block + 1) * BLOCK
+        ps, ss, ts, shadows = p[low:high], s[low:high], t[low:high], shadow[low:high]
+        xs, rs = x[low:high], r[low:high]
+        for i in range(xs.size):
+            xs[i] += alpha * ps[i] + omega * ss[i]
+        for i in range(rs.size):
+            rs[i] -= omega * ts[i]
+        partial[0, block] = inner(shadows, rs)
+        partial[1, block], partial[2, block] = crosswise(shadows, rs), inner(rs, rs)
+    return ordered_sum(partial[0]), ordered_sum(partial[1]), ordered_sum(partial[2])
 
 
 @Variants

@@ -1,4 +1,4 @@
-"""Several vectors that are reduced and combined together: rows of one array, where the library has arrays to write to."""
+"""Vectors that are reduced and combined together: rows of one array, where the library has arrays to write to."""
 
 from __future__ import annotations
 

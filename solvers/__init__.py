@@ -13,6 +13,7 @@ from .gradient.methods import MOMENTUM_SCHEMES
 from .gradient.solve import momentum
 from .krylov.bicgstab import bicgstab
 from .krylov.cg import cg
+from .krylov.gmres import gmres
 from .krylov.ssor_cg import ssor_cg
 from .linear.prepare import prepare
 from .linear.refine import refine
@@ -46,6 +47,7 @@ __all__ = [
     "extragradient",
     "fixed_point",
     "gauss_seidel",
+    "gmres",
     "halpern",
     "inverse",
     "inverse_root",

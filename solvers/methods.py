@@ -10,6 +10,7 @@ from .chebyshev.chebyshev import Chebyshev
 from .driver.method import named_parameters
 from .krylov.bicgstab import BiCGSTAB
 from .krylov.cg import CG
+from .krylov.gmres import GMRES
 from .krylov.ssor_cg import SSORCG
 from .linear.method import LinearMethod
 from .relaxation.accelerated import Relaxation, accelerated
@@ -20,7 +21,7 @@ from .relaxation.sor import SOR, SSOR, GaussSeidel
 __all__ = ["METHODS", "method_named", "method_of", "parameters_of"]
 
 METHODS: dict[str, type[LinearMethod[Any]]] = {
-    cls.name: cls for cls in (CG, SSORCG, BiCGSTAB, Chebyshev, Richardson, Jacobi, GaussSeidel, SOR, SSOR)
+    cls.name: cls for cls in (CG, SSORCG, GMRES, BiCGSTAB, Chebyshev, Richardson, Jacobi, GaussSeidel, SOR, SSOR)
 }
 
 

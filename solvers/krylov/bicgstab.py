@@ -66,7 +66,7 @@ class BiCGSTAB(LinearMethod[BiCGSTABState]):
         x, r, norm = system.initial()
         return BiCGSTABState(x=x, work=system.unset(), residual_norm=norm, r=r)
 
-    def restart(self, system: LinearSystem, state: BiCGSTABState) -> None:
+    def renew(self, system: LinearSystem, state: BiCGSTABState) -> None:
         state.r = system.backend.assign(state.work, state.r)
         state.residual_norm = system.backend.norm(state.r)
         state.begun = False
@@ -174,8 +174,8 @@ def bicgstab(A: Any, b: Any, **common: Unpack[Preconditioned]) -> Solution[Any]:
 
     Notes
     -----
-    Per iteration: 2 matvecs, 3 reductions, 22 vector passes; 6 vectors kept, and two more with a preconditioner, which is
-    applied twice.
+    Per iteration: 2 matvecs, 3 reductions, 22 vector passes; 6 vectors kept, and two more with a preconditioner, which
+    is applied twice.
 
     References
     ----------

@@ -24,6 +24,26 @@ def bicgstab(A, b, steps, M=lambda r: r):
     return np.array(norms)
 
 
+def gmres(A, b, steps, restart, M=lambda r: r):
+    """Saad (2003), algorithm 9.5: modified Gram-Schmidt, least squares by NumPy; M from the right."""
+    x, norms = np.zeros_like(b), [np.linalg.norm(b)]
+    while len(norms) <= steps and norms[-1] > 1e-14 * norms[0]:
+        r = b - A @ x
+        V, H = [r / np.linalg.norm(r)], np.zeros((restart + 1, restart), b.dtype)
+        for k in range(min(restart, steps + 1 - len(norms))):
+            w = A @ M(V[k])
+            for j in range(k + 1):
+                H[j, k] = np.vdot(V[j], w)
+                w = w - H[j, k] * V[j]
+            H[k + 1, k] = np.linalg.norm(w)
+            V.append(w / H[k + 1, k])
+            y = np.linalg.lstsq(H[: k + 2, : k + 1], np.linalg.norm(r) * np.eye(k + 2)[0], rcond=None)[0]
+            new = x + M(np.array(V[: k + 1]).T @ y)
+            norms.append(np.linalg.norm(b - A @ new))
+        x = new
+    return np.array(norms)
+
+
 def iterations(norms, rtol):
     """How many it takes."""
     return int(np.argmax(norms <= rtol * norms[0]))

@@ -14,6 +14,7 @@ from .gradient.solve import momentum
 from .krylov.bicgstab import bicgstab
 from .krylov.cg import cg
 from .krylov.gmres import gmres
+from .krylov.minres import minres
 from .krylov.ssor_cg import ssor_cg
 from .linear.prepare import prepare
 from .linear.refine import refine
@@ -54,6 +55,7 @@ __all__ = [
     "invsqrtm",
     "jacobi",
     "matrix_sign",
+    "minres",
     "momentum",
     "orthogonalize",
     "picard",

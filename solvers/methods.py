@@ -11,6 +11,7 @@ from .driver.method import named_parameters
 from .krylov.bicgstab import BiCGSTAB
 from .krylov.cg import CG
 from .krylov.gmres import GMRES
+from .krylov.minres import MINRES
 from .krylov.ssor_cg import SSORCG
 from .linear.method import LinearMethod
 from .relaxation.accelerated import Relaxation, accelerated
@@ -21,7 +22,8 @@ from .relaxation.sor import SOR, SSOR, GaussSeidel
 __all__ = ["METHODS", "method_named", "method_of", "parameters_of"]
 
 METHODS: dict[str, type[LinearMethod[Any]]] = {
-    cls.name: cls for cls in (CG, SSORCG, GMRES, BiCGSTAB, Chebyshev, Richardson, Jacobi, GaussSeidel, SOR, SSOR)
+    cls.name: cls
+    for cls in (CG, SSORCG, MINRES, GMRES, BiCGSTAB, Chebyshev, Richardson, Jacobi, GaussSeidel, SOR, SSOR)
 }
 
 

@@ -20,9 +20,7 @@ from ..spectra.ritz import SpectralEvidence, Tridiagonal
 
 __all__ = ["MINRES", "minres"]
 
-# ||A r|| below this many sqrt(u) ||A|| ||r|| is as small as it gets where r is to lie in the kernel of A. For a system
-# that has a solution it gets there only where the condition of A is beyond 1 / u, to some digits.
-KERNEL = 4
+KERNEL = 4  # ||A r|| gets down to less than so many sqrt(u) ||A|| ||r|| where r tends to the kernel of A
 
 
 @dataclass(kw_only=True)
@@ -43,7 +41,9 @@ class MINRESState(State):
     eta : float
         The last entry of the rotated right-hand side: the residual norm, but for its sign.
     size : float
-        The largest row norm of the Lanczos matrix: ||A|| from below.
+        ||A|| (||A M||) from below: the largest row norm of the Lanczos matrix, and of A itself where it is known.
+    looked : float
+        ||A r|| of ||A|| ||r|| when r was last looked for in the kernel.
     diagonal, off : list of float
         That matrix, since the recurrence was begun anew.
     longest : (list of float, list of float)
@@ -69,6 +69,7 @@ class MINRESState(State):
     s_before: float = 0.0
     eta: float = 0.0
     size: float = 0.0
+    looked: float = math.inf
     begun: bool = False
     steps_before: int = 0
     perturbation: float = 0.0
@@ -125,7 +126,9 @@ class MINRES(LinearMethod[MINRESState]):
             s.r = backend.copy(s.v) if s.r is None else backend.assign(s.v, s.r)
             s.z = system.precondition(s.v, s.z)
             s.gamma = self._length(system, s)
-        s.gamma_before, s.eta, s.size = 1.0, s.gamma, 0.0
+        s.gamma_before, s.eta, s.size, s.looked = 1.0, s.gamma, 0.0, math.inf
+        if system.preconditioner is None:
+            s.size = system.matrix_norm
         s.c, s.c_before, s.s, s.s_before = 1.0, 1.0, 0.0, 0.0
 
     def step(self, system: LinearSystem, state: MINRESState) -> None:
@@ -146,8 +149,10 @@ class MINRES(LinearMethod[MINRESState]):
         top = math.hypot(pivot, after)
         beside, above = s.s * delta + s.c_before * s.c * gamma, s.s_before * gamma
         s.size = max(s.size, math.hypot(gamma if s.diagonal else 0.0, delta, after))
-        if math.hypot(pivot, s.c * after) <= KERNEL * math.sqrt(system.unit_roundoff) * s.size:
-            self._look_for_inconsistency(system, s)
+        share = math.hypot(pivot, s.c * after) / s.size if s.size > 0 else 0.0  # ||A r|| of ||A|| ||r||
+        if share <= min(KERNEL * math.sqrt(system.unit_roundoff), 0.5 * s.looked):
+            s.looked = share
+            self._look_into_kernel(system, s)
         if top == 0:
             raise Breakdown(
                 f"A is singular as far as rounding lets see: the Krylov space cannot be enlarged after "
@@ -190,39 +195,29 @@ class MINRES(LinearMethod[MINRESState]):
             )
         return math.sqrt(square)
 
-    def _look_for_inconsistency(self, system: LinearSystem, state: MINRESState) -> None:
-        """Where A (M) r vanishes and r does not, x is a least-squares solution: make it the shortest one, and say so.
+    def _look_into_kernel(self, system: LinearSystem, state: MINRESState) -> None:
+        """Where (M) r lies in the kernel of A, x is a least-squares solution: make it the shortest one, and say so.
 
-        x lies in a Krylov space, which has one direction in the kernel of A, that of (M) r; what x has of it is taken
-        away (Liu, Milzarek & Roosta 2023).
+        An error of r in the range of A is of first order in A r, and of second order in r^H A r, which tells a kernel
+        from an eigenvalue that is merely small. x lies in a Krylov space, which has one direction in the kernel, that
+        of (M) r; what x has of it is taken away (Liu, Milzarek & Roosta 2023).
         """
         s, backend, u = state, system.backend, system.unit_roundoff
         s.work, norm = system.certify(s.x, s.work)
-        kernel = backend.copy(s.work)
+        kernel, size = backend.copy(s.work), s.size
         if system.preconditioner is not None:
             kernel = backend.copy(system.precondition(kernel, system.vector()))
-        length = backend.norm(kernel)
-        product = backend.norm(system.matvec(kernel, s.work))
-        size = max(s.size, system.matrix_norm) if system.preconditioner is None else system.matrix_norm
-        if not (norm > s.target and product <= 2 * KERNEL * math.sqrt(u) * size * length):
+            s.work = system.matvec(s.z_before, s.work)
+            product, length = backend.norms(s.work, s.z_before)
+            size = max(system.matrix_norm, product / length)
+        s.work, curvature = system.matvec_dot(kernel, s.work)
+        product, length = backend.norms(s.work, kernel)
+        vanishes = product <= 2 * KERNEL * math.sqrt(u) * size * length
+        if not (norm > s.target and vanishes and abs(curvature) <= (2 * KERNEL) ** 2 * u * size * length**2):
             return
         along = backend.dot(kernel, s.x) / length**2
         s.x = backend.axpy(-along, kernel, s.x)
-        relative = norm / system.reference
-        if system.emulated is not None:
-            raise Breakdown(
-                f"A is singular as far as {system.precision_name} lets see: the residual stands still at "
-                f"{relative:.2e} of ||b||. Take a wider format, or rv.refine.",
-                Cause.DIGITS,
-            )
-        least = "the least-squares solution" if system.preconditioner is None else "that of least r^H M r"
-        raise Breakdown(
-            f"A is singular, and b has a part that A cannot reach, {relative:.2e} of ||b||, so no solution exists. x "
-            f"is {least} of smallest norm, to about {math.sqrt(u):.0e}: ||A r|| is {product / (size * length):.1e} of "
-            "||A|| ||r||.",
-            Cause.INCONSISTENT,
-            Status.INFEASIBLE,
-        )
+        raise _inconsistent(system, norm / system.reference, product / (size * length) if product else 0.0)
 
     def evidence(self, state: MINRESState) -> SpectralEvidence | None:
         diagonal, off = max(state.longest, (state.diagonal, state.off), key=lambda pair: len(pair[0]))
@@ -230,6 +225,24 @@ class MINRES(LinearMethod[MINRESState]):
             return None
         matrix = Tridiagonal(np.array(diagonal), np.array(off))
         return SpectralEvidence(matrix=matrix, perturbation=state.perturbation, largest=state.largest)
+
+
+def _inconsistent(system: LinearSystem, relative: float, share: float) -> Breakdown:
+    """A is singular, and so much of b lies in its kernel; ||A r|| is that share of ||A|| ||r||."""
+    if system.emulated is not None:
+        return Breakdown(
+            f"A is singular as far as {system.precision_name} lets see: the residual stands still at {relative:.2e} of "
+            "||b||. Take a wider format, or rv.refine.",
+            Cause.DIGITS,
+        )
+    least = "the least-squares solution" if system.preconditioner is None else "that of least r^H M r"
+    return Breakdown(
+        f"A is singular, and b has a part that A cannot reach, {relative:.2e} of ||b||, so no solution exists. x is "
+        f"{least} of smallest norm, to about {math.sqrt(system.unit_roundoff):.0e}: ||A r|| is {share:.1e} of "
+        "||A|| ||r||.",
+        Cause.INCONSISTENT,
+        Status.INFEASIBLE,
+    )
 
 
 @solver

@@ -112,6 +112,17 @@ def test_what_has_a_solution_is_never_said_to_have_none(condition):
             assert solution.relative_residual <= 1
 
 
+def test_with_a_preconditioner_what_is_least_is_in_its_norm():
+    A, b = hermitian(np.append(np.zeros(2), np.linspace(-2, 3, 18))), rhs(20)
+    M = hermitian(np.linspace(0.5, 2, 20), 7)
+    for given in (A, scipy_solvers.aslinearoperator(A)):  # whose size is not known beforehand
+        solution = quietly(given, b, M=M, rtol=1e-10)
+        assert (solution.status, solution.cause) == (rv.Status.INFEASIBLE, Cause.INCONSISTENT)
+        r = b - A @ solution.x
+        assert np.linalg.norm(A @ (M @ r)) < 1e-6 * np.linalg.norm(r)
+        assert rv.minres(given, A @ b, M=M, rtol=1e-10).converged
+
+
 def test_the_kernel_as_right_hand_side():
     A = hermitian(np.array([0.0, 1.0, 2.0, -1.0]))
     kernel = np.linalg.eigh(A)[1][:, 1]

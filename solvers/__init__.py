@@ -14,6 +14,7 @@ from .gradient.solve import momentum
 from .krylov.bicgstab import bicgstab
 from .krylov.cg import cg
 from .krylov.gmres import gmres
+from .krylov.idrs import idrs
 from .krylov.minres import minres
 from .krylov.ssor_cg import ssor_cg
 from .linear.prepare import prepare
@@ -50,6 +51,7 @@ __all__ = [
     "gauss_seidel",
     "gmres",
     "halpern",
+    "idrs",
     "inverse",
     "inverse_root",
     "invsqrtm",

@@ -11,6 +11,7 @@ from .driver.method import named_parameters
 from .krylov.bicgstab import BiCGSTAB
 from .krylov.cg import CG
 from .krylov.gmres import GMRES
+from .krylov.idrs import IDRs
 from .krylov.minres import MINRES
 from .krylov.ssor_cg import SSORCG
 from .linear.method import LinearMethod
@@ -23,7 +24,7 @@ __all__ = ["METHODS", "method_named", "method_of", "parameters_of"]
 
 METHODS: dict[str, type[LinearMethod[Any]]] = {
     cls.name: cls
-    for cls in (CG, SSORCG, MINRES, GMRES, BiCGSTAB, Chebyshev, Richardson, Jacobi, GaussSeidel, SOR, SSOR)
+    for cls in (CG, SSORCG, MINRES, GMRES, BiCGSTAB, IDRs, Chebyshev, Richardson, Jacobi, GaussSeidel, SOR, SSOR)
 }
 
 

@@ -44,6 +44,42 @@ def gmres(A, b, steps, restart, M=lambda r: r):
     return np.array(norms)
 
 
+def idrs(A, b, steps, P, M=lambda r: r):
+    """van Gijzen & Sonneveld (2011), figure 2; P has the shadows as rows."""
+    s, x, r = len(P), np.zeros_like(b), b.copy()
+    U, G, products, omega = (
+        np.zeros((b.size, s), b.dtype),
+        np.zeros((b.size, s), b.dtype),
+        np.eye(s, dtype=b.dtype),
+        1.0,
+    )
+    norms = [np.linalg.norm(b)]
+    while len(norms) <= steps and norms[-1] > 1e-14 * norms[0]:
+        f = P.conj() @ r
+        for k in range(s):
+            c = np.linalg.solve(products[k:, k:], f[k:])
+            U[:, k] = U[:, k:] @ c + omega * M(r - G[:, k:] @ c)
+            G[:, k] = A @ U[:, k]
+            for i in range(k):
+                alpha = np.vdot(P[i], G[:, k]) / products[i, i]
+                G[:, k] -= alpha * G[:, i]
+                U[:, k] -= alpha * U[:, i]
+            products[k:, k] = P[k:].conj() @ G[:, k]
+            beta = f[k] / products[k, k]
+            r = r - beta * G[:, k]
+            x = x + beta * U[:, k]
+            norms.append(np.linalg.norm(b - A @ x))
+            f[k + 1 :] -= beta * products[k + 1 :, k]
+        v = M(r)
+        t = A @ v
+        omega = np.vdot(t, r) / np.vdot(t, t)
+        cosine = abs(np.vdot(t, r)) / np.linalg.norm(t) / np.linalg.norm(r)
+        omega *= max(1.0, 0.7 / cosine)
+        x, r = x + omega * v, r - omega * t
+        norms.append(np.linalg.norm(b - A @ x))
+    return np.array(norms)
+
+
 def iterations(norms, rtol):
     """How many it takes."""
     return int(np.argmax(norms <= rtol * norms[0]))

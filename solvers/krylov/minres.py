@@ -126,6 +126,8 @@ class MINRES(LinearMethod[MINRESState]):
             s.r = backend.copy(s.v) if s.r is None else backend.assign(s.v, s.r)
             s.z = system.precondition(s.v, s.z)
             s.gamma = self._length(system, s)
+            if s.gamma == 0 and s.residual_norm:
+                raise _not_definite(0.0, s)
         s.gamma_before, s.eta, s.size, s.looked = 1.0, s.gamma, 0.0, math.inf
         if system.preconditioner is None:
             s.size = system.matrix_norm
@@ -138,7 +140,7 @@ class MINRES(LinearMethod[MINRESState]):
         preconditioned = system.preconditioner is not None
         # Lanczos: one product, orthogonal to the last two vectors.
         s.work, curvature = system.matvec_dot(s.z if preconditioned else s.v, s.work)
-        gamma, delta = s.gamma, curvature / s.gamma**2
+        gamma, delta = s.gamma, curvature / s.gamma / s.gamma
         s.v_before = backend.axpbypcz(1 / gamma, s.work, -delta / gamma, s.v, -gamma / s.gamma_before, s.v_before)
         s.v, s.v_before = s.v_before, s.v
         if preconditioned:
@@ -160,7 +162,7 @@ class MINRES(LinearMethod[MINRESState]):
                 Cause.SINGULAR,
             )
         s.w_before = backend.axpbypcz(
-            1 / (gamma * top),
+            1 / gamma / top,
             s.z_before if preconditioned else s.v_before,
             -beside / top,
             s.w,
@@ -187,12 +189,7 @@ class MINRES(LinearMethod[MINRESState]):
         if not math.isfinite(square):
             raise system.range_left("M returned NaN or infinity; check the preconditioner.")
         if square < 0:
-            raise Breakdown(
-                f"M is not positive definite: v^H M v = {square:.2e} at iteration "
-                f"{state.steps_before + len(state.diagonal)}, but MINRES needs a Hermitian positive definite "
-                "preconditioner, whatever A is. Use another M, or none.",
-                Cause.PRECONDITIONER,
-            )
+            raise _not_definite(square, state)
         return math.sqrt(square)
 
     def _look_into_kernel(self, system: LinearSystem, state: MINRESState) -> None:
@@ -225,6 +222,14 @@ class MINRES(LinearMethod[MINRESState]):
             return None
         matrix = Tridiagonal(np.array(diagonal), np.array(off))
         return SpectralEvidence(matrix=matrix, perturbation=state.perturbation, largest=state.largest)
+
+
+def _not_definite(square: float, state: MINRESState) -> Breakdown:
+    return Breakdown(
+        f"M is not positive definite: v^H M v = {square:.2e} at iteration {state.steps_before + len(state.diagonal)}, but "
+        "MINRES needs a Hermitian positive definite preconditioner, whatever A is. Use another M, or none.",
+        Cause.PRECONDITIONER,
+    )
 
 
 def _inconsistent(system: LinearSystem, relative: float, share: float) -> Breakdown:

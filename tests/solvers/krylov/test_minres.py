@@ -145,9 +145,10 @@ def test_the_spectrum_is_that_of_the_lanczos_matrix(backend):
 def test_matrices_and_preconditioners_that_do_not_fit_are_named(backend):
     with pytest.raises(rv.NotHermitianError, match="minres"):
         rv.minres(np.array([[1.0, 2.0], [0.0, 1.0]]), np.ones(2), backend=backend)
-    solution = quietly(indefinite(), rhs(30), M=np.diag(np.linspace(-1, 1, 30)), backend=backend)
-    assert (solution.status, solution.cause) == (rv.Status.BREAKDOWN, Cause.PRECONDITIONER)
-    assert "M is not positive definite" in solution.reason
+    for M in (np.diag(np.linspace(-1, 1, 30)), np.zeros((30, 30))):
+        solution = quietly(indefinite(), rhs(30), M=M, backend=backend)
+        assert (solution.status, solution.cause) == (rv.Status.BREAKDOWN, Cause.PRECONDITIONER)
+        assert "M is not positive definite" in solution.reason
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

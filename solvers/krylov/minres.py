@@ -226,8 +226,8 @@ class MINRES(LinearMethod[MINRESState]):
 
 def _not_definite(square: float, state: MINRESState) -> Breakdown:
     return Breakdown(
-        f"M is not positive definite: v^H M v = {square:.2e} at iteration {state.steps_before + len(state.diagonal)}, but "
-        "MINRES needs a Hermitian positive definite preconditioner, whatever A is. Use another M, or none.",
+        f"M is not positive definite: v^H M v = {square:.2e} at iteration {state.steps_before + len(state.diagonal)}, "
+        "but MINRES needs a Hermitian positive definite preconditioner, whatever A is. Use another M, or none.",
         Cause.PRECONDITIONER,
     )
 

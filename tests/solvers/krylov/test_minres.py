@@ -69,7 +69,7 @@ def test_with_a_preconditioner_the_carried_norm_is_that_of_the_residual_itself(d
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("shift", [0.0, 0.7, 1.3])
+@pytest.mark.parametrize("shift", [0.0, 0.3, 0.7])
 def test_iterations_are_those_of_scipy(shift, backend):
     """Which measures by other norms: its iterates are looked at from outside."""
     A = rv.gallery.poisson((11, 12)).A - shift * sparse.eye_array(132)

@@ -42,7 +42,11 @@ if TYPE_CHECKING:
     from .solvers.fixed_point.solve import fixed_point
     from .solvers.gradient.methods import MOMENTUM_SCHEMES
     from .solvers.gradient.solve import momentum
+    from .solvers.krylov.bicgstab import bicgstab
     from .solvers.krylov.cg import cg
+    from .solvers.krylov.gmres import gmres
+    from .solvers.krylov.idrs import idrs
+    from .solvers.krylov.minres import minres
     from .solvers.krylov.ssor_cg import ssor_cg
     from .solvers.least_squares.cgls import cgls
     from .solvers.least_squares.lsmr import lsmr
@@ -109,7 +113,11 @@ PLACES: Mapping[str, str] = {
     "fixed_point": "solvers.fixed_point.solve:fixed_point",
     "MOMENTUM_SCHEMES": "solvers.gradient.methods:MOMENTUM_SCHEMES",
     "momentum": "solvers.gradient.solve:momentum",
+    "bicgstab": "solvers.krylov.bicgstab:bicgstab",
     "cg": "solvers.krylov.cg:cg",
+    "gmres": "solvers.krylov.gmres:gmres",
+    "idrs": "solvers.krylov.idrs:idrs",
+    "minres": "solvers.krylov.minres:minres",
     "ssor_cg": "solvers.krylov.ssor_cg:ssor_cg",
     "cgls": "solvers.least_squares.cgls:cgls",
     "lsmr": "solvers.least_squares.lsmr:lsmr",
@@ -191,6 +199,7 @@ __all__ = [
     "StencilStack",
     "anderson",
     "as_operator",
+    "bicgstab",
     "cg",
     "cgls",
     "chebyshev",
@@ -199,7 +208,9 @@ __all__ = [
     "fixed_point",
     "gallery",
     "gauss_seidel",
+    "gmres",
     "halpern",
+    "idrs",
     "inverse",
     "inverse_root",
     "invsqrtm",
@@ -207,6 +218,7 @@ __all__ = [
     "lsmr",
     "lstsq",
     "matrix_sign",
+    "minres",
     "momentum",
     "newton_schulz",
     "orthogonalize",

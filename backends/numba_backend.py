@@ -96,6 +96,24 @@ class NumbaBackend(NumpyBackend):
         vectors.axpby.for_size(y.size)(number(a), x, number(b), y)
         return y
 
+    def axpbypcz(self, a: Any, x: Any, b: Any, y: Any, c: Any, z: Any) -> Any:
+        if z.ndim > 1:
+            return super().axpbypcz(a, x, b, y, c, z)
+        number = z.dtype.type
+        vectors.axpbypcz.for_size(z.size)(number(a), x, number(b), y, number(c), z)
+        return z
+
+    def dot_and_square(self, x: Any, y: Any) -> tuple[complex, float]:
+        real, imaginary, square = vectors.dot_and_square.for_size(x.size)(x, y)
+        return complex(real, imaginary) if x.dtype.kind == "c" else real, square
+
+    def bicgstab_update(
+        self, alpha: complex, p: Any, omega: complex, s: Any, t: Any, shadow: Any, x: Any, r: Any
+    ) -> tuple[Any, Any, complex, float]:
+        kernel, number = vectors.bicgstab_update.for_size(x.size), x.dtype.type
+        real, imaginary, square = kernel(number(alpha), p, number(omega), s, t, shadow, x, r)
+        return x, r, complex(real, imaginary) if x.dtype.kind == "c" else real, math.sqrt(square)
+
     def matvec(self, A: Operator, x: Any, out: Any) -> Any:
         arrays = self.arrays(A)
         if arrays is None:

@@ -12,6 +12,7 @@ from ..operators import CSR, Dense, Diagonals, Operator, Stencil, as_operator
 from ..operators.exchange import NumpyExchange, refuse_masked
 from ..precision import round as round_to
 from ..precision.policy import Precision
+from .block import Block, add_rows, products_with_rows
 from .protocol import Backend
 
 __all__ = ["NumpyBackend"]
@@ -63,7 +64,24 @@ class NumpyBackend(NumpyExchange, Backend):
         return tuple(np.sqrt(squares).tolist())
 
     def dots(self, V: Any, w: Any) -> np.ndarray:
+        if isinstance(V, Block):
+            return self.total(self.products_with_rows(V.array, w))
         return self.total(np.array([self.xp.vdot(v, w).item() for v in V]))
+
+    def basis(self, k: int, n: int, dtype: Any) -> Block:
+        array = self.xp.empty((k, n), dtype)
+        return Block(list(array), array)
+
+    def add_block(self, V: Any, y: Any, w: Any) -> Any:
+        return self.add_rows(V.array, np.asarray(y), w) if isinstance(V, Block) else super().add_block(V, y, w)
+
+    def products_with_rows(self, V: Any, w: Any) -> np.ndarray:
+        """conj(V) w of an array of rows, on the host in double precision."""
+        return products_with_rows(V, w).astype(np.result_type(V.dtype, np.float64))
+
+    def add_rows(self, V: Any, y: np.ndarray, w: Any) -> Any:
+        """w + V^T y, in place of w."""
+        return add_rows(V, y, w)
 
     def norm(self, x: Any) -> float:
         return float(np.sqrt(self.total(self.xp.vdot(x, x).real.item())))
@@ -74,6 +92,8 @@ class NumpyBackend(NumpyExchange, Backend):
 
     def axpby(self, a: Any, x: Any, b: Any, y: Any) -> Any:
         y *= self.factor(b, y)
+        if x is y and isinstance(a, float) and a == 0.0:
+            return y
         y += x if isinstance(a, float) and a == 1.0 else self.factor(a, x) * x
         return y
 

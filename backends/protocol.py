@@ -3,7 +3,7 @@
 A method is written on both alone. Each returns its result, and may do so in place of the vector it names last: the
 caller always rebinds (``y = backend.axpy(a, x, y)``), so that a library without in-place operations fits too.
 The reductions are ``dot``, ``norm`` and ``max_abs``, and what is composed of them: ``residual_norm``, ``certify``,
-``matvec_dot`` and ``cg_update``.
+``matvec_dot``, ``cg_update``, ``dots`` and ``dot_and_square``.
 
 Many systems of one shape are a stack: vectors are (..., n), and what is a number for one system is an array (..., 1).
 ``axpy``, ``axpby``, ``multiply`` and ``momentum`` take both; the reductions of a stack are ``dots_each`` and
@@ -12,6 +12,7 @@ Many systems of one shape are a stack: vectors are (..., n), and what is a numbe
 
 from __future__ import annotations
 
+import math
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from ..operators.ordering import Ordering
 from ..precision import precision_facts
 from ..precision import round as round_to
 from ..precision.policy import Precision
+from .block import Block
 
 __all__ = ["Backend", "powers_of_two"]
 
@@ -229,6 +231,16 @@ class Backend(Exchange):
             out = self.axpy(coefficient, v, out)
         return out
 
+    def basis(self, k: int, n: int, dtype: Any) -> Block:
+        """A block of k vectors of any value, to be written to before they are read; one array where that is faster."""
+        return Block([self.unset(n, dtype) for _ in range(k)])
+
+    def add_block(self, V: Sequence[Any], y: Any, w: Any) -> Any:
+        """w + V y for a block V of k vectors and k numbers, in place of w, which is none of the vectors."""
+        for v, coefficient in zip(V, np.asarray(y).tolist(), strict=True):
+            w = self.axpy(coefficient, v, w)
+        return w
+
     def rotate(self, c: complex, s: complex, x: Any, y: Any) -> tuple[Any, Any]:
         """c x + s y and conj(c) y - conj(s) x, in place of x and y."""
         before = self.copy(x)
@@ -286,6 +298,24 @@ class Backend(Exchange):
         x = self.axpy(step, hbar, x)
         h = self.axpby(scale, v, theta, h)
         return hbar, x, h, self.norm(x)
+
+    def axpbypcz(self, a: Any, x: Any, b: Any, y: Any, c: Any, z: Any) -> Any:
+        """a x + b y + c z, in place of z."""
+        return self.axpy(a, x, self.axpby(b, y, c, z))
+
+    def dot_and_square(self, x: Any, y: Any) -> tuple[complex, float]:
+        """x^H y and ||y||^2, in one reduction."""
+        product, square = self.dots([x, y], y).tolist()
+        return product, square.real
+
+    def bicgstab_update(
+        self, alpha: complex, p: Any, omega: complex, s: Any, t: Any, shadow: Any, x: Any, r: Any
+    ) -> tuple[Any, Any, complex, float]:
+        """x + alpha p + omega s and r - omega t, in place of x and r, shadow^H r thereafter and ||r||; s may be r."""
+        x = self.axpbypcz(alpha, p, omega, s, 1.0, x)
+        r = self.axpy(-omega, t, r)
+        rho, square = self.dot_and_square(shadow, r)
+        return x, r, rho, math.sqrt(square) if square >= 0 else math.nan
 
     def momentum(self, beta: Any, gamma: Any, x: Any, previous: Any, z: Any) -> Any:
         """x + beta (x - previous) + gamma z, in place of previous."""

@@ -21,6 +21,7 @@ from ..precision import round as rounded_to
 from ..precision.formats import Format
 from ..precision.policy import Precision
 from ..precision.rounding_rule import rounding_rule_of
+from .block import Block
 from .protocol import Backend
 
 __all__ = ["Rounded"]
@@ -298,6 +299,9 @@ class Rounded(Backend):
 
     def assign(self, x: Any, out: Any) -> Any:
         return self.inner.assign(x, out)
+
+    def basis(self, k: int, n: int, dtype: Any) -> Block:
+        return self.inner.basis(k, n, dtype)
 
     def ldexp(self, x: Any, exponent: int) -> Any:
         return self.inner.ldexp(x, exponent)

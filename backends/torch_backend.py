@@ -22,6 +22,7 @@ from ..precision import working_dtype
 from ..precision.policy import Precision
 from ..precision.sparse_arrays import SORTED, UNSORTED, coordinates_fault, look_at_rows, rows_kind
 from .array_api_backend import csr_facts, dense_facts
+from .block import Block
 from .compiled import facts as kernels
 from .protocol import Backend, powers_of_two
 
@@ -192,6 +193,20 @@ class TorchBackend(Backend):
             part = slice(low, min(low + rows, out.numel()))
             out[part] = torch.addmv(b[part].to(wide), A.rows(part, wide), vector, alpha=-1)
         return out
+
+    def basis(self, k: int, n: int, dtype: Any) -> Block:
+        array = torch.empty((k, n), dtype=_TORCH[np.dtype(dtype)], device=self.device)
+        return Block(list(array), array)
+
+    def dots(self, V: Any, w: Any) -> np.ndarray:
+        if not isinstance(V, Block):
+            return super().dots(V, w)
+        return torch.mv(V.array.conj(), w).cpu().resolve_conj().numpy().astype(np.result_type(_NUMPY[w.dtype], float))
+
+    def add_block(self, V: Any, y: Any, w: Any) -> Any:
+        if not isinstance(V, Block):
+            return super().add_block(V, y, w)
+        return w.addmv_(V.array.T, self.from_numpy(y, _NUMPY[w.dtype]))
 
     def momentum(self, beta: Any, gamma: Any, x: Any, previous: Any, z: Any) -> Any:
         if isinstance(gamma, torch.Tensor):

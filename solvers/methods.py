@@ -19,6 +19,10 @@ METHODS: Rows[type[LinearMethod[Any]]] = Rows(
     {
         "cg": "krylov.cg:CG",
         "ssor_cg": "krylov.ssor_cg:SSORCG",
+        "minres": "krylov.minres:MINRES",
+        "gmres": "krylov.gmres:GMRES",
+        "bicgstab": "krylov.bicgstab:BiCGSTAB",
+        "idrs": "krylov.idrs:IDRs",
         "chebyshev": "chebyshev.chebyshev:Chebyshev",
         "richardson": "relaxation.richardson:Richardson",
         "jacobi": "relaxation.jacobi:Jacobi",

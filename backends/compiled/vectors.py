@@ -12,9 +12,12 @@ from .products import block_product
 
 __all__ = [
     "axpby",
+    "axpbypcz",
+    "bicgstab_update",
     "cg_update",
     "distance",
     "dot",
+    "dot_and_square",
     "inner",
     "largest_modulus",
     "matvec",
@@ -138,11 +141,7 @@ def dot(team, x, y):  # type: ignore[no-untyped-def]
     first, last = share(team, blocks)
     for block in range(first, last):
         xs, ys = x[block * BLOCK : (block + 1) * BLOCK], y[block * BLOCK : (block + 1) * BLOCK]
-        imaginary = 0.0
-        for i in range(xs.size):
-            imaginary += imaginary_product(xs[i], ys[i])
-        sums[0, block] = inner(xs, ys)
-        sums[1, block] = imaginary
+        sums[0, block], sums[1, block] = inner(xs, ys), crosswise(xs, ys)
     meet(team)
     return ordered_sum(sums, 0), ordered_sum(sums, 1)
 
@@ -154,6 +153,57 @@ def axpby(team, a, x, b, y):  # type: ignore[no-untyped-def]
     xs, ys = x[first:last], y[first:last]
     for i in range(xs.size):
         ys[i] = a * xs[i] + b * ys[i]
+
+
+@Shared
+def axpbypcz(team, a, x, b, y, c, z):  # type: ignore[no-untyped-def]
+    """z <- a x + b y + c z."""
+    first, last = share(team, z.size)
+    xs, ys, zs = x[first:last], y[first:last], z[first:last]
+    for i in range(zs.size):
+        zs[i] = a * xs[i] + b * ys[i] + c * zs[i]
+
+
+@register_jitable
+def crosswise(x, y):  # type: ignore[no-untyped-def]
+    """Imaginary part of x^H y over a block."""
+    total = 0.0
+    for i in range(x.size):
+        total += imaginary_product(x[i], y[i])
+    return total
+
+
+@Shared
+def dot_and_square(team, x, y):  # type: ignore[no-untyped-def]
+    """Real and imaginary part of x^H y, and ||y||^2, accumulated in double precision."""
+    blocks = (x.size + BLOCK - 1) // BLOCK
+    sums = sums_of(team, 3, blocks)
+    first, last = share(team, blocks)
+    for block in range(first, last):
+        xs, ys = x[block * BLOCK : (block + 1) * BLOCK], y[block * BLOCK : (block + 1) * BLOCK]
+        sums[0, block], sums[1, block], sums[2, block] = inner(xs, ys), crosswise(xs, ys), inner(ys, ys)
+    meet(team)
+    return ordered_sum(sums, 0), ordered_sum(sums, 1), ordered_sum(sums, 2)
+
+
+@Shared
+def bicgstab_update(team, alpha, p, omega, s, t, shadow, x, r):  # type: ignore[no-untyped-def]
+    """x <- x + alpha p + omega s, r <- r - omega t; the parts of shadow^H r, and ||r||^2."""
+    blocks = (x.size + BLOCK - 1) // BLOCK
+    sums = sums_of(team, 3, blocks)
+    first, last = share(team, blocks)
+    for block in range(first, last):
+        low, high = block * BLOCK, (block + 1) * BLOCK
+        ps, ss, ts, shadows = p[low:high], s[low:high], t[low:high], shadow[low:high]
+        xs, rs = x[low:high], r[low:high]
+        for i in range(xs.size):
+            xs[i] += alpha * ps[i] + omega * ss[i]
+        for i in range(rs.size):
+            rs[i] -= omega * ts[i]
+        sums[0, block] = inner(shadows, rs)
+        sums[1, block], sums[2, block] = crosswise(shadows, rs), inner(rs, rs)
+    meet(team)
+    return ordered_sum(sums, 0), ordered_sum(sums, 1), ordered_sum(sums, 2)
 
 
 @Shared

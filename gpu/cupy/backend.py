@@ -137,6 +137,14 @@ class CupyBackend(NumpyBackend):
     def dots_each(self, x: Any, y: Any) -> Any:
         return self.xp.sum((x.conj() * y).real, axis=-1, keepdims=True)
 
+    def products_with_rows(self, V: Any, w: Any) -> np.ndarray:
+        products = V @ w if V.dtype.kind == "f" else (V @ w.conj()).conj()
+        return self.to_numpy(products).astype(np.result_type(V.dtype, np.float64))
+
+    def add_rows(self, V: Any, y: np.ndarray, w: Any) -> Any:
+        w += self.xp.asarray(y, V.dtype) @ V
+        return w
+
     def matvec_dot(self, A: Operator, p: Any, q: Any) -> tuple[Any, float]:
         q = self.matvec(A, p, q)
         return q, self.real_dot(p, q)

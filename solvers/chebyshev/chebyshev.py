@@ -148,7 +148,7 @@ class Chebyshev(MomentumMethod):
             state.ahead = chebyshev_coefficients(state.low, state.high)
         return next(state.ahead)
 
-    def restart(self, system: LinearSystem, state: ChebyshevState) -> None:
+    def renew(self, system: LinearSystem, state: ChebyshevState) -> None:
         state.ahead = None
         state.seen = None
         state.residual_norm = system.backend.norm(state.work)

@@ -179,7 +179,9 @@ def _loop(run: Run) -> Ending:
                 return Ending(Status.STAGNATED)
             else:
                 run.last_certified = run.certified
-                method.restart(problem, state)
+                if method.monotone:
+                    _keep(run, run.certified)  # from one beginning to the next the true residual may grow all the same
+                method.renew(problem, state)
                 run.loop = compiled_loop(method, problem, state)
                 norm = run.certified
                 share = 0.5
@@ -285,10 +287,16 @@ def _computed_norm(run: Run) -> float:
 def _remember(run: Run, norm: float) -> None:
     """Keep a copy of an iterate that halves the best residual so far, so that the best can be returned."""
     assert run.watch is not None
-    if run.problem.keeps_best and run.iterations and norm <= 0.5 * min(run.best_norm, run.watch.initial):
-        backend = run.problem.backend
-        run.best = backend.copy(run.x) if run.best is None else backend.assign(run.x, run.best)
-        run.best_norm = norm
+    if run.method.monotone or not run.problem.keeps_best:
+        return
+    if run.iterations and norm <= 0.5 * min(run.best_norm, run.watch.initial):
+        _keep(run, norm)
+
+
+def _keep(run: Run, norm: float) -> None:
+    backend = run.problem.backend
+    run.best = backend.copy(run.x) if run.best is None else backend.assign(run.x, run.best)
+    run.best_norm = norm
 
 
 def _told_to_stop(run: Run, norm: float) -> Ending | None:

@@ -71,7 +71,7 @@ class State:
     x : vector
         The iterate.
     work : vector
-        May be overwritten by the driver between steps, which puts the true residual there before it calls ``restart``.
+        May be overwritten by the driver between steps, which puts the true residual there before it calls ``renew``.
     residual_norm : float or None
         The norm that the method carries; None where knowing it would cost a reduction or a product.
     work_is_residual : bool
@@ -109,6 +109,7 @@ class Method(ABC, Generic[P, S]):
     purpose: ClassVar[str] = ""  # what it is for, in a few words
     traffic: ClassVar[Traffic]
     carries: ClassVar[Norm] = Norm.RECURRENCE
+    monotone: ClassVar[bool] = False  # the carried norm never grows: the last iterate is the best, and no other is kept
     check_every: ClassVar[int] = 1  # iterations between two looks at the residual
     # Iterations without progress that it is given: a residual carried by recurrence is not monotone, and falls below
     # the true one rather than standing still.
@@ -127,7 +128,7 @@ class Method(ABC, Generic[P, S]):
         """The current iterate; a method that keeps a basis forms it here, when it is asked for."""
         return state.x
 
-    def restart(self, problem: P, state: S) -> None:
+    def renew(self, problem: P, state: S) -> None:
         """Begin anew from the current iterate, whose accurate residual is in state.work."""
 
     def review(self, problem: P, state: S, iteration: int, norm: float, best: Vector | None) -> None:

@@ -194,8 +194,8 @@ class Anderson(FixedPointMethod):
         s.next_x = problem.backend.axpy(factor, s.work, s.next_x)
         s.accelerated, s.expected = False, math.inf
 
-    def restart(self, problem: FixedPointProblem, s: AndersonState) -> None:  # type: ignore[override]
-        super().restart(problem, s)
+    def renew(self, problem: FixedPointProblem, s: AndersonState) -> None:  # type: ignore[override]
+        super().renew(problem, s)
         s.history.clear()
         s.good = float(s.residual_norm)  # type: ignore[arg-type]
         self._plain(problem, s, s.mixing.plain)

@@ -87,7 +87,7 @@ class EquationMethod(Method[P, FixedPointState]):
         s.work, s.next_work = s.next_work, s.work
         s.residual_norm = s.next_norm
 
-    def restart(self, problem: P, s: FixedPointState) -> None:
+    def renew(self, problem: P, s: FixedPointState) -> None:
         s.residual_norm = problem.backend.norm(s.work)
 
     def review(self, problem: P, s: FixedPointState, iteration: int, norm: float, best: Vector | None) -> None:

@@ -133,7 +133,7 @@ class CG(LinearMethod[CGState]):
             state.perturbation = system.emulated.ritz_perturbation
         return state
 
-    def restart(self, system: LinearSystem, state: CGState) -> None:
+    def renew(self, system: LinearSystem, state: CGState) -> None:
         state.r = system.backend.assign(state.work, state.r)
         state.residual_norm = system.backend.norm(state.r)
         state.longest = max(state.longest, (state.alphas, state.betas), key=lambda pair: len(pair[0]))
@@ -186,7 +186,7 @@ class CG(LinearMethod[CGState]):
         state.replacements += 1
         difference = backend.norm(backend.axpy(-1.0, state.work, state.r))
         if not difference <= math.sqrt(system.unit_roundoff) * norm:
-            self.restart(system, state)
+            self.renew(system, state)
             return
         state.perturbation = max(state.perturbation, difference / norm if norm else 0.0)
         state.r, state.residual_norm = backend.assign(state.work, state.r), norm

@@ -79,7 +79,7 @@ class CGLS(LeastSquaresMethod[CGLSState]):
         self.begin(problem, state)
         return state
 
-    def restart(self, problem: LeastSquares, state: CGLSState) -> None:
+    def renew(self, problem: LeastSquares, state: CGLSState) -> None:
         backend = problem.backend
         x = problem.point(state.x)
         state.tail, state.size = problem.begin_at(x), backend.norm(x)

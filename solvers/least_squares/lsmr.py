@@ -73,7 +73,7 @@ class LSMR(LeastSquaresMethod[LSMRState]):
         self.begin(problem, state)
         return state
 
-    def restart(self, problem: LeastSquares, state: LSMRState) -> None:
+    def renew(self, problem: LeastSquares, state: LSMRState) -> None:
         backend = problem.backend
         x = problem.point(state.x)
         state.tail, state.size = problem.begin_at(x), backend.norm(x)

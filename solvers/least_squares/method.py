@@ -88,5 +88,5 @@ class Preconditioned(LeastSquaresMethod[S]):
             if not true <= 0.5 * state.parted:
                 raise self.ended()
             state.parted = true
-            self.restart(problem, state)
+            self.renew(problem, state)
         state.reviewed = state.normar

@@ -85,10 +85,10 @@ def _nothing_fits(system: LinearSystem) -> str:
         )
     if system.hermitian is False:
         return (
-            "No method here fits: A is not symmetric and not diagonally dominant. Use a nonsymmetric Krylov method "
-            "(scipy.sparse.linalg.gmres) or a factorisation (scipy.sparse.linalg.spsolve)."
+            "No method is chosen: A is not symmetric and not diagonally dominant. Name a nonsymmetric Krylov method "
+            "(gmres, bicgstab or idrs), or use a factorisation (scipy.sparse.linalg.spsolve)."
         )
     return (
-        "No method here fits: A is symmetric but not positive definite. Use scipy.sparse.linalg.minres or a "
-        "factorisation (scipy.sparse.linalg.spsolve); for a singular A, a least-squares solver."
+        "No method is chosen: A is symmetric but not positive definite. Name minres, which also finds the shortest "
+        "solution where A is singular, or use a factorisation (scipy.sparse.linalg.spsolve)."
     )

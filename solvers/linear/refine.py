@@ -112,7 +112,7 @@ class Refinement(LinearMethod[RefinementState]):
         system.matvecs += state.inner.matvecs
         state.used.append(state.inner.precision_name)
 
-    def restart(self, system: LinearSystem, state: RefinementState) -> None:
+    def renew(self, system: LinearSystem, state: RefinementState) -> None:
         state.residual_norm = system.backend.norm(state.work)
 
     def step(self, system: LinearSystem, state: RefinementState) -> None:

@@ -334,7 +334,7 @@ class ScheduledMethod(Method[P, StackState]):
         rounds = f" {s.rounds + 1} rounds of it." if s.rounds else ""
         return f"Schedule of degrees {', '.join(map(str, s.schedule.degrees))} for lower {self.assumed(s):.2g}.{rounds}"
 
-    def restart(self, problem: P, s: StackState) -> None:
+    def renew(self, problem: P, s: StackState) -> None:
         """There is nothing to begin anew: the certificate is of the very iterate."""
 
 

@@ -82,6 +82,25 @@ def test_every_backend_has_all_that_the_protocol_asks_for():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_blocks_are_reduced_and_combined_together(on, dtype):
+    """A basis is filled vector by vector; what is done with the first few of them leaves the others alone."""
+    *rows, w = vectors(dtype, 5)
+    V = on.backend.basis(4, w.size, np.dtype(dtype))
+    assert len(V) == 4
+    for j, row in enumerate(on.give(*rows)):
+        V[j] = on.backend.assign(row, V[j])
+    y = np.array([2.0, -0.5 + 1j if np.dtype(dtype).kind == "c" else -0.5, 1.5])
+    kept = np.array(rows[:3])
+    found = on.backend.dots(V[:3], *on.give(w))
+    assert found.dtype == np.result_type(dtype, float)
+    np.testing.assert_allclose(found, kept.conj() @ w, rtol=1e-4)
+    near(on.backend.to_numpy(on.backend.add_block(V[:3], y, *on.give(w))), (w + y @ kept).astype(dtype), dtype)
+    near(on.backend.to_numpy(on.backend.combine(V[:3], y, *on.give(w))), (y @ kept).astype(dtype), dtype)
+    np.testing.assert_allclose(on.backend.dots(V[1:4], V[3])[-1], np.vdot(rows[3], rows[3]), rtol=1e-4)
+    near(on.backend.to_numpy(V[3]), rows[3], dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_vector_operations(on, dtype):
     x, y, z, w = vectors(dtype, 4)
     a, b = (0.5 + 2j, -1.5j) if np.dtype(dtype).kind == "c" else (0.5, -1.5)
@@ -101,6 +120,15 @@ def test_vector_operations(on, dtype):
         dtype,
     )
     np.testing.assert_allclose(on.backend.dots(on.give(x, y), *on.give(z)), [np.vdot(x, z), np.vdot(y, z)], rtol=1e-4)
+    near(on.axpbypcz(a, x, b, y, 2.0, z), a * x + b * y + number(2) * z, dtype)
+    assert on.dot_and_square(x, y) == pytest.approx((np.vdot(x, y).item(), np.vdot(y, y).real), rel=1e-4)
+    for s, t in ((z, x), (w, x)):  # the two vectors of the second half may be one
+        step = x + number(a) * y + number(b) * s
+        *found, rho, size = on.bicgstab_update(a, y, b, s, t, z, x, w)
+        near(found[0], step, dtype)
+        near(found[1], w - number(b) * t, dtype)
+        assert rho == pytest.approx(np.vdot(z, w - b * t).item(), rel=1e-4)
+        assert size == pytest.approx(np.linalg.norm(w - b * t), rel=1e-5)
     near(on.momentum(0.25, 2.0, x, y, z), x + (x - y) / 4 + 2 * z, dtype)
     near(on.momentum(0.0, 2.0, x, y, z), x + 2 * z, dtype)
     for found, wanted in zip(on.cg_update(0.5, x, y, z, w)[:2], (z + x / 2, w - y / 2), strict=True):

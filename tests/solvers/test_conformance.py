@@ -154,6 +154,10 @@ def assert_converged(solution, A, b, rtol):
     assert np.linalg.norm(x - exact) <= 1.1 * np.linalg.cond(A) * rtol * np.linalg.norm(exact)
 
 
+# Of random shadows one may be all but orthogonal to what it is to see, at the cost of some digits; of these none is.
+DRAWN = {"idrs": {"seed": 12}}
+
+
 def iterates(method, A, b, backend, steps, **parameters):
     """The iterates of the first steps, as the callback sees them."""
     seen = []
@@ -167,6 +171,7 @@ def iterates(method, A, b, backend, steps, **parameters):
             maxiter=steps,
             backend=backend,
             callback=lambda progress: seen.append(to_host(progress.x)),
+            **DRAWN.get(method, {}),
             **parameters,
         )
     return np.array(seen)
@@ -240,7 +245,7 @@ def test_compiled_loop_takes_the_textbook_step(method, kind, dtype):
     # Without a callback the loop takes several steps a call.
     for steps in (5, 6):
         with pytest.warns(rv.ConvergenceWarning):
-            found = rv.solve(A, b, method=method, rtol=0, maxiter=steps)
+            found = rv.solve(A, b, method=method, rtol=0, maxiter=steps, **DRAWN.get(method, {}))
         assert found.iterations == steps
         assert_same_iterates(found.x[None], textbook[steps - 1 : steps], dtype)
 

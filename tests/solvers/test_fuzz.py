@@ -388,7 +388,7 @@ def check(case):
             hermitian = np.array_equal(case.dense, case.dense.conj().T)
             zero_diagonal = bool(np.any(case.dense.diagonal() == 0))
             method = case.options["method"]
-            assert (method in ("cg", "ssor_cg") and not hermitian) or (
+            assert (method in ("cg", "ssor_cg", "minres") and not hermitian) or (
                 method in (*RELAXATIONS, "ssor_cg") and (zero_diagonal or case.form == "operator")
             ), f"refused without a reason: {message}"
         return

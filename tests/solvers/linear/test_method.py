@@ -31,7 +31,10 @@ def test_sweeps_of_the_adjoint_run_the_other_way(name, sweep, other):
 
 @pytest.mark.parametrize("name", rv.METHODS)
 def test_iterations_cost_what_one_costs_so_many_times(name):
+    """Where iterations are not alike, on average over many."""
     method, one = rv.METHODS[name], rv.METHODS[name].traffic
-    cost = method_named(name, {}).cost(7)
-    assert (cost.matvecs, cost.passes, cost.reductions) == (7 * one.matvecs, 7 * one.passes, 7 * one.reductions)
+    many = 6000
+    cost = method_named(name, {}).cost(many)
+    means = np.array([cost.matvecs, cost.passes, cost.reductions, cost.compiled_passes]) / many
+    assert np.floor(means).tolist() == [one.matvecs, one.passes, one.reductions, one.compiled_passes]
     assert method.needs() in ("Hermitian A", "entries of A", "products with A")

@@ -54,7 +54,6 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
 # What is not built here: the module of another library that has it, and what of ours is nearest, once it is here.
 ELSEWHERE: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("linearoperator", "aslinearoperator"), ("scipy.sparse.linalg", "as_operator")),
-    **dict.fromkeys(("gmres", "bicgstab", "minres"), ("scipy.sparse.linalg", "solve")),
     **dict.fromkeys(("lgmres", "gcrotmk"), ("scipy.sparse.linalg", "gmres")),
     **dict.fromkeys(("bicg", "cgs", "qmr", "tfqmr"), ("scipy.sparse.linalg", "bicgstab")),
     **dict.fromkeys(("splu", "factorized"), ("scipy.sparse.linalg", "prepare")),
@@ -66,8 +65,6 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
     "spsolve": ("scipy.sparse.linalg", "solve"),
     "spilu": ("scipy.sparse.linalg", "precondition"),
     "lsqr": ("scipy.sparse.linalg", "lsmr"),
-    "lsmr": ("scipy.sparse.linalg", "pinv"),
-    "lstsq": ("scipy.linalg", "pinv"),
     "svd": ("scipy.linalg", "polar"),
     "fgmres": ("pyamg.krylov", "gmres"),
 }

@@ -15,7 +15,8 @@ from ..precision.sparse_arrays import SORTED, look_at_rows
 from .compiled import facts
 from .numba_backend import NumbaBackend
 from .protocol import Backend
-from .torch_backend import TorchBackend, TorchMatrix
+from .torch_backend import TorchBackend
+from .torch_matrices import TorchMatrix
 
 __all__ = ["TorchViews"]
 

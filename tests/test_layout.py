@@ -28,7 +28,7 @@ FLOORS = {
 }
 MOST_LINES = 550
 
-TORCH = ("backends.torch_backend", "backends.torch_views", "precision.rounding_torch")
+TORCH = ("backends.torch_backend", "backends.torch_matrices", "backends.torch_views", "precision.rounding_torch")
 
 # Registries that load what needs a device when it is asked for.
 ON_DEMAND = {("precision.rounding", "gpu.cupy.rounding"), ("precision.rounding", "gpu.triton.rounding")}

@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sparse
 import torch
 
-from ...backends.torch_backend import checked_layout
+from ...backends.torch_matrices import checked_layout
 from ...errors import InputError
 from ...operators import CSRStack
 from ...operators.stack import Pattern as StackPattern

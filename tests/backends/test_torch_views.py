@@ -237,7 +237,7 @@ class Bound(BoundPreconditioner):
 
 
 def test_what_is_written_for_the_torch_backend_stays_there():
-    from resolvent.backends.torch_backend import TorchDense
+    from resolvent.backends.torch_matrices import TorchDense
 
     A, b = system()
 

@@ -78,7 +78,7 @@ def test_methods_are_found_whatever_the_spelling(name):
     ("call", "meant"),
     [
         (lambda: rv.solve(A, B, method="gaus_seidel"), "did you mean 'gauss_seidel'"),
-        (lambda: rv.solve(A, B, method="lgmres"), "scipy.sparse.linalg.lgmres"),
+        (lambda: rv.solve(A, B, method="lsqr"), "scipy.sparse.linalg.lsqr"),
         (lambda: rv.solve(A, B, method=rv.cg), "found the function cg; wanted its name, 'cg'"),
         (lambda: rv.fixed_point(np.cos, B, method="andersen"), "did you mean 'anderson'"),
         (lambda: rv.extragradient(np.sin, B, method="extragradiant"), "did you mean 'extragradient'"),

@@ -117,6 +117,10 @@ class GramNewtonSchulz(NewtonSchulz):
         X, R = super().begin(problem, s)
         return X, R, problem.products.combine([(0.0, R)], problem.products.room(R.shape, R), 1.0)
 
+    def again(self, problem: OrthogonalProblem, x: Any) -> tuple[Any, ...]:
+        X, R = super().again(problem, x)
+        return X, R, problem.products.combine([(0.0, R)], problem.products.room(R.shape, R), 1.0)
+
     def open(self, problem: OrthogonalProblem, s: StackState) -> bool:
         """Whether Q holds steps that X has not taken."""
         return 0 < s.position < s.schedule.steps and s.position not in self.restarts(problem, s)

@@ -334,8 +334,22 @@ class ScheduledMethod(Method[P, StackState]):
         rounds = f" {s.rounds + 1} rounds of it." if s.rounds else ""
         return f"Schedule of degrees {', '.join(map(str, s.schedule.degrees))} for lower {self.assumed(s):.2g}.{rounds}"
 
+    def again(self, problem: P, x: Any) -> tuple[Any, ...] | None:
+        """What is iterated of these iterates, to take more steps of them; None where that is not in them."""
+        return None
+
     def renew(self, problem: P, s: StackState) -> None:
-        """There is nothing to begin anew: the certificate is of the very iterate."""
+        """Matrices whose certificate says more than was asked for take more steps, those that were done among them."""
+        late = (problem.residuals > problem.asked) & ~problem.failed & ~s.stuck
+        which = np.union1d(s.active, np.flatnonzero(late))
+        if s.done is None or which.size == s.active.size:
+            return
+        arrays = self.again(problem, problem.exact.copy(problem.exact.members(s.done, which)))
+        if arrays is None:
+            return
+        s.active, s.arrays, s.first = which, arrays, None
+        s.norms[late], s.before[late] = problem.residuals[late], math.inf
+        s.position = max(s.position, s.schedule.steps)
 
 
 @lru_cache(maxsize=512)

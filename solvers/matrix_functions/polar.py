@@ -203,5 +203,8 @@ class NewtonSchulz(ScheduledMethod[OrthogonalProblem]):
         problem.partial[s.active[which]] |= partial
         return np.where(partial, defects, norms)
 
+    def again(self, problem: OrthogonalProblem, x: Any) -> tuple[Any, ...]:
+        return x, problem.products.gram(x, None)
+
     def finest(self, problem: OrthogonalProblem) -> float:
         return problem.rows * problem.unit_roundoff

@@ -284,3 +284,13 @@ def test_precision_floors(precision, orthogonality, polar, n):
     assert found.status is rv.Status.STAGNATED
     assert found.orthogonality <= 3 * orthogonality
     assert off(found.x, U) <= 3 * polar
+
+
+@pytest.mark.parametrize("shape", [(40, 6, 4), (40, 12, 3)], ids=["", "Gram form"])
+@pytest.mark.parametrize("backend", [None, "numpy"])
+def test_matrices_that_were_done_take_more_steps_when_the_certificate_wants_them(shape, backend):
+    """U may be as orthogonal as asked for, and U H further from A, where large singular values are off the most."""
+    A = np.random.default_rng(0).standard_normal(shape)
+    for rtol in np.logspace(-2, -4, 21):
+        found = rv.polar(A, rtol=rtol, backend=backend)
+        assert found.converged, (rtol, found.relative_residual)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, cast
 
 from ..errors import InputError
 from ..lazy import Rows
@@ -11,9 +11,11 @@ from .driver.method import named_parameters
 from .linear.method import LinearMethod
 from .relaxation.method import Relaxation
 
-__all__ = ["CHOSEN", "METHODS", "method_named", "method_of", "parameters_of"]
+__all__ = ["CHOSEN", "METHODS", "MethodName", "method_named", "method_of", "parameters_of"]
 
-METHODS: Rows[type[LinearMethod[Any]]] = Rows(
+MethodName = Literal["cg", "ssor_cg", "chebyshev", "richardson", "jacobi", "gauss_seidel", "sor", "ssor"]
+
+METHODS: Mapping[MethodName, type[LinearMethod[Any]]] = Rows(
     __package__,
     {
         "cg": "krylov.cg:CG",
@@ -27,14 +29,15 @@ METHODS: Rows[type[LinearMethod[Any]]] = Rows(
     },
 )
 # Those that may recommend themselves to rv.solve, which loads no others.
-CHOSEN = ("cg", "jacobi", "gauss_seidel")
+CHOSEN: tuple[MethodName, ...] = ("cg", "jacobi", "gauss_seidel")
 
 
 def method_named(name: str, parameters: Mapping[str, Any]) -> LinearMethod[Any]:
     """A method of the table with its parameters; errors name what is unknown."""
-    if name not in METHODS:
+    kind = METHODS.get(cast("MethodName", name))
+    if kind is None:
         raise InputError(f"method: found {name!r}; wanted auto, {', '.join(METHODS)}")
-    return method_of(METHODS[name], parameters)
+    return method_of(kind, parameters)
 
 
 def method_of(kind: type[LinearMethod[Any]], parameters: Mapping[str, Any]) -> LinearMethod[Any]:

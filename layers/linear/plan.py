@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from ...errors import InputError
 from ...solvers.driver.solution import Solution
 from ...solvers.driver.stopping import Options
-from ...solvers.methods import METHODS, method_named
+from ...solvers.methods import METHODS, MethodName, method_named
 
 __all__ = ["BACKWARD", "FORWARD", "TANGENT", "Plan", "Solver", "Solves", "checked_tolerance", "plain_solvers"]
 
@@ -82,12 +82,12 @@ class Solver:
         """The same for A^H."""
         parameters = dict(self.parameters)
         if self.method in METHODS:
-            parameters = METHODS[self.method].adjoint_parameters(parameters)
+            parameters = METHODS[cast(MethodName, self.method)].adjoint_parameters(parameters)
         return Solver(self.method, tuple(parameters.items()), self.adjoint_M() if M is None else M, self.precision)
 
     def adjoint_M(self) -> Any:
         """The preconditioner for A^H."""
-        if self.M is None or self.method == "auto" or METHODS[self.method].needs_hermitian:
+        if self.M is None or self.method == "auto" or METHODS[cast(MethodName, self.method)].needs_hermitian:
             return self.M  # Hermitian, as the method asks
         if isinstance(self.M, torch.Tensor) and self.M.layout == torch.strided:
             return self.M.mH

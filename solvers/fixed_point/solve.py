@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..driver.solution import Solution
+from .call import V
 from .method import FixedPointMethod
-from .methods import fixed_point_method
+from .methods import FixedPointMethodName, fixed_point_method
 from .run import solve_with
 
 __all__ = ["fixed_point"]
@@ -15,9 +16,9 @@ __all__ = ["fixed_point"]
 
 def fixed_point(
     g: Callable[[Any], Any],
-    x0: Any,
+    x0: V,
     *,
-    method: str | FixedPointMethod = "auto",
+    method: FixedPointMethodName | FixedPointMethod = "auto",
     rtol: float = 1e-5,
     atol: float = 0.0,
     maxiter: int | None = None,
@@ -29,7 +30,7 @@ def fixed_point(
     batch_ndim: int = 0,
     errors: str = "raise",
     **parameters: Any,
-) -> Solution[Any]:
+) -> Solution[V]:
     """Find x = g(x).
 
     With ``method="auto"`` every step is accelerated by Anderson's method at first. Differences are forgotten where g

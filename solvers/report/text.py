@@ -21,7 +21,7 @@ REASON_LINES = 9
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def report(solution: Solution) -> str:
+def report(solution: Solution[Any]) -> str:
     """A solution as text: at most 24 lines of at most 100 columns, without colours.
 
     Parameters
@@ -42,7 +42,7 @@ def report(solution: Solution) -> str:
     return "\n".join(_batch_lines(cast("BatchSolution", solution)) if solution.is_batch else _lines(solution))
 
 
-def _lines(s: Solution) -> list[str]:
+def _lines(s: Solution[Any]) -> list[str]:
     lines = [_headline(s, s.status.value), *_wrapped(s.reason), ""]
     predicted = f"   predicted in advance: {s.predicted_iterations}" if s.predicted_iterations is not None else ""
     lines += [
@@ -72,7 +72,7 @@ def _lines(s: Solution) -> list[str]:
     return lines
 
 
-def _headline(s: Solution, said: str) -> str:
+def _headline(s: Solution[Any], said: str) -> str:
     mark = "✓" if s.converged else "!" if s.overall_status in _UNFINISHED else "✗"
     how = "preconditioned " if s.preconditioned else ""
     where = f": {how}{s.method} on {s.backend} in {s.precision}" if s.method else ""
@@ -83,16 +83,16 @@ def _headline(s: Solution, said: str) -> str:
 _UNFINISHED = (Status.MAX_ITERATIONS, Status.STAGNATED, Status.TIME_LIMIT, Status.INTERRUPTED, Status.STOPPED)
 
 
-def _residual(s: Solution) -> str:
+def _residual(s: Solution[Any]) -> str:
     return f"{_number(s.relative_residual)} of {s.words.reference}, {_number(s.tolerance)} asked for"
 
 
-def _backward_error(s: Solution) -> str:
+def _backward_error(s: Solution[Any]) -> str:
     error, u = float(s.backward_error), s.unit_roundoff
     return f"{_number(error)} = {_plain(error / u)} u   (u = {u:.1e})"
 
 
-def _spectrum_rows(s: Solution) -> list[str]:
+def _spectrum_rows(s: Solution[Any]) -> list[str]:
     if s.spectrum is None or s.condition is None:
         return []
     matrix = "M A" if s.preconditioned else "A"
@@ -180,7 +180,7 @@ def _time(seconds: float) -> str:
     return f"{seconds * 1e6:.0f} µs"
 
 
-def _sparkline(s: Solution, width: int = 56) -> str:
+def _sparkline(s: Solution[Any], width: int = 56) -> str:
     """log10 of the relative residual, first to last, with its ends."""
     carried = s.relative_residual_norms
     carried = carried[np.isfinite(carried) & (carried > 0)]

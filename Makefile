@@ -42,7 +42,8 @@ lint: $(DEV)  ## ruff (rules and format) and mypy
 	mkdir -p build/typing
 	ln -sfn ../.. build/typing/resolvent
 	cd build/typing && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml -p resolvent
-	cd build/typing && MYPYPATH=. ../../$(BIN)/mypy --config-file ../../pyproject.toml ../../tests/typing/user_script.py
+	cd build/typing && MYPYPATH=. ../../$(BIN)/mypy --strict --follow-imports=silent \
+		--config-file ../../pyproject.toml ../../tests/typing/user_script.py
 
 docs: $(DEV)  ## build the documentation into build/docs, warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs build/docs

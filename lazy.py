@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 __all__ = ["Rows", "lazy_names", "place_of"]
 
+K = TypeVar("K", bound=str)
 T = TypeVar("T")
 
 
@@ -51,7 +52,7 @@ def lazy_names(
     return get, lambda: sorted(places)
 
 
-class Rows(Mapping[str, T]):
+class Rows(Mapping[K, T]):
     """A table of what lies elsewhere, each row loaded when it is first read.
 
     Parameters
@@ -68,11 +69,11 @@ class Rows(Mapping[str, T]):
     (['cg', 'ssor_cg'], 'Conjugate gradients')
     """
 
-    def __init__(self, package: str, places: Mapping[str, str]) -> None:
+    def __init__(self, package: str, places: Mapping[K, str]) -> None:
         self._package, self._places = package, dict(places)
-        self._found: dict[str, T] = {}
+        self._found: dict[K, T] = {}
 
-    def __getitem__(self, name: str) -> T:
+    def __getitem__(self, name: K) -> T:
         found = self._found.get(name)
         if found is None:
             found = self._found[name] = loaded(self._package, self._places[name])
@@ -81,7 +82,7 @@ class Rows(Mapping[str, T]):
     def __contains__(self, name: object) -> bool:
         return name in self._places
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[K]:
         return iter(self._places)
 
     def __len__(self) -> int:

@@ -11,6 +11,7 @@ import sys
 from typing import NoReturn
 
 from . import advise, condition, fixed_point, formats, gallery, info, methods, refine, solve, warm
+from .completion import SHELLS, PrintCompletion
 from .console import BAD_INPUT, CONVERGED, KILLED, complain
 
 __all__ = ["main"]
@@ -85,6 +86,12 @@ def parser() -> argparse.ArgumentParser:
 
     made = Parser(prog="resolvent", description="Iterative solvers for linear systems and fixed points.")
     made.add_argument("--version", action="version", version=f"resolvent {__version__}")
+    made.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        help="print what makes this shell complete commands and options (needs shtab: resolvent[completion])",
+    )
     added = made.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         text = command.SUMMARY

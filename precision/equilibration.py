@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sparse
@@ -17,6 +17,7 @@ from .working import working_dtype
 __all__ = ["METHODS", "Equilibration", "equilibrate"]
 
 METHODS = ("auto", "jacobi", "ruiz", "symmetric")
+EquilibrationMethod = Literal["auto", "jacobi", "ruiz", "symmetric"]
 _ROUNDS = 50  # of Ruiz's iteration, whose defect is halved in each; the log2 of a norm is below 2**11 at first
 _SETTLED = 1 / 32  # of log2 of the norms, which are rounded to integers in the end
 
@@ -79,7 +80,9 @@ class Equilibration:
         return np.linalg.cond(before)[()], np.linalg.cond(after)[()]
 
 
-def equilibrate(A: Any, method: str = "auto", *, target: Any = None, headroom: float = 0.1) -> Equilibration:
+def equilibrate(
+    A: Any, method: EquilibrationMethod = "auto", *, target: Any = None, headroom: float = 0.1
+) -> Equilibration:
     """Scale rows and columns of A by powers of two.
 
     Parameters
@@ -218,7 +221,7 @@ class _Entries:
         rounding = 1e3 * np.finfo(size.dtype).eps
         return bool(difference.max() <= rounding * size.max()) if min(self.shape) else True
 
-    def fitting_method(self) -> str:
+    def fitting_method(self) -> EquilibrationMethod:
         if not self.symmetric:
             return "ruiz"
         diagonal = self.matrix.diagonal() if self.sparse else np.diagonal(self.matrix, axis1=-2, axis2=-1)

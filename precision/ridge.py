@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 METHODS = ("exact", "guaranteed")
+RidgeMethod = Literal["exact", "guaranteed"]
 
 
 def condition_limit(format: Any, c: float = 1.0) -> float:
@@ -104,7 +105,7 @@ def _bounds(mean: Any, spread: Any, n: int) -> EigenvalueBounds:
     return EigenvalueBounds(mean - far, mean - near, mean + near, mean + far)
 
 
-def ridge_for_condition(H: Any, kappa_max: float, method: str = "exact") -> Any:
+def ridge_for_condition(H: Any, kappa_max: float, method: RidgeMethod = "exact") -> Any:
     """The ridge lambda with which the condition number of H + lambda I is at most ``kappa_max``.
 
     Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal, cast
 
 from ..lazy import Rows
 from ..naming import choice, named_in, parameter_of_a_method, parameter_of_another
@@ -12,9 +12,14 @@ from .linear.call import DEFAULTS
 from .linear.method import LinearMethod
 from .relaxation.method import Relaxation
 
-__all__ = ["CHOSEN", "METHODS", "is_auto", "method_named", "method_of", "parameters_of"]
+__all__ = ["CHOSEN", "METHODS", "MethodName", "is_auto", "method_named", "method_of", "parameters_of"]
 
-METHODS: Rows[type[LinearMethod[Any]]] = Rows(
+MethodName = Literal[
+    "cg", "ssor_cg", "minres", "gmres", "bicgstab", "idrs",
+    "chebyshev", "richardson", "jacobi", "gauss_seidel", "sor", "ssor",
+]  # fmt: skip
+
+METHODS: Mapping[MethodName, type[LinearMethod[Any]]] = Rows(
     __package__,
     {
         "cg": "krylov.cg:CG",
@@ -32,7 +37,7 @@ METHODS: Rows[type[LinearMethod[Any]]] = Rows(
     },
 )
 # Those that may recommend themselves to rv.solve, which loads no others.
-CHOSEN = ("cg", "jacobi", "gauss_seidel")
+CHOSEN: tuple[MethodName, ...] = ("cg", "jacobi", "gauss_seidel")
 
 # What is taken beside the parameters of a method.
 COMMON = ("method", *DEFAULTS)
@@ -40,7 +45,7 @@ COMMON = ("method", *DEFAULTS)
 
 def method_named(name: str, parameters: Mapping[str, Any]) -> LinearMethod[Any]:
     """A method of the table with its parameters; errors name what is unknown."""
-    return method_of(METHODS[choice("method", name, ("auto", *METHODS))], parameters)
+    return method_of(METHODS[cast("MethodName", choice("method", name, ("auto", *METHODS)))], parameters)
 
 
 def is_auto(method: Any, parameters: Mapping[str, Any]) -> bool:

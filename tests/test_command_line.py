@@ -16,7 +16,8 @@ import scipy.sparse as sparse
 from scipy.sparse.linalg import spsolve
 
 import resolvent as rv
-from resolvent.cli.main import main
+from resolvent.cli import completion
+from resolvent.cli.main import main, parser
 from resolvent.cli.system import FIELDS
 
 HEADER = "%%MatrixMarket matrix coordinate real general\n"
@@ -718,3 +719,48 @@ def test_info_imports_nothing_heavy(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("devices")
+
+
+# Completion by the shell.
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_printed(shell, capsys):
+    pytest.importorskip("shtab")
+    assert main(["--print-completion", shell]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert all(word in out for word in ("fixed-point", "preconditioner", "gauss_seidel"))
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["so"], {"solve"}),
+        (["solve", "--prec"], {"--precision", "--preconditioner"}),
+        (["solve", "--method", "gau"], {"gauss_seidel"}),
+        (["condition", "A"], {"A.mtx"}),
+    ],
+)
+def test_bash_completes(typed, offered, folder, capsys):
+    pytest.importorskip("shtab")
+    assert main(["--print-completion", "bash"]) == 0
+    words = " ".join(["resolvent", *typed])
+    script = (
+        f"{capsys.readouterr().out}\nCOMP_WORDS=({words})\nCOMP_CWORD={len(typed)}\n"
+        f'_shtab_resolvent resolvent "{typed[-1]}"\nprintf "%s\\n" "${{COMPREPLY[@]}}"'
+    )
+    run = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True)
+    assert run.stderr == ""
+    assert set(run.stdout.split()) == offered
+
+
+def test_completion_without_shtab_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["--print-completion", "bash"]) == 2
+    assert "resolvent[completion]" in capsys.readouterr().err
+
+
+def test_completion_knows_the_arguments_that_are_files():
+    assert set(completion.FILES) <= {action.dest for action in completion.actions_of(parser())}

@@ -44,6 +44,14 @@ def test_public_names_are_listed_once():
     assert set(resolvent.__all__) <= set(dir(resolvent))
 
 
+def test_a_source_distribution_holds_what_the_suite_needs():
+    """Of folders outside the package, setuptools takes what MANIFEST.in names."""
+    grafted = {line.split()[1] for line in (ROOT / "MANIFEST.in").read_text().splitlines() if line.startswith("graft")}
+    assert grafted == {"tests", "docs", "examples", "benchmarks"}
+    included = {word for line in (ROOT / "MANIFEST.in").read_text().splitlines() for word in line.split()}
+    assert {"Makefile", "constraints.txt", "CHANGELOG.md", "CONTRIBUTING.md"} <= included
+
+
 def test_every_package_is_listed():
     """A folder that pyproject.toml does not list works in an editable install and is missing from the wheel."""
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]

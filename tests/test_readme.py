@@ -87,6 +87,12 @@ def test_what_is_mentioned_exists():
     assert [path for path in {*linked, *named} - made if not (ROOT / path).exists()] == []
 
 
+def test_links_hold_wherever_the_page_is_shown():
+    """An index of packages shows it without the files beside it, and what the figure is called in its place."""
+    assert not re.findall(r"(?<!!)\[[^\]]*\]\((?!https?:|#)[^)]*\)", TEXT)
+    assert all(len(named) > 40 for named in re.findall(r"!\[([^\]]*)\]", TEXT))
+
+
 def test_a_page_that_prints_something_else_is_found(tmp_path):
     page = tmp_path / "page.md"
     for wrong in ("```python\nprint('one')\n```\n\n```text\ntwo\n```\n", "```python\n>>> 1 + 1\n3\n```\n"):

@@ -6,7 +6,7 @@ import ast
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -18,6 +18,9 @@ from ...solvers.linear.solve import solve as drive
 from .exact import Factored, factored, is_cheap
 from .maps import Dense, LinearMap, to_front
 from .plan import BACKWARD, FORWARD, Plan, Solver
+
+if TYPE_CHECKING:
+    from ...solvers.methods import MethodName
 
 __all__ = ["full_precision", "over_batch", "run"]
 
@@ -187,7 +190,7 @@ def _solution(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[An
         solution = drive(
             linear_map.systems(p),
             b,
-            method=solver.method,
+            method=cast("MethodName", solver.method),
             x0=x0,
             M=solver.M,
             rtol=rtol,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -13,7 +13,7 @@ from ...errors import InputError
 from ...naming import choice, parameter_of_another
 from ...solvers.driver.solution import Solution
 from ...solvers.driver.stopping import Options
-from ...solvers.methods import COMMON, METHODS, is_auto, method_named
+from ...solvers.methods import COMMON, METHODS, MethodName, is_auto, method_named
 
 __all__ = ["BACKWARD", "FORWARD", "TANGENT", "Plan", "Solver", "Solves", "checked_tolerance", "plain_solvers"]
 
@@ -81,12 +81,13 @@ class Solver:
         """The same for A^H."""
         parameters = dict(self.parameters)
         if self.method in METHODS:
-            parameters = METHODS[self.method].adjoint_parameters(parameters)
+            parameters = METHODS[cast(MethodName, self.method)].adjoint_parameters(parameters)
         return Solver(self.method, tuple(parameters.items()), self.adjoint_M() if M is None else M, self.precision)
 
     def adjoint_M(self) -> Any:
         """The preconditioner for A^H."""
-        if self.M is None or isinstance(self.M, str) or self.method == "auto" or METHODS[self.method].needs_hermitian:
+        needs_hermitian = self.method != "auto" and METHODS[cast("MethodName", self.method)].needs_hermitian
+        if self.M is None or isinstance(self.M, str) or self.method == "auto" or needs_hermitian:
             return self.M  # Hermitian, as the method asks, or made of the matrix that it is for
         if isinstance(self.M, torch.Tensor) and self.M.layout == torch.strided:
             return self.M.mH

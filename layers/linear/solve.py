@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.autograd import forward_ad
@@ -16,6 +16,9 @@ from .implicit import linear_solve
 from .maps import Dense, LinearMap, MatrixFree, Pattern, Sparse
 from .plan import Plan, Solver, Solves, checked_tolerance, plain_solvers
 
+if TYPE_CHECKING:
+    from ...solvers.methods import MethodName
+
 __all__ = ["Solves", "solve"]
 
 
@@ -24,7 +27,7 @@ def solve(
     b: Any,
     *,
     params: Sequence[Any] = (),
-    method: str = "auto",
+    method: Literal["auto", "exact"] | MethodName = "auto",
     x0: Any = None,
     M: Any = None,
     rtol: float = 1e-5,
@@ -33,7 +36,7 @@ def solve(
     precision: Any = None,
     hermitian: bool = False,
     rmatvec: Callable[..., Any] | None = None,
-    adjoint_method: str | None = None,
+    adjoint_method: Literal["auto", "exact"] | MethodName | None = None,
     adjoint_parameters: Mapping[str, Any] | None = None,
     adjoint_M: Any = None,
     adjoint_rtol: float | None = None,

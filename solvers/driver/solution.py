@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,12 @@ from .status import Cause, Status
 
 __all__ = ["Bound", "Displacement", "Solution", "Status"]
 
-V = TypeVar("V")  # an array of some library
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar as TypeVarWithDefault  # which Python has from 3.13 on
+
+    V = TypeVarWithDefault("V", default=np.ndarray[tuple[Any, ...], np.dtype[Any]])  # an array of some library
+else:
+    V = TypeVar("V")
 
 LINEAR = Words(residual="||b - A x||", reference="||b||", products="products with A")
 
@@ -334,15 +339,17 @@ class Solution(NoArray, Generic[V]):
         solution.__dict__.update(own, _rest=rest)
         return solution
 
-    def __getattr__(self, name: str) -> Any:
-        rest = self.__dict__.get("_rest")
-        if rest is not None:
-            for field, value in rest().items():
-                self.__dict__.setdefault(field, value)
-            self.__dict__.pop("_rest", None)
-        elif name not in self.__dict__:  # where it is, another thread has asked at the same time
-            raise AttributeError(self._no_attribute(name), name=name, obj=self)
-        return getattr(self, name)
+    if not TYPE_CHECKING:  # a type checker would take any name for one of its fields
+
+        def __getattr__(self, name: str) -> Any:
+            rest = self.__dict__.get("_rest")
+            if rest is not None:
+                for field, value in rest().items():
+                    self.__dict__.setdefault(field, value)
+                self.__dict__.pop("_rest", None)
+            elif name not in self.__dict__:  # where it is, another thread has asked at the same time
+                raise AttributeError(self._no_attribute(name), name=name, obj=self)
+            return getattr(self, name)
 
     def __getstate__(self) -> dict[str, Any]:
         for name in LAZY:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ...precision import Precision
     from ...precision.formats import BlockFormat, Format
 
-__all__ = ["FixedPointBatched", "FixedPointCommon", "FixedPointFunction", "fixed_point_solver"]
+__all__ = ["V", "FixedPointBatched", "FixedPointCommon", "FixedPointFunction", "fixed_point_solver"]
 
 V = TypeVar("V")
 P = ParamSpec("P")

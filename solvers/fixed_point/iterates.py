@@ -134,7 +134,7 @@ class Steps(ABC):
 
 
 # By the place of the method's class, loaded when steps are taken.
-STEPS: Rows[type[Steps]] = Rows(
+STEPS: Rows[str, type[Steps]] = Rows(
     __package__,
     {
         f"{__package__}.picard:Picard": "stacked_steps:PicardSteps",

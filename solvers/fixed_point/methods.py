@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ..driver.named import named_method
 from .anderson import Anderson
@@ -13,7 +13,9 @@ from .method import FixedPointMethod
 from .picard import Picard
 from .restarted_halpern import RestartedHalpern
 
-__all__ = ["FIXED_POINT_METHODS", "fixed_point_method"]
+__all__ = ["FIXED_POINT_METHODS", "FixedPointMethodName", "fixed_point_method"]
+
+FixedPointMethodName = Literal["auto", "picard", "anderson", "halpern", "restarted_halpern"]
 
 FIXED_POINT_METHODS: dict[str, type[FixedPointMethod]] = {
     cls.name: cls for cls in (Auto, Picard, Anderson, Halpern, RestartedHalpern)

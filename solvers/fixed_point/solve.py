@@ -7,8 +7,9 @@ from typing import Any
 
 from ...naming import refusing_other_names
 from ..driver.solution import Solution
+from .call import V
 from .method import FixedPointMethod
-from .methods import fixed_point_method
+from .methods import FixedPointMethodName, fixed_point_method
 from .run import solve_with
 
 __all__ = ["fixed_point"]
@@ -17,9 +18,9 @@ __all__ = ["fixed_point"]
 @refusing_other_names
 def fixed_point(
     g: Callable[[Any], Any],
-    x0: Any,
+    x0: V,
     *,
-    method: str | FixedPointMethod = "auto",
+    method: FixedPointMethodName | FixedPointMethod = "auto",
     rtol: float = 1e-5,
     atol: float = 0.0,
     maxiter: int | None = None,
@@ -31,7 +32,7 @@ def fixed_point(
     batch_ndim: int = 0,
     errors: str = "raise",
     **parameters: Any,
-) -> Solution[Any]:
+) -> Solution[V]:
     """Find x = g(x).
 
     With ``method="auto"`` every step is accelerated by Anderson's method at first. Differences are forgotten where g

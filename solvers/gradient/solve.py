@@ -11,7 +11,7 @@ from ..driver.solution import Solution
 from ..fixed_point.call import FixedPointCommon, fixed_point_solver
 from ..fixed_point.run import solve_problem
 from .method import MomentumMethod
-from .methods import MOMENTUM_SCHEMES
+from .methods import MOMENTUM_SCHEMES, MomentumScheme
 from .problem import GradientProblem
 
 __all__ = ["momentum"]
@@ -24,7 +24,7 @@ def momentum(
     *,
     smoothness: float,
     strong_convexity: float = 0.0,
-    scheme: str | MomentumMethod = "triple_momentum",
+    scheme: MomentumScheme | MomentumMethod = "triple_momentum",
     **common: Unpack[FixedPointCommon],
 ) -> Solution[Any]:
     """Minimise a smooth strongly convex function, given its gradient.

@@ -20,6 +20,7 @@ from typing import (
 )
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...naming import refusing_other_names
 from ..driver.progress import Progress
@@ -45,11 +46,21 @@ class Array(Protocol):
         """Type of the entries."""
 
 
+class SupportsArray(Protocol):
+    """What NumPy makes an array of."""
+
+    def __array__(self) -> Any:
+        """The array."""
+
+
 V = TypeVar("V", bound=Array)
 P = ParamSpec("P")
 
 # Numbers in lists, which become NumPy arrays.
 Nested = Sequence[complex] | Sequence[Sequence[complex]] | Sequence[Sequence[Sequence[complex]]]
+
+# What A may be: what has a shape and a type, products included, or becomes an array.
+Matrix = Array | SupportsArray | Nested
 
 
 class Common(TypedDict, total=False):
@@ -89,15 +100,20 @@ DEFAULTS: dict[str, Any] = {
 
 
 class SolverFunction(Protocol[P]):
-    """A function that solves A x = b: the solution is an array of b's kind, a NumPy array where b is a list."""
+    """A function that solves A x = b: x is of b's kind, a NumPy array for a list, float64 for integers."""
 
     __name__: str
 
     @overload
-    def __call__(self, A: Any, b: V, *args: P.args, **kwargs: P.kwargs) -> Solution[V]: ...
+    def __call__(
+        self, A: Matrix, b: NDArray[np.integer | np.bool], *args: P.args, **kwargs: P.kwargs
+    ) -> Solution[NDArray[np.float64]]: ...
 
     @overload
-    def __call__(self, A: Any, b: Nested, *args: P.args, **kwargs: P.kwargs) -> Solution[np.ndarray]: ...
+    def __call__(self, A: Matrix, b: V, *args: P.args, **kwargs: P.kwargs) -> Solution[V]: ...
+
+    @overload
+    def __call__(self, A: Matrix, b: Nested, *args: P.args, **kwargs: P.kwargs) -> Solution[np.ndarray]: ...
 
 
 def solver(function: Callable[Concatenate[Any, Any, P], Solution[Any]]) -> SolverFunction[P]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import scipy.sparse as sparse
@@ -20,12 +20,17 @@ from ..driver.solution import Solution
 from ..driver.stopping import Options
 from ..driver.turn import Turn
 from ..krylov.cg import CG
-from ..methods import CHOSEN, METHODS, is_auto, method_named
+from ..methods import CHOSEN, METHODS, MethodName, is_auto, method_named
 from .choose import solve_by_choice
 from .method import LinearMethod
 from .run import check_fits, solve_together
 from .small import Room, Small, small_solver
 from .system import LinearSystem, check_entries
+
+if TYPE_CHECKING:
+    from ...backends import Backend
+    from ...precision import Precision
+    from ...precision.formats import BlockFormat, Format
 
 __all__ = ["PreparedSolver", "prepare"]
 
@@ -246,7 +251,13 @@ def _coordinates(A: Any) -> tuple[Any, Any] | None:
 
 @refusing_other_names
 def prepare(
-    A: Any, *, method: str = "auto", M: Any = None, backend: Any = None, precision: Any = None, **parameters: Any
+    A: Any,
+    *,
+    method: Literal["auto"] | MethodName = "auto",
+    M: Any = None,
+    backend: str | Backend | None = None,
+    precision: str | Format | BlockFormat | Precision | None = None,
+    **parameters: Any,
 ) -> PreparedSolver:
     """A solver for one matrix and many right-hand sides, given one after the other.
 

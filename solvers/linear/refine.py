@@ -15,7 +15,7 @@ from ..driver.method import Breakdown, Norm, State, Traffic
 from ..driver.solution import LARGEST_PERTURBATION, Solution
 from ..driver.status import Cause, Status
 from ..driver.stopping import Options
-from ..methods import method_named
+from ..methods import MethodName, method_named
 from ..spectra.ritz import SpectralEvidence
 from .call import solver
 from .method import LinearMethod
@@ -198,7 +198,7 @@ def refine(
     A: Any,
     b: Any,
     *,
-    inner: str = "cg",
+    inner: MethodName = "cg",
     inner_precision: Any = "bf16",
     working: Any = "fp64",
     residual: str = "fp64",

@@ -57,15 +57,13 @@ def _sweeps(method: SOR, state: SORState) -> Any:
 
 # From (method, its state without vectors) to what the kernels take besides the limits; None where they cannot do it.
 # By the place of the method's class, so that methods need not be loaded to be in the table.
-SMALL: dict[str, Callable[[Any, Any], Any]] = {
-    f"{__package__.rpartition('.')[0]}.{method}": scheme
-    for method, scheme in {
-        "krylov.cg:CG": _cg,
-        "chebyshev.chebyshev:Chebyshev": _chebyshev,
-        "relaxation.richardson:Richardson": _richardson,
-        "relaxation.jacobi:Jacobi": _jacobi,
-        "relaxation.sor:SOR": _sweeps,
-        "relaxation.sor:GaussSeidel": _sweeps,
-        "relaxation.sor:SSOR": _sweeps,
-    }.items()
+_ROWS: dict[str, Callable[[Any, Any], Any]] = {
+    "krylov.cg:CG": _cg,
+    "chebyshev.chebyshev:Chebyshev": _chebyshev,
+    "relaxation.richardson:Richardson": _richardson,
+    "relaxation.jacobi:Jacobi": _jacobi,
+    "relaxation.sor:SOR": _sweeps,
+    "relaxation.sor:GaussSeidel": _sweeps,
+    "relaxation.sor:SSOR": _sweeps,
 }
+SMALL = {f"{__package__.rpartition('.')[0]}.{method}": scheme for method, scheme in _ROWS.items()}

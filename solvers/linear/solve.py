@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ..driver.batch import Batch, Solver, Together, one_or_many
 from ..driver.solution import Solution
 from ..driver.stopping import Options
 from ..krylov.cg import CG
-from ..methods import CHOSEN, METHODS, is_auto, method_named
+from ..methods import CHOSEN, METHODS, MethodName, is_auto, method_named
 from .call import solver as with_types
 from .choose import solve_by_choice
 from .run import ByMethod, solve_alone, solve_together
 from .small import Small, small_solver
 from .system import LinearSystem
+
+if TYPE_CHECKING:
+    from ...backends import Backend
+    from ...precision import Precision
+    from ...precision.formats import BlockFormat, Format
+    from ..driver.progress import Progress
+    from .call import Array, Nested
 
 __all__ = ["solve"]
 
@@ -23,18 +31,18 @@ def solve(
     A: Any,
     b: Any,
     *,
-    method: str = "auto",
-    x0: Any = None,
+    method: Literal["auto"] | MethodName = "auto",
+    x0: Array | Nested | None = None,
     M: Any = None,
     rtol: float = 1e-5,
     atol: float = 0.0,
     maxiter: int | None = None,
-    callback: Any = None,
+    callback: Callable[[Progress], Any] | None = None,
     progress: bool = False,
     time_limit: float | None = None,
-    backend: Any = None,
-    precision: Any = None,
-    errors: str = "raise",
+    backend: str | Backend | None = None,
+    precision: str | Format | BlockFormat | Precision | None = None,
+    errors: Literal["raise", "collect"] = "raise",
     **parameters: Any,
 ) -> Solution[Any]:
     """Solve A x = b by a method that fits A.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from .eag import ExtraAnchoredGradient, ExtraAnchoredGradientVarying
 from .extragradient import Extragradient, TwoTimescale
 from .feg import FastExtragradient
@@ -11,7 +13,12 @@ from .sampling import SamplingMethod
 from .variance_reduced import VarianceReducedHalpern
 from .variance_reduced_resolvent import VarianceReducedResolvent
 
-__all__ = ["FINITE_SUM_METHODS", "MONOTONE_METHODS"]
+__all__ = ["FINITE_SUM_METHODS", "MONOTONE_METHODS", "FiniteSumMethodName", "MonotoneMethodName"]
+
+MonotoneMethodName = Literal[
+    "feg", "eag_c", "eag_v", "accelerated_optimistic", "two_timescale", "extragradient", "optimistic"
+]
+FiniteSumMethodName = Literal["resolvent", "direct"]
 
 MONOTONE_METHODS: dict[str, type[MonotoneMethod]] = {
     cls.name: cls

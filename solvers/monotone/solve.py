@@ -9,9 +9,10 @@ from typing import Any
 from ...naming import refusing_other_names
 from ..driver.named import named_method
 from ..driver.solution import Solution
+from ..fixed_point.call import V
 from ..fixed_point.run import solve_problem
 from .method import MonotoneMethod
-from .methods import MONOTONE_METHODS
+from .methods import MONOTONE_METHODS, MonotoneMethodName
 from .problem import MonotoneProblem
 
 __all__ = ["extragradient"]
@@ -20,10 +21,10 @@ __all__ = ["extragradient"]
 @refusing_other_names
 def extragradient(
     F: Callable[[Any], Any],
-    z0: Any,
+    z0: V,
     *,
     lipschitz: float | None = None,
-    method: str | MonotoneMethod = "feg",
+    method: MonotoneMethodName | MonotoneMethod = "feg",
     rtol: float = 1e-5,
     atol: float = 0.0,
     maxiter: int | None = None,
@@ -33,7 +34,7 @@ def extragradient(
     backend: Any = None,
     precision: Any = None,
     **parameters: Any,
-) -> Solution[Any]:
+) -> Solution[V]:
     """Find z with F(z) = 0, where F is monotone: the gradients (d/dx f, -d/dy f) of a convex-concave f(x, y), say.
 
     A plain gradient step need not converge there: it spirals outwards on f = x y. An extragradient step takes F at a

@@ -13,7 +13,7 @@ from ..driver.solution import Solution
 from ..fixed_point.call import FixedPointCommon, fixed_point_solver
 from ..fixed_point.run import solve_problem
 from .finite_sum import FiniteSumProblem
-from .methods import FINITE_SUM_METHODS
+from .methods import FINITE_SUM_METHODS, FiniteSumMethodName
 from .sampling import SamplingMethod
 
 __all__ = ["variance_reduced_halpern"]
@@ -26,7 +26,7 @@ def variance_reduced_halpern(
     *,
     lipschitz: float,
     count: int | None = None,
-    method: str | SamplingMethod = "resolvent",
+    method: FiniteSumMethodName | SamplingMethod = "resolvent",
     batch: int | None = None,
     seed: int | np.random.Generator | None = None,
     **common: Unpack[FixedPointCommon],

@@ -216,7 +216,7 @@ def facts_of(solution: Solution) -> Facts:
     return _of_batch(cast("BatchSolution", solution)) if solution.is_batch else _of_one(solution)
 
 
-def _of_one(s: Solution) -> Facts:
+def _of_one(s: Solution[Any]) -> Facts:
     predicted = f"   predicted in advance: {s.predicted_iterations}" if s.predicted_iterations is not None else ""
     rows = [
         ("iterations", f"{s.iterations}{predicted}"),
@@ -241,12 +241,12 @@ def _of_one(s: Solution) -> Facts:
     )
 
 
-def _how(s: Solution) -> str:
+def _how(s: Solution[Any]) -> str:
     how = "preconditioned " if s.preconditioned else ""
     return f"{how}{s.method} on {s.backend} in {s.precision}" if s.method else ""
 
 
-def _quality(s: Solution) -> list[tuple[str, str]]:
+def _quality(s: Solution[Any]) -> list[tuple[str, str]]:
     """The certificate of one system."""
     asked = f"{number(s.relative_residual)} of {s.words.reference}, {number(s.tolerance)} asked for"
     rows = [("true residual", asked)]
@@ -256,7 +256,7 @@ def _quality(s: Solution) -> list[tuple[str, str]]:
     return rows
 
 
-def _spectrum_rows(s: Solution) -> list[tuple[str, str]]:
+def _spectrum_rows(s: Solution[Any]) -> list[tuple[str, str]]:
     if s.spectrum is None or s.condition is None:
         return []
     matrix = "M A" if s.preconditioned else "A"
@@ -270,7 +270,7 @@ def _spectrum_rows(s: Solution) -> list[tuple[str, str]]:
     ]
 
 
-def _residual(s: Solution, name: str) -> Curve:
+def _residual(s: Solution[Any], name: str) -> Curve:
     """The relative residual by iteration, what was asked for, and what the precision can attain."""
     attainable, true = float(s.attainable_residual), float(s.relative_residual)
     levels = [Level(s.tolerance, f"tolerance {number(s.tolerance)}", "tolerance", 16)]
@@ -293,7 +293,7 @@ def quotient(words: Words) -> str:
     return words.residual if words.relative else f"{words.residual} / {words.reference}"
 
 
-def carried_by_recurrence(s: Solution) -> bool:
+def carried_by_recurrence(s: Solution[Any]) -> bool:
     """Whether the history is what a recurrence carried, rather than norms of b - A x as the method recomputed it.
 
     Methods whose norm comes free with every step carry it; the others compute a residual, and look at it seldom.

@@ -40,7 +40,7 @@ def new_figure(width: float, height: float) -> Any:
     return figure
 
 
-def plot(solution: Solution, axes: Any = None, file: str | os.PathLike[str] | None = None) -> Any:
+def plot(solution: Solution[Any], axes: Any = None, file: str | os.PathLike[str] | None = None) -> Any:
     """Relative residual by iteration, with the tolerance and the unit roundoff.
 
     Of conjugate gradients the error in the A-norm is drawn as well, of Chebyshev iteration the bound of the residual,
@@ -109,7 +109,7 @@ def figure_path(file: str | os.PathLike[str] | None, known: Iterable[str]) -> Pa
     return path
 
 
-def _slowest(s: Solution) -> list[tuple[str, Solution]]:
+def _slowest(s: Solution[Any]) -> list[tuple[str, Solution]]:
     """The systems to draw, with their names, in their order in the batch."""
     if not s.is_batch:
         return [("", s)]
@@ -137,7 +137,7 @@ def _dress(axes: Any, words: Words) -> None:
     axes.set_axisbelow(True)
 
 
-def _title(s: Solution, drawn: int) -> str:
+def _title(s: Solution[Any], drawn: int) -> str:
     if s.is_batch and not len(s.systems):
         return s.reason
     how = f"{'preconditioned ' if s.preconditioned else ''}{s.method}, {s.precision}, {s.backend}"
@@ -148,13 +148,13 @@ def _title(s: Solution, drawn: int) -> str:
     return f"{how}: {said}" + (f"; the {drawn} slowest" if drawn < len(s.systems) else "")
 
 
-def _drawable(s: Solution) -> tuple[np.ndarray, np.ndarray]:
+def _drawable(s: Solution[Any]) -> tuple[np.ndarray, np.ndarray]:
     at, carried = s.residual_iterations, s.relative_residual_norms
     keep = np.isfinite(carried) & (carried > 0)
     return at[keep], carried[keep]
 
 
-def _draw_one(axes: Any, s: Solution, bound: Bound | None) -> None:
+def _draw_one(axes: Any, s: Solution[Any], bound: Bound | None) -> None:
     at, carried = _drawable(s)
     recurred = carried_by_recurrence(s)
     if at.size:
@@ -230,7 +230,7 @@ def _draw_batch(axes: Any, drawn: list[tuple[str, Solution]]) -> None:
         axes.legend(frameon=False, fontsize=8.5, labelcolor=INK, loc="upper right")
 
 
-def _draw_levels(axes: Any, s: Solution, systems: list[Solution], values: list[float]) -> None:
+def _draw_levels(axes: Any, s: Solution[Any], systems: list[Solution], values: list[float]) -> None:
     """Tolerance and unit roundoff as dotted lines, and limits that show whatever was drawn."""
     known = list(values)
     last = 0
@@ -268,7 +268,7 @@ def _draw_levels(axes: Any, s: Solution, systems: list[Solution], values: list[f
     axes.set_xlim(-0.01 * last, last * 1.02)
 
 
-def _save_data(s: Solution, stream: BinaryIO) -> None:
+def _save_data(s: Solution[Any], stream: BinaryIO) -> None:
     """The residuals that were drawn, and of a batch all of them, one row a norm; repr keeps every digit."""
     shape = np.shape(s.iterations)
     text = io.TextIOWrapper(stream, "utf-8", newline="", write_through=True)

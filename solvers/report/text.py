@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ REASON_LENGTH = REASON_LINES * (WIDTH - 2)
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
-def report(solution: Solution) -> str:
+def report(solution: Solution[Any]) -> str:
     """A solution as text: at most 24 lines of at most 100 columns, without colours.
 
     Parameters

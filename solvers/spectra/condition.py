@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from .lanczos import Lanczos, generator
 __all__ = ["DENSE_LIMIT", "METHODS", "ConditionNumber", "checked_system", "condition_number"]
 
 METHODS = ("auto", "exact", "lanczos", "norm1")
+ConditionMethod = Literal["auto", "exact", "lanczos", "norm1"]
 DENSE_LIMIT = 500  # up to this order all singular values are computed, in a fraction of a second
 _FAILURE = 1e-6  # probability that Lanczos bounds are wrong, by an unlucky start
 _ROUNDING = 16  # times sqrt(k) unit roundoffs of the largest eigenvalue: by that, Ritz values of k steps may be wrong
@@ -78,8 +79,8 @@ class ConditionNumber:
 def condition_number(
     A: Any,
     *,
-    norm: int = 2,
-    method: str = "auto",
+    norm: Literal[1, 2] = 2,
+    method: ConditionMethod = "auto",
     rtol: float = 0.1,
     steps: int = 1000,
     seed: int = 0,

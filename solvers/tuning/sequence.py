@@ -33,7 +33,8 @@ from .work import checked_cost, cost_of
 __all__ = ["Sequence"]
 
 # Those of the table, and one that is there for its tuner.
-_METHODS: dict[str, type[LinearMethod[Any]]] = {**METHODS, AdaptiveSORMethod.name: AdaptiveSORMethod}
+_METHODS: dict[str, type[LinearMethod[Any]]] = {name: kind for name, kind in METHODS.items()}  # noqa: C416
+_METHODS[AdaptiveSORMethod.name] = AdaptiveSORMethod
 
 
 class Sequence(Rounds[LinearSystem]):

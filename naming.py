@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+S = TypeVar("S", bound=str)
 
 # What other libraries call a parameter: ours, the first that the function has.
 SPELLINGS: dict[str, tuple[str, ...]] = {
@@ -75,15 +76,14 @@ def like(name: str) -> str:
     return "".join(part for part in name.casefold() if part not in " -_\t")
 
 
-def named_in(given: Any, names: Iterable[str]) -> str | None:
+def named_in(given: Any, names: Iterable[S]) -> S | None:
     """The one of the names that is the given one, whatever the spelling; None where there is none."""
     if not isinstance(given, str):
         return None
     names = tuple(names)
-    if given in names:
-        return given
+    exact = next((name for name in names if name == given), None)
     plain = like(given)
-    return next((name for name in names if like(name) == plain), None) if plain else None
+    return exact or (next((name for name in names if like(name) == plain), None) if plain else None)
 
 
 def suggestion(given: Any, names: Iterable[str]) -> str:
@@ -111,9 +111,7 @@ def elsewhere(name: str, ours: Iterable[str] = ()) -> str:
     return f"{name} is not built here; what does it is {take}{library}.{name}"
 
 
-def choice(
-    argument: str, given: Any, names: Iterable[str], *, more: str = "", error: type[Exception] = InputError
-) -> str:
+def choice(argument: str, given: Any, names: Iterable[S], *, more: str = "", error: type[Exception] = InputError) -> S:
     """The one of the names that was meant, whatever its spelling.
 
     Parameters

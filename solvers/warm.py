@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sparse
@@ -18,7 +18,7 @@ from ..operators import Diagonals, Stencil
 from .driver.progress import watched
 from .linear.small import SYSTEMS_BEFORE
 from .linear.solve import solve
-from .methods import METHODS
+from .methods import METHODS, MethodName
 
 __all__ = ["DTYPES", "STORAGES", "Warmed", "warm"]
 
@@ -102,7 +102,7 @@ def warm(
             for A, times in _systems(storage, np.dtype(dtype)):
                 b = np.ones(A.shape[0], dtype)
                 for _ in range(times):
-                    solve(A, b, method=method, maxiter=50)
+                    solve(A, b, method=cast(MethodName, method), maxiter=50)
     return Warmed(tuple(compiled), time.perf_counter() - began)
 
 

@@ -196,7 +196,7 @@ class Facts:
         return [chart for chart in self.charts if isinstance(chart, Curve) and chart.drawable()[0].size > 1]
 
 
-def facts_of(solution: Solution) -> Facts:
+def facts_of(solution: Solution[Any]) -> Facts:
     """What is told of a solution.
 
     Parameters

@@ -16,8 +16,8 @@ from .lanczos import Lanczos, generator
 
 __all__ = ["DENSE_LIMIT", "METHODS", "ConditionNumber", "checked_system", "condition_number"]
 
-METHODS = ("auto", "exact", "lanczos", "norm1")
 ConditionMethod = Literal["auto", "exact", "lanczos", "norm1"]
+METHODS: tuple[ConditionMethod, ...] = ("auto", "exact", "lanczos", "norm1")
 DENSE_LIMIT = 500  # up to this order all singular values are computed, in a fraction of a second
 _FAILURE = 1e-6  # probability that Lanczos bounds are wrong, by an unlucky start
 _ROUNDING = 16  # times sqrt(k) unit roundoffs of the largest eigenvalue: by that, Ritz values of k steps may be wrong

@@ -252,6 +252,6 @@ def test_a_step_costs_what_is_declared(name, depth):
 
 def test_what_is_accelerated_is_a_method_of_its_own():
     assert isinstance(accelerated(SOR(1.0), "anderson"), Accelerated)
-    assert accelerated(SOR(1.0), None) == SOR(1.0)
+    assert SOR(1.0).accelerated(None) == SOR(1.0)
     backwards = accelerated(SOR(1.0, "forward"), Anderson(3)).adjoint()
     assert backwards == Accelerated(SOR(1.0, "backward"), Anderson(3))

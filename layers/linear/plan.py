@@ -86,9 +86,10 @@ class Solver:
 
     def adjoint_M(self) -> Any:
         """The preconditioner for A^H."""
-        needs_hermitian = self.method != "auto" and METHODS[cast("MethodName", self.method)].needs_hermitian
-        if self.M is None or isinstance(self.M, str) or self.method == "auto" or needs_hermitian:
-            return self.M  # Hermitian, as the method asks, or made of the matrix that it is for
+        if self.M is None or isinstance(self.M, str) or self.method == "auto":
+            return self.M  # none, or made of the matrix that it is for
+        if METHODS[cast("MethodName", self.method)].needs_hermitian:
+            return self.M  # Hermitian, as the method asks
         if isinstance(self.M, torch.Tensor) and self.M.layout == torch.strided:
             return self.M.mH
         raise InputError(

@@ -214,7 +214,10 @@ def test_a_smoothness_that_is_too_small_diverges_and_says_so():
         ({"strong_convexity": 2}, "strong_convexity: found 2; wanted a number from 0 to smoothness, 1"),
         ({"strong_convexity": -1}, "strong_convexity: found -1"),
         ({"strong_convexity": 0}, "strong_convexity: found 0, which triple_momentum cannot use"),
-        ({"scheme": "adam"}, "scheme: found 'adam'; wanted triple_momentum, nesterov, heavy_ball, gradient or a"),
+        (
+            {"scheme": "adam"},
+            "scheme: found 'adam'; wanted one of triple_momentum, nesterov, heavy_ball, gradient or a",
+        ),
     ],
 )
 def test_bad_arguments_are_named(keywords, said):

@@ -130,16 +130,11 @@ def rhs(n, dtype):
 
 
 @pytest.mark.parametrize("omega", [0.6, 1.0, 1.7])
-@pytest.mark.parametrize(
-    ("storage", "dtype"),
-    [
-        (name, dtype)
-        for name in STORAGES
-        for dtype in DTYPES
-        if not (name.startswith("upper") and dtype == "complex128")
-    ],
-)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("storage", STORAGES)
 def test_compiled_loop_is_the_textbook(storage, dtype, omega):
+    if storage.startswith("upper") and dtype == "complex128":
+        pytest.skip("upper bands alone are kept of real matrices")
     A = STORAGES[storage](dtype)
     matrix = full(A)
     b = rhs(matrix.shape[0], dtype)

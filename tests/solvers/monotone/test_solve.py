@@ -290,7 +290,7 @@ def test_F_that_is_nowhere_finite():
         ({"lipschitz": 0}, "lipschitz: found 0; wanted a finite number above 0"),
         ({"lipschitz": math.inf}, "lipschitz: found inf"),
         ({"lipschitz": "1"}, "lipschitz: found '1'"),
-        ({"method": "newton"}, "method: found 'newton'; wanted feg, eag_c"),
+        ({"method": "newton"}, "method: found 'newton'; wanted one of feg, eag_c"),
         ({"stepsize": 0.5}, "stepsize: feg has no such parameter; it has .*comonotone"),
         ({"restart_at": 1.0}, r"restart_at: found 1\.0; wanted a number in \(0, 1\)"),
     ],

@@ -252,7 +252,12 @@ def nothing(z, which):
         (nothing, {"count": 4, "batch": 0}, rv.InputError, "batch: found 0"),
         (nothing, {"count": 4, "batch": 1.5}, TypeError, r"batch: found 1\.5"),
         (nothing, {"count": 4, "seed": "x"}, TypeError, "seed: found 'x'"),
-        (nothing, {"count": 4, "method": "saga"}, rv.InputError, "method: found 'saga'; wanted resolvent, direct"),
+        (
+            nothing,
+            {"count": 4, "method": "saga"},
+            rv.InputError,
+            "method: found 'saga'; wanted one of resolvent, direct",
+        ),
         ([lambda z: z[:1]], {}, rv.InputError, r"components\[0\]: its value has shape \(1,\)"),
     ],
 )

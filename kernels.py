@@ -37,6 +37,7 @@ SOURCES = (
     "operators/graph_kernels.py",
     "precision/*.py",
     "solvers/chebyshev/coefficients.py",
+    "solvers/matrix_functions/compiled.py",
     "solvers/tuning/*.py",
 )
 PATIENCE = 120.0  # seconds to wait for another process that compiles the same kernel

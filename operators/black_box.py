@@ -67,7 +67,9 @@ class BlackBox(Operator):
         if dtype != self.own_dtype:
             dtype = np.result_type(dtype, self.own_dtype)
         product, exact = self.multiply(exchange.lend(x, dtype)), self.name != "M"
-        result = exchange.take(product, x, self.name, exact=exact, size=self.shape[0])
+        # Of a square operator each process has as many rows as it has of x.
+        rows = None if self.shape[0] == self.shape[1] else self.shape[0]
+        result = exchange.take(product, x, self.name, exact=exact, size=rows)
         if not self.exponent:
             return result
         half = self.exponent // 2  # the whole power may lie out of range

@@ -167,5 +167,5 @@ def test_tables_of_schedules_are_current(name):
 
 
 def test_compiled_loops_are_of_methods():
-    assert all(tables.has_loop(name) for name in rv.METHODS)  # so far each method has one
+    assert {name for name in rv.METHODS if not tables.has_loop(name)} == {"minres", "gmres", "bicgstab", "idrs"}
     assert {storage for _, storage, _ in LOOPS} == {"csr", "diagonals", "stencil", "dense"}

@@ -472,7 +472,7 @@ def test_bad_options_are_refused_by_name(method, options, error, name):
 @pytest.mark.parametrize(
     ("options", "name"),
     [
-        ({"method": "gmres"}, "method"),
+        ({"method": "lgmres"}, "method"),
         ({"method": "cg", "omega": 1.0}, "omega"),
         ({"method": "auto", "omega": 1.0}, "omega"),
         ({"method": "sor", "omega": 2.0}, "omega"),

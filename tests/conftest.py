@@ -16,11 +16,11 @@ import pytest
 # Figures are drawn without a display; set before anything imports matplotlib.
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# "ci", the default, tries the same examples every time and has no deadline, since a first call may compile.
-# HYPOTHESIS_PROFILE=explore looks further, differently each time.
+# "short", the default, and "ci", that of --all, try the same examples every time without a deadline, since a first call
+# may compile. HYPOTHESIS_PROFILE=explore looks further, differently each time.
+hypothesis.settings.register_profile("short", deadline=None, derandomize=True, max_examples=20)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000)
-hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -40,6 +40,8 @@ class RootIsAFolder:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the rule for the root; as a hook of this file it would hold for what lies below tests/ only."""
     config.pluginmanager.register(RootIsAFolder())
+    default = "ci" if config.getoption("all") else "short"
+    hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", default))
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ def test_a_pattern_is_not_believed_when_indices_change_in_place():
     assert not pattern.is_that_of(A.indptr, A.indices)
 
 
-@pytest.mark.parametrize("method", ["ssor_cg", "cg", "sor"])
+@pytest.mark.parametrize("method", ["cg", "sor", pytest.param("ssor_cg", marks=pytest.mark.slow)])
 def test_a_sequence_has_the_bits_of_single_solves(method):
     """With patterns that come and go, entries that are symmetric or not, and indices that change in place."""
     parameters = {} if method == "cg" else {"omega": 1.2}

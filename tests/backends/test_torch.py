@@ -60,6 +60,7 @@ def test_columns_out_of_order_are_sorted_in_a_copy():
     assert given.col_indices().tolist() == [1, 0, 1, 2, 2, 2]
 
 
+@pytest.mark.slow
 def test_indices_of_32_bits_are_kept():
     A, b = system()
     wide = A.to_sparse_csr()

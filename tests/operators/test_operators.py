@@ -372,6 +372,7 @@ def prepared_by_numba(A):
     return system.operator
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["symmetric", "general", "complex", "gaps", "many"])
 def test_large_matrices_of_few_diagonals_are_recognised_and_solved_alike(kind):
     n = 32768

@@ -709,6 +709,7 @@ def test_the_numbers_are_those_of_the_solver():
     np.testing.assert_array_equal(solve(A, b, method="cg", rtol=1e-9).numpy(), wanted.x)
 
 
+@pytest.mark.slow
 def test_no_names_are_bound_outside_of_transforms(monkeypatch):
     """As torch does for a context that is set up apart: it takes as long as a small solve."""
     A, b = definite().requires_grad_(), random(N)

@@ -33,6 +33,7 @@ def differences(found, wanted):
 FAST = [("chunk", "chebyshev"), ("chunk", "cg"), ("compiled", "chebyshev"), ("compiled", "cg"), ("chunk", "exact")]
 
 
+@pytest.mark.slow
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 40), st.integers(1, 3), st.integers(1, 12), st.integers(1, 9)),
     gates=st.tuples(st.booleans(), st.booleans(), st.booleans(), st.booleans(), st.booleans()),

@@ -53,6 +53,7 @@ def relative_errors(found, wanted):
     return {name: ((found[name] - wanted[name]).norm() / wanted[name].norm()).item() for name in wanted}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "solver"), [("recurrent", "exact"), ("chunk", "cg")])
 def test_finite_differences(arguments, form, solver):
     """For all arguments, of all results."""
@@ -83,6 +84,7 @@ def test_against_exact(arguments, case):
         assert max(relative_errors(found, wanted).values()) <= 1e-8, (form, solver)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["recurrent", "chunk"])
 def test_one_tensor_for_both_gates(arguments, form):
     values = arguments(1, 40)
@@ -169,6 +171,7 @@ def test_chunk_sizes(arguments, chunk):
     assert max(relative_errors(found, wanted).values()) <= 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["recurrent", "chunk"])
 def test_gates_of_minus_infinity(arguments, form):
     """Their gradient is zero, all others are those of the sequences between them."""

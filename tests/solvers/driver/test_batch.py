@@ -539,6 +539,7 @@ def test_threads_share_systems_and_change_no_bit(method, monkeypatch):
 # Tensors ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_small_solves")
 def test_tensors_on_the_cpu():
     torch = pytest.importorskip("torch")

@@ -199,6 +199,7 @@ def test_once_more_where_members_return_something_else_than_was_last_evaluated()
     assert g.evaluations == found.iterations.max() + 2
 
 
+@pytest.mark.slow
 def test_neighbours_do_not_change_a_bit():
     G, b = affine(members=6, n=40)
     other, start = G.copy(), np.zeros_like(b)
@@ -627,6 +628,7 @@ def test_what_stacks_do_not_take_is_taken_in_turn():
     assert g.evaluations == found.iterations.sum() + 2  # the first and the last one serve all of them
 
 
+@pytest.mark.slow
 def test_long_histories_stay_orthogonal():
     """Columns come and go more often than a hundred times."""
     n = 40

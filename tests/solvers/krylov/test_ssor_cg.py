@@ -585,6 +585,7 @@ def test_ill_conditioned_systems_never_pass_wrongly(problem, omega):
         assert solution.residual_norm == pytest.approx(norm, rel=1e-6, abs=1e-18 * np.linalg.norm(b))
 
 
+@pytest.mark.slow
 @hypothesis.given(
     st.integers(1, 25),
     st.integers(0, 2**32 - 1),

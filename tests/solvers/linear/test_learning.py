@@ -19,7 +19,8 @@ ARRAYS = ("status", "iterations", "matvecs", "relative_residual", "residual_norm
 OF_EACH = (*ARRAYS, "reason", "backward_error", "condition", "spectrum", "predicted_iterations", "smallest_eigenvalue")
 
 
-pytestmark = pytest.mark.usefixtures("compiled_small_solves")
+# To compile these takes tens of seconds; tests/solvers/linear/test_small.py has those that need no parameter found.
+pytestmark = [pytest.mark.usefixtures("compiled_small_solves"), pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)

@@ -254,6 +254,7 @@ def test_a_replaced_residual_is_the_drivers(monkeypatch):
     assert differing(driven, solution) == []
 
 
+@pytest.mark.slow
 def test_a_certificate_that_fails_is_the_drivers(monkeypatch):
     """The compiled loop ends at the residual that it carries; where the true one is larger, nothing is claimed."""
     A = np.diag(np.geomspace(1e-7, 1, N)).astype(np.float32)

@@ -205,6 +205,7 @@ SEEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seen", SEEN)
 @pytest.mark.parametrize("what", SEQUENCES)
 def test_it_is_not_misled_by_what_changes(what, seen):

@@ -81,6 +81,7 @@ def test_every_tuner_is_at_youngs_omega(what, n):
     assert spectral[what]().best() == pytest.approx(young + 0.01 * (2 - young), abs=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("points", [10, 20])
 def test_radius_of_poisson_from_the_preconditioned_spectrum(points):
     A = poisson((points, points)).A.toarray()

@@ -81,6 +81,7 @@ def test_fixed_omega(short):
     assert best / len(problems) == pytest.approx(per_system, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "low", "high"),
     [
@@ -99,6 +100,7 @@ def test_tuners_against_young(short, make, low, high):
     assert total <= {"low": low, "high": high}[shifts] * best
 
 
+@pytest.mark.slow
 def test_auto_on_costs_alone(short):
     _, problems, _, fixed = short
     assert spent(CostsAlone(Auto(method="sor", seed=0)), problems) <= 1.2 * fixed  # 1.10 over 5000 systems

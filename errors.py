@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from typing import Any
 
 __all__ = [
     "BackendError",
@@ -15,6 +16,7 @@ __all__ = [
     "NotHermitianError",
     "ParameterError",
     "SingularError",
+    "undeclared",
     "warn_caller",
 ]
 
@@ -53,6 +55,14 @@ class ConvergenceWarning(UserWarning):
 
 class GradientWarning(UserWarning):
     """A tensor that requires gradients was given to what has none; those of ``resolvent.layers`` have them."""
+
+
+def undeclared(A: Any, name: str) -> TypeError:
+    """The error for a callable that does not say its shape and dtype."""
+    return TypeError(
+        f"{name}: a callable needs the attributes shape and dtype, which {type(A).__name__} lacks; "
+        f"declare them by rv.as_operator({name}, shape, dtype)"
+    )
 
 
 def warn_caller(message: str, category: type[Warning]) -> None:

@@ -188,29 +188,27 @@ def refusing_other_names(function: F, names: Iterable[str] | None = None, *, dif
     open_ended = names is None and any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
     known = frozenset(parameters if names is None else names)
     called = function.__qualname__.removesuffix(".__init__")
+    modules = sys.modules
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if not open_ended:
-            for name in kwargs:
-                if name not in known:
-                    raise unknown_parameter(called, name, known)
-        if not differentiable and "torch" in sys.modules:
-            warn_of_gradients(called, args, kwargs)
+        if not open_ended and not known.issuperset(kwargs):
+            raise unknown_parameter(called, next(name for name in kwargs if name not in known), known)
+        if not differentiable and "torch" in modules:
+            for value in args:
+                if getattr(value, "requires_grad", False):
+                    warn_of_gradients(called)
+                    break
         return function(*args, **kwargs)
 
     return call  # type: ignore[return-value]
 
 
-def warn_of_gradients(called: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Warn where a tensor that requires gradients is given to what has none, unless none are asked for."""
-    for value in (*args, *kwargs.values()):
-        if type(value).__module__.partition(".")[0] == "torch" and getattr(value, "requires_grad", False):
-            if sys.modules["torch"].is_grad_enabled():
-                warn_caller(
-                    f"{called}: no gradients flow through it, but a tensor that requires them was given; "
-                    "rv.layers.solve and the functions beside it are differentiable; pass tensor.detach() where no "
-                    "gradient is wanted",
-                    GradientWarning,
-                )
-            return
+def warn_of_gradients(called: str) -> None:
+    """Warn that a tensor that requires gradients was given to what has none, unless none are asked for."""
+    if sys.modules["torch"].is_grad_enabled():
+        warn_caller(
+            f"{called}: no gradients flow through it, but a tensor that requires them was given; rv.layers.solve "
+            "and the functions beside it are differentiable; pass tensor.detach() where no gradient is wanted",
+            GradientWarning,
+        )

@@ -15,7 +15,7 @@ import scipy.sparse as sparse
 from array_api_compat import array_namespace
 from array_api_compat import device as device_of
 
-from ..errors import BackendError
+from ..errors import BackendError, undeclared
 from ..operators import BlackBox, Facts, Operator, check_matrix, guarded
 from ..operators.exchange import PRODUCT, Wording
 from ..precision import times_power_of_two, working_dtype
@@ -92,7 +92,7 @@ class ArrayAPIBackend(Backend):
             raise BackendError(f"{name}: found {type(A).__name__}; convert it to {self._library_name} arrays first")
         shape, kind = getattr(A, "shape", None), getattr(A, "dtype", None)
         if shape is None or kind is None:
-            raise TypeError(f"{name}: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
+            raise undeclared(A, name)
         check_matrix(shape, name, square)
         dtype = _working(_numpy_dtype(self._xp, kind), name)
         return BlackBox(multiply, shape, dtype, self.library, self, name, getattr(A, "rmatvec", None))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from ..errors import BackendError, InputError
+from ..errors import BackendError, InputError, undeclared
 from ..operators import BlackBox, CSRStack, Facts, Operator, check_matrix, guarded
 from ..operators.coerce import pattern_of
 from ..operators.exchange import PRODUCT, Wording
@@ -98,7 +98,7 @@ class TorchBackend(Backend):
             raise BackendError(f"{name}: found {type(A).__name__}; convert it to a torch tensor first")
         shape, dtype = getattr(A, "shape", None), getattr(A, "dtype", None)
         if shape is None or dtype is None:
-            raise TypeError(f"{name}: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
+            raise undeclared(A, name)
         check_matrix(shape, name, square)
         adjoint = getattr(A, "rmatvec", None)
         adjoint = None if adjoint is None else torch.no_grad()(adjoint)

@@ -1,7 +1,7 @@
 """Operators: what A may be, and the products and facts that the solvers need of it."""
 
 from .base import Operator
-from .black_box import BlackBox, guarded
+from .black_box import BlackBox, MatrixFree, guarded
 from .coerce import as_operator, check_matrix, check_square
 from .csr import CSR
 from .dense import Dense
@@ -14,6 +14,7 @@ __all__ = [
     "CSR",
     "CSRStack",
     "BlackBox",
+    "MatrixFree",
     "Dense",
     "Diagonals",
     "Facts",

@@ -13,9 +13,32 @@ from .base import Facts, Operator
 from .csr import CSR
 from .exchange import Exchange, NumpyExchange, is_ours
 
-__all__ = ["BlackBox", "Foreign", "guarded"]
+__all__ = ["BlackBox", "Foreign", "MatrixFree", "guarded"]
 
 _NUMPY = NumpyExchange()
+
+
+class MatrixFree:
+    """A callable with the shape and the dtype that it was declared to have, for vectors of any library.
+
+    Attributes
+    ----------
+    matvec : callable
+        From (n,) to (m,).
+    shape, dtype : (int, int), dtype
+    rmatvec : callable or None
+        From (m,) to (n,), the product with A^H.
+    """
+
+    def __init__(self, matvec: Callable[[Any], Any], shape: tuple[int, int], dtype: Any, rmatvec: Any = None) -> None:
+        self.matvec, self.rmatvec = matvec, rmatvec
+        self.shape, self.dtype = shape, np.dtype(dtype)
+
+    def __call__(self, x: Any) -> Any:
+        return self.matvec(x)
+
+    def __repr__(self) -> str:
+        return f"<matrix-free {self.shape[0]}x{self.shape[1]} {self.dtype}>"
 
 
 class BlackBox(Operator):

@@ -10,12 +10,12 @@ import numpy as np
 import scipy.sparse as sparse
 from array_api_compat import array_namespace, device
 
-from ..errors import BackendError, InputError
+from ..errors import BackendError, InputError, undeclared
 from ..precision import working_dtype
 from ..precision.sparse_arrays import SORTED, csr_arrays, look_at_rows
 from ..precision.sparse_arrays import rows_kind as sorted_or_not
 from .base import Operator
-from .black_box import BlackBox, guarded
+from .black_box import BlackBox, MatrixFree, guarded
 from .csr import CSR
 from .dense import Dense
 from .exchange import NumpyExchange, refuse_masked
@@ -51,6 +51,12 @@ def as_operator(
 
 @overload
 def as_operator(
+    A: Callable[[Any], Any], shape: tuple[int, int], dtype: Any = ..., *, rmatvec: Callable[[Any], Any] | None = None
+) -> MatrixFree: ...
+
+
+@overload
+def as_operator(
     A: Any, *, name: str = "A", rows_kind: Callable[[Any, Any, int], int] | None = None, square: bool = True
 ) -> Operator: ...
 
@@ -58,12 +64,14 @@ def as_operator(
 def as_operator(
     A: Any,
     shape: tuple[int, int] | None = None,
+    dtype: Any = None,
     *,
     name: str = "A",
     rows_kind: Callable[[Any, Any, int], int] | None = None,
     square: bool = True,
-) -> Operator | CSRStack:
-    """An Operator over NumPy arrays, or a stack of sparse matrices of one pattern.
+    rmatvec: Callable[[Any], Any] | None = None,
+) -> Operator | CSRStack | MatrixFree:
+    """An Operator over NumPy arrays, a stack of sparse matrices of one pattern, or a callable with shape and dtype.
 
     Parameters
     ----------
@@ -74,7 +82,12 @@ def as_operator(
         of compressed rows, values of shape (..., entries) for as many matrices of that pattern; of NumPy, or all three
         of torch or CuPy and on one device.
     shape : (int, int), optional
-        (n, n) of the matrices that the three arrays stand for.
+        (n, n) of the matrices that the three arrays stand for; (m, n) of a callable, which is then taken as the product
+        with A of vectors of any library.
+    dtype : dtype, optional
+        Of the products of such a callable: float64 unless given.
+    rmatvec : callable, optional
+        From (m,) to (n,), its product with A^H.
     name : str
         What messages call it.
     rows_kind : callable, optional
@@ -101,7 +114,14 @@ def as_operator(
     <CSR 3x3 float64>
     >>> as_operator(([0, 1, 2], [0, 1], np.ones((5, 2))), (2, 2))
     <CSRStack of (5,) matrices 2x2 float64>
+    >>> as_operator(lambda x: 2 * x, (3, 3))
+    <matrix-free 3x3 float64>
     """
+    if shape is not None and callable(A):
+        m, n = shape
+        return MatrixFree(A, (operator.index(m), operator.index(n)), np.float64 if dtype is None else dtype, rmatvec)
+    if dtype is not None or rmatvec is not None:
+        raise InputError("dtype, rmatvec: are of a callable, declared with its shape")
     if shape is not None:
         return _of_arrays(A, shape, name, rows_kind)
     if library_of(A) not in (None, "numpy"):
@@ -126,7 +146,7 @@ def as_operator(
     if multiply is not None:
         shape, dtype = getattr(A, "shape", None), getattr(A, "dtype", None)
         if shape is None or dtype is None:
-            raise TypeError(f"{name}: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
+            raise undeclared(A, name)
         check_matrix(shape, name, square)
         adjoint = getattr(A, "rmatvec", None)
         return BlackBox(multiply, shape, _dtype(dtype, name), name=name, adjoint_multiply=adjoint)

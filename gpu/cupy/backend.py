@@ -17,7 +17,7 @@ import scipy.sparse as sparse
 from ...backends.array_api_backend import csr_facts, dense_facts
 from ...backends.numpy_backend import NumpyBackend
 from ...backends.protocol import powers_of_two
-from ...errors import BackendError, InputError
+from ...errors import BackendError, InputError, undeclared
 from ...operators import BlackBox, CSRStack, Facts, Operator, check_matrix, guarded
 from ...operators.exchange import PRODUCT, Wording
 from ...precision import working_dtype
@@ -94,7 +94,7 @@ class CupyBackend(NumpyBackend):
             raise BackendError(f"{name}: found {type(A).__name__}; convert it to a {self.library} array first")
         shape, kind = getattr(A, "shape", None), getattr(A, "dtype", None)
         if shape is None or kind is None:
-            raise TypeError(f"{name}: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
+            raise undeclared(A, name)
         check_matrix(shape, name, square)
         dtype = self._working(np.dtype(kind), name)
         return BlackBox(multiply, shape, dtype, self.library, self, name, getattr(A, "rmatvec", None))

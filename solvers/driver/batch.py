@@ -14,7 +14,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from ...backends import choose_backend
-from ...errors import ConvergenceWarning, InputError, warn_caller
+from ...errors import ConvergenceWarning, InputError, undeclared, warn_caller
 from .batch_solution import BatchSolution, Systems, summary
 from .problem import Words
 from .solution import LINEAR, Solution
@@ -215,7 +215,7 @@ def one_or_many(solver: Solver, A: Any, b: Any, x0: Any, options: Options, squar
         raise InputError(f"A: found shape {tuple(shape)}; wanted {wanted}")
     single = (shape is None or len(shape) == 2) and len(size) <= 2 and (len(size) < 2 or size[1] == 1)
     if shape is None and not single:
-        raise TypeError(f"A: a callable needs the attributes shape and dtype; {type(A).__name__} lacks one")
+        raise undeclared(A, "A")
     if single:
         solution = solver.alone(A, b, x0, options)
     else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 from ...errors import InputError, SingularError
@@ -51,7 +50,7 @@ class Refinement(LinearMethod[RefinementState]):
     inner_precision: Any = "bf16"
     residual: str = "fp64"
     escalate: bool = True
-    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
     name: ClassVar[str] = "refine"
     title: ClassVar[str] = "Iterative refinement"
@@ -279,7 +278,7 @@ def refine(
     if precision is None:
         raise TypeError("working: found None; wanted the name of a format, a Format or a Precision")
     eta = 3 * precision.unit_roundoff if backward_error is None else backward_error
-    method = Refinement(inner, inner_precision, residual, escalate, MappingProxyType(parameters))
+    method = Refinement(inner, inner_precision, residual, escalate, parameters)
     return solve_with(
         method,
         A,

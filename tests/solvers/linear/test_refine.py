@@ -1,5 +1,7 @@
 """Iterative refinement: what accuracy corrections in a low precision reach, when they escalate, and what is said."""
 
+import copy
+import pickle
 import warnings
 
 import mpmath
@@ -505,3 +507,10 @@ def test_what_is_learnt_of_the_spectrum_keeps_its_units(scale):
     solution = quietly(rv.refine, A, scale * np.array([1.0, -0.5]), inner_precision="fp32", rtol=1e-10)
     assert solution.converged
     np.testing.assert_allclose(solution.x, [0.7, -0.4], rtol=1e-9)
+
+
+def test_solutions_are_pickled_and_copied():
+    solution = rv.refine(np.diag([1.0, 2.0]), np.ones(2))
+    for other in (pickle.loads(pickle.dumps(solution)), copy.deepcopy(solution)):
+        np.testing.assert_array_equal(other.x, solution.x)
+        assert other.reason == solution.reason

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
+import numpy as np
+
 from ...errors import InputError
 from ..driver.batch import as_array
 from .call import MatrixCommon, matrix_function, solve_matrix
 from .gram import GramNewtonSchulz
+from .method import checked_schedule
 from .newton_schulz import Schedule
 from .polar import NewtonSchulz, OrthogonalProblem, PolarProblem
 from .scaling import checked_scaling
@@ -16,6 +19,16 @@ from .solution import MatrixSolution
 __all__ = ["orthogonalize", "polar"]
 
 LONG = 3  # times as long as wide: then steps of the Gram matrix alone are the cheaper ones
+
+
+def _keeps_signs(schedule: Schedule) -> None:
+    """Refuse a schedule that flips signs, since no residual of A - U H tells."""
+    values = np.geomspace(1e-8, 1, 4096)
+    if (flipped := values[schedule(values) < 0]).size:
+        raise InputError(
+            f"schedule: it takes the singular value {flipped[-1]:.2g} to a negative one, so that H would not be "
+            "positive semidefinite; wanted one that keeps signs (rv.orthogonalize takes any)"
+        )
 
 
 @matrix_function
@@ -71,7 +84,8 @@ def polar(
     Raises
     ------
     InputError, TypeError, BackendError
-        For NaN and infinite entries, parameters outside their range, and what is no stack of matrices.
+        For NaN and infinite entries, parameters outside their range, and what is no stack of matrices; for a schedule
+        that takes a singular value to a negative one, whose U would be orthonormal and H indefinite.
 
     Warns
     -----
@@ -97,6 +111,8 @@ def polar(
     >>> found.error_bound < 1e-10
     True
     """
+    if schedule is not None:
+        _keeps_signs(checked_schedule(schedule, 1))
     method = _method(A, form)(schedule, lower, scaling, products)
     checked_scaling(scaling)  # scaled rows would have another polar factor
     return solve_matrix(method, PolarProblem, A, side=side, **common)

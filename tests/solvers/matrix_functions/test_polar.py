@@ -294,3 +294,12 @@ def test_matrices_that_were_done_take_more_steps_when_the_certificate_wants_them
     for rtol in np.logspace(-2, -4, 21):
         found = rv.polar(A, rtol=rtol, backend=backend)
         assert found.converged, (rtol, found.relative_residual)
+
+
+def test_what_flips_signs_gives_no_polar_factor():
+    """||A - U H|| does not see it: U would be orthonormal, and H of one eigenvalue below zero."""
+    flipping = rv.newton_schulz.preset("aol", allow_sign_flip=True)
+    A = np.diag(np.geomspace(1, 0.1, 8))
+    with pytest.raises(rv.InputError, match=r"schedule: it takes the singular value .* to a negative one"):
+        rv.polar(A, schedule=flipping, rtol=0.3)
+    assert rv.orthogonalize(A, schedule=flipping, rtol=0.3).U.shape == (8, 8)

@@ -7,6 +7,7 @@ wait for it. Where the cache cannot be read or written, kernels are compiled in 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -116,10 +117,9 @@ class SharedCache(FunctionCache):
     def save_overload(self, signature: Any, data: Any) -> None:
         """Keep it, if that can be done."""
         try:
-            self._forget_other_states()
-            super().save_overload(signature, data)
-        except ERRORS:
-            pass
+            with contextlib.suppress(*ERRORS):
+                self._forget_other_states()
+                super().save_overload(signature, data)
         finally:
             self._unlock()
             SharedCache._begun -= 1

@@ -188,6 +188,7 @@ def plain_tensor(x: Any) -> Any:
 
 
 def host_array(x: Any) -> Any:
+    """A tensor as a NumPy array; bfloat16, which NumPy lacks, in single precision."""
     x = plain_tensor(x).cpu()
     return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
@@ -217,6 +218,7 @@ def numpy_dtype_of(dtype: Any) -> np.dtype:
 
 @cache
 def working_dtype_of(dtype: Any, name: str) -> np.dtype:
+    """The precision that such entries are worked in; errors name the argument."""
     try:
         return working_dtype(numpy_dtype_of(dtype))
     except TypeError as error:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from ...precision import times_power_of_two
+import numpy as np
+
+from ...errors import InputError
+from ...precision import times_power_of_two, working_dtype
 from .status import Cause, Ending, Status
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from .solution import Solution
     from .stopping import Deadline, Options
 
-__all__ = ["Delivered", "Problem", "Vector", "Words"]
+__all__ = ["Delivered", "Problem", "Vector", "Words", "first_bad", "given_vector"]
 
 # An array of whatever library the backend works on.
 Vector = Any
@@ -212,3 +215,22 @@ class Problem(ABC):
     def advice(self, solution: Solution) -> str:
         """What to do about a solve that ended as this one."""
         return ""
+
+
+def given_vector(backend: Backend, given: Any, name: str, size: int, wanted: str) -> Vector:
+    """What a caller gave as (size,) or (size, 1), as a vector; errors name what is of another size or no number."""
+    vector = backend.vector(given, name)
+    shape, local = tuple(vector.shape), backend.local_length(size)
+    if shape not in ((local,), (local, 1)):
+        raise InputError(f"{name}: found shape {shape}; wanted ({local},), {wanted}")
+    try:
+        working_dtype(backend.numpy_dtype(vector))
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
+    return backend.reshape(vector, (-1,)) if len(shape) == 2 else vector
+
+
+def first_bad(backend: Backend, vector: Vector) -> str:
+    """Where a vector is not finite, in words."""
+    bad = np.flatnonzero(~np.isfinite(backend.to_numpy(vector)))
+    return f"{bad[0]}" if bad.size else "of another process"

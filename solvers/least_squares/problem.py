@@ -13,7 +13,7 @@ from ...errors import InputError
 from ...operators import Operator
 from ...operators.facts import no_facts
 from ...precision import times_power_of_two, working_dtype
-from ..driver.problem import Delivered, Vector, Words
+from ..driver.problem import Delivered, Vector, Words, first_bad, given_vector
 from ..driver.solution import Solution
 from ..driver.status import Cause, Ending, Status
 from ..driver.stopping import Options
@@ -124,8 +124,8 @@ class LeastSquares(Units):
         self.backend = choose_backend(backend, A, b, x0)
         given = self.backend.operator(A, square=False)
         self.m, self.n = given.shape
-        vector = self._vector(b, "b", self.m, "as many entries as A has rows")
-        guess = None if x0 is None else self._vector(x0, "x0", self.n, "as many entries as A has columns")
+        vector = given_vector(self.backend, b, "b", self.m, "as many entries as A has rows")
+        guess = None if x0 is None else given_vector(self.backend, x0, "x0", self.n, "as many entries as A has columns")
         dtypes = [given.dtype, self.backend.numpy_dtype(vector)]
         if guess is not None:
             dtypes.append(self.backend.numpy_dtype(guess))
@@ -180,13 +180,13 @@ class LeastSquares(Units):
         self.true_rhs = exact.copy(vector, self.true_dtype)
         largest = exact.max_abs(self.true_rhs)
         if not math.isfinite(largest):
-            raise InputError(f"b: entry {self._first_bad(vector)} is not finite")
+            raise InputError(f"b: entry {first_bad(self.backend, vector)} is not finite")
         self.guess = None if guess is None else exact.copy(guess, self.true_dtype)
         exponent = exponent_of(largest)
         if self.guess is not None:
             size = exact.max_abs(self.guess)
             if not math.isfinite(size):
-                raise InputError(f"x0: entry {self._first_bad(guess)} is not finite")
+                raise InputError(f"x0: entry {first_bad(self.backend, guess)} is not finite")
             image = exponent_of(size) + exponent_of(max(self.largest, self.damp)) + self.matrix_exponent
             if size and self.explicit:
                 exponent = max(exponent, image) if largest else image
@@ -491,21 +491,6 @@ class LeastSquares(Units):
                 return "Take a wider precision, or ask for less."
             return "Ask for less, or precondition."
         return 'Raise maxiter, scale the columns (M="jacobi"), damp, or let rv.lstsq choose.'
-
-    def _vector(self, b: Any, name: str, size: int, wanted: str) -> Any:
-        vector = self.backend.vector(b, name)
-        shape, local = tuple(vector.shape), self.backend.local_length(size)
-        if shape not in ((local,), (local, 1)):
-            raise InputError(f"{name}: found shape {shape}; wanted ({local},), {wanted}")
-        try:
-            working_dtype(self.backend.numpy_dtype(vector))
-        except TypeError as error:
-            raise TypeError(f"{name}: {error}") from None
-        return self.backend.reshape(vector, (-1,)) if len(shape) == 2 else vector
-
-    def _first_bad(self, vector: Any) -> str:
-        bad = np.flatnonzero(~np.isfinite(self.backend.to_numpy(vector)))
-        return f"{bad[0]}" if bad.size else "of another process"
 
 
 _UNDECIDED = (Status.STAGNATED, Status.MAX_ITERATIONS, Status.BREAKDOWN)

@@ -20,7 +20,7 @@ from ...backends import Backend, choose_backend
 from ...errors import InputError
 from ...operators import Facts, Operator
 from ...precision import precision_facts, working_dtype
-from ..driver.problem import Delivered, Vector
+from ..driver.problem import Delivered, Vector, first_bad, given_vector
 from ..driver.solution import LINEAR, Solution
 from ..driver.status import Breakdown, Cause, Ending, Status
 from ..driver.stopping import Options
@@ -95,8 +95,8 @@ class LinearSystem(Units):
         self.backend = choose_backend(backend, A, b, x0, M=M)
         given = self.backend.operator(A)
         n = given.shape[0]
-        vector = self._vector(b, "b", n)
-        guess = None if x0 is None else self._vector(x0, "x0", n)
+        vector = given_vector(self.backend, b, "b", n, "the size of A")
+        guess = None if x0 is None else given_vector(self.backend, x0, "x0", n, "the size of A")
         dtypes = [given.dtype, self.backend.numpy_dtype(vector)]
         if guess is not None:
             dtypes.append(self.backend.numpy_dtype(guess))
@@ -148,8 +148,8 @@ class LinearSystem(Units):
         """
         other = copy.copy(self)
         other.matvecs, other.column = 0, getattr(b, "ndim", 1) == 2
-        vector = self._vector(b, "b", self.n)
-        other._set_rhs(vector, None if x0 is None else self._vector(x0, "x0", self.n))
+        vector = given_vector(self.backend, b, "b", self.n, "the size of A")
+        other._set_rhs(vector, None if x0 is None else given_vector(self.backend, x0, "x0", self.n, "the size of A"))
         return other
 
     def with_rhs(self, b: Any) -> LinearSystem:
@@ -165,13 +165,13 @@ class LinearSystem(Units):
         self.true_rhs = exact.copy(vector, self.true_dtype)
         largest = exact.max_abs(self.true_rhs)
         if not math.isfinite(largest):
-            raise InputError(f"b: entry {self._first_bad(vector)} is not finite")
+            raise InputError(f"b: entry {first_bad(self.backend, vector)} is not finite")
         self.zero_rhs = largest == 0
         exponent = exponent_of(largest)
         if guess is not None:
             size = exact.max_abs(exact.copy(guess, self.true_dtype))
             if not math.isfinite(size):
-                raise InputError(f"x0: entry {self._first_bad(guess)} is not finite")
+                raise InputError(f"x0: entry {first_bad(self.backend, guess)} is not finite")
             # Of an A that only multiplies, the size shows with its first products: see prepare and initial.
             scale = None if self.facts is None else exponent_of(self.facts.max_abs) + self.matrix_exponent
             excess = exponent_of(size) + scale - exponent if size and scale is not None else 0
@@ -489,21 +489,6 @@ class LinearSystem(Units):
         if self.dtype in (np.dtype(np.float32), np.dtype(np.complex64)):
             return "Use float64, or ask for less."
         return "Ask for less, or precondition so that ||A|| ||x|| is nearer to ||b||."
-
-    def _vector(self, b: Any, name: str, n: int) -> Any:
-        vector = self.backend.vector(b, name)
-        shape, local = tuple(vector.shape), self.backend.local_length(n)
-        if shape not in ((local,), (local, 1)):
-            raise InputError(f"{name}: found shape {shape}; wanted ({local},), the size of A")
-        try:
-            working_dtype(self.backend.numpy_dtype(vector))
-        except TypeError as error:
-            raise TypeError(f"{name}: {error}") from None
-        return self.backend.reshape(vector, (-1,)) if len(shape) == 2 else vector
-
-    def _first_bad(self, vector: Any) -> str:
-        bad = np.flatnonzero(~np.isfinite(self.backend.to_numpy(vector)))
-        return f"{bad[0]}" if bad.size else "of another process"
 
 
 def check_entries(operator: Operator, known: Facts) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numba
 import numpy as np
 
 from ...backends.compiled.compiling import FAST
+from ...kernels import kernel
 from .factors import Degree17Factors
 from .products import NumpyProducts
 from .schedule import step_products
@@ -70,7 +70,7 @@ class CompiledProducts(NumpyProducts):
         return _row_sums(A)
 
 
-compiled = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath=set(FAST))
+compiled = kernel(fastmath=set(FAST))
 
 
 @compiled

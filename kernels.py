@@ -35,6 +35,7 @@ SOURCES = (
     "kernels.py",
     "backends/compiled/*.py",
     "layers/regression/compiled.py",
+    "operators/fill_kernels.py",
     "operators/graph_kernels.py",
     "precision/*.py",
     "solvers/chebyshev/coefficients.py",

@@ -12,32 +12,37 @@ from .linear.call import DEFAULTS
 from .linear.method import LinearMethod
 from .relaxation.method import Relaxation
 
-__all__ = ["CHOSEN", "METHODS", "MethodName", "is_auto", "method_named", "method_of", "parameters_of"]
+__all__ = ["METHODS", "STAGES", "MethodName", "is_auto", "method_named", "method_of", "parameters_of"]
 
 MethodName = Literal[
     "cg", "ssor_cg", "minres", "gmres", "bicgstab", "idrs",
     "chebyshev", "richardson", "jacobi", "gauss_seidel", "sor", "ssor",
 ]  # fmt: skip
 
-METHODS: Mapping[MethodName, type[LinearMethod[Any]]] = Rows(
-    __package__,
-    {
-        "cg": "krylov.cg:CG",
-        "ssor_cg": "krylov.ssor_cg:SSORCG",
-        "minres": "krylov.minres:MINRES",
-        "gmres": "krylov.gmres:GMRES",
-        "bicgstab": "krylov.bicgstab:BiCGSTAB",
-        "idrs": "krylov.idrs:IDRs",
-        "chebyshev": "chebyshev.chebyshev:Chebyshev",
-        "richardson": "relaxation.richardson:Richardson",
-        "jacobi": "relaxation.jacobi:Jacobi",
-        "gauss_seidel": "relaxation.sor:GaussSeidel",
-        "sor": "relaxation.sor:SOR",
-        "ssor": "relaxation.sor:SSOR",
-    },
+PLACES: Mapping[MethodName, str] = {
+    "cg": "krylov.cg:CG",
+    "ssor_cg": "krylov.ssor_cg:SSORCG",
+    "minres": "krylov.minres:MINRES",
+    "gmres": "krylov.gmres:GMRES",
+    "bicgstab": "krylov.bicgstab:BiCGSTAB",
+    "idrs": "krylov.idrs:IDRs",
+    "chebyshev": "chebyshev.chebyshev:Chebyshev",
+    "richardson": "relaxation.richardson:Richardson",
+    "jacobi": "relaxation.jacobi:Jacobi",
+    "gauss_seidel": "relaxation.sor:GaussSeidel",
+    "sor": "relaxation.sor:SOR",
+    "ssor": "relaxation.sor:SSOR",
+}
+METHODS: Mapping[MethodName, type[LinearMethod[Any]]] = Rows(__package__, PLACES)
+# Those that may recommend themselves to rv.solve, by stages: the next is loaded when one has failed.
+STAGES: tuple[Mapping[str, type[LinearMethod[Any]]], ...] = tuple(
+    Rows(__package__, stage)
+    for stage in (
+        {name: PLACES[name] for name in ("cg", "jacobi", "gauss_seidel")},
+        {"lu": "linear.direct:LU"} | {name: PLACES[name] for name in ("minres", "bicgstab", "gmres")},
+        {"lu": "linear.direct:LastResort", "lstsq": "linear.shortest:ShortestSolution"},
+    )
 )
-# Those that may recommend themselves to rv.solve, which loads no others.
-CHOSEN: tuple[MethodName, ...] = ("cg", "jacobi", "gauss_seidel")
 
 # What is taken beside the parameters of a method.
 COMMON = ("method", *DEFAULTS)

@@ -67,6 +67,11 @@ class Batch:
     columns: tuple[int, ...]
     n: int
 
+    @property
+    def square(self) -> bool:
+        """Whether each matrix has as many rows as columns."""
+        return int(self.A.shape[-2]) == self.n
+
     @staticmethod
     def of(A: Any, b: Any, x0: Any, shape: tuple[int, ...], square: bool = True) -> Batch:
         """The batch of a call, A being of this shape; an error where shapes do not fit."""

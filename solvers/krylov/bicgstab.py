@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Unpack
 
@@ -11,7 +12,7 @@ from ..driver.problem import Vector
 from ..driver.solution import Solution
 from ..driver.status import Cause
 from ..linear.call import Preconditioned, solver
-from ..linear.method import LinearMethod
+from ..linear.method import Candidate, LinearMethod
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 
@@ -61,6 +62,15 @@ class BiCGSTAB(LinearMethod[BiCGSTABState]):
     title: ClassVar[str] = "BiCGSTAB"
     purpose: ClassVar[str] = "nonsymmetric A, with few vectors and no restarts"
     traffic: ClassVar[Traffic] = Traffic(vectors=6, passes=22, reductions=3, matvecs=2, compiled_passes=22)
+
+    @classmethod
+    def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
+        if system.looks_hermitian:
+            return
+        if system.preconditioner is None and system.diagonal_preconditions:
+            yield Candidate(1, cls(), "A is not Hermitian, and its diagonal varies", preconditioner="jacobi")
+        else:
+            yield Candidate(1, cls(), "A is not Hermitian")
 
     def start(self, system: LinearSystem) -> BiCGSTABState:
         x, r, norm = system.initial()

@@ -202,19 +202,17 @@ class CG(LinearMethod[CGState]):
 
     @classmethod
     def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
+        if not system.looks_hermitian:
+            return
         if system.facts is None:
-            yield Candidate(
-                1, cls(), "A only multiplies, and conjugate gradients need no more, if it is positive definite"
-            )
-        elif system.hermitian:
-            if system.negative_diagonal:
-                why = "A is Hermitian with a negative diagonal, so (-A) x = -b is solved, the sign changed"
-                yield Candidate(1, cls(), why, sign=-1)
-                return
-            positive = system.facts.diagonal_positive
-            if positive and system.preconditioner is None and system.diagonal_varies:
+            yield Candidate(1, cls(), "A only multiplies, looks Hermitian, and may be positive definite")
+        elif system.negative_diagonal:
+            why = "A is Hermitian with a negative diagonal, so (-A) x = -b is solved, the sign changed"
+            yield Candidate(1, cls(), why, sign=-1)
+        elif system.facts.diagonal_positive:
+            if system.preconditioner is None and system.diagonal_varies:
                 yield Candidate(1, cls(), WHY_JACOBI, preconditioner="jacobi")
-            yield Candidate(1, cls(), WHY_POSITIVE if positive else "A is Hermitian")
+            yield Candidate(1, cls(), WHY_POSITIVE)
 
     @staticmethod
     def why_chosen(jacobi: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar, Unpack
@@ -16,7 +17,7 @@ from ..driver.problem import Vector
 from ..driver.solution import Solution
 from ..driver.status import Cause, Status
 from ..linear.call import Preconditioned, solver
-from ..linear.method import LinearMethod
+from ..linear.method import Candidate, LinearMethod
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 from ..spectra.ritz import SpectralEvidence
@@ -87,6 +88,11 @@ class GMRES(LinearMethod[GMRESState]):
             raise TypeError(f"restart: found {self.restart!r}; wanted an integer")
         if self.restart < 1:
             raise InputError(f"restart: found {self.restart}; wanted at least 1")
+
+    @classmethod
+    def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
+        if not system.looks_hermitian:
+            yield Candidate(2, cls(), "A is not Hermitian, and the residual of gmres never grows")
 
     def start(self, system: LinearSystem) -> GMRESState:
         x, r, norm = system.initial()

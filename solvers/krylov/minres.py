@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Unpack
 
@@ -13,7 +14,7 @@ from ..driver.problem import Vector
 from ..driver.solution import Solution
 from ..driver.status import Cause, Status
 from ..linear.call import Preconditioned, solver
-from ..linear.method import LinearMethod
+from ..linear.method import Candidate, LinearMethod
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 from ..spectra.ritz import SpectralEvidence, Tridiagonal
@@ -89,6 +90,13 @@ class MINRES(LinearMethod[MINRESState]):
     traffic: ClassVar[Traffic] = Traffic(vectors=6, passes=14, reductions=2, matvecs=1, compiled_passes=14)
     needs_hermitian: ClassVar[bool] = True
     monotone: ClassVar[bool] = True
+    finds_least_squares: ClassVar[bool] = True
+
+    @classmethod
+    def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
+        if system.looks_hermitian:
+            looks = "is" if system.facts is not None else "looks"
+            yield Candidate(1, cls(), f"A {looks} Hermitian, and need not be definite")
 
     def start(self, system: LinearSystem) -> MINRESState:
         x, r, norm = system.initial()

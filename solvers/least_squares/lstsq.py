@@ -23,7 +23,7 @@ from .right import column_norms, right_preconditioner
 from .run import solve_least_squares
 from .solution import LeastSquaresSolution
 
-__all__ = ["lstsq"]
+__all__ = ["by_choice", "lstsq"]
 
 SMALL = 2e9  # m n min(m, n) up to which a full matrix is factored at once: about a second
 MEMORY = 2.0**31  # bytes that a factorisation may take, foreseen from the size of A
@@ -91,7 +91,7 @@ def lstsq(A: Any, b: Any, *, method: str = "auto", **common: Unpack[LeastSquares
         raise InputError(f"method: found {method!r}; wanted auto, {', '.join(METHODS)}")
 
     def driver(problem: LeastSquares, options: Options) -> Solution[Any]:
-        return _by_choice(problem, options) if method == "auto" else _by_name(problem, METHODS[method], options)
+        return by_choice(problem, options) if method == "auto" else _by_name(problem, METHODS[method], options)
 
     return solve_least_squares(driver, A, b, **common)
 
@@ -119,7 +119,7 @@ def _made(kind: type[LeastSquaresMethod[Any]], problem: LeastSquares) -> LeastSq
     return (WITH_M.get(kind, kind) if problem.M is not None else kind)()
 
 
-def _by_choice(problem: LeastSquares, options: Options) -> Solution[Any]:
+def by_choice(problem: LeastSquares, options: Options) -> Solution[Any]:
     """Try one after the other until one gets there, and return the best of what was found."""
     if problem.settled() is not None:
         return iterate(problem, LSMR(), options)

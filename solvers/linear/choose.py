@@ -1,9 +1,9 @@
-"""Which method fits what A is: the methods recommend themselves, the best is tried first."""
+"""Which method fits what A is: the methods recommend themselves, and one after the other is tried."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...errors import SingularError
@@ -15,80 +15,195 @@ from ..preconditioners.jacobi import JacobiPreconditioner
 from .method import NOTHING, Candidate, LinearMethod, said_of_choice
 from .system import LinearSystem
 
-__all__ = ["candidates", "solve_by_choice"]
+__all__ = ["Stage", "candidates", "solve_by_choice"]
 
-# What a method ends with where another one may still do.
-_TRY_ANOTHER = (Status.BREAKDOWN, Status.DIVERGED, Status.INFEASIBLE)
+# Methods that are asked together, by name; the next stage is asked when none of this one has solved the system.
+Stage = Mapping[str, type[LinearMethod[Any]]]
+
+FEWEST = 500  # iterations that are tried before a factorisation, however cheap that is
+
+# What ends a search: the answer, or somebody who wants it ended.
+_OVER = (Status.CONVERGED, Status.TIME_LIMIT, Status.INTERRUPTED, Status.STOPPED)
 
 
 def candidates(system: LinearSystem, methods: Iterable[type[LinearMethod[Any]]]) -> list[Candidate]:
-    """What the methods recommend, best first."""
+    """What the methods of a stage recommend, best first."""
     found = [candidate for method in methods for candidate in method.candidates(system)]
     best = min((candidate.rank for candidate in found), default=0)
     # What is exact in one step needs no second.
     return sorted((c for c in found if best > 0 or c.rank == 0), key=lambda candidate: candidate.rank)
 
 
-def solve_by_choice(system: LinearSystem, methods: Iterable[type[LinearMethod[Any]]], options: Options) -> Solution:
-    """Try what fits, best first, until one converges or nothing is left."""
-    methods = list(methods)
-    said: list[str] = []
-    clock = system.backend.clock
-    deadline = None if options.time_limit is None else Deadline(clock() + options.time_limit, clock)
-    solution = None
-    if system.n == 0 or system.zero_rhs:
-        recommended = [Candidate(0, methods[0](), NOTHING)]
-    else:
-        recommended = candidates(system, methods)
-    for candidate in recommended:
+def solve_by_choice(system: LinearSystem, stages: Sequence[Stage], options: Options) -> Solution:
+    """Try what fits, cheap ways first, until one converges or nothing is left, and return the best that was found."""
+    first, *_ = stages[0].values()
+    trial = _Trial(system, first(), options)
+    settled = system.settled()
+    if settled is not None and settled.cause is Cause.INCONSISTENT:
+        trial.said.append(settled.reason)
+        trial.unsolvable = True
+    elif settled is not None:
+        return trial.finished(trial.solved_by(Candidate(0, first(), NOTHING)))
+    for stage in stages:
+        for candidate in candidates(system, stage.values()):
+            if trial.needless(candidate):
+                continue
+            solution = trial.solved_by(candidate)
+            if solution is not None and trial.over(solution):
+                return trial.finished(solution)
+    return trial.finished(None)
+
+
+@dataclass
+class _Trial:
+    """What was tried on one system.
+
+    Attributes
+    ----------
+    first : LinearMethod
+        What stands for all where none can begin.
+    said : list of str
+        Of each method why it was tried and what became of it.
+    latest, best, inconsistent : Solution or None
+        The last one, the one of smallest residual, and a least-squares solution by a method that found that there is no
+        other.
+    best_by : Candidate or None
+        What found the best one.
+    iterations : int
+        Of all.
+    unsolvable : bool
+        The entries of A and b say that there is no solution.
+    tried : set
+        Methods that were given their time, with the preconditioners that were made for them.
+    patience : int or None
+        Iterations that a method is given where A may be factored instead.
+    """
+
+    system: LinearSystem
+    first: LinearMethod[Any]
+    options: Options
+    said: list[str] = field(default_factory=list)
+    latest: Solution[Any] | None = None
+    best: Solution[Any] | None = None
+    inconsistent: Solution[Any] | None = None
+    best_by: Candidate | None = None
+    iterations: int = 0
+    unsolvable: bool = False
+    tried: set[tuple[str, str | None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        system, limit = self.system, self.options.time_limit
+        clock = system.backend.clock
+        self.deadline = None if limit is None else Deadline(clock() + limit, clock)
+        self.given = (system.preconditioner, system.preconditioner_units)
+        self.patience: int | None = None
+        if system.on_host:
+            self.patience = int(max(FEWEST, system.factoring / (4 * max(1, system.work))))
+
+    def needless(self, candidate: Candidate) -> bool:
+        """Whether nothing is to be had from this candidate."""
         method = candidate.method
+        if self.unsolvable and not method.finds_least_squares:
+            return True
+        return (method.name, candidate.preconditioner) in self.tried
+
+    def solved_by(self, candidate: Candidate) -> Solution[Any] | None:
+        """The solution by one candidate; None where it cannot begin."""
+        system, method = self.system, candidate.method
+        system.use_preconditioner(*self.given)
         if candidate.sign < 0:
             system.negate()
-        if deadline is not None:
-            options = replace(options, time_limit=max(deadline.left, 1e-9))
         unused = system.preconditioner is not None and not method.takes_preconditioner
         if unused:
             system.use_preconditioner(None)
-        said.append(said_of_choice(method.name, candidate.why, unused))
+        system.least_squares = method.finds_least_squares
+        self.said += [self._of_latest(), said_of_choice(method.name, candidate.why, unused)]
+        self.latest = None
         try:
             if candidate.preconditioner is not None:
                 bound = JacobiPreconditioner(system.operator).bind(system.backend, system.dtype)
                 system.use_preconditioner(bound, system.matrix_exponent)
-            solution = iterate(system, method, options)
+            solution = iterate(system, method, self._limited(candidate))
         except SingularError as error:  # on the face of it in this precision, where it is not in its own
-            said.append(f"{error}.")
-            continue
-        narrow = system.emulated is not None and solution.status is Status.OVERFLOW
-        if not (solution.status in _TRY_ANOTHER or narrow):
-            solution.reason = " ".join([*said, solution.reason])
-            return solution
-        if solution.cause is Cause.NOT_FINITE:
-            return solution  # whatever A is, its products are not numbers
-        said.append(solution.reason)
-        if candidate.preconditioner is not None:
-            system.use_preconditioner(None)
-    if solution is None:
-        solution = iterate(system, methods[0](), Options(maxiter=0))
-        said.append(solution.reason if solution.converged else "")
-    if not solution.converged:
-        said.append(_nothing_fits(system))
-        solution.status = Status.INFEASIBLE
-    solution.reason = " ".join(filter(None, said))
-    return solution
+            self.said.append(f"{error}.")
+            return None
+        self.latest = solution
+        self.iterations += solution.iterations
+        self.tried.add((method.name, candidate.preconditioner))
+        if solution.cause is Cause.INCONSISTENT:
+            self.inconsistent = solution
+        if self.best is None or solution.converged or solution.relative_residual < self.best.relative_residual:
+            self.best, self.best_by = solution, candidate
+        return solution
 
+    def _of_latest(self) -> str:
+        if self.latest is None:
+            return ""
+        ended = (self.latest.cause or self.latest.status).value
+        return (
+            f"It ended after {self.latest.iterations} iterations with {self.latest.relative_residual:.1e} of ||b||: "
+            f"{ended}."
+        )
 
-def _nothing_fits(system: LinearSystem) -> str:
-    if system.emulated is not None:
-        return (
-            f"No method here solves it in {system.precision_name}, which may be too coarse for its condition: take a "
-            "wider format, or rv.refine."
-        )
-    if system.hermitian is False:
-        return (
-            "No method is chosen: A is not symmetric and not diagonally dominant. Name a nonsymmetric Krylov method "
-            "(gmres, bicgstab or idrs), or use a factorisation (scipy.sparse.linalg.spsolve)."
-        )
-    return (
-        "No method is chosen: A is symmetric but not positive definite. Name minres, which also finds the shortest "
-        "solution where A is singular, or use a factorisation (scipy.sparse.linalg.spsolve)."
-    )
+    def _limited(self, candidate: Candidate) -> Options:
+        """What is left of the caller's limits, within those of the candidate and of patience."""
+        most = self.options.maxiter
+        if most is not None:
+            most = max(0, most - self.iterations)
+        limits = [limit for limit in (most, candidate.maxiter, self.patience) if limit is not None]
+        left = None if self.deadline is None else max(self.deadline.left, 1e-9)
+        return replace(self.options, maxiter=min(limits) if limits else None, time_limit=left)
+
+    def over(self, solution: Solution[Any]) -> bool:
+        """Whether no other method is to be tried."""
+        if solution.status in _OVER or solution.cause is Cause.NOT_FINITE:
+            return True
+        if self.options.maxiter is not None and self.iterations >= self.options.maxiter:
+            return True
+        u, condition = solution.unit_roundoff, solution.condition
+        regular = condition is not None and condition < 1e-2 / u
+        return solution.status is Status.STAGNATED and regular and solution.backward_error <= 100 * u
+
+    def continued(self) -> None:
+        """Take up again the best that was only given up for a factorisation, where that was not to be had."""
+        best, by = self.best, self.best_by
+        if best is None or by is None or best.status is not Status.MAX_ITERATIONS:
+            return
+        if self.patience is None or "lu" in self.system.kept:
+            return
+        exact = self.system.backend.exact
+        self.system.guess = exact.reshape(exact.vector(best.x, "x"), (-1,))
+        self.patience = None
+        self.solved_by(replace(by, why="nothing cheaper is left, and it goes on from its best iterate", sign=1))
+
+    def finished(self, last: Solution[Any] | None) -> Solution[Any]:
+        """What comes back, with all that was tried in its reason; ``last`` ended the search, if anything did."""
+        if last is None:
+            self.continued()
+        best = self.best
+        if best is None:
+            best = iterate(self.system, self.first, replace(self.options, maxiter=0))
+        if last is not None:
+            best.status, best.cause = last.status, last.cause
+        elif self.inconsistent is not None and self.inconsistent.relative_residual <= 10 * best.relative_residual:
+            best = self.inconsistent  # one whose residual others undercut by more was misled by rounding
+        if best is not self.latest:
+            self.said += [self._of_latest(), f"x is that of {best.method}."]
+        self.said.append(best.reason)
+        if last is None and not best.converged and best is not self.inconsistent:
+            if self.system.emulated is not None or best.status not in (Status.STAGNATED, Status.MAX_ITERATIONS):
+                best.status = Status.INFEASIBLE
+            self.said.append(self._outlook())
+        best.reason = " ".join(filter(None, self.said))
+        return best
+
+    def _outlook(self) -> str:
+        system = self.system
+        if system.emulated is not None:
+            return (
+                f"No method here solves it in {system.precision_name}, which may be too coarse for its condition: take "
+                "a wider format, or rv.refine."
+            )
+        from .direct import LU  # which loads SciPy's factorisations
+
+        return LU.refused(system)

@@ -44,7 +44,7 @@ class Candidate:
     Attributes
     ----------
     rank : int
-        Smaller is better: 0 for what is exact in one step, 1 for what converges fastest, 2 for the rest.
+        Smaller is better, among methods that are asked together: 0 for what is exact in one step.
     method : LinearMethod
     why : str
         What recommends it.
@@ -52,6 +52,8 @@ class Candidate:
         One to make for it: "jacobi".
     sign : int
         -1 where the problem is to be solved with the sign of A and b changed.
+    maxiter : int or None
+        Iterations that it is given at most.
     """
 
     rank: int
@@ -59,6 +61,7 @@ class Candidate:
     why: str
     preconditioner: str | None = None
     sign: int = 1
+    maxiter: int | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class LinearMethod(Method["LinearSystem", S]):
     needs_hermitian: ClassVar[bool] = False
     needs_entries: ClassVar[bool] = False
     takes_preconditioner: ClassVar[bool] = True
+    finds_least_squares: ClassVar[bool] = False  # where no solution exists
 
     @classmethod
     def fits(cls, system: LinearSystem) -> Fit:

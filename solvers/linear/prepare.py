@@ -20,7 +20,7 @@ from ..driver.solution import Solution
 from ..driver.stopping import Options
 from ..driver.turn import Turn
 from ..krylov.cg import CG
-from ..methods import CHOSEN, METHODS, MethodName, is_auto, method_named
+from ..methods import STAGES, MethodName, is_auto, method_named
 from .choose import solve_by_choice
 from .method import LinearMethod
 from .run import check_fits, solve_together
@@ -158,7 +158,7 @@ class PreparedSolver:
         with np.errstate(all="ignore"):  # overflow and NaN are looked for, and reported in words
             system = self._system(b, x0)
             if self._method is None:
-                return solve_by_choice(system, [METHODS[name] for name in CHOSEN], options)
+                return solve_by_choice(system, STAGES, options)
             check_fits(self._method, system)
             return iterate(system, self._method, options)
 

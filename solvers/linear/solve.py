@@ -9,7 +9,7 @@ from ..driver.batch import Batch, Solver, Together, one_or_many
 from ..driver.solution import Solution
 from ..driver.stopping import Options
 from ..krylov.cg import CG
-from ..methods import CHOSEN, METHODS, MethodName, is_auto, method_named
+from ..methods import STAGES, MethodName, is_auto, method_named
 from .call import solver as with_types
 from .choose import solve_by_choice
 from .run import ByMethod, solve_alone, solve_together
@@ -47,10 +47,16 @@ def solve(
 ) -> Solution[Any]:
     """Solve A x = b by a method that fits A.
 
-    With ``method="auto"`` the entries of A decide: diagonal and triangular matrices take one sweep; Hermitian ones
-    with a positive diagonal go to conjugate gradients, preconditioned by the diagonal where it varies; negative
-    definite ones likewise after a change of sign; diagonally dominant ones to Gauss-Seidel. When a method breaks down,
-    the next that fits is tried. ``Solution.reason`` says what was chosen and why, or why nothing here fits.
+    With ``method="auto"`` what is measured of A decides, and cheap ways come first. Diagonal and triangular matrices
+    take one sweep; Hermitian ones with a positive diagonal go to conjugate gradients, preconditioned by the diagonal
+    where it varies; negative definite ones likewise after a change of sign; diagonally dominant ones to Gauss-Seidel;
+    other Hermitian ones to MINRES, the rest to BiCGSTAB and GMRES, or at once to a factorisation where that costs no
+    more than some iterations. A method that breaks down, stands still, or has taken as long as a factorisation would is
+    followed by the next. Last A is factored (by LAPACK or SuperLU) if the factors take 2 GiB at most, foreseen from its
+    entries; and least squares find the shortest solution of a singular system. Whatever found it, x is certified, and
+    ``Solution.reason`` tells what was tried and why.
+
+    A rectangular A is taken too, with ``method="auto"``: the shortest solution is found where there are many.
 
     Parameters
     ----------
@@ -64,7 +70,8 @@ def solve(
     Returns
     -------
     Solution
-        With status INFEASIBLE when no method here fits.
+        With status INFEASIBLE where no solution exists: x is then a least-squares solution; and where nothing came
+        near one.
 
     Raises
     ------
@@ -73,7 +80,9 @@ def solve(
 
     Notes
     -----
-    Looking at A costs about two passes over its entries.
+    Looking at A costs about two passes over its entries; of an A that only multiplies two products tell whether it
+    looks Hermitian. ``maxiter`` is for all methods together, and so is ``time_limit``, which a factorisation does not
+    heed.
 
     Examples
     --------
@@ -87,9 +96,9 @@ def solve(
     solver: Solver
     if is_auto(method, parameters):
         solver = ByChoice(small_solver(CG(), CG.why_chosen), M, backend, precision)
-    else:
-        chosen = method_named(method, parameters)
-        solver = ByMethod(chosen, small_solver(chosen), M, backend, precision)
+        return one_or_many(solver, A, b, x0, options, square=False)
+    chosen = method_named(method, parameters)
+    solver = ByMethod(chosen, small_solver(chosen), M, backend, precision)
     return one_or_many(solver, A, b, x0, options)
 
 
@@ -102,13 +111,18 @@ class ByChoice(NamedTuple):
     precision: Any
 
     def alone(self, A: Any, b: Any, x0: Any, options: Options) -> Solution:
-        """One system."""
+        """One system, which need not be square."""
+        shape = getattr(A, "shape", (0, 0))
+        if shape[0] != shape[1]:
+            from .rectangular import solve_rectangular  # which loads least squares
+
+            return solve_rectangular(A, b, x0, self.M, self.backend, self.precision, options)
         return solve_alone(self, _by_choice, A, b, x0, options)
 
     def together(self, batch: Batch, options: Options) -> Together | None:
         """Those that conjugate gradients are chosen for, with or without Jacobi's preconditioner."""
-        return solve_together(self, batch, options)
+        return solve_together(self, batch, options) if batch.square else None
 
 
 def _by_choice(system: LinearSystem, options: Options) -> Solution:
-    return solve_by_choice(system, [METHODS[name] for name in CHOSEN], options)
+    return solve_by_choice(system, STAGES, options)

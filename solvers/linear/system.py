@@ -71,6 +71,10 @@ class LinearSystem(Units):
         Unknowns, and how many of them lie in this process.
     matvecs : int
         Products with A so far.
+    least_squares : bool
+        A least-squares solution is wanted where no solution exists.
+    kept : dict
+        What was found of A for one right-hand side and serves others: factors, say.
 
     Raises
     ------
@@ -103,6 +107,8 @@ class LinearSystem(Units):
         self._set_precision(working_dtype(*dtypes), precision)
         self.column = getattr(b, "ndim", 1) == 2
         self.n, self.matvecs, self.prepared = n, 0, False
+        self.least_squares = False
+        self.kept: dict[str, Any] = {}
         self.local = self.backend.local_length(n)
 
         operator = given.astype(self.true_dtype)
@@ -195,7 +201,7 @@ class LinearSystem(Units):
             self.guess = None
             return Ending(Status.CONVERGED, "b is zero, so x = 0 is exact.")
         facts = self.facts
-        if facts is not None and facts.empty_row >= 0:
+        if facts is not None and facts.empty_row >= 0 and not self.least_squares:
             row = facts.empty_row
             if complex(self.true_rhs[row]) != 0:
                 return Ending(
@@ -270,7 +276,7 @@ class LinearSystem(Units):
         """Solve -A x = -b instead, which has the same solution."""
         exact = self.backend.exact
         self.operator, self.truth = self.operator.negated(), self.truth.negated()
-        self.facts = self.backend.facts(self.truth)
+        self.facts, self.kept = self.backend.facts(self.truth), {}
         self.true_rhs = exact.axpby(0.0, self.true_rhs, -1.0, self.true_rhs)
         self.rhs = self.backend.copy(self.true_rhs, self.dtype) if self.two_precisions else self.true_rhs
 
@@ -282,12 +288,50 @@ class LinearSystem(Units):
         return None if self.facts is None else self.facts.hermitian(precision_facts(self.data_dtype).unit_roundoff)
 
     @property
+    def looks_hermitian(self) -> bool:
+        """The same, measured with two products where A only multiplies: (A b, A b) is (A A b, b) if A is Hermitian."""
+        if self.facts is not None or self.n == 0:
+            return self.hermitian is not False
+        if "looks_hermitian" not in self.kept:
+            self.kept["looks_hermitian"] = self._measured_hermitian()
+        return bool(self.kept["looks_hermitian"])
+
+    def _measured_hermitian(self) -> bool:
+        backend = self.backend
+        image = self.matvec(self.rhs, self.vector())
+        size = backend.max_abs(image)
+        if not (math.isfinite(size) and size):
+            return True  # nothing can be told; the first method to be tried says so
+        exponent = exponent_of(size)
+        image = backend.copy(backend.ldexp(image, -exponent))
+        again = backend.ldexp(self.matvec(image, self.vector()), -exponent)
+        difference = abs(backend.dot(image, image) - backend.dot(again, self.rhs))
+        scale = backend.norm(image) ** 2 + backend.norm(again) * backend.norm(self.rhs)
+        return bool(not difference > 1e3 * self.unit_roundoff * scale)
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the entries are at hand in NumPy arrays, in the precision of the data."""
+        whole = self.facts is not None and self.local == self.n
+        return whole and self.truth.library == "numpy" and not self.two_precisions
+
+    @property
+    def factoring(self) -> float:
+        """Operations that a factorisation takes, roughly: n^3 of a full matrix, n^2 of a sparse one."""
+        return float(self.n) ** (3 if self.truth.kind == "dense" else 2)
+
+    @property
     def negative_diagonal(self) -> bool:
         """Every diagonal entry has a negative real part."""
         facts = self.facts
         if facts is None or facts.diagonal_positive or facts.empty_row >= 0 or facts.zero_diagonal >= 0:
             return False
         return bool(self.backend.to_numpy(self.operator.diagonal()).real.max() < 0)
+
+    @property
+    def diagonal_preconditions(self) -> bool:
+        """There is a diagonal without a zero, and it varies."""
+        return self.facts is not None and self.facts.zero_diagonal < 0 and self.diagonal_varies
 
     @property
     def diagonal_varies(self) -> bool:

@@ -18,7 +18,7 @@ N = 36
 P = rv.gallery.poisson((6, 6)).A
 V = sparse.csr_array(P + sparse.diags_array(np.linspace(0, 5, N)))
 B = np.linspace(-1, 2, N)
-FIELDS = ("status", "iterations", "matvecs", "relative_residual", "residual_norm", "method", "precision", "tolerance")
+FIELDS = ("status", "iterations", "relative_residual", "residual_norm", "method", "precision", "tolerance")
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,9 @@ def quiet():
         yield
 
 
-def same(found, wanted):
+def same(found, wanted, kept=0):
+    """``kept`` products with A need not be repeated for another right-hand side."""
+    assert np.isin(np.asarray(wanted.matvecs) - found.matvecs, (0, kept)).all()
     np.testing.assert_array_equal(found.x, wanted.x)
     assert found.x.dtype == wanted.x.dtype
     for name in (*FIELDS, "reason", "condition", "backward_error", "preconditioned", "smallest_eigenvalue"):
@@ -66,7 +68,9 @@ def test_solutions_are_those_of_solve(A, method, backend):
             (np.stack([B, 0 * B, B**2], -1), {"rtol": 1e-8, "x0": np.full((N, 3), 0.01)}),
             (B, {"callback": lambda progress: progress.iteration == 3}),
         ):
-            same(solver.solve(b, **options), rv.solve(A, b, **given, **options))
+            # Whether an operator looks Hermitian is measured once.
+            kept = 2 if method == "auto" and isinstance(A, LinearOperator) else 0
+            same(solver.solve(b, **options), rv.solve(A, b, **given, **options), kept)
 
 
 def test_a_right_hand_side_of_another_type():

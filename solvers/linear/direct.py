@@ -1,0 +1,167 @@
+"""A factorisation, certified and refined like every other answer: LAPACK's or SuperLU's.
+
+A step solves for the correction of the residual that was recomputed: the first gives the answer, others refine it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.linalg
+import scipy.sparse as sparse
+import scipy.sparse.linalg
+
+from ...operators.fill import column_order, factor_entries
+from ..driver.method import Breakdown, Norm, State, Traffic
+from ..driver.status import Cause, Status
+from .method import Candidate, LinearMethod
+from .system import LinearSystem
+
+__all__ = ["LU", "MEMORY", "LastResort"]
+
+MEMORY = 2.0**31  # bytes that a factorisation may take, foreseen from the entries of A
+PADDING = 32  # entries a column that SuperLU may add, to have columns alike
+FEW = 400  # products with A at whose cost a factorisation is taken for cheap
+
+
+@dataclass
+class DirectState(State):
+    """x, its residual, and what solves for a correction.
+
+    Attributes
+    ----------
+    solve : callable or None
+        From a residual, (n,); made by the first step.
+    said : str
+        How A was factored.
+    refined : bool
+        A step has been made, so that the next one refines.
+    ended : Breakdown or None
+        A correction was lost in rounding, so there is no use in another one.
+    """
+
+    solve: Callable[[Any], Any] | None = None
+    said: str = ""
+    refined: bool = False
+    ended: Breakdown | None = None
+
+
+@dataclass(frozen=True)
+class LU(LinearMethod[DirectState]):
+    """Factors in double precision, whatever that of A is, and steps of iterative refinement (Wilkinson 1963)."""
+
+    name: ClassVar[str] = "lu"
+    title: ClassVar[str] = "LU factorisation"
+    purpose: ClassVar[str] = "what no iteration solves"
+    traffic: ClassVar[Traffic] = Traffic(vectors=1, passes=3, reductions=1, matvecs=1, compiled_passes=3)
+    carries: ClassVar[Norm] = Norm.COMPUTED
+    patience: ClassVar[int] = 2
+    needs_entries: ClassVar[bool] = True
+    takes_preconditioner: ClassVar[bool] = False
+
+    @classmethod
+    def memory(cls, system: LinearSystem) -> float:
+        """Bytes that the factors take at most, foreseen from the entries of A; infinity where they are not at hand."""
+        if not system.on_host:
+            return math.inf
+        n, itemsize = system.n, 16 if system.dtype.kind == "c" else 8
+        if system.truth.kind == "dense":
+            return 2.0 * n * n * itemsize
+        entries = min(factor_entries(system.truth.tocsr(), _order(system)), n * n) + PADDING * n
+        return float(entries) * (itemsize + 4)
+
+    @classmethod
+    def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
+        cheap = system.factoring <= FEW * system.work
+        if cheap and not system.looks_hermitian and cls.memory(system) <= MEMORY:
+            yield Candidate(0, cls(), "A is not Hermitian, and factored at the cost of some iterations")
+
+    @classmethod
+    def refused(cls, system: LinearSystem) -> str:
+        """Why it is no candidate, where that is because of its size."""
+        bytes_ = cls.memory(system)
+        if not MEMORY < bytes_ < math.inf:
+            return ""
+        return (
+            f"A factorisation may take {bytes_ / 2**30:.1f} GiB, more than the {MEMORY / 2**30:.0f} that are allowed."
+        )
+
+    def start(self, system: LinearSystem) -> DirectState:
+        x, r, _ = system.initial()
+        r, norm = system.certify(x, r)
+        return DirectState(x=x, work=r, residual_norm=norm)
+
+    def step(self, system: LinearSystem, state: DirectState) -> None:
+        if state.ended is not None:
+            raise state.ended
+        if state.solve is None:
+            if "lu" not in system.kept:
+                system.kept["lu"] = _by_lapack(system) if system.truth.kind == "dense" else _by_superlu(system)
+            state.solve, state.said = system.kept["lu"]
+        d = np.asarray(state.solve(state.work), system.dtype)
+        state.x = system.backend.axpy(1.0, system.backend.copy(d), state.x)
+        before, refined = state.residual_norm or 0.0, state.refined
+        state.work, state.residual_norm = system.certify(state.x, state.work)
+        state.refined = True
+        if refined and not state.residual_norm <= 0.5 * before:
+            state.ended = Breakdown("", Cause.DIGITS, Status.STAGNATED)
+
+    def describe(self, state: DirectState) -> str:
+        return state.said
+
+
+@dataclass(frozen=True)
+class LastResort(LU):
+    """The same where nothing cheaper has solved the system."""
+
+    @classmethod
+    def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
+        if cls.memory(system) <= MEMORY:
+            yield Candidate(1, cls(), "A can be factored")
+
+
+def _order(system: LinearSystem) -> np.ndarray:
+    if "column order" not in system.kept:
+        system.kept["column order"] = column_order(system.truth.tocsr())
+    return system.kept["column order"]
+
+
+def _wide(dtype: np.dtype) -> type:
+    return np.complex128 if dtype.kind == "c" else np.float64
+
+
+def _by_lapack(system: LinearSystem) -> tuple[Callable[[Any], Any], str]:
+    A: Any = system.truth
+    factors, pivots, info = scipy.linalg.lapack.get_lapack_funcs("getrf", dtype=_wide(system.dtype))(
+        A.matrix.astype(_wide(system.dtype))
+    )
+    if info > 0:
+        raise _singular()
+    return lambda r: scipy.linalg.lu_solve((factors, pivots), r, check_finite=False), "A was factored by LAPACK."
+
+
+def _by_superlu(system: LinearSystem) -> tuple[Callable[[Any], Any], str]:
+    order, dtype = _order(system), _wide(system.dtype)
+    A = sparse.csc_array(system.truth.tocsr().tocsc()[:, order], dtype=dtype)
+    A.indices, A.indptr = A.indices.astype(np.intc), A.indptr.astype(np.intc)
+    try:
+        lu = scipy.sparse.linalg.splu(A, permc_spec="NATURAL")
+    except RuntimeError:
+        raise _singular() from None
+    except MemoryError:
+        raise Breakdown("The factors of SuperLU do not fit into memory.") from None
+
+    def solve(r: Any) -> Any:
+        x = np.empty(r.shape, dtype)
+        x[order] = lu.solve(np.asarray(r, dtype))
+        return x
+
+    return solve, f"A was factored by SuperLU, with {lu.nnz} entries in the factors."
+
+
+def _singular() -> Breakdown:
+    return Breakdown("A is singular to rounding: elimination met a pivot that is zero.", Cause.SINGULAR)

@@ -527,7 +527,7 @@ def test_messages_name_what_is_wrong(folder, capsys):
         "solve .": "directory",
         "solve nan.mtx": "(0, 0) is nan",
         "solve wide.mtx": "(2, 3)",
-        "solve emptyrow.mtx": "row 2",
+        "solve emptyrow.mtx --method cg": "row 2",
         "solve A.mtx three.mtx": "(3,)",
         "solve garbage.npz": "begins with b'not zip'",
         "solve A.mtx --method sor --omega 2.5": "(0, 2)",

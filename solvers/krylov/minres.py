@@ -90,7 +90,6 @@ class MINRES(LinearMethod[MINRESState]):
     traffic: ClassVar[Traffic] = Traffic(vectors=6, passes=14, reductions=2, matvecs=1, compiled_passes=14)
     needs_hermitian: ClassVar[bool] = True
     monotone: ClassVar[bool] = True
-    finds_least_squares: ClassVar[bool] = True
 
     @classmethod
     def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:

@@ -45,7 +45,11 @@ def solve_by_choice(system: LinearSystem, stages: Sequence[Stage], options: Opti
     elif settled is not None:
         return trial.finished(trial.solved_by(Candidate(0, first(), NOTHING)))
     for stage in stages:
-        for candidate in candidates(system, stage.values()):
+        try:
+            recommended = candidates(system, stage.values())
+        except KeyboardInterrupt:  # during a product that measures what A is
+            return trial.finished(trial.interrupted())
+        for candidate in recommended:
             if trial.needless(candidate):
                 continue
             solution = trial.solved_by(candidate)
@@ -158,11 +162,20 @@ class _Trial:
         """Whether no other method is to be tried."""
         if solution.status in _OVER or solution.cause is Cause.NOT_FINITE:
             return True
+        if solution.status is Status.OVERFLOW and self.system.emulated is None:
+            return True  # found, but not to be written down
         if self.options.maxiter is not None and self.iterations >= self.options.maxiter:
             return True
         u, condition = solution.unit_roundoff, solution.condition
         regular = condition is not None and condition < 1e-2 / u
         return solution.status is Status.STAGNATED and regular and solution.backward_error <= 100 * u
+
+    def interrupted(self) -> Solution[Any]:
+        """The best so far, of a search that was interrupted between two methods."""
+        self.best = self.latest = self.best or iterate(self.system, self.first, replace(self.options, maxiter=0))
+        self.best.status, self.best.cause = Status.INTERRUPTED, None
+        self.best.reason = "Interrupted from the keyboard; x is the best iterate so far."
+        return self.best
 
     def continued(self) -> None:
         """Take up again the best that was only given up for a factorisation, where that was not to be had."""

@@ -466,6 +466,8 @@ class TooLong:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("method", ["cg", "auto"])
 def test_what_is_no_matrix_is_refused(A, error, words, method, backend):
+    if method == "auto" and "square" in words:
+        pytest.skip("rv.solve takes rectangular matrices")
     with pytest.raises(error, match=rf"(?s)^A: .*({words})"):
         rv.solve(A, np.ones(3), method=method, backend=backend)
 

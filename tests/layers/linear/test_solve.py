@@ -676,12 +676,12 @@ def test_auto_iterates_on_many_unknowns(monkeypatch):
 
 
 def test_auto_iterates_where_factors_do_not_meet_the_tolerance():
-    """A is singular, and b is in its range: elimination meets a zero pivot, conjugate gradients do not."""
+    """A is singular, and b is in its range: elimination meets a zero pivot, iterations do not."""
     A = torch.diag(torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64))
     A[:2, :2] += 0.5
     b = torch.tensor([1.0, 2.0, 0.0], dtype=torch.float64)
     x, solves = solve(A, b, rtol=1e-10, return_solution=True)
-    assert solves.forward.method == "cg"
+    assert solves.forward.method == "minres"
     torch.testing.assert_close(A @ x, b)
 
 

@@ -399,11 +399,14 @@ FILES = {
     "outside.npz": outside(),
 }
 
+SOLVED = ("zerodiagonal.mtx", "three.mtx", "nanb.mtx", "emptyrow.mtx", "skew.mtx")  # or no matrices
 BAD = [
     "solve nowhere.mtx",
     "solve .",
     "solve A.mtx nowhere.mtx",
-    *(f"solve {name}" for name in FILES if name not in ("zerodiagonal.mtx", "three.mtx", "nanb.mtx")),
+    *(f"solve {name}" for name in FILES if name not in SOLVED),
+    "solve emptyrow.mtx --method cg",
+    "solve skew.mtx --method cg",
     "solve zerodiagonal.mtx --method jacobi",
     "solve zerodiagonal.mtx --method gauss_seidel",
     "solve zerodiagonal.mtx --method cg --preconditioner jacobi",

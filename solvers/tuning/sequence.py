@@ -19,7 +19,7 @@ from ..linear.method import LinearMethod
 from ..linear.run import check_fits
 from ..linear.system import LinearSystem
 from ..methods import METHODS, method_of, parameters_of
-from ..preconditioners.base import as_preconditioner
+from ..preconditioners.given import as_preconditioner
 from .adaptive_sor import AdaptiveSORMethod
 from .auto import Auto
 from .choice import Choice
@@ -208,7 +208,7 @@ class Sequence(Rounds[LinearSystem]):
         M, tuned = self.M, value
         if self.precondition is not None:
             M, tuned = self.precondition(A, value), None
-            system._bind(as_preconditioner(M, system.backend, system.n))
+            system._bind(as_preconditioner(M, system.backend, system.n, system.truth))
         _, method = self._chosen(tuned)
         assert isinstance(method, LinearMethod)
         check_fits(method, system)

@@ -65,7 +65,7 @@ class Sequence(Rounds[LinearSystem]):
         only tries, it may ask for fewer. The tuner is told the cost of both. If that one fails, the first goes on.
         Whatever this factor is, so does a solve that failed: diverged, broke down or met the limit.
     M : preconditioner, optional
-        The same for all systems.
+        The same for all systems, or a name, made of each A.
     precondition : callable, optional
         ``precondition(A, value)`` makes the preconditioner of each system; the tuner then chooses its value.
     **parameters

@@ -95,6 +95,10 @@ def test_sequences_and_refinement_take_a_name():
     assert low.preconditioned
 
 
+def in_a_batch(A, b, M):
+    return rv.cg(np.stack([A.toarray()] * 2), np.stack([b, b]), M=M)
+
+
 @pytest.mark.parametrize(
     ("M", "said"),
     [
@@ -104,9 +108,7 @@ def test_sequences_and_refinement_take_a_name():
         (rv.precondition.jacobi, "^M: found the function jacobi; wanted its name, 'jacobi'"),
     ],
 )
-@pytest.mark.parametrize(
-    "solve", [rv.cg, rv.solve, lambda A, b, M: rv.cg(np.stack([A.toarray()] * 2), np.stack([b, b]), M=M)]
-)
+@pytest.mark.parametrize("solve", [rv.cg, rv.solve, in_a_batch])
 def test_near_misses_are_suggested(solve, M, said):
     with pytest.raises(rv.InputError, match=said):
         solve(VARIED, B, M=M)
@@ -114,7 +116,7 @@ def test_near_misses_are_suggested(solve, M, said):
 
 def test_what_needs_entries_names_what_does_not():
     A = scipy.sparse.linalg.aslinearoperator(VARIED)
-    with pytest.raises(rv.InputError, match="'jacobi', which is made of the entries of A.*'polynomial'"):
+    with pytest.raises(rv.InputError, match=r"'jacobi', which is made of the entries of A.*'polynomial'"):
         rv.cg(A, B, M="jacobi")
     assert rv.cg(A, B, M="chebyshev", backend="numpy").converged
 
@@ -123,7 +125,7 @@ def test_least_squares_have_those_of_columns():
     A = sparse.vstack([VARIED, LOADED]).tocsr()
     found = rv.lsmr(A, np.ones(84), M="Jacobi", atol=1e-10, btol=1e-10)
     assert found.converged
-    with pytest.raises(rv.InputError, match="^M: found 'ssor'; wanted one of jacobi"):
+    with pytest.raises(rv.InputError, match=r"^M: found 'ssor'; wanted one of jacobi"):
         rv.lsmr(A, np.ones(84), M="ssor")
     with pytest.raises(rv.InputError, match="did you mean 'jacobi'"):
         rv.lstsq(A, np.ones(84), method="cgls", M="jakobi")

@@ -13,6 +13,7 @@ from .errors import GradientWarning, InputError, ParameterError, warn_caller
 
 __all__ = [
     "choice",
+    "choose_fields",
     "elsewhere",
     "like",
     "named_in",
@@ -114,6 +115,8 @@ def elsewhere(name: str, ours: Iterable[str] = ()) -> str:
 def choice(argument: str, given: Any, names: Iterable[S], *, more: str = "", error: type[Exception] = InputError) -> S:
     """The one of the names that was meant, whatever its spelling.
 
+    Every argument that is one of several words is read by this.
+
     Parameters
     ----------
     argument : str
@@ -138,6 +141,12 @@ def choice(argument: str, given: Any, names: Iterable[S], *, more: str = "", err
     if callable(given) and named_in(own, names):
         raise error(f"{argument}: found the function {own}; wanted its name, {named_in(own, names)!r}")
     raise error(f"{argument}: found {given!r}; {wanted}{suggestion(given, names)}")
+
+
+def choose_fields(owner: Any, **names: Iterable[str]) -> None:
+    """Put the names that were meant into fields of a dataclass, which may be frozen: for each the names there are."""
+    for field, known in names.items():
+        object.__setattr__(owner, field, choice(field, getattr(owner, field), known))
 
 
 def meant(name: str, names: Iterable[str]) -> str:

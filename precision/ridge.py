@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ..naming import choice
 from .formats import format_named
 
 __all__ = [
@@ -152,8 +153,7 @@ def ridge_for_condition(H: Any, kappa_max: float, method: RidgeMethod = "exact")
     >>> float(np.round(ridge_for_condition(H, 256.0, "guaranteed"), 8))
     0.00392157
     """
-    if method not in METHODS:
-        raise ValueError(f"method: found {method!r}; wanted one of {', '.join(METHODS)}")
+    method = choice("method", method, METHODS)
     if not 1 < kappa_max < math.inf:
         raise ValueError(f"kappa_max: found {kappa_max}; wanted a finite number greater than 1")
     xp, H = _checked(H)

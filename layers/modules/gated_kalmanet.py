@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import silu, softplus
 
 from ...errors import InputError
+from ...naming import choice
 from ..functional import gated_kalmanet
 from .short_convolution import ShortConvolution
 
@@ -117,8 +118,7 @@ class GatedKalmaNet(nn.Module):
         super().__init__()
         for name in unknown:
             raise InputError(f"{name}: is not a setting of GatedKalmaNet; {_meant(name)}")
-        if mode not in ("chunk", "fused_recurrent"):
-            raise InputError(f'mode: found {mode!r}; wanted "chunk" or "fused_recurrent"')
+        mode = choice("mode", mode, ("chunk", "fused_recurrent"))
         if num_kv_heads is not None and num_v_heads is not None:
             raise InputError(
                 "num_kv_heads and num_v_heads: found both; wanted one, fewer key heads or more value heads"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
+from ...naming import choose_fields
 from .status import Status
 
 __all__ = ["Deadline", "Options", "Watch", "Watches"]
@@ -68,8 +69,7 @@ class Options:
                 raise InputError(f"maxiter: found {self.maxiter}; wanted at least 0")
         if self.time_limit is not None and not (_is_real(self.time_limit) and self.time_limit > 0):
             raise InputError(f"time_limit: found {self.time_limit!r}; wanted a number of seconds above 0")
-        if self.errors not in ("raise", "collect"):
-            raise InputError(f'errors: found {self.errors!r}; wanted "raise" or "collect"')
+        choose_fields(self, errors=("raise", "collect"))
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback: found {type(self.callback).__name__}; wanted a callable")
 

@@ -28,7 +28,7 @@ from .evidence import look_at
 from .rounds import Rounds
 from .tuner import Tuner
 from .warm_start import WarmStart
-from .work import checked_cost, cost_of
+from .work import COSTS, cost_of
 
 __all__ = ["Sequence"]
 
@@ -131,7 +131,7 @@ class Sequence(Rounds[LinearSystem]):
             tuner=tuner,
             parameters=parameters,
             options=Options(rtol, atol, maxiter, None, False, time_limit),
-            cost=checked_cost(cost or ("iterations" if len(methods) == 1 else "work")),
+            cost=choice("cost", cost or ("iterations" if len(methods) == 1 else "work"), COSTS),
             give_up=give_up,
             warm=WarmStart(warm_start),
             backend=backend,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -262,6 +263,9 @@ def as_array(value: Any, name: str) -> Any:
         array = np.asarray(value)
     except ValueError as error:
         raise InputError(f"{name}: cannot be read as an array ({error})") from None
+    if labelled and array.dtype.kind == "O":  # as columns of pandas' own types of numbers come
+        with suppress(TypeError, ValueError):
+            array = array.astype(np.float64)
     if array.dtype.kind not in "biufc":
         raise TypeError(f"{name}: found {type(value).__name__}; wanted an array of numbers")
     return array

@@ -331,7 +331,7 @@ def test_bad_tensors_are_refused():
             layers.orthogonalize(value)
     with pytest.raises(TypeError, match="schedule: found int"):
         layers.orthogonalize(torch.eye(2), schedule=5, method="unrolled")
-    with pytest.raises(rv.InputError, match=r"schedule: found 'moun' \(did you mean 'muon'\?\)"):
+    with pytest.raises(rv.InputError, match=r"schedule: found 'moun'; .*did you mean 'muon'"):
         layers.orthogonalize(torch.eye(2), schedule="moun", method="unrolled")
     with pytest.raises(TypeError, match=r"p: found 2\.5"):
         layers.inverse_root(torch.eye(2), 2.5)

@@ -64,7 +64,9 @@ class Options:
             raise InputError(f"backward_error: found {self.backward_error!r}; wanted a number in [0, 1)")
         if self.maxiter is not None:
             if not isinstance(self.maxiter, Integral) or isinstance(self.maxiter, bool):
-                raise TypeError(f"maxiter: found {self.maxiter!r}; wanted an integer")
+                whole = isinstance(self.maxiter, float) and self.maxiter.is_integer()
+                meant = f"; did you mean {int(self.maxiter)}?" if whole else ""
+                raise TypeError(f"maxiter: found {self.maxiter!r}; wanted an integer{meant}")
             if self.maxiter < 0:
                 raise InputError(f"maxiter: found {self.maxiter}; wanted at least 0")
         if self.time_limit is not None and not (_is_real(self.time_limit) and self.time_limit > 0):

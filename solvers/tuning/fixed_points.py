@@ -125,7 +125,7 @@ class FixedPointSequence(Rounds[FixedPointProblem]):
         return named_parameters(kind)
 
     def _method(self, kind: type[FixedPointMethod], parameters: dict[str, Any]) -> FixedPointMethod:
-        return fixed_point_method(kind.name, parameters)
+        return fixed_point_method(kind.name, parameters, self._taken() if parameters else ())
 
     def _method_named(self, name: Any) -> type[FixedPointMethod]:
         return type(fixed_point_method(name, {}))

@@ -147,7 +147,7 @@ class Sequence(Rounds[LinearSystem]):
         return parameters_of(kind)
 
     def _method(self, kind: type[LinearMethod[Any]], parameters: dict[str, Any]) -> LinearMethod[Any]:
-        return method_of(kind, parameters)
+        return method_of(kind, parameters, self._taken() if parameters else ())
 
     def _method_named(self, name: str) -> type[LinearMethod[Any]]:
         return _named(name)[1]

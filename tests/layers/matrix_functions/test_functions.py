@@ -299,7 +299,7 @@ REFUSED = {
     "power": (
         layers.orthogonalize,
         {"scaling": "power", "method": "unrolled"},
-        "scaling: found 'power'; .* with method='unrolled'",
+        "scaling: found 'power'; wanted one of schatten-8, schatten-4, frobenius with method='unrolled'",
     ),
     "lower": (layers.invsqrtm, {"lower": 2.0}, "lower: found 2"),
     "unrolled lower": (layers.invsqrtm, {"lower": 2.0, "method": "unrolled"}, "lower: found 2"),

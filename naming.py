@@ -8,7 +8,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from .errors import GradientWarning, InputError, ParameterError, warn_caller
 
@@ -102,9 +102,10 @@ def named_in(given: Any, names: Iterable[S]) -> S | None:
     if not isinstance(given, str):
         return None
     names = tuple(names)
-    exact = next((name for name in names if name == given), None)
+    if given in names:
+        return cast("S", given)
     plain = like(given)
-    return exact or (next((name for name in names if like(name) == plain), None) if plain else None)
+    return next((name for name in names if like(name) == plain), None) if plain else None
 
 
 def suggestion(given: Any, names: Iterable[str]) -> str:
@@ -173,7 +174,9 @@ def choice(argument: str, given: Any, names: Iterable[S], *, more: str = "", err
 def choose_fields(owner: Any, **names: Iterable[str]) -> None:
     """Put the names that were meant into fields of a dataclass, which may be frozen: for each the names there are."""
     for field, known in names.items():
-        object.__setattr__(owner, field, choice(field, getattr(owner, field), known))
+        given = getattr(owner, field)
+        if not (isinstance(given, str) and given in known):  # as it mostly is
+            object.__setattr__(owner, field, choice(field, given, known))
 
 
 def meant(name: str, names: Iterable[str]) -> str:

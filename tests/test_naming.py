@@ -1,6 +1,7 @@
 """A name that there is not is answered with the one that was meant."""
 
 import pathlib
+import warnings
 
 import numpy as np
 import pytest
@@ -197,3 +198,24 @@ def test_names():
     assert suggestion(3, names) == ""
     with pytest.raises(rv.BackendError, match=r"^what: found 3; wanted one of cg$"):
         choice("what", 3, ["cg"], error=rv.BackendError)
+
+
+def test_tensors_that_require_gradients_are_warned_of_however_they_are_given():
+    torch = pytest.importorskip("torch")
+    a, b = torch.tensor(A, requires_grad=True), torch.tensor(B, requires_grad=True)
+    plain, options = (a.detach(), b.detach()), {"rtol": 1e-8}
+    for args, named in (
+        ((a, plain[1]), {}),
+        ((plain[0],), {"b": b}),
+        ((), {"A": a, "b": plain[1]}),
+        (plain, {"x0": b}),
+        (plain, {"M": a}),
+    ):
+        with pytest.warns(rv.GradientWarning, match=r"^cg: no gradients flow") as heard:
+            rv.cg(*args, **named, **options)
+        assert len(heard) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", rv.GradientWarning)
+        rv.cg(*plain, x0=plain[1])
+        with torch.no_grad():
+            rv.cg(a, b=b)

@@ -19,6 +19,7 @@ __all__ = [
     "like",
     "named_in",
     "nearest",
+    "not_chosen",
     "parameter_of_a_method",
     "parameter_of_another",
     "refusing_other_names",
@@ -164,11 +165,16 @@ def choice(argument: str, given: Any, names: Iterable[S], *, more: str = "", err
     found = named_in("auto" if given is None else given, names)
     if found is not None:
         return found
-    wanted = f"wanted one of {', '.join(names)}{more}"
+    raise error(not_chosen(argument, given, names, more))
+
+
+def not_chosen(argument: str, given: Any, names: Iterable[str], more: str = "") -> str:
+    """What is said of what is none of the names."""
+    names = tuple(names)
     own = getattr(given, "__name__", None)
     if callable(given) and named_in(own, names):
-        raise error(f"{argument}: found the function {own}; wanted its name, {named_in(own, names)!r}")
-    raise error(f"{argument}: found {given!r}; {wanted}{suggestion(given, names)}")
+        return f"{argument}: found the function {own}; wanted its name, {named_in(own, names)!r}"
+    return f"{argument}: found {given!r}; wanted one of {', '.join(names)}{more}{suggestion(given, names)}"
 
 
 def choose_fields(owner: Any, **names: Iterable[str]) -> None:

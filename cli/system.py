@@ -97,7 +97,7 @@ def precision_of(arguments: argparse.Namespace) -> Any:
     """What --precision and its kin ask for; None where they are absent."""
     from ..errors import InputError
     from ..precision import Precision
-    from ..precision.formats import FORMATS
+    from ..precision.formats import format_named
 
     asked = {name: getattr(arguments, name) for name in ("policy", "rounding", "seed")}
     asked = {name: value for name, value in asked.items() if value is not None}
@@ -105,11 +105,7 @@ def precision_of(arguments: argparse.Namespace) -> Any:
         if asked:
             raise InputError(f"--{next(iter(asked))}: says how to round; name a format with --precision")
         return None
-    if arguments.precision not in FORMATS:
-        raise InputError(
-            f"--precision: found {arguments.precision!r}; wanted one of the formats that resolvent formats lists"
-        )
-    return Precision(arguments.precision, **asked)
+    return Precision(format_named(arguments.precision, "--precision"), **asked)
 
 
 def solved(arguments: argparse.Namespace, run: Callable[[Any, Any, dict[str, Any]], Any]) -> int:

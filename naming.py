@@ -8,7 +8,7 @@ import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from .errors import GradientWarning, InputError, ParameterError, warn_caller
 
@@ -104,7 +104,7 @@ def named_in(given: Any, names: Iterable[S]) -> S | None:
         return None
     names = tuple(names)
     if given in names:
-        return cast("S", given)
+        return given
     plain = like(given)
     return next((name for name in names if like(name) == plain), None) if plain else None
 

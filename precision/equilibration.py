@@ -17,8 +17,8 @@ from .working import working_dtype
 
 __all__ = ["METHODS", "Equilibration", "equilibrate"]
 
-METHODS = ("auto", "jacobi", "ruiz", "symmetric")
 EquilibrationMethod = Literal["auto", "jacobi", "ruiz", "symmetric"]
+METHODS: tuple[EquilibrationMethod, ...] = ("auto", "jacobi", "ruiz", "symmetric")
 _ROUNDS = 50  # of Ruiz's iteration, whose defect is halved in each; the log2 of a norm is below 2**11 at first
 _SETTLED = 1 / 32  # of log2 of the norms, which are rounded to integers in the end
 

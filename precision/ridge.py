@@ -26,8 +26,8 @@ __all__ = [
     "wolkowicz_styan",
 ]
 
-METHODS = ("exact", "guaranteed")
 RidgeMethod = Literal["exact", "guaranteed"]
+METHODS: tuple[RidgeMethod, ...] = ("exact", "guaranteed")
 
 
 def condition_limit(format: Any, c: float = 1.0) -> float:

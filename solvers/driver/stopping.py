@@ -64,7 +64,7 @@ class Options:
             raise InputError(f"backward_error: found {self.backward_error!r}; wanted a number in [0, 1)")
         if self.maxiter is not None:
             if not isinstance(self.maxiter, Integral) or isinstance(self.maxiter, bool):
-                whole = isinstance(self.maxiter, float) and self.maxiter.is_integer()
+                whole = _is_real(self.maxiter) and self.maxiter % 1 == 0
                 meant = f"; did you mean {int(self.maxiter)}?" if whole else ""
                 raise TypeError(f"maxiter: found {self.maxiter!r}; wanted an integer{meant}")
             if self.maxiter < 0:

@@ -157,15 +157,8 @@ PLACES: Mapping[str, str] = {
 }
 
 
-def _elsewhere(name: str) -> str:
-    from .naming import elsewhere
-
-    other = elsewhere(name, PLACES)
-    return f": {other}" if other else ""
-
-
 if not TYPE_CHECKING:  # a type checker would take any name for one of this module
-    __getattr__, __dir__ = lazy_names(__name__, PLACES, _elsewhere)
+    __getattr__, __dir__ = lazy_names(__name__, PLACES)
 
 __all__ = [
     "BACKENDS",

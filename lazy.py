@@ -16,9 +16,7 @@ K = TypeVar("K", bound=str)
 T = TypeVar("T")
 
 
-def lazy_names(
-    package: str, places: Mapping[str, str], where_else: Callable[[str], str] = lambda name: ""
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def lazy_names(package: str, places: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of a package whose names lie in other modules (PEP 562).
 
     Type checkers do not follow them: they read the imports that the package has under ``if TYPE_CHECKING``.
@@ -29,8 +27,6 @@ def lazy_names(
         Its ``__name__``.
     places : dict
         From names to places. A name must not be that of another module of the package, which hides it once imported.
-    where_else : callable
-        From a name that is not there to a word on it.
 
     Examples
     --------
@@ -43,7 +39,11 @@ def lazy_names(
     def get(name: str) -> Any:
         module = sys.modules[package]
         if name not in places:
-            message = f"module {package!r} has no attribute {name!r}{where_else(name)}"
+            from .naming import elsewhere, suggestion  # which most programs never need
+
+            other = elsewhere(name, places)
+            meant = f": {other}" if other else "" if name.startswith("_") else suggestion(name, places)
+            message = f"module {package!r} has no attribute {name!r}{meant}"
             raise AttributeError(message, name=name, obj=module)
         found = loaded(package, places[name])
         setattr(module, name, found)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from .errors import GradientWarning, InputError, ParameterError, warn_caller
 
 __all__ = [
     "choice",
+    "choose_fields",
     "elsewhere",
     "like",
     "named_in",
+    "nearest",
+    "not_chosen",
     "parameter_of_a_method",
     "parameter_of_another",
     "refusing_other_names",
@@ -52,6 +56,24 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("mu", "strong", "strongly_convex"), ("strong_convexity",)),
 }
 
+# What else a choice is called: ours, where it is among the choices; by names without what is only spelling.
+WORDS: dict[str, str] = {
+    **dict.fromkeys(("gpu", "cuda", "rocm", "cublas", "cusparse"), "cupy"),
+    **dict.fromkeys(("cpu", "jit", "llvm", "default"), "numba"),
+    **dict.fromkeys(("np", "scipy", "python"), "numpy"),
+    **dict.fromkeys(("pytorch", "tensor"), "torch"),
+    **dict.fromkeys(("jax", "arrayapistrict", "xp"), "array_api"),
+    **dict.fromkeys(("pcg", "conjugategradient", "conjugategradients", "conjugate"), "cg"),
+    **dict.fromkeys(("gs", "seidel"), "gauss_seidel"),
+    **dict.fromkeys(("bicgstabl", "biconjugategradients"), "bicgstab"),
+    **dict.fromkeys(("diag", "diagonal", "scaling", "inversediagonal"), "jacobi"),
+    **dict.fromkeys(("sgs", "symmetricgaussseidel", "symgs"), "ssor"),
+    **dict.fromkeys(("cheb", "cheby", "poly"), "chebyshev"),
+    **dict.fromkeys(("iluc", "ilut", "ilu", "ilu0", "incompletelu", "ic", "ichol"), "spilu"),
+    **dict.fromkeys(("svd", "gelsd", "qr"), "lapack"),
+    **dict.fromkeys(("automatic", "best", "any"), "auto"),
+}
+
 # What is not built here: the module of another library that has it, and what of ours is nearest, once it is here.
 ELSEWHERE: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("linearoperator", "aslinearoperator"), ("scipy.sparse.linalg", "as_operator")),
@@ -81,21 +103,29 @@ def named_in(given: Any, names: Iterable[S]) -> S | None:
     if not isinstance(given, str):
         return None
     names = tuple(names)
-    exact = next((name for name in names if name == given), None)
+    if given in names:
+        return given
     plain = like(given)
-    return exact or (next((name for name in names if like(name) == plain), None) if plain else None)
+    return next((name for name in names if like(name) == plain), None) if plain else None
 
 
 def suggestion(given: Any, names: Iterable[str]) -> str:
     """ "; did you mean 'cg'?" where one of the names is near, or who else has it; otherwise nothing."""
     if not isinstance(given, str):
         return ""
+    names, word = tuple(names), WORDS.get(like(given), given)
+    near = word if word in names else nearest(given, names)
+    if near:
+        return f"; did you mean {near!r}?"
+    other = elsewhere(given, names) or elsewhere(word, names)
+    return f"; {other}" if other else ""
+
+
+def nearest(given: str, names: Iterable[str]) -> str | None:
+    """The one of the names that is near; None where there is none."""
     spelt = {like(name): name for name in names}
     near = difflib.get_close_matches(like(given), spelt, 1)
-    if near:
-        return f"; did you mean {spelt[near[0]]!r}?"
-    other = elsewhere(given, spelt.values())
-    return f"; {other}" if other else ""
+    return spelt[near[0]] if near else None
 
 
 def elsewhere(name: str, ours: Iterable[str] = ()) -> str:
@@ -114,6 +144,8 @@ def elsewhere(name: str, ours: Iterable[str] = ()) -> str:
 def choice(argument: str, given: Any, names: Iterable[S], *, more: str = "", error: type[Exception] = InputError) -> S:
     """The one of the names that was meant, whatever its spelling.
 
+    Every argument that is one of several words is read by this. None is "auto", where that is one of them.
+
     Parameters
     ----------
     argument : str
@@ -130,14 +162,27 @@ def choice(argument: str, given: Any, names: Iterable[S], *, more: str = "", err
         Where there is no such name; with the nearest.
     """
     names = tuple(names)
-    found = named_in(given, names)
+    found = named_in("auto" if given is None else given, names)
     if found is not None:
         return found
-    wanted = f"wanted one of {', '.join(names)}{more}"
+    raise error(not_chosen(argument, given, names, more))
+
+
+def not_chosen(argument: str, given: Any, names: Iterable[str], more: str = "") -> str:
+    """What is said of what is none of the names."""
+    names = tuple(names)
     own = getattr(given, "__name__", None)
     if callable(given) and named_in(own, names):
-        raise error(f"{argument}: found the function {own}; wanted its name, {named_in(own, names)!r}")
-    raise error(f"{argument}: found {given!r}; {wanted}{suggestion(given, names)}")
+        return f"{argument}: found the function {own}; wanted its name, {named_in(own, names)!r}"
+    return f"{argument}: found {given!r}; wanted one of {', '.join(names)}{more}{suggestion(given, names)}"
+
+
+def choose_fields(owner: Any, **names: Iterable[str]) -> None:
+    """Put the names that were meant into fields of a dataclass, which may be frozen: for each the names there are."""
+    for field, known in names.items():
+        given = getattr(owner, field)
+        if not (isinstance(given, str) and given in known):  # as it mostly is
+            object.__setattr__(owner, field, choice(field, given, known))
 
 
 def meant(name: str, names: Iterable[str]) -> str:
@@ -174,7 +219,8 @@ def parameter_of_a_method(name: str, known: Iterable[str], common: Iterable[str]
 def refusing_other_names(function: F, names: Iterable[str] | None = None, *, differentiable: bool = False) -> F:
     """The function as users call it: other names than its own are refused with what was meant.
 
-    Tensors that require gradients are warned of, unless it is ``differentiable``.
+    So are more arguments by position than it takes. Tensors that require gradients are warned of, unless it is
+    ``differentiable``.
 
     Parameters
     ----------
@@ -188,20 +234,42 @@ def refusing_other_names(function: F, names: Iterable[str] | None = None, *, dif
     open_ended = names is None and any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
     known = frozenset(parameters if names is None else names)
     called = function.__qualname__.removesuffix(".__init__")
-    modules = sys.modules
+    modules, by_position = sys.modules, _by_position(parameters)
+    most = math.inf if by_position is None else len(by_position)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        if len(args) > most:
+            raise _too_many(called, len(args), by_position or (), known)
         if not open_ended and not known.issuperset(kwargs):
             raise unknown_parameter(called, next(name for name in kwargs if name not in known), known)
         if not differentiable and "torch" in modules:
-            for value in args:
+            for value in (*args, *kwargs.values()):
                 if getattr(value, "requires_grad", False):
                     warn_of_gradients(called)
                     break
         return function(*args, **kwargs)
 
     return call  # type: ignore[return-value]
+
+
+def _by_position(parameters: Mapping[str, inspect.Parameter]) -> tuple[str, ...] | None:
+    """The parameters that may be given by position; None where there is no end of them."""
+    kinds = {one.kind for one in parameters.values()}
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return None
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(name for name, one in parameters.items() if one.kind in positional)
+
+
+def _too_many(called: str, found: int, by_position: Iterable[str], known: Iterable[str]) -> TypeError:
+    """The error for more arguments by position than there may be."""
+    own = [name for name in by_position if name != "self"]
+    by_name = set(known).difference(by_position)
+    such = next((name for name in ("x0", "z0", "rtol", *sorted(by_name)) if name in by_name), None)
+    besides = "" if such is None else f"; the others are given by name, such as {such}="
+    given = found - len(list(by_position)) + len(own)
+    return TypeError(f"{called}() takes {' and '.join(own) or 'nothing'} by position, but {given} were given{besides}")
 
 
 def warn_of_gradients(called: str) -> None:

@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _function(named: str) -> Callable[[Any], Any]:
     """The function of a module, which may lie in the current folder, or of a file."""
     from ..errors import InputError
+    from ..naming import suggestion
 
     source, _, name = named.rpartition(":")
     if not (source and name):
@@ -70,11 +71,13 @@ def _function(named: str) -> Callable[[Any], Any]:
         found: Any = _module(source)
     except Exception as error:  # whatever the code of a module may raise
         raise InputError(f"g: {source} cannot be imported ({type(error).__name__}: {error})") from error
+    meant = ""
     for part in name.split("."):
+        meant = meant or ("" if hasattr(found, part) else suggestion(part, dir(found)))
         found = getattr(found, part, None)
     if not callable(found):
         what = "nothing" if found is None else f"a {type(found).__name__}"
-        raise InputError(f"g: found {what} as {name} in {source}; wanted a function")
+        raise InputError(f"g: found {what} as {name} in {source}; wanted a function{meant}")
     return found
 
 

@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..gallery import GALLERY, by_name, finite_element_names, load_finite_elements
     from ..io.matrix_files import write_matrix, write_vector, written_kind
     from ..io.safe_writing import is_standard_output
+    from ..naming import choice
 
     def shipped() -> tuple[str, ...]:
         try:
@@ -51,16 +52,15 @@ def run(arguments: argparse.Namespace) -> int:
         if path is not None:
             written_kind(path, what)
     report = check_targets({"--output": arguments.output, "--rhs": rhs}, {})
-    if arguments.name in GALLERY:
+    name = choice("gallery", arguments.name, (*GALLERY, *shipped()))
+    if name in GALLERY:
         if arguments.size is None:
-            raise InputError(f"--size: {arguments.name} needs one, such as --size 32 or --size 32 32")
-        problem = by_name(arguments.name, tuple(arguments.size))
-    elif arguments.name in shipped():
-        if arguments.size is not None:
-            raise InputError(f"--size: {arguments.name} has the size it has")
-        problem = load_finite_elements(arguments.name)
+            raise InputError(f"--size: {name} needs one, such as --size 32 or --size 32 32")
+        problem = by_name(name, tuple(arguments.size))
     else:
-        raise InputError(f"gallery: found {arguments.name!r}; wanted one of {', '.join([*GALLERY, *shipped()])}")
+        if arguments.size is not None:
+            raise InputError(f"--size: {name} has the size it has")
+        problem = load_finite_elements(name)
     if arguments.output is not None:
         write_matrix(arguments.output, problem.A, comment=problem.name)
     if rhs is not None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from ..naming import named_in, not_chosen, suggestion
 from . import advise, condition, fixed_point, formats, gallery, info, methods, refine, solve, warm
 from .completion import SHELLS, PrintCompletion
 from .console import BAD_INPUT, CONVERGED, KILLED, complain
@@ -32,7 +33,27 @@ COMMANDS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """With errors of one line."""
+    """With errors of one line that suggest what was meant; options in full, words in any spelling."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **settings})
+
+    def _get_value(self, action: argparse.Action, text: str) -> Any:
+        value = super()._get_value(action, text)
+        if action.choices is None or isinstance(action, argparse._SubParsersAction):
+            return value
+        return named_in(value, action.choices) or value
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            called = "/".join(action.option_strings) or str(action.metavar or action.dest)
+            raise argparse.ArgumentError(None, not_chosen(called, value, map(str, action.choices)))
+
+    def refuse(self, option: str) -> NoReturn:
+        """End with the error for an argument that a command does not take."""
+        known = [name for action in self._actions for name in action.option_strings]
+        meant = suggestion(option.partition("=")[0], known) if option.startswith("-") else ""
+        self.error(f"{option}: there is no such {'option' if option.startswith('-') else 'argument'}{meant}")
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_INPUT, f"{self.prog}: {message} (--help lists what there is)\n")
@@ -63,7 +84,9 @@ def main(argv: list[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
-        arguments = parser().parse_args(argv)
+        arguments, others = parser().parse_known_args(argv)
+        if others:
+            arguments.parser.refuse(others[0])
     except SystemExit as done:
         return int(done.code or 0)
     try:
@@ -96,6 +119,6 @@ def parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         text = command.SUMMARY
         one = added.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        one.set_defaults(run=command.run)
+        one.set_defaults(run=command.run, parser=one)
         command.add_arguments(one)
     return made

@@ -59,8 +59,10 @@ def add_system(parser: argparse.ArgumentParser) -> None:
 
 def add_parameters(parser: argparse.ArgumentParser) -> None:
     """The preconditioner and the parameters of a method."""
+    from ..solvers.preconditioners.given import PRECONDITIONERS
+
     add = parser.add_argument
-    add("--preconditioner", default="none", choices=["none", "jacobi", "ssor", "chebyshev", "neumann"])
+    add("--preconditioner", default="none", choices=["none", *PRECONDITIONERS])
     add("--omega", type=float, help="relaxation factor, of the preconditioner if it takes one, else of the method")
     add("--interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="spectrum, for chebyshev")
     add("--accelerate", choices=["anderson", "auto"], help="Anderson acceleration of a relaxation")
@@ -95,7 +97,7 @@ def precision_of(arguments: argparse.Namespace) -> Any:
     """What --precision and its kin ask for; None where they are absent."""
     from ..errors import InputError
     from ..precision import Precision
-    from ..precision.formats import FORMATS
+    from ..precision.formats import format_named
 
     asked = {name: getattr(arguments, name) for name in ("policy", "rounding", "seed")}
     asked = {name: value for name, value in asked.items() if value is not None}
@@ -103,11 +105,7 @@ def precision_of(arguments: argparse.Namespace) -> Any:
         if asked:
             raise InputError(f"--{next(iter(asked))}: says how to round; name a format with --precision")
         return None
-    if arguments.precision not in FORMATS:
-        raise InputError(
-            f"--precision: found {arguments.precision!r}; wanted one of the formats that resolvent formats lists"
-        )
-    return Precision(arguments.precision, **asked)
+    return Precision(format_named(arguments.precision, "--precision"), **asked)
 
 
 def solved(arguments: argparse.Namespace, run: Callable[[Any, Any, dict[str, Any]], Any]) -> int:
@@ -222,10 +220,11 @@ def ones(A: Any) -> Any:
 
 def _preconditioner_and_parameters(arguments: argparse.Namespace, A: Any) -> tuple[Any, dict[str, Any]]:
     """M, and the parameters of the method; omega and interval go to whichever of the two takes them."""
-    from .. import METHODS, precondition
+    from .. import METHODS
     from ..errors import InputError
     from ..operators import check_square
     from ..solvers.driver.method import named_parameters
+    from ..solvers.preconditioners.given import PRECONDITIONERS
 
     check_square(A.shape)
     omega = arguments.omega
@@ -236,22 +235,15 @@ def _preconditioner_and_parameters(arguments: argparse.Namespace, A: Any) -> tup
         raise InputError(f"--omega: found {omega:g}; wanted a positive finite number")
     named = {"omega": omega, "interval": interval, "accelerate": arguments.accelerate}
     given = {name: value for name, value in named.items() if value is not None}
-    # Each with what it takes, and what it is always given.
-    makers: dict[str, tuple[Any, str, dict[str, str]]] = {
-        "jacobi": (precondition.jacobi, "", {}),
-        "ssor": (precondition.ssor, "omega", {}),
-        "neumann": (precondition.polynomial, "omega", {"kind": "neumann"}),
-        "chebyshev": (precondition.polynomial, "interval", {"kind": "chebyshev"}),
-    }
-    if arguments.preconditioner not in makers:
+    if arguments.preconditioner not in PRECONDITIONERS:
         return None, given
-    make, takes, fixed = makers[arguments.preconditioner]
-    method = METHODS.get(arguments.method)
+    kind = PRECONDITIONERS[arguments.preconditioner]
+    takes, method = kind.takes, METHODS.get(arguments.method)
     # An interval is that of M A, which the method works with, if the method takes one.
     if takes == "interval" and method is not None and takes in named_parameters(method):
         takes = ""
     own = {takes: given.pop(takes)} if takes in given else {}
-    return make(A, backend=arguments.backend, **fixed, **own), given
+    return kind.made(A, arguments.backend, **own), given
 
 
 def _write_json(path: str, solution: Any, named: dict[str, str | None]) -> None:

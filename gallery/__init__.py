@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ..naming import choice
 from . import fixed_points
 from .anisotropic import anisotropic
 from .classical import kms, lehmer, minij, pei
@@ -117,8 +118,7 @@ def by_name(name: str, size: int | tuple[int, ...], **options: Any) -> Problem:
     >>> by_name("kms", 100, rho=0.9)
     <kms(100, 0.9): 100 x 100 dense, float64, symmetric positive definite, condition 339.5>
     """
-    if name not in GALLERY:
-        raise ValueError(f"name is {name!r}; it must be one of {', '.join(map(repr, GALLERY))}")
+    name = choice("name", name, GALLERY)
     if isinstance(size, (tuple, list)) and len(size) == 1:
         size = size[0]
     return GALLERY[name](size, **options)

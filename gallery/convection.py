@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..naming import choice
 from . import lattice
 from .checks import grid_shape, number
 from .exact import short_vector
@@ -66,8 +67,7 @@ def convection_diffusion(
     array([1.55051, 4.     , 6.44949])
     """
     shape = grid_shape(grid)
-    if scheme not in ("upwind", "central"):
-        raise ValueError(f"scheme is {scheme!r}; it must be 'upwind' or 'central'")
+    scheme = choice("scheme", scheme, ("upwind", "central"))
     each: Any = (velocity,) * len(shape) if np.ndim(velocity) == 0 else velocity
     if len(each) != len(shape):
         raise ValueError(f"velocity has {len(each)} components; it must have {len(shape)}, one for each axis of grid")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from ..naming import choice
 from .dense import ends
 from .exact import product, short_vector
 from .problem import Known, Problem
@@ -75,9 +76,7 @@ def load_finite_elements(name: str, *, seed: Any = 0) -> Problem:
     >>> load_finite_elements("airfoil")
     <airfoil: 260 x 260 csr, float64, 1682 nonzeros, symmetric positive definite, condition 74.92>
     """
-    names = finite_element_names()
-    if name not in names:
-        raise ValueError(f"name is {name!r}; it must be one of {', '.join(map(repr, names))}")
+    name = choice("name", name, finite_element_names())
     A = sparse.csr_array(_examples().load_example(name)["A"])
     A = A.astype(np.complex128 if np.iscomplexobj(A.data) else np.float64)
     A.sum_duplicates()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import sparse
 
+from ..naming import choice
 from . import lattice
 from .checks import grid_shape, integer, number
 from .exact import DoubleSum, short_vector
@@ -55,8 +56,7 @@ def graph_laplacian(kind: str, n: int | tuple[int, ...], shift: float = 0.0, *, 
     >>> graph_laplacian("complete", 7, shift=1.0).condition
     8.0
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(map(repr, KINDS))}")
+    kind = choice("kind", kind, KINDS)
     shift = number("shift", shift, above=0.0, closed=(True, False))
     shape = grid_shape(n, dimensions=(2, 1, 3), name="n") if kind == "grid" else ()
     size = math.prod(shape) if shape else integer("n", n, least=3 if kind == "cycle" else 2)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..naming import choice
 from .checks import integer, number
 from .dense import ends
 from .exact import product, short_vector
@@ -68,8 +69,7 @@ def randsvd(n: int, condition: float = 1e3, mode: int = 3, kind: str = "spd", *,
     mode = integer("mode", mode)
     if mode > 5:
         raise ValueError(f"mode is {mode}; it must be 1, 2, 3, 4 or 5")
-    if kind not in ("spd", "symmetric", "general"):
-        raise ValueError(f"kind is {kind!r}; it must be 'spd', 'symmetric' or 'general'")
+    kind = choice("kind", kind, ("spd", "symmetric", "general"))
     rng = np.random.default_rng(seed)
     values = _singular_values(n, condition, mode, rng)
     U = _orthogonal(n, rng)

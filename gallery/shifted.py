@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from ..naming import choice
 from . import lattice
 from .checks import integer
 from .problem import Known, Problem
@@ -116,8 +117,7 @@ def shifted_laplacians(points: int = 10, steps: int = 5000, *, shifts: Any = "lo
     points, steps = integer("points", points), integer("steps", steps)
     rng = np.random.default_rng(integer("seed", seed, least=0))
     if isinstance(shifts, str):
-        if shifts not in VARIANCES:
-            raise ValueError(f'shifts is {shifts!r}; it must be "low", "high" or an array')
+        shifts = choice("shifts", shifts, VARIANCES, more=", or an array")
         values = (12 * rng.beta(*VARIANCES[shifts], size=steps) - 3) / 20
     else:
         values = np.array(shifts, dtype=np.float64)

@@ -23,6 +23,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from ..errors import InputError
+from ..naming import nearest
 from ..precision.sparse_arrays import csr_arrays
 from .market_files import read_market
 from .safe_writing import is_standard_output, writing
@@ -188,6 +189,17 @@ def _called(path: str | os.PathLike[str]) -> str:
     return "standard input" if is_standard_input(path) else os.fspath(path)
 
 
+def _beside(path: str | os.PathLike[str]) -> str:
+    """The file in the same folder that may have been meant."""
+    folder, name = os.path.split(os.fspath(path))
+    try:
+        there = os.listdir(folder or os.curdir)
+    except OSError:
+        return f"; there is no folder {folder}"
+    near = nearest(name, there)
+    return "" if near is None else f"; did you mean {os.path.join(folder, near)!r}?"
+
+
 def _read(path: str | os.PathLike[str], rows: int = 0) -> Any:
     """What a file holds, of the shape that it has; a coo_array may have as many rows as asked for."""
     name = _called(path)
@@ -213,7 +225,7 @@ def _check_file(path: Path) -> None:
     if path.is_dir():
         raise IsADirectoryError(f"{path}: is a directory; wanted a file: {READ}")
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError(f"{path}: no such file{_beside(path)}")
     if path.is_char_device() or path.is_block_device():
         raise InputError(f"{path}: is a device; wanted a file: {READ}")
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from ..errors import BackendError
+from ..errors import BackendError, InputError
 
-__all__ = ["HALF", "WORKING", "check_place", "check_tensor"]
+__all__ = ["HALF", "WORKING", "check_place", "check_tensor", "check_width"]
 
 HALF = (torch.float16, torch.bfloat16)
 WORKING = (torch.float32, torch.float64, torch.complex64, torch.complex128)
@@ -24,6 +24,29 @@ def check_tensor(tensor: Any, name: str) -> None:
         raise TypeError(
             f"{name}: found {tensor.dtype}; wanted a floating-point or complex tensor, as from .to(torch.float64)"
         )
+
+
+def check_width(tensor: Any, name: str, width: int, called: str, shape: str) -> None:
+    """Refuse a tensor whose axes are not those that a layer of this width takes.
+
+    Parameters
+    ----------
+    tensor : Tensor
+    name : str
+    width : int
+    called : str
+        What the layer's constructor calls the width.
+    shape : str
+        Of what is taken, one letter an axis, the width's being "*" and further axes "...".
+    """
+    axes = shape.split()
+    lengths = tuple(tensor.shape)
+    open_ended = axes[-1] == "..."
+    wanted = len(axes) - open_ended
+    if (len(lengths) >= wanted if open_ended else len(lengths) == wanted) and lengths[axes.index("*")] == width:
+        return
+    said = ", ".join(str(width) if axis == "*" else axis for axis in axes)
+    raise InputError(f"{name}: found shape {lengths}; wanted ({said}), where {width} is {called}")
 
 
 def check_place(tensor: Any, name: str, other: Any, others_name: str = "b") -> None:

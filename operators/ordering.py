@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError, SingularError
+from ..errors import SingularError
+from ..naming import choice
 from .base import Operator
 
-__all__ = ["Ordering", "Stage", "check_diagonal"]
+__all__ = ["ORDERS", "Ordering", "Stage", "check_diagonal"]
+
+ORDERS = ("natural", "multicolor")
 
 
 def check_diagonal(A: Operator, diagonal: np.ndarray, why: str) -> None:
@@ -78,9 +81,7 @@ class Ordering:
     """
 
     def __init__(self, A: Operator, order: str = "natural", *, nonzero: bool = False) -> None:
-        if order not in ("natural", "multicolor"):
-            raise InputError(f'order: found {order!r}; wanted "natural" or "multicolor"')
-        self.operator, self.order = A, order
+        self.operator, self.order = A, choice("order", order, ORDERS)
         self._stages: dict[Any, list[Stage]] = {}
         if not nonzero:
             _ = self.inverse_diagonal

@@ -10,14 +10,15 @@ from typing import Any, Literal
 import numpy as np
 import scipy.sparse as sparse
 
+from ..naming import choice
 from .formats import BlockFormat, format_named
 from .sparse_arrays import csr_arrays
 from .working import working_dtype
 
 __all__ = ["METHODS", "Equilibration", "equilibrate"]
 
-METHODS = ("auto", "jacobi", "ruiz", "symmetric")
 EquilibrationMethod = Literal["auto", "jacobi", "ruiz", "symmetric"]
+METHODS: tuple[EquilibrationMethod, ...] = ("auto", "jacobi", "ruiz", "symmetric")
 _ROUNDS = 50  # of Ruiz's iteration, whose defect is halved in each; the log2 of a norm is below 2**11 at first
 _SETTLED = 1 / 32  # of log2 of the norms, which are rounded to integers in the end
 
@@ -137,8 +138,7 @@ def equilibrate(
     >>> bool(np.allclose(x, [1.0, 2.0], rtol=1e-14))
     True
     """
-    if method not in METHODS:
-        raise ValueError(f"method: found {method!r}; wanted one of {', '.join(METHODS)}")
+    method = choice("method", method, METHODS)
     if not 0 < headroom <= 1:
         raise ValueError(f"headroom: found {headroom}; wanted more than 0 and at most 1")
     entries = _Entries(A)

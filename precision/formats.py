@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..naming import choice
+from ..naming import choice, choose_fields
 
 __all__ = [
     "FORMATS",
@@ -187,8 +187,7 @@ class FixedPoint:
         _whole("integer_bits", self.integer_bits, 0, 53)
         _whole("fraction_bits", self.fraction_bits, 0, 53)
         _whole("integer_bits + fraction_bits", self.significand_bits, 1, 53)
-        if self.overflow not in ("saturate", "wrap"):
-            raise ValueError(f'overflow: found {self.overflow!r}; wanted "saturate" or "wrap"')
+        choose_fields(self, overflow=("saturate", "wrap"))
 
     def __str__(self) -> str:
         return self.name
@@ -373,13 +372,15 @@ FORMATS: dict[str, Format | BlockFormat] = {
 }
 
 
-def format_named(format: Any) -> Any:
+def format_named(format: Any, argument: str = "format") -> Any:
     """The format of a name; a format is returned as it is.
 
     Parameters
     ----------
     format : str, dtype, Format, FixedPoint or BlockFormat
         One of the names in ``FORMATS``, whatever its case, a dtype of NumPy, ml_dtypes or torch, or a format.
+    argument : str
+        What messages call it.
 
     Returns
     -------
@@ -403,9 +404,9 @@ def format_named(format: Any) -> Any:
     name = dtype_name(format)
     if name is None:
         raise TypeError(
-            f"format: found {type(format).__name__}; wanted a name, a dtype, a Format, FixedPoint or BlockFormat"
+            f"{argument}: found {type(format).__name__}; wanted a name, a dtype, a Format, FixedPoint or BlockFormat"
         )
-    return FORMATS[choice("format", name, FORMATS, more=", or a Format")]
+    return FORMATS[choice(argument, name, FORMATS, more=", or a Format")]
 
 
 def dtype_name(format: Any) -> str | None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..naming import choice
+from ..naming import choose_fields
 from .formats import BlockFormat, FixedPoint, Format, dtype_name, format_named, fp32, fp64
 from .rounding_rule import ROUNDINGS
-from .tensor_core import block_fma
+from .tensor_core import TENSOR_CORES, block_fma
 from .working import precision_facts
 
 __all__ = ["POLICIES", "Precision", "as_precision"]
@@ -76,9 +76,7 @@ class Precision:
     def __post_init__(self) -> None:
         found = format_named(self.format)
         object.__setattr__(self, "format", found)
-        for name, choices in (("policy", POLICIES), ("rounding", ROUNDINGS), ("scale", ("auto", "none"))):
-            given = getattr(self, name)
-            object.__setattr__(self, name, choice(name, given, choices))
+        choose_fields(self, policy=POLICIES, rounding=ROUNDINGS, scale=("auto", "none"), device=TENSOR_CORES)
         if not isinstance(self.seed, int) or isinstance(self.seed, bool) or self.seed < 0:
             kind = ValueError if isinstance(self.seed, int) else TypeError
             raise kind(f"seed: found {self.seed!r}; wanted an integer of at least 0")
@@ -169,10 +167,7 @@ class Precision:
 
 
 def _scalar_format(given: Any) -> Format | FixedPoint:
-    try:
-        found = format_named(given)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"scalars: {str(error).removeprefix('format: ')}") from None
+    found = format_named(given, "scalars")
     if isinstance(found, BlockFormat):
         raise ValueError(f"scalars: {found} rounds blocks; wanted a format of single numbers")
     return found
@@ -183,8 +178,8 @@ def _elements(given: Any) -> Any:
     return given.element if isinstance(given, BlockFormat) else given
 
 
-def as_precision(value: Any) -> Precision | None:
-    """A ``Precision`` from one, a format or its name; None for None.
+def as_precision(value: Any, argument: str = "precision") -> Precision | None:
+    """A ``Precision`` from one, a format or its name; None for None. Messages call it by the name of the argument.
 
     Examples
     --------
@@ -195,5 +190,5 @@ def as_precision(value: Any) -> Precision | None:
     if value is None or isinstance(value, Precision):
         return value
     if isinstance(value, (Format, FixedPoint, BlockFormat)) or dtype_name(value) is not None:
-        return Precision(value)
-    raise TypeError(f"precision: found {type(value).__name__}; wanted the name of a format, a Format or a Precision")
+        return Precision(format_named(value, argument))
+    raise TypeError(f"{argument}: found {type(value).__name__}; wanted the name of a format, a Format or a Precision")

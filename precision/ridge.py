@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ..naming import choice
 from .formats import format_named
 
 __all__ = [
@@ -25,8 +26,8 @@ __all__ = [
     "wolkowicz_styan",
 ]
 
-METHODS = ("exact", "guaranteed")
 RidgeMethod = Literal["exact", "guaranteed"]
+METHODS: tuple[RidgeMethod, ...] = ("exact", "guaranteed")
 
 
 def condition_limit(format: Any, c: float = 1.0) -> float:
@@ -152,8 +153,7 @@ def ridge_for_condition(H: Any, kappa_max: float, method: RidgeMethod = "exact")
     >>> float(np.round(ridge_for_condition(H, 256.0, "guaranteed"), 8))
     0.00392157
     """
-    if method not in METHODS:
-        raise ValueError(f"method: found {method!r}; wanted one of {', '.join(METHODS)}")
+    method = choice("method", method, METHODS)
     if not 1 < kappa_max < math.inf:
         raise ValueError(f"kappa_max: found {kappa_max}; wanted a finite number greater than 1")
     xp, H = _checked(H)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..naming import choice
 from .blocks import round_blocks, round_wrapping
 from .formats import BlockFormat, format_named
 from .philox import stream
@@ -93,8 +94,7 @@ def round(
     if out is not None:
         engine.checked_out(out, array)
     format = format_named(format)
-    if rounding not in ROUNDINGS:
-        raise ValueError(f"rounding: found {rounding!r}; wanted one of {', '.join(ROUNDINGS)}")
+    rounding = choice("rounding", rounding, ROUNDINGS)
     key = stream(seed, step)
     if isinstance(format, BlockFormat):
         rows = array.reshape(tuple(array.shape) or (1,))
@@ -115,8 +115,7 @@ def _engine(x: Any, backend: str | None) -> Any:
     library = _library(x)
     if backend is None:
         backend = {"numpy": "numba"}.get(library, library)
-    if backend not in BACKENDS:
-        raise ValueError(f"backend: found {backend!r}; wanted one of {', '.join(BACKENDS)}")
+    backend = choice("backend", backend, BACKENDS)
     if BACKENDS[backend] != library:
         raise ValueError(f"backend: {backend!r} rounds {BACKENDS[backend]} arrays, but x is one of {library}")
     try:

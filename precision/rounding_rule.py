@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from ..naming import choice
 from .formats import BlockFormat, FixedPoint, Format, format_named
 
 __all__ = [
@@ -172,8 +173,7 @@ def rounding_rule(format: Format | FixedPoint, carrier: Carrier, rounding: str =
     ValueError
         For an unknown rounding, and for a format wider than its carrier.
     """
-    if rounding not in ROUNDINGS:
-        raise ValueError(f"rounding: found {rounding!r}; wanted one of {', '.join(ROUNDINGS)}")
+    rounding = choice("rounding", rounding, ROUNDINGS)
     f, bias = carrier.fraction_bits, carrier.bias
     p, low, high = format.significand_bits, format.min_exponent, format.max_exponent
     if p > f + 1 or low < 1 - bias or high > bias:

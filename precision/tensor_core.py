@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..naming import choice
 from .formats import FORMATS, Format, format_named, fp16, fp32
 from .rounding import round as rounded_to
 
@@ -140,9 +141,7 @@ def block_fma(device: str, input: Any, output: str = "fp32") -> BlockFMA:
     >>> block_fma("A100", "bf16").block, block_fma("H100", "fp8_e5m2").significand_bits
     (8, 14)
     """
-    if device not in TENSOR_CORES:
-        raise ValueError(f"device: found {device!r}; wanted one of {', '.join(TENSOR_CORES)}")
-    rows = TENSOR_CORES[device]
+    rows = TENSOR_CORES[choice("device", device, TENSOR_CORES)]
     wanted, result = format_named(input), format_named(output)
     for row in rows.values():
         if format_named(row.input) == wanted and format_named(row.output) == result:

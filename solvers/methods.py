@@ -55,7 +55,7 @@ def method_named(name: str, parameters: Mapping[str, Any]) -> LinearMethod[Any]:
 
 def is_auto(method: Any, parameters: Mapping[str, Any]) -> bool:
     """Whether the entries of A are to choose the method, for which there are no parameters."""
-    if named_in(method, ("auto",)) is None:
+    if method is not None and named_in(method, ("auto",)) is None:
         return False
     if parameters:
         known = {name for kind in METHODS.values() for name in parameters_of(kind)}

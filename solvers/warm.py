@@ -13,7 +13,8 @@ import numpy as np
 import scipy.sparse as sparse
 
 from ..compilation import told
-from ..errors import ConvergenceWarning, InputError
+from ..errors import ConvergenceWarning
+from ..naming import choice, named_in
 from ..operators import Diagonals, Stencil
 from .driver.progress import watched
 from .linear.small import SYSTEMS_BEFORE
@@ -107,13 +108,10 @@ def warm(
 
 
 def _chosen(argument: str, given: str | Iterable[str], known: tuple[str, ...], every: Any = None) -> tuple[str, ...]:
-    if given == "all":
+    if named_in(given, ("all",)):
         return every or known
     names = (given,) if isinstance(given, str) else tuple(given)
-    for name in names:
-        if name not in known:
-            raise InputError(f"{argument}: found {name!r}; wanted 'all' or some of {', '.join(map(repr, known))}")
-    return names
+    return tuple(choice(argument, name, known, more=", or 'all'") for name in names)
 
 
 def _shown(kinds: list[tuple[str, str, str]], console: Any) -> Iterator[tuple[str, str, str]]:

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -767,3 +768,42 @@ def test_completion_without_shtab_says_what_to_install(monkeypatch, capsys):
 
 def test_completion_knows_the_arguments_that_are_files():
     assert set(completion.FILES) <= {action.dest for action in completion.actions_of(parser())}
+
+
+def test_near_misses_are_suggested(folder, capsys):
+    for line, said in {
+        "slove A.mtx": "COMMAND: found 'slove'; wanted one of solve, refine, .*; did you mean 'solve'?",
+        "Solve A.mtx": "did you mean 'solve'?",
+        "solve A.mtx --method gaus-seidel": "--method: found 'gaus-seidel'; wanted one of auto, cg, .*'gauss_seidel'?",
+        "solve A.mtx --preconditioner jakobi": "--preconditioner: found 'jakobi'; .*did you mean 'jacobi'?",
+        "solve A.mtx --backend gpu": "--backend: found 'gpu'; .*did you mean 'cupy'?",
+        "solve A.mtx --precision bf17": "--precision: found 'bf17'; .*did you mean 'bf16'?",
+        "solve A.mtx --precision bf16 --rounding nearest": "--rounding: found 'nearest'; .*did you mean 'nearest-",
+        "solve A.mtx --maxitr 3": "resolvent solve: --maxitr: there is no such option; did you mean '--maxiter'?",
+        "solve A.mtx --tolerance=3": "--tolerance=3: there is no such option",
+        "solve A.mtx b.mtx c.mtx": "c.mtx: there is no such argument",
+        "solve a.mxt": "a.mxt: no such file; did you mean 'A.mtx'?",
+        f"solve {folder}/A.mt": f"no such file; did you mean '{folder}/A.mtx'?",
+        "solve nowhere/A.mtx": "no such file; there is no folder nowhere",
+        "condition A.mtx --norm 3": "--norm: found 3; wanted one of 1, 2",
+        "gallery poison --size 3": "gallery: found 'poison'; .*did you mean 'poisson'?",
+        "warm --storage danse": "did you mean 'dense'?",
+        "fixed-point math:cosh2 A.mtx": "g: found nothing as cosh2 in math; .*did you mean 'cosh'?",
+    }.items():
+        assert main(line.split()) == 2, line
+        out, err = capsys.readouterr()
+        assert one_line(err), err
+        assert out == ""
+        assert re.search(said.replace("?", r"\?").replace(".mtx", r"\.mtx"), err), err
+
+
+@pytest.mark.parametrize("short", ["--max 3", "--maxit 3", "--meth cg", "--q"])
+def test_options_are_written_in_full(short, folder, capsys):
+    assert main(["solve", "A.mtx", *short.split()]) == 2
+    assert f"{short.split()[0]}: there is no such option" in capsys.readouterr().err
+
+
+def test_words_of_options_are_taken_in_any_spelling(folder, capsys):
+    line = "solve A.mtx --method Gauss-Seidel --backend NumPy --precision FP64 --preconditioner None"
+    assert main(line.split()) == 0
+    assert "gauss_seidel on numpy" in capsys.readouterr().out

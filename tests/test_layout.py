@@ -12,8 +12,9 @@ FLOORS = {
     name: floor
     for floor, names in enumerate(
         (
-            ("compilation", "errors", "lazy"),
-            ("kernels", "naming"),
+            ("compilation", "errors"),
+            ("naming",),
+            ("kernels", "lazy"),
             ("precision",),
             ("operators",),
             ("backends", "io"),

@@ -1,5 +1,8 @@
 """A name that there is not is answered with the one that was meant."""
 
+import pathlib
+import warnings
+
 import numpy as np
 import pytest
 
@@ -98,6 +101,66 @@ def test_near_misses_are_suggested(call, meant):
         call()
 
 
+# Of arguments that are one of several words, each with how it is called, one of its words, and one that is near.
+CHOICES = {
+    "sweep": (lambda sweep: rv.sor(A, B, backend="numpy", omega=1.0, sweep=sweep), "symmetric", "symetric"),
+    "order": (lambda order: rv.sor(A, B, backend="numpy", omega=1.0, order=order), "multicolor", "multicolour"),
+    "order of ssor_cg": (lambda order: rv.ssor_cg(A, B, backend="numpy", omega=1.0, order=order), "natural", "naturel"),
+    "order of ssor": (lambda order: rv.precondition.ssor(A, order=order), "natural", "naturel"),
+    "kind": (lambda kind: rv.precondition.polynomial(A, kind=kind, backend="numpy"), "neumann", "neuman"),
+    "errors": (lambda errors: rv.cg(A, B, backend="numpy", errors=errors), "collect", "colect"),
+    "method of lstsq": (lambda method: rv.lstsq(A, B, backend="numpy", method=method), "lapack", "lapak"),
+    "accelerate": (lambda accelerate: rv.jacobi(A, B, backend="numpy", accelerate=accelerate), "anderson", "andersen"),
+    "type": (lambda type: rv.anderson(np.cos, B, backend="numpy", type=type), "II", "I I I"),
+    "beta": (lambda beta: rv.anderson(np.cos, B, backend="numpy", beta=beta), "adaptive", "adapt"),
+    "warm_start": (lambda kind: rv.Sequence("cg", warm_start=kind), "extrapolate", "extrapolat"),
+    "warm_start of maps": (lambda kind: rv.FixedPointSequence("picard", warm_start=kind), "previous", "prevous"),
+    "cost": (lambda cost: rv.Sequence("cg", cost=cost), "iterations", "iteration"),
+    "family": (lambda family: rv.tuning.Spectral("sor", family=family), "shift", "shfit"),
+    "side": (lambda side: rv.polar(A, side=side), "left", "lef"),
+    "form": (lambda form: rv.orthogonalize(A, form=form), "gram", "gramm"),
+    "scaling": (lambda scaling: rv.matrix_sign(A, scaling=scaling), "schatten-8", "schaten8"),
+    "schedule": (lambda schedule: rv.polar(A, schedule=schedule), "polar-express", "polar_expres"),
+    "method of a ridge": (lambda how: rv.precision.ridge_for_condition(A, 2.0, how), "guaranteed", "guarantee"),
+    "method of equilibrate": (lambda how: rv.precision.equilibrate(A, method=how), "jacobi", "jakobi"),
+    "rounding": (lambda how: rv.precision.round(B, "bf16", how, backend="numpy"), "nearest-even", "nearest"),
+    "library that rounds": (lambda name: rv.precision.round(B, "bf16", backend=name), "numpy", "numpie"),
+    "overflow": (lambda how: rv.precision.FixedPoint(4, 4, overflow=how), "wrap", "wrapp"),
+    "device": (lambda name: rv.Precision("bf16", policy="tensor-core", device=name), "A100", "A1000"),
+    "policy": (lambda policy: rv.Precision("bf16", policy=policy), "tensor-core", "tensorcores"),
+    "inner_precision": (lambda name: rv.refine(A, B, backend="numpy", inner_precision=name), "fp16", "fp61"),
+    "residual": (lambda name: rv.refine(A, B, backend="numpy", residual=name), "fp128", "fp46"),
+    "storages": (lambda name: rv.warm(name, methods="nothing"), None, "danse"),
+    "kind of a graph": (lambda kind: rv.gallery.graph_laplacian(kind, 4), "cycle", "cycl"),
+    "name in the gallery": (lambda name: rv.gallery.by_name(name, 4), "kms", "kns"),
+}
+
+
+@pytest.mark.parametrize("what", CHOICES)
+def test_words_are_taken_in_any_spelling_and_near_misses_suggested(what):
+    call, word, near = CHOICES[what]
+    if word is not None:
+        call(f" {word.swapcase().replace('-', '_')}")
+    with pytest.raises(ValueError, match="wanted") as raised:
+        call(near)
+    assert repr(near) in str(raised.value)
+    assert "did you mean" in str(raised.value) or what in ("type", "beta")
+
+
+def test_nothing_lists_choices_by_itself():
+    for path, text in sources():
+        assert "wanted one of {', '.join" not in text, path
+
+
+def sources():
+    root = pathlib.Path(rv.__file__).parent
+    for path in root.rglob("*.py"):
+        parts = path.relative_to(root).parts
+        outside = parts[0] in ("tests", "docs", "benchmarks", "examples", "build", "dist") or parts[0].startswith(".")
+        if not outside and path.name not in ("naming.py", "market_files.py"):  # the mechanism; words of a file's header
+            yield path, path.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("given", "name"),
     [(np.float32, "float32"), (np.dtype("f8"), "float64"), ("FP32", "float32"), (float, "float64"), ("BF16", "bf16")],
@@ -135,3 +198,24 @@ def test_names():
     assert suggestion(3, names) == ""
     with pytest.raises(rv.BackendError, match=r"^what: found 3; wanted one of cg$"):
         choice("what", 3, ["cg"], error=rv.BackendError)
+
+
+def test_tensors_that_require_gradients_are_warned_of_however_they_are_given():
+    torch = pytest.importorskip("torch")
+    a, b = torch.tensor(A, requires_grad=True), torch.tensor(B, requires_grad=True)
+    plain, options = (a.detach(), b.detach()), {"rtol": 1e-8}
+    for args, named in (
+        ((a, plain[1]), {}),
+        ((plain[0],), {"b": b}),
+        ((), {"A": a, "b": plain[1]}),
+        (plain, {"x0": b}),
+        (plain, {"M": a}),
+    ):
+        with pytest.warns(rv.GradientWarning, match=r"^cg: no gradients flow") as heard:
+            rv.cg(*args, **named, **options)
+        assert len(heard) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", rv.GradientWarning)
+        rv.cg(*plain, x0=plain[1])
+        with torch.no_grad():
+            rv.cg(a, b=b)

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from ...naming import choice
 from .economics import exchange_economy, value_iteration
 from .elliptic import bratu, poisson_sweeps
 from .hard import (
@@ -42,7 +43,7 @@ from .linear import linear_diagonal, pagerank, power_iteration
 from .matrices import candecomp, nearest_correlation
 from .mixtures import hasselblad, mixture_means, normal_mixture
 from .portfolios import risk_parity
-from .problem import FixedPoint, choice
+from .problem import FixedPoint
 from .rankings import bradley_terry
 from .selfconsistent import self_consistent_field
 from .small import absolute_value, cosine, kinsol_3d, roberts_step, toth_kelley

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from ...naming import choice
 from .. import lattice
-from .problem import FixedPoint, choice, integer, newton, number
+from .problem import FixedPoint, integer, newton, number
 
 __all__ = ["bratu", "poisson_sweeps"]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..checks import integer, number
 
-__all__ = ["FixedPoint", "choice", "integer", "newton", "number"]
+__all__ = ["FixedPoint", "integer", "newton", "number"]
 
 # Published counts of methods that ask for more than the map, or that treat every entry of x as a sequence of its own.
 ASK_FOR_MORE = frozenset({"anderson_monotone", "anderson_monotone_adaptive", "sea"})
@@ -142,20 +142,6 @@ def _fixed(x: np.ndarray) -> np.ndarray:
     x = np.array(x)
     x.setflags(write=False)
     return x
-
-
-def choice(name: str, value: Any, among: tuple[str, ...]) -> str:
-    """Return value if it is among the names.
-
-    Examples
-    --------
-    >>> choice("kind", "sos", ("jacobi", "sor"))
-    Traceback (most recent call last):
-    ValueError: kind is 'sos'; it must be one of 'jacobi', 'sor'
-    """
-    if value not in among:
-        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(map(repr, among))}")
-    return value
 
 
 def newton(

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .problem import FixedPoint, choice, integer, newton
+from ...naming import choice
+from .problem import FixedPoint, integer, newton
 
 __all__ = ["bradley_terry"]
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .problem import FixedPoint, choice, integer, number
+from ...naming import choice
+from .problem import FixedPoint, integer, number
 
 __all__ = ["admm", "alternating_projections", "douglas_rachford", "ista"]
 

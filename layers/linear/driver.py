@@ -40,7 +40,7 @@ def run(linear_map: LinearMap, plan: Plan, x0: Any, b: Any, p: Sequence[Any]) ->
     rtol, atol, maxiter = plan.tolerance
     kind = (type(linear_map).__name__, getattr(linear_map, "transposed", False))
     parameters = tuple((name, numbers.taken_from(value)) for name, value in solver.parameters)
-    text = (kind, (solver.method, parameters, None, solver.precision), plan.role)
+    text = (kind, (solver.method, parameters, solver.M, solver.precision), plan.role)
     return _in_graph(list(p), b, x0, f"{text!r}", rtol, atol, maxiter, numbers.floats, numbers.integers)
 
 

@@ -14,6 +14,8 @@ from ...naming import choice, parameter_of_another
 from ...solvers.driver.solution import Solution
 from ...solvers.driver.stopping import Options
 from ...solvers.methods import COMMON, METHODS, MethodName, is_auto, method_named
+from ...solvers.preconditioners.given import is_named, preconditioner_named
+from ...solvers.preconditioners.superlu import SuperLUPreconditioner, with_products
 
 __all__ = ["BACKWARD", "FORWARD", "TANGENT", "Plan", "Solver", "Solves", "checked_tolerance", "plain_solvers"]
 
@@ -58,10 +60,10 @@ class Solver:
     @property
     def is_text(self) -> bool:
         """Whether ``repr`` holds all of it."""
-        values = [self.precision]
+        values = [self.M, self.precision]
         for _, value in self.parameters:
             values.extend(value if isinstance(value, tuple) else (value,))
-        return self.M is None and all(isinstance(value, (str, int, float, type(None))) for value in values)
+        return all(isinstance(value, (str, int, float, type(None))) for value in values)
 
     @staticmethod
     def checked(method: str, parameters: Mapping[str, Any], M: Any, precision: Any) -> Solver:
@@ -73,6 +75,8 @@ class Solver:
             raise parameter_of_another("exact", next(iter(parameters)), (), COMMON)
         elif not (method == "exact" or is_auto(method, parameters)):
             method_named(method, dict(parameters))
+        if is_named(M):
+            M = preconditioner_named(M)
         if method == "exact" and (M is not None or precision is not None):
             raise InputError(f"{'precision' if M is None else 'M'}: a factorisation takes none; name another method")
         return Solver(method, tuple(parameters.items()), M, precision)
@@ -86,15 +90,18 @@ class Solver:
 
     def adjoint_M(self) -> Any:
         """The preconditioner for A^H."""
-        if self.M is None or isinstance(self.M, str) or self.method == "auto":
-            return self.M  # none, or made of the matrix that it is for
+        M = with_products(self.M)
+        if isinstance(M, SuperLUPreconditioner):
+            return M.adjoint()
+        if M is None or is_named(M) or self.method == "auto":
+            return M  # none, or made of the matrix that it is for
         if METHODS[cast("MethodName", self.method)].needs_hermitian:
             return self.M  # Hermitian, as the method asks
         if isinstance(self.M, torch.Tensor) and self.M.layout == torch.strided:
             return self.M.mH
         raise InputError(
             f"adjoint_M: {self.method} does not need a Hermitian A, so the backward solve needs the adjoint of M; pass "
-            "adjoint_M, or M as a dense tensor"
+            "adjoint_M, or M as a dense tensor, factors of SuperLU or a name"
         )
 
 

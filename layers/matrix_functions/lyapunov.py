@@ -8,13 +8,14 @@ from typing import Any
 import torch
 
 from ...errors import InputError
+from ...naming import choice
 from ...solvers.matrix_functions.lyapunov import solve_lyapunov as rv_solve_lyapunov
 from ...solvers.matrix_functions.lyapunov import solve_sylvester as rv_solve_sylvester
 from ...solvers.matrix_functions.newton_schulz import Schedule
 from ..tensors import check_place
 from .equations import Equation
 from .forward import Solver, checked_matrix
-from .singular import checked_singular
+from .singular import SINGULAR
 from .unrolled import block_sign
 from .ways import Way, differentiable
 
@@ -25,9 +26,7 @@ EQUATIONS = ("eigh", "products")
 
 def derivative_equation(equations: Any, name: str, singular: Any = "raise", root: int = 1) -> Equation:
     """Lyapunov's equation in the derivatives of a function, solved as the caller wants it."""
-    if equations not in EQUATIONS:
-        raise InputError(f"equations: found {equations!r}; wanted one of {', '.join(EQUATIONS)}")
-    singular = checked_singular(singular)
+    equations, singular = choice("equations", equations, EQUATIONS), choice("singular", singular, SINGULAR)
     if equations == "eigh":
         return Equation(singular=singular, root=root, name=name)
     if singular != "raise":

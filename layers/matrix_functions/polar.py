@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from ...errors import InputError
+from ...naming import choice
 from ...solvers.matrix_functions.decompose import orthogonalize as rv_orthogonalize
 from ...solvers.matrix_functions.decompose import polar as rv_polar
 from ...solvers.matrix_functions.newton_schulz import Schedule
+from ...solvers.matrix_functions.polar import SIDES
 from .equations import Equation
 from .forward import Solver, checked_matrix
 from .implicit import Rule, SelfAdjoint, hermitian_part, implicit
@@ -200,8 +201,7 @@ def polar(
     >>> torch.allclose(A.grad, U)
     True
     """
-    if side not in ("right", "left"):
-        raise InputError(f'side: found {side!r}; wanted "right" (A = U H) or "left" (A = H U)')
+    side = choice("side", side, SIDES, more=" (A = U H or A = H U)")
     A = checked_matrix(A)
     U = _factor(rv_polar, "polar", A, Way(method, rtol, schedule, lower, scaling), singular, equations)
     return U, hermitian_part(U.mH @ A if side == "right" else A @ U.mH)

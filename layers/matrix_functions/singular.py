@@ -6,19 +6,12 @@ from typing import Any
 
 import torch
 
-from ...errors import InputError, SingularError
+from ...errors import SingularError
 
-__all__ = ["SINGULAR", "checked_singular", "divided", "singular_error"]
+__all__ = ["SINGULAR", "divided", "singular_error"]
 
 SINGULAR = ("raise", "clamp", "zero")
 ROUNDING = 100.0  # times the tolerance: how large a right-hand side may be that is zero but for rounding
-
-
-def checked_singular(singular: Any) -> str:
-    """The name of a policy; an error for others."""
-    if singular not in SINGULAR:
-        raise InputError(f"singular: found {singular!r}; wanted one of {', '.join(SINGULAR)}")
-    return str(singular)
 
 
 def singular_error(name: str) -> SingularError:

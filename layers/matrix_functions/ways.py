@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from ...errors import InputError
+from ...naming import choice, choose_fields
 from ...solvers.matrix_functions.method import LOWER, checked_lower, checked_schedule
 from ...solvers.matrix_functions.newton_schulz import Schedule
 from ...solvers.matrix_functions.newton_schulz import schedule as made
-from ...solvers.matrix_functions.scaling import checked_scaling, margin
+from ...solvers.matrix_functions.scaling import SCALINGS as ALL_SCALINGS
+from ...solvers.matrix_functions.scaling import margin
 from .forward import default_rtol
 from .implicit import Rule, implicit
 from .unrolled import SCALINGS, unrolled
@@ -47,14 +48,12 @@ class Way:
     scaling: str = "schatten-8"
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise InputError(f"method: found {self.method!r}; wanted one of {', '.join(METHODS)}")
+        choose_fields(self, method=METHODS)
         checked_lower(self.lower)
-        checked_scaling(self.scaling)  # without "aol", which is another function
-        if self.method != "implicit" and self.scaling not in SCALINGS:
-            raise InputError(
-                f"scaling: found {self.scaling!r} with method={self.method!r}; wanted one of {', '.join(SCALINGS)}"
-            )
+        # Without "aol", which is another function.
+        known = ALL_SCALINGS if self.method == "implicit" else SCALINGS
+        scaling = choice("scaling", self.scaling, known, more=f" with method={self.method!r}")
+        object.__setattr__(self, "scaling", scaling)
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from difflib import get_close_matches
 from inspect import signature
 from typing import Any
 
@@ -12,7 +11,9 @@ from torch import nn
 from torch.nn.functional import silu, softplus
 
 from ...errors import InputError
+from ...naming import choice, suggestion
 from ..functional import gated_kalmanet
+from ..tensors import check_width
 from .short_convolution import ShortConvolution
 
 __all__ = ["GatedKalmaNet"]
@@ -116,9 +117,11 @@ class GatedKalmaNet(nn.Module):
     ) -> None:
         super().__init__()
         for name in unknown:
-            raise InputError(f"{name}: is not a setting of GatedKalmaNet; {_meant(name)}")
-        if mode not in ("chunk", "fused_recurrent"):
-            raise InputError(f'mode: found {mode!r}; wanted "chunk" or "fused_recurrent"')
+            known = [known for known in signature(GatedKalmaNet).parameters if known != "unknown"]
+            raise InputError(
+                f"{name}: is not a setting of GatedKalmaNet; there are {', '.join(known)}{suggestion(name, known)}"
+            )
+        mode = choice("mode", mode, ("chunk", "fused_recurrent"))
         if num_kv_heads is not None and num_v_heads is not None:
             raise InputError(
                 "num_kv_heads and num_v_heads: found both; wanted one, fewer key heads or more value heads"
@@ -211,8 +214,10 @@ class GatedKalmaNet(nn.Module):
         Raises
         ------
         InputError
-            For a mask of another shape or other numbers, a cache without ``layer_idx``, and one of other sequences.
+            For another width than hidden_size, a mask of another shape or other numbers, a cache without ``layer_idx``,
+            and one of other sequences.
         """
+        check_width(hidden_states, "hidden_states", self.hidden_size, "hidden_size", "B T *")
         batch, tokens, _ = hidden_states.shape
         real = None
         if cu_seqlens is None and attention_mask is not None:
@@ -315,13 +320,6 @@ class GatedKalmaNet(nn.Module):
         raw = self.a_proj(x)
         wide = torch.promote_types(raw.dtype, torch.float32)
         return -self.A_log.to(wide).exp() * softplus(raw.to(wide) + self.dt_bias.to(wide))
-
-
-def _meant(name: str) -> str:
-    """What a setting that is not known may have been meant for."""
-    known = [known for known in signature(GatedKalmaNet).parameters if known != "unknown"]
-    near = get_close_matches(name, known)
-    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
 
 
 def _unit(x: torch.Tensor) -> torch.Tensor:

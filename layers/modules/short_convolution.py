@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ...errors import InputError
+from ..tensors import check_width
 
 __all__ = ["ShortConvolution"]
 
@@ -64,6 +65,7 @@ class ShortConvolution(nn.Module):
         y : Tensor, (B, T, channels)
         state : Tensor, (N, channels, W - 1)
         """
+        check_width(x, "x", self.weight.shape[0], "channels", "B T *")
         batch, tokens, channels = x.shape
         before = self.width - 1
         sizes = [tokens] * batch if lengths is None else lengths

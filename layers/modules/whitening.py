@@ -9,6 +9,7 @@ from torch import nn
 
 from ...errors import InputError
 from ..matrix_functions.roots import invsqrtm
+from ..tensors import check_width
 from .covariance import checked_ridge, covariance, with_ridge, working
 
 __all__ = ["Whitening"]
@@ -106,8 +107,7 @@ class Whitening(nn.Module):
         Tensor of the same shape and type
         """
         given, x = x, working(x)
-        if x.shape[1] != self.num_features:
-            raise InputError(f"x: found {x.shape[1]} channels in shape {tuple(x.shape)}; wanted {self.num_features}")
+        check_width(x, "x", self.num_features, "num_features", "N * ...")
         columns = x.movedim(1, 0).flatten(1)
         with torch.autocast(x.device.type, enabled=False):
             mean, cov = self._statistics(columns)

@@ -10,6 +10,7 @@ import torch
 from torch.optim.adamw import adamw
 
 from ...errors import InputError
+from ...naming import choice
 from ...solvers.matrix_functions.method import checked_schedule
 from ...solvers.matrix_functions.schedule import Schedule
 from .orthogonal import SCALINGS, Steps, orthogonalized
@@ -18,8 +19,8 @@ from .sharing import Layout, gathered
 __all__ = ["Muon"]
 
 KELLER = (3.4445, -4.7750, 2.0315)
-LEARNING_RATES = (None, "original", "match_rms_adamw")
-FOLDED = (None, "stack", "flatten")
+LEARNING_RATES = ("original", "match_rms_adamw")
+FOLDED = ("stack", "flatten")
 MOST_STEPS = 99
 
 Coefficients = tuple[float, float, float] | Steps | Schedule | str
@@ -352,8 +353,8 @@ def _checked(group: dict[str, Any]) -> dict[str, Any]:
     if not all(0 <= beta < 1 for beta in group["betas"]):
         raise InputError(f"betas: found {group['betas']!r}; wanted two numbers in [0, 1)")
     for name, choices in (("adjust_lr_fn", LEARNING_RATES), ("matrices", FOLDED), ("scaling", SCALINGS)):
-        if group[name] not in choices:
-            raise InputError(f"{name}: found {group[name]!r}; wanted one of {', '.join(map(repr, choices))}")
+        if group[name] is not None or name == "scaling":
+            group[name] = choice(name, group[name], choices, more="" if name == "scaling" else ", or None")
     dtype = group["compute_dtype"]
     if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
         raise InputError(f"compute_dtype: found {dtype!r}; wanted a real floating-point dtype")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...backends import choose_backend
-from ...errors import InputError
+from ...naming import choice
 from ...solvers.matrix_functions.factors import degree_17_factors
 from ...solvers.matrix_functions.polynomial import odd_step
 from ...solvers.matrix_functions.products import products_for
@@ -115,8 +115,7 @@ def orthogonal(X: torch.Tensor, steps: Steps, *, scaling: str = "frobenius", eps
     tensor([[[0.6000],
              [0.8000]]])
     """
-    if scaling not in SCALINGS:
-        raise InputError(f"scaling: found {scaling!r}; wanted one of {', '.join(SCALINGS)}")
+    scaling = choice("scaling", scaling, SCALINGS)
     products = products_for(choose_backend("torch", X), X)
     # Into the range of its dtype first: norms and Gram matrices are of squares.
     tiny = torch.finfo(X.dtype).tiny

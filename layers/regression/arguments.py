@@ -13,6 +13,7 @@ import torch
 from torch.autograd import forward_ad
 
 from ...errors import InputError
+from ...naming import choice
 from .solving import INTERVALS, SOLVERS, Solver
 
 __all__ = ["Info", "Inputs", "as_inputs", "as_solver", "mark_as_own", "refuse_all_but_reverse_mode"]
@@ -78,10 +79,7 @@ class Inputs:
 
 def as_solver(name: str, interval: str, num_iter: int | None, rtol: float | None) -> Solver:
     """The solver asked for; InputError if there is none such."""
-    if name not in SOLVERS:
-        raise InputError(f"solver: found {name!r}; wanted one of {', '.join(SOLVERS)}")
-    if interval not in INTERVALS:
-        raise InputError(f"interval: found {interval!r}; wanted one of {', '.join(INTERVALS)}")
+    name, interval = choice("solver", name, SOLVERS), choice("interval", interval, INTERVALS)
     if num_iter is not None and rtol is not None:
         raise InputError("num_iter, rtol: found both; wanted a number of steps or a tolerance")
     if num_iter is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ...errors import InputError
+from ...naming import choice
 from .arguments import Info, Inputs, as_inputs, as_solver, mark_as_own, refuse_all_but_reverse_mode
 from .chunked import chunk_wise
 from .compiled import compiled
@@ -167,11 +167,10 @@ def gated_kalmanet(
     >>> o, state = gated_kalmanet(k[:, :1], k[:, :1], v[:, :1], initial_state=state, output_final_state=True)
     """
     chosen = as_solver(solver, interval, num_iter, rtol)
-    if form != "auto" and form not in FORMS:
-        raise InputError(f"form: found {form!r}; wanted auto or one of {', '.join(FORMS)}")
+    form = choice("form", form, ("auto", *FORMS))
     states = initial_state if isinstance(initial_state, tuple | list) else ()
     given = (q, k, v, g, gk, alpha, beta, ridge_ratio, *states)
-    if (form, solver) != ("recurrent", "exact"):  # which torch differentiates itself
+    if (form, chosen.name) != ("recurrent", "exact"):  # which torch differentiates itself
         refuse_all_but_reverse_mode(*given)
     inputs = as_inputs(q, k, v, g, gk, alpha, beta, ridge_ratio, scale, initial_state, cu_seqlens, validate)
     name = form

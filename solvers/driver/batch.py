@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -215,9 +217,8 @@ def one_or_many(solver: Solver, A: Any, b: Any, x0: Any, options: Options, squar
     b = as_array(b.toarray() if sparse.issparse(b) else b, "b")
     x0 = None if x0 is None else as_array(x0, "x0")
     shape, size = getattr(A, "shape", None), b.shape
-    if shape is not None and len(shape) < 2:
-        wanted = "a square matrix (n, n)" if square else "a matrix (m, n)"
-        raise InputError(f"A: found shape {tuple(shape)}; wanted {wanted}")
+    if shape is not None:
+        _check_order(tuple(shape), tuple(size), square)
     single = (shape is None or len(shape) == 2) and len(size) <= 2 and (len(size) < 2 or size[1] == 1)
     if shape is None and not single:
         raise undeclared(A, "A")
@@ -228,6 +229,17 @@ def one_or_many(solver: Solver, A: Any, b: Any, x0: Any, options: Options, squar
     if not solution.converged:
         TELL.get(warn_of)(solution)
     return solution
+
+
+def _check_order(shape: tuple[int, ...], size: tuple[int, ...], square: bool) -> None:
+    """Refuse an A that is no matrix, b being of this size; in other words where b is the matrix."""
+    matrix = len(size) == 2 and (not square or size[0] == size[1]) and size[1] > 1
+    if matrix and (len(shape) == 1 or shape == (size[0], 1)) and shape[0] == size[0] and (square or len(shape) == 1):
+        raise InputError(f"A, b: found a vector, {shape}, and a matrix, {size}; wanted the matrix first")
+    if len(shape) < 2:
+        wanted = "a square matrix (n, n)" if square else "a matrix (m, n)"
+        diagonal = "; that of a diagonal is scipy.sparse.diags_array(A)" if square and len(shape) == 1 else ""
+        raise InputError(f"A: found shape {shape}; wanted {wanted}{diagonal}")
 
 
 @dataclass(frozen=True)
@@ -266,8 +278,21 @@ def as_array(value: Any, name: str) -> Any:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise InputError(f"{name}: cannot be read as an array ({error})") from None
+        declared = (
+            ". Three arrays of compressed rows are declared by rv.as_operator((indptr, indices, values), (n, n)), "
+            "coordinates by scipy.sparse.coo_array((values, (rows, columns)))"
+        )
+        several = declared if isinstance(value, tuple) else ""
+        raise InputError(f"{name}: cannot be read as an array ({error}){several}") from None
+    if labelled and array.dtype.kind == "O":  # as columns of pandas' own types of numbers come
+        with suppress(TypeError, ValueError):
+            array = array.astype(np.float64)
     if array.dtype.kind not in "biufc":
+        if isinstance(value, (str, os.PathLike)):
+            raise TypeError(
+                f"{name}: found the text or path {os.fspath(value)!r}; wanted an array of numbers, such as read_matrix "
+                "and read_vector of resolvent.io.matrix_files read from a file, which the command resolvent solve does"
+            )
         raise TypeError(f"{name}: found {type(value).__name__}; wanted an array of numbers")
     return array
 

@@ -9,7 +9,7 @@ from ...errors import InputError
 from ...naming import choice, parameter_of_another
 from .method import Method, named_parameters
 
-__all__ = ["named_method"]
+__all__ = ["COMMON", "named_method"]
 
 M = TypeVar("M", bound=Method[Any, Any])
 

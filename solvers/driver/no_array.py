@@ -6,25 +6,32 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
+from ...naming import nearest
+
 __all__ = ["NoArray"]
 
 # What other libraries call a field of a result, and what it is here.
-_OURS: dict[str, str] = {
-    **dict.fromkeys(("success", "flag"), "converged"),
-    **dict.fromkeys(("info", "exit_code"), "status"),
-    **dict.fromkeys(("message", "msg"), "reason"),
-    **dict.fromkeys(("nit", "niter", "num_iter", "n_iter", "iters", "iteration"), "iterations"),
-    **dict.fromkeys(("residual", "resid", "fun"), "residual_norm"),
-    **dict.fromkeys(("residuals", "resvec"), "residual_norms"),
-    **dict.fromkeys(("nfev", "n_evals"), "evaluations"),
-    **dict.fromkeys(("value", "solution", "result", "root", "y"), "x"),
-    **dict.fromkeys(("time", "elapsed", "runtime"), "seconds"),
-    **dict.fromkeys(("error", "err"), "error_estimate"),
+_OURS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("success", "flag"), ("converged",)),
+    **dict.fromkeys(("info", "exit_code", "istop"), ("status",)),
+    **dict.fromkeys(("message", "msg"), ("reason",)),
+    **dict.fromkeys(("nit", "niter", "num_iter", "n_iter", "iters", "iter", "itn"), ("iterations", "iteration")),
+    **dict.fromkeys(("iteration", "iterations", "k"), ("iterations", "iteration")),
+    **dict.fromkeys(("residual", "resid", "fun", "norm", "normr", "r1norm"), ("residual_norm",)),
+    **dict.fromkeys(("residuals", "resvec"), ("residual_norms",)),
+    **dict.fromkeys(("nfev", "n_evals"), ("evaluations",)),
+    **dict.fromkeys(("value", "solution", "result", "root", "y", "X", "xk", "xopt"), ("x",)),
+    **dict.fromkeys(("time", "elapsed", "runtime"), ("seconds",)),
+    **dict.fromkeys(("error", "err"), ("error_estimate",)),
+    **dict.fromkeys(("cond", "acond"), ("condition",)),
+    **dict.fromkeys(("eigenvalues", "eigs"), ("ritz",)),
 }
 
 
 class NoArray:
     """Refuses to be an array, a sequence, a number or a truth value, in words that name the field that is meant."""
+
+    __slots__ = ()
 
     def _no(self, use: str) -> NoReturn:
         kind = type(self).__name__
@@ -65,7 +72,14 @@ class NoArray:
 
     def _no_attribute(self, name: str) -> str:
         """What an AttributeError says."""
-        said = f"{type(self).__name__!r} object has no attribute {name!r}"
-        if name in _OURS:
-            return f"{said}; did you mean {_OURS[name]!r}?"
-        return f"{said}; the array is its .x" if not name.startswith("_") and hasattr(np.ndarray, name) else said
+        kind = type(self)
+        said = f"{kind.__name__!r} object has no attribute {name!r}"
+        if name.startswith("_"):
+            return said
+        ours = {one for one in (*dir(kind), *getattr(kind, "__dataclass_fields__", ())) if not one.startswith("_")}
+        elsewhere = {other: next(filter(ours.__contains__, names), None) for other, names in _OURS.items()}
+        meant = {one: one for one in ours} | {other: one for other, one in elsewhere.items() if one is not None}
+        if name not in meant and hasattr(np.ndarray, name):
+            return f"{said}; the array is its .x"
+        near = nearest(name, meant) if name not in meant else name
+        return said if near is None else f"{said}; did you mean {meant[near]!r}?"

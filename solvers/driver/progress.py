@@ -9,12 +9,13 @@ from typing import Any
 
 from ...compilation import LISTENERS
 from ...errors import InputError
+from .no_array import NoArray
 
 __all__ = ["CompilingLine", "LiveLine", "Progress", "watched"]
 
 
-class Progress:
-    """Where a solve stands, handed to ``callback`` after every iteration.
+class Progress(NoArray):
+    """Where a solve stands, handed to ``callback`` after every iteration. It is no array: the iterate is its ``x``.
 
     Attributes
     ----------
@@ -56,6 +57,11 @@ class Progress:
         if self._solution is None:
             raise InputError("Progress.x: found a solve that has gone on; keep x while the callback runs")
         return self._solution()
+
+    _fields_said = ".iteration and .relative_residual tell where the solve stands"
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(self._no_attribute(name), name=name, obj=self)
 
     def close(self) -> None:
         """The iterate is about to change."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
+from ...naming import choose_fields
 from .status import Status
 
 __all__ = ["Deadline", "Options", "Watch", "Watches"]
@@ -63,13 +64,14 @@ class Options:
             raise InputError(f"backward_error: found {self.backward_error!r}; wanted a number in [0, 1)")
         if self.maxiter is not None:
             if not isinstance(self.maxiter, Integral) or isinstance(self.maxiter, bool):
-                raise TypeError(f"maxiter: found {self.maxiter!r}; wanted an integer")
+                whole = _is_real(self.maxiter) and self.maxiter % 1 == 0
+                meant = f"; did you mean {int(self.maxiter)}?" if whole else ""
+                raise TypeError(f"maxiter: found {self.maxiter!r}; wanted an integer{meant}")
             if self.maxiter < 0:
                 raise InputError(f"maxiter: found {self.maxiter}; wanted at least 0")
         if self.time_limit is not None and not (_is_real(self.time_limit) and self.time_limit > 0):
             raise InputError(f"time_limit: found {self.time_limit!r}; wanted a number of seconds above 0")
-        if self.errors not in ("raise", "collect"):
-            raise InputError(f'errors: found {self.errors!r}; wanted "raise" or "collect"')
+        choose_fields(self, errors=("raise", "collect"))
         if self.callback is not None and not callable(self.callback):
             raise TypeError(f"callback: found {type(self.callback).__name__}; wanted a callable")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Unpack
 
 from ...errors import InputError
+from ...naming import choose_fields, named_in
 from ..driver.method import Traffic
 from ..driver.problem import Vector
 from ..driver.solution import Solution
@@ -99,9 +100,10 @@ class Anderson(FixedPointMethod):
                 raise TypeError(f"{name}: found {value!r}; wanted an integer")
             if value < 1:
                 raise InputError(f"{name}: found {value}; wanted at least 1")
-        if self.type not in ("I", "II"):
-            raise InputError(f'type: found {self.type!r}; wanted "I" or "II"')
-        if self.beta != "adaptive" and not (_is_number(self.beta) and self.beta != 0):
+        choose_fields(self, type=("I", "II"))
+        if named_in(self.beta, ("adaptive",)):
+            object.__setattr__(self, "beta", "adaptive")
+        elif not (_is_number(self.beta) and self.beta != 0):
             raise InputError(f'beta: found {self.beta!r}; wanted a finite number other than 0, or "adaptive"')
         if not (_is_number(self.omega) and self.omega != 0):
             raise InputError(f"omega: found {self.omega!r}; wanted a finite number other than 0")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from ..driver.named import named_method
+from ..driver.named import COMMON, named_method
 from .anderson import Anderson
 from .auto import Auto
 from .halpern import Halpern
@@ -22,6 +22,11 @@ FIXED_POINT_METHODS: dict[str, type[FixedPointMethod]] = {
 }
 
 
-def fixed_point_method(given: str | FixedPointMethod, parameters: Mapping[str, Any]) -> FixedPointMethod:
-    """A method by its name, with its parameters, or the one given; errors name what is unknown."""
-    return named_method(given, parameters, FIXED_POINT_METHODS, FixedPointMethod)
+def fixed_point_method(
+    given: str | FixedPointMethod, parameters: Mapping[str, Any], common: Iterable[str] = COMMON
+) -> FixedPointMethod:
+    """A method by its name, with its parameters, or the one given; errors name what is unknown.
+
+    ``common`` is what is taken besides the parameters of a method.
+    """
+    return named_method(given, parameters, FIXED_POINT_METHODS, FixedPointMethod, common=common)

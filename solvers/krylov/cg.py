@@ -336,8 +336,9 @@ def cg(
         In any units.
     x0 : array_like like b, optional
         First guess.
-    M : preconditioner, optional
-        Approximates the inverse of A; Hermitian positive definite. See ``rv.precondition``.
+    M : str, preconditioner, SuperLU, matrix, LinearOperator or callable, optional
+        Approximates the inverse of A; Hermitian positive definite. "jacobi", "ssor", "polynomial" and "neumann" are
+        made of A; with other parameters, see ``rv.precondition``.
     rtol, atol : float
         Stop when the true residual satisfies ||b - A x|| <= max(rtol ||b||, atol); atol in the units of b.
     maxiter : int, optional

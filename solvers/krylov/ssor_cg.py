@@ -10,7 +10,9 @@ from typing import Any, ClassVar, Unpack
 import numpy as np
 
 from ...errors import InputError
+from ...naming import choose_fields
 from ...operators import Diagonals, Operator, Stencil
+from ...operators.ordering import ORDERS
 from ..driver.method import Breakdown, Traffic
 from ..driver.solution import Solution
 from ..driver.status import Cause
@@ -54,8 +56,7 @@ class SSORCG(CG):
                 f"omega: found {self.omega!r}; wanted a number in (0, 2), outside of which relaxation diverges (Kahan "
                 "1958) and the preconditioner is not positive definite"
             )
-        if self.order not in ("natural", "multicolor"):
-            raise InputError(f'order: found {self.order!r}; wanted "natural" or "multicolor"')
+        choose_fields(self, order=ORDERS)
 
     def start(self, system: LinearSystem) -> SSORCGState:
         positive = system.facts is not None and system.facts.diagonal_positive

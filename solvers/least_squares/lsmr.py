@@ -168,7 +168,7 @@ def lsmr(A: Any, b: Any, **common: Unpack[LeastSquaresOptions]) -> LeastSquaresS
         By default 10 n, and at least 1000.
     x0 : array_like, (n,), (n, 1) or as x of a batch, optional
         Where the iteration begins, and what damping draws x to.
-    M : "jacobi", matrix, LinearOperator or callable, (n, n), optional
+    M : "jacobi", matrix, LinearOperator, callable or SuperLU, (n, n), optional
         From the right, x = M y: a good M makes the columns of A M orthonormal. "jacobi" divides the columns of A by
         their norms. An operator has ``rmatvec``. Where A lacks rank, ||M^-1 (x - x0)|| is then smallest.
     callback, progress, time_limit, backend, precision, errors :

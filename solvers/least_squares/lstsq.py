@@ -9,6 +9,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from ...errors import InputError
+from ...naming import choice
 from ..driver.iterate import iterate
 from ..driver.solution import Solution
 from ..driver.status import Status
@@ -87,8 +88,7 @@ def lstsq(A: Any, b: Any, *, method: str = "auto", **common: Unpack[LeastSquares
     >>> np.allclose(solution.x, [0.5, 0.5]), solution.rank, solution.method
     (True, 1, 'lapack')
     """
-    if method != "auto" and method not in METHODS:
-        raise InputError(f"method: found {method!r}; wanted auto, {', '.join(METHODS)}")
+    method = choice("method", method, ("auto", *METHODS))
 
     def driver(problem: LeastSquares, options: Options) -> Solution[Any]:
         return by_choice(problem, options) if method == "auto" else _by_name(problem, METHODS[method], options)

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import InputError
+from ...naming import choice
+from ..preconditioners.base import BoundPreconditioner
+from ..preconditioners.given import MORE, PRECONDITIONERS, is_named
+from ..preconditioners.superlu import SuperLUPreconditioner, with_products
 
 if TYPE_CHECKING:
     from ...backends import Backend
@@ -42,6 +46,19 @@ class Columns(RightPreconditioner):
         return self.apply(x, out)
 
 
+class Inverse(RightPreconditioner):
+    """What solves with factors, and with those of the conjugate transpose."""
+
+    def __init__(self, direct: BoundPreconditioner, adjoint: BoundPreconditioner) -> None:
+        self.direct, self.adjoint = direct, adjoint
+
+    def apply(self, y: Any, out: Any) -> Any:
+        return self.direct.apply(y, out)
+
+    def apply_adjoint(self, x: Any, out: Any) -> Any:
+        return self.adjoint.apply(x, out)
+
+
 class Matrix(RightPreconditioner):
     """What the caller passed, which is multiplied with."""
 
@@ -60,7 +77,7 @@ def right_preconditioner(M: Any, problem: LeastSquares) -> RightPreconditioner |
 
     Parameters
     ----------
-    M : None, "jacobi", or a matrix, LinearOperator or callable of shape (n, n)
+    M : None, "jacobi", or a matrix, LinearOperator, callable or SuperLU of shape (n, n)
         "jacobi" divides each column by its norm. An operator needs ``rmatvec`` too.
 
     Raises
@@ -71,15 +88,17 @@ def right_preconditioner(M: Any, problem: LeastSquares) -> RightPreconditioner |
     backend, n = problem.backend, problem.n
     if M is None or isinstance(M, RightPreconditioner):
         return M
-    if isinstance(M, str):
-        if M != "jacobi":
-            raise InputError(f'M: found {M!r}; wanted "jacobi", or a matrix or operator that is multiplied with')
+    if is_named(M):
+        choice("M", M, [name for name, kind in PRECONDITIONERS.items() if kind.of_columns], more=MORE)
         norms = np.hypot(column_norms(problem.true_adjoint, backend.exact), problem.damp)
         norms[norms == 0] = 1
         return Columns(backend, backend.copy(backend.exact.from_numpy(1 / norms, problem.true_dtype), problem.dtype))
-    operator = backend.operator(M, "M")
+    M = with_products(M)
+    operator = M if isinstance(M, SuperLUPreconditioner) else backend.operator(M, "M")
     if operator.shape != (n, n):
         raise InputError(f"M: found shape {operator.shape}; wanted {(n, n)}, as many as A has columns")
+    if isinstance(operator, SuperLUPreconditioner):
+        return Inverse(*(one.bind(backend, problem.dtype) for one in (operator, operator.adjoint())))
     if operator.dtype.kind == "c" and problem.dtype.kind != "c":
         raise InputError(f"M: found {operator.dtype} for a {problem.dtype} problem; pass A or b as complex")
     return Matrix(backend, backend.store(operator, problem.dtype))

@@ -79,7 +79,7 @@ class Common(TypedDict, total=False):
 
 
 class Preconditioned(Common, total=False):
-    """The same with a preconditioner: a matrix, an operator, a callable, or one of ``rv.precondition``."""
+    """The same with a preconditioner: a name, a matrix, an operator, a callable, or one of ``rv.precondition``."""
 
     M: Any
 

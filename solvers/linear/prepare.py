@@ -300,6 +300,6 @@ def prepare(
     """
     chosen = None if is_auto(method, parameters) else method_named(method, parameters)
     if not (callable(A) or hasattr(A, "shape")):
-        A = np.asarray(A)
+        A = as_array(A, "A")
     check_square(getattr(A, "shape", ()))
     return PreparedSolver(A, chosen, M, backend, precision)

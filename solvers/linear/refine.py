@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ...errors import InputError, SingularError
+from ...naming import named_in
 from ...precision.formats import format_named
 from ...precision.policy import Precision, as_precision
 from ..driver.iterate import iterate
@@ -64,12 +65,12 @@ class Refinement(LinearMethod[RefinementState]):
     @property
     def digits(self) -> int:
         """Bits of the precision that residuals are computed in."""
-        if self.residual == "fp128":
+        if named_in(self.residual, ("fp128",)):
             return 106
-        return int(named("residual", format_named, self.residual).significand_bits)
+        return int(format_named(self.residual, "residual").significand_bits)
 
     def start(self, system: LinearSystem) -> RefinementState:
-        first = named("inner_precision", as_precision, self.inner_precision)
+        first = as_precision(self.inner_precision, "inner_precision")
         if first is None:
             raise TypeError("inner_precision: found None; wanted the name of a format, a Format or a Precision")
         if 2.0**-self.digits > system.unit_roundoff:
@@ -184,14 +185,6 @@ class Refinement(LinearMethod[RefinementState]):
         return state.evidence
 
 
-def named(name: str, read: Callable[[Any], Any], value: Any) -> Any:
-    """``read(value)``, its error under the name of this argument."""
-    try:
-        return read(value)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: {str(error).partition(': ')[2] or error}") from None
-
-
 @solver
 def refine(
     A: Any,
@@ -274,7 +267,7 @@ def refine(
     >>> solution.converged, bool(solution.backward_error < 4e-16)
     (True, True)
     """
-    precision = named("working", as_precision, working)
+    precision = as_precision(working, "working")
     if precision is None:
         raise TypeError("working: found None; wanted the name of a format, a Format or a Precision")
     eta = 3 * precision.unit_roundoff if backward_error is None else backward_error

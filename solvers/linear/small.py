@@ -21,6 +21,7 @@ from ...backends import choose_backend
 from ...backends.compiled.found import ALONE, FOUND, MAX_ITERATIONS
 from ...errors import InputError
 from ...lazy import place_of
+from ...naming import named_in
 from ...operators import CSR, Dense, Facts, Operator, Stencil
 from ...precision import precision_facts, times_power_of_two, working_dtype
 from ..driver.batch import GATHERED, KEPT, Batch
@@ -30,7 +31,7 @@ from ..driver.reasons import converged_sentence, not_there_sentence
 from ..driver.solution import Solution
 from ..driver.status import Ending, Status
 from ..driver.stopping import Options
-from ..preconditioners.base import as_preconditioner
+from ..preconditioners.given import as_preconditioner, is_named
 from ..preconditioners.jacobi import JacobiPreconditioner
 from ..spectra.ritz import SpectralEvidence
 from .learning import Learning
@@ -78,7 +79,7 @@ class Small:
         course = self._course(backend.name, *tolerances, dtype, n, A.entries, known)
         if course is None or not _met(course.kind, dtype, A.kind):
             return None
-        course = course.preconditioned(M, backend, n, dtype)
+        course = course.preconditioned(M, backend, n, A, dtype)
         if course is None:
             return None
         A = A.astype(dtype)
@@ -117,7 +118,9 @@ class Small:
         course = self._course(backend.name, *tolerances, dtype, batch.n, entries, False)
         if course is None or not _met(course.kind, dtype, type(A), systems=len(batch)):
             return None
-        course = course.preconditioned(M, backend, batch.n, dtype)
+        if is_named(M) and batch.matrices:
+            return None  # each matrix has one of its own
+        course = course.preconditioned(M, backend, batch.n, batch.A, dtype)
         if course is None:
             return None
         stack, rhs = backend.stack_arrays(A, dtype), batch.rows(b, dtype)
@@ -257,16 +260,16 @@ class SmallCourse:
         """What its kernels are compiled for, besides types."""
         return type(self.arguments[1]).__name__, self.learning is not None
 
-    def preconditioned(self, M: Any, backend: Any, n: int, dtype: np.dtype) -> SmallCourse | None:
-        """With the caller's M; None where the kernel does not apply it, or it is not to be had."""
+    def preconditioned(self, M: Any, backend: Any, n: int, A: Any, dtype: np.dtype) -> SmallCourse | None:
+        """With the caller's M for this A; None where the kernel does not apply it, or it is not to be had."""
         if M is None:
             return self
         limits, scheme = self.arguments
         plain = isinstance(scheme, kernels().ConjugateGradients) and self.small.why is None
-        if not plain or type(M) is not JacobiPreconditioner:
+        if not plain or not (type(M) is JacobiPreconditioner or named_in(M, ("jacobi",))):
             return None
         try:
-            bound = as_preconditioner(M, backend, n).bind(backend, dtype)
+            bound = as_preconditioner(M, backend, n, A).bind(backend, dtype)
         except (InputError, TypeError):
             return None  # which the driver puts into words
         return replace(self, arguments=(limits, scheme._replace(inverse_diagonal=bound.inverse_diagonal)))

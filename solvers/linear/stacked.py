@@ -20,7 +20,8 @@ from ...errors import InputError
 from ...precision import precision_facts, working_dtype
 from ..driver.batch import Batch
 from ..driver.stopping import Options
-from ..preconditioners.base import BoundPreconditioner, as_preconditioner
+from ..preconditioners.base import BoundPreconditioner
+from ..preconditioners.given import as_preconditioner, is_named
 from .learning import LOW, exponents_of, states_of_stack
 from .small import Found, Small
 from .stacked_matrices import Matrices
@@ -147,7 +148,7 @@ def solve_stack(
         dtype = working_dtype(taken.dtype, *(backend.numpy_dtype(part) for part in (b, x0) if part is not None))
     except TypeError:
         return None  # which the driver puts into words
-    preconditioner = None if M is None else _bound(M, backend, batch.n, dtype)
+    preconditioner = None if M is None else _bound(M, backend, batch, dtype)
     if M is not None and preconditioner is None:
         return None
     matrices = taken.astype(dtype)
@@ -304,10 +305,13 @@ def _finished(stack: Stack, came: Came, norms: Any, plain: np.ndarray, limit: in
     return xp.where(power > 0, came.x * power, xp.zeros_like(came.x))
 
 
-def _bound(M: Any, backend: Any, n: int, dtype: np.dtype) -> BoundPreconditioner | None:
-    """M for stacks; None where it takes single vectors alone, or is not to be had, which the driver puts into words."""
+def _bound(M: Any, backend: Any, batch: Batch, dtype: np.dtype) -> BoundPreconditioner | None:
+    """M for stacks; None where it is one for each matrix or takes single vectors alone, or is not to be had, which the
+    driver puts into words."""
+    if batch.matrices and is_named(M):
+        return None
     try:
-        return as_preconditioner(M, backend, n).bind(backend, dtype).of_stacks()
+        return as_preconditioner(M, backend, batch.n, batch.A).bind(backend, dtype).of_stacks()
     except (InputError, TypeError):
         return None
 

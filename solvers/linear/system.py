@@ -24,7 +24,8 @@ from ..driver.problem import Delivered, Vector, first_bad, given_vector
 from ..driver.solution import LINEAR, Solution
 from ..driver.status import Breakdown, Cause, Ending, Status
 from ..driver.stopping import Options
-from ..preconditioners.base import BoundPreconditioner, Preconditioner, as_preconditioner, guarded
+from ..preconditioners.base import BoundPreconditioner, Preconditioner, guarded
+from ..preconditioners.given import as_preconditioner
 from .units import Units, exponent_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class LinearSystem(Units):
     x0 : array_like like b, optional
         First guess; zero when absent, or when A x0 is so large that rounding it leaves more than b. Never written to.
     M : preconditioner, optional
-        Approximates the inverse of A: a ``Preconditioner``, a matrix, a LinearOperator or a callable. Kept as given.
+        Approximates the inverse of A: a name of ``PRECONDITIONERS``, a ``Preconditioner``, a matrix, a LinearOperator,
+        a callable or factors of SuperLU. Kept as given.
     backend : str or Backend, optional
         By default "numba" for NumPy arrays, otherwise the library of the arrays.
     precision : str, Format or Precision, optional
@@ -135,7 +137,7 @@ class LinearSystem(Units):
         if M is None:
             self.use_preconditioner(None)
         else:
-            self._bind(as_preconditioner(M, self.backend, n))
+            self._bind(as_preconditioner(M, self.backend, n, given))
 
     def _bind(self, M: Preconditioner) -> None:
         """Precondition with M; in another precision than its own, in units in which its entries are of size one."""

@@ -7,13 +7,14 @@ from typing import Any, Unpack
 import numpy as np
 
 from ...errors import InputError
+from ...naming import choice
 from ..driver.batch import as_array
 from .call import MatrixCommon, matrix_function, solve_matrix
 from .gram import GramNewtonSchulz
 from .method import checked_schedule
 from .newton_schulz import Schedule
 from .polar import NewtonSchulz, OrthogonalProblem, PolarProblem
-from .scaling import checked_scaling
+from .scaling import SCALINGS
 from .solution import MatrixSolution
 
 __all__ = ["orthogonalize", "polar"]
@@ -114,7 +115,7 @@ def polar(
     if schedule is not None:
         _keeps_signs(checked_schedule(schedule, 1))
     method = _method(A, form)(schedule, lower, scaling, products)
-    checked_scaling(scaling)  # scaled rows would have another polar factor
+    scaling = choice("scaling", scaling, SCALINGS)  # scaled rows would have another polar factor
     return solve_matrix(method, PolarProblem, A, side=side, **common)
 
 
@@ -173,8 +174,7 @@ def orthogonalize(
 
 def _method(A: Any, form: str) -> type[NewtonSchulz]:
     """The form of the iteration for matrices of this shape."""
-    if form not in ("auto", "standard", "gram"):
-        raise InputError(f'form: found {form!r}; wanted "auto", "standard" or "gram"')
+    form = choice("form", form, ("auto", "standard", "gram"))
     sides = as_array(A, "A").shape[-2:]
     long = len(sides) == 2 and max(sides) >= LONG * min(sides)
     return GramNewtonSchulz if form == "gram" or (form == "auto" and long) else NewtonSchulz

@@ -12,12 +12,13 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 
 from ...errors import InputError
+from ...naming import choose_fields
 from ..driver.method import Breakdown, Method, Norm, State, Traffic
 from ..driver.status import Cause, Ending, Status
 from .newton_schulz import Degree17Factors, Schedule, degree_17_factors, schedule, step_products
 from .presets import preset, published
 from .problem import MatrixProblem
-from .scaling import checked_scaling, margin, tail
+from .scaling import SCALINGS, margin, tail
 
 __all__ = ["LOWER", "ScheduledMethod", "StackState", "checked_lower", "checked_schedule"]
 
@@ -180,7 +181,7 @@ class ScheduledMethod(Method[P, StackState]):
     def check(self) -> None:
         """Refuse parameters outside their range."""
         checked_lower(self.lower)
-        checked_scaling(self.scaling)
+        choose_fields(self, scaling=SCALINGS)
         if self.products is not None and (not isinstance(self.products, int) or self.products < 1):
             raise InputError(f"products: found {self.products!r}; wanted an integer of at least 1")
 

@@ -5,14 +5,14 @@ Reached as ``rv.newton_schulz``.
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 from functools import lru_cache
 from typing import Any
 
 from ...errors import InputError
-from ...precision.formats import FORMATS, BlockFormat, FixedPoint, Format, format_named, fp32, fp64
+from ...naming import named_in
+from ...precision.formats import Format, format_named, fp32, fp64
 from .factors import Degree17Factors, degree_17_factors
 from .mixes import Composition, Steps, best_mix, in_turn, until
 from .presets import preset, presets
@@ -192,7 +192,7 @@ def _interval(lower: float, upper: float) -> tuple[float, float]:
 
 def _degree(degree: int | str) -> int | None:
     """That of h; None for the best mix."""
-    if isinstance(degree, str) and degree == "best":
+    if named_in(degree, ("best",)):
         return None
     listed = f'"best" or one of {", ".join(map(str, DEGREES))}'
     if isinstance(degree, str):
@@ -209,13 +209,7 @@ def _degree(degree: int | str) -> int | None:
 def _format(precision: Any) -> Format:
     if precision is None:
         return fp64
-    if not isinstance(precision, str | Format | FixedPoint | BlockFormat):
-        raise TypeError(f"precision: found {type(precision).__name__}; wanted the name of a format, or a Format")
-    if isinstance(precision, str) and precision not in FORMATS:
-        near = difflib.get_close_matches(precision.lower(), FORMATS, 1)
-        meant = f" (did you mean {near[0]!r}?)" if near else ""
-        raise InputError(f"precision: found {precision!r}{meant}; wanted one of {', '.join(FORMATS)}")
-    format = format_named(precision)
+    format = format_named(precision, "precision")
     if not isinstance(format, Format):
         raise InputError(f"precision: found {format}; wanted a floating-point format")
     return format

@@ -9,15 +9,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...errors import InputError
+from ...naming import choice, choose_fields
 from ..driver.problem import Vector, Words
 from .method import ScheduledMethod, StackState, Step
 from .newton_schulz import Schedule
 from .problem import MatrixProblem
 from .products import relative
-from .scaling import by_columns, checked_scaling, upper_bound
+from .scaling import SCALINGS, by_columns, upper_bound
 
-__all__ = ["NewtonSchulz", "OrthogonalProblem", "PolarProblem", "isometry_defects"]
+__all__ = ["SIDES", "NewtonSchulz", "OrthogonalProblem", "PolarProblem", "isometry_defects"]
+
+SIDES = ("right", "left")  # of the unitary factor at which the Hermitian one stands
 
 
 class OrthogonalProblem(MatrixProblem):
@@ -93,8 +95,7 @@ class PolarProblem(OrthogonalProblem):
     )
 
     def __init__(self, A: Any, *, side: str = "right", backend: Any = None, precision: Any = None) -> None:
-        if side not in ("right", "left"):
-            raise InputError(f'side: found {side!r}; wanted "right" (A = U H) or "left" (A = H U)')
+        side = choice("side", side, SIDES, more=" (A = U H or A = H U)")
         super().__init__(A, backend=backend, precision=precision)
         self.right = (side == "right") != self.wide  # of the data
         self.factor: Any = None
@@ -166,7 +167,7 @@ class NewtonSchulz(ScheduledMethod[OrthogonalProblem]):
     products: int | None = None
 
     def check(self) -> None:
-        checked_scaling(self.scaling, ("aol",))
+        choose_fields(self, scaling=(*SCALINGS, "aol"))
         super().check() if self.scaling != "aol" else type(self)(scaling="schatten-8", lower=self.lower).check()
 
     def begin(self, problem: OrthogonalProblem, s: StackState) -> tuple[Any, ...]:

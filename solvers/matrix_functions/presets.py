@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 from dataclasses import dataclass
 
 from ...errors import InputError
+from ...naming import choice
 from .schedule import Schedule
 
 __all__ = ["PRESETS", "Preset", "preset", "presets", "published"]
@@ -241,7 +241,7 @@ def preset(
     muon schedule: degrees 5, 5, 5, 5, 5, 15 products, [0.1, 1] to within 0.318 of one
     """
     if not isinstance(name, str):
-        raise TypeError(f"name: found {type(name).__name__}; wanted one of {', '.join(PRESETS)}")
+        raise TypeError(f"name: found {type(name).__name__}; wanted the name of a preset, such as 'muon'")
     if not (0 < lower <= upper < math.inf):
         raise InputError(f"lower: found {lower:g}; wanted a number from above 0 to upper, {upper:g}")
     known = published(name, "name", allow_sign_flip)
@@ -257,10 +257,7 @@ def published(name: str, argument: str, allow_sign_flip: bool = False) -> Preset
     >>> published("muon", "schedule").tail
     (3.4445, -4.775, 2.0315)
     """
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name.lower().replace("_", "-"), PRESETS, 1, 0.5)
-        meant = f" (did you mean {near[0]!r}?)" if near else ""
-        raise InputError(f"{argument}: found {name!r}{meant}; wanted one of {', '.join(PRESETS)}")
+    name = choice(argument, name, PRESETS)
     known = PRESETS[name]
     if known.flips_signs and not allow_sign_flip:
         raise InputError(

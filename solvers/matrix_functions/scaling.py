@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError
 from .products import Products
 
-__all__ = ["SCALINGS", "by_columns", "checked_scaling", "margin", "tail", "upper_bound"]
+__all__ = ["SCALINGS", "by_columns", "margin", "tail", "upper_bound"]
 
 # name: what the largest singular value of X is bounded by, where G = X^H X.
 SCALINGS: dict[str, str] = {
@@ -20,13 +19,6 @@ SCALINGS: dict[str, str] = {
 }
 GUARD = 1.1
 POWER_ITERATIONS = 8
-
-
-def checked_scaling(scaling: Any, extra: tuple[str, ...] = ()) -> str:
-    """The name of a scaling; an error for others."""
-    if not isinstance(scaling, str) or scaling not in (*SCALINGS, *extra):
-        raise InputError(f"scaling: found {scaling!r}; wanted one of {', '.join((*SCALINGS, *extra))}")
-    return scaling
 
 
 def margin(scaling: str, n: int) -> float:

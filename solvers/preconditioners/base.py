@@ -13,7 +13,7 @@ from ...errors import InputError
 from ...operators import Operator
 from ...operators.exchange import is_ours
 
-__all__ = ["BoundPreconditioner", "Preconditioner", "as_preconditioner", "guarded"]
+__all__ = ["BoundPreconditioner", "GivenPreconditioner", "Preconditioner", "fitted", "guarded"]
 
 
 class BoundPreconditioner(ABC):
@@ -84,7 +84,7 @@ class Preconditioner(ABC):
             raise InputError(f"r: found shape {tuple(r.shape)}; wanted {self.shape[:1]}")
         dtype = np.result_type(self.dtype, backend.numpy_dtype(r))
         vector = backend.copy(r, dtype)
-        bound = as_preconditioner(self, backend, self.shape[0]).bind(backend, dtype)
+        bound = fitted(self, backend, self.shape[0]).bind(backend, dtype)
         return backend.returned(bound.apply(vector, backend.zeros(self.shape[0], dtype)))
 
     def __matmul__(self, r: Any) -> Any:
@@ -156,14 +156,13 @@ def guarded(bound: BoundPreconditioner, backend: Any, like: Any) -> BoundPrecond
     return bound if is_ours(bound.apply) else _Foreign(bound, backend, like)
 
 
-def as_preconditioner(M: Any, backend: Any, n: int) -> Preconditioner:
-    """M as a Preconditioner of size n."""
-    result = M if isinstance(M, Preconditioner) else GivenPreconditioner(backend.operator(M, "M"))
-    operator = getattr(result, "operator", None)
+def fitted(M: Preconditioner, backend: Any, n: int) -> Preconditioner:
+    """M on the operators of this backend, for n unknowns."""
+    operator = getattr(M, "operator", None)
     if isinstance(operator, Operator) and operator.library != backend.library:
         # Tensors of the CPU and views of them are one thing; other libraries refuse each other's operators.
-        result = copy.copy(result)
-        vars(result)["operator"] = backend.operator(operator, "M")
-    if result.shape != (n, n):
-        raise InputError(f"M: found shape {result.shape}; wanted {(n, n)}, the shape of A")
-    return result
+        M = copy.copy(M)
+        vars(M)["operator"] = backend.operator(operator, "M")
+    if M.shape != (n, n):
+        raise InputError(f"M: found shape {M.shape}; wanted {(n, n)}, the shape of A")
+    return M

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
-from ...naming import refusing_other_names
+from ...naming import choice, refusing_other_names
 from ...operators import Operator
 from ...precision import times_power_of_two
 from .base import BoundPreconditioner, Preconditioner
@@ -121,8 +121,7 @@ def polynomial(
 
     if not isinstance(degree, (int, np.integer)) or isinstance(degree, bool) or degree < 1:
         raise InputError(f"degree: found {degree!r}; wanted an integer of at least 1")
-    if kind not in ("chebyshev", "neumann"):
-        raise InputError(f'kind: found {kind!r}; wanted "chebyshev" or "neumann"')
+    kind = choice("kind", kind, ("chebyshev", "neumann"))
     ends = () if np.ndim(interval) != 1 else tuple(interval)  # type: ignore[arg-type]
     if interval is not None and not (len(ends) == 2 and 0 < ends[0] < ends[1] < math.inf):
         raise InputError(f"interval: found {interval!r}; wanted two finite numbers with 0 < lower < upper")

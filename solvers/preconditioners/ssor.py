@@ -9,7 +9,7 @@ import numpy as np
 from ...errors import InputError
 from ...naming import choice, refusing_other_names
 from ...operators import Operator
-from ...operators.ordering import Ordering
+from ...operators.ordering import ORDERS, Ordering
 from .base import BoundPreconditioner, Preconditioner
 
 __all__ = ["SSORPreconditioner", "ssor"]
@@ -89,7 +89,7 @@ def ssor(A: Any, omega: float = 1.0, *, order: str = "natural", backend: Any = N
 
     if not 0 < omega < 2:
         raise InputError(f"omega: found {omega!r}; wanted a number in (0, 2), outside of which M is not definite")
-    order = choice("order", order, ("natural", "multicolor"))
+    order = choice("order", order, ORDERS)
     operator = choose_backend(backend, A).operator(A)
     operator.diagonal()
     return SSORPreconditioner(operator, omega, order)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...errors import InputError
+from ...naming import choice
 from ..driver.method import Norm, State, Traffic
 from ..driver.problem import Vector
 from ..driver.status import Breakdown
@@ -152,10 +152,7 @@ def accelerated(method: LinearMethod[Any], accelerate: str | Mapping[str, Any] |
     """
     if isinstance(accelerate, Mapping):
         return Accelerated(method, fixed_point_method("anderson", accelerate))  # type: ignore[arg-type]
-    by = FIXED_POINT_METHODS.get(accelerate) if isinstance(accelerate, str) else type(accelerate)
-    if by is None or not issubclass(by, Anderson):
-        wanted = ", ".join(f'"{name}"' for name, kind in FIXED_POINT_METHODS.items() if issubclass(kind, Anderson))
-        raise InputError(
-            f"accelerate: found {accelerate!r}; wanted {wanted}, a dict of parameters of anderson, or None"
-        )
+    if not isinstance(accelerate, Anderson):
+        names = [name for name, kind in FIXED_POINT_METHODS.items() if issubclass(kind, Anderson)]
+        accelerate = choice("accelerate", accelerate, names, more=", a dict of parameters of anderson, or None")
     return Accelerated(method, fixed_point_method(accelerate, {}))  # type: ignore[arg-type]

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 from ...errors import InputError
-from ...operators.ordering import Ordering
+from ...naming import choose_fields, named_in
+from ...operators.ordering import ORDERS, Ordering
 from ...precision import times_power_of_two
 from ..driver.method import Norm, State, Traffic
 from ..driver.solution import Solution
@@ -65,10 +66,7 @@ class SOR(Relaxation):
             raise InputError(
                 f"omega: found {self.omega!r}; wanted a number in (0, 2), outside of which it diverges (Kahan 1958)"
             )
-        if self.sweep not in SWEEPS:
-            raise InputError(f"sweep: found {self.sweep!r}; wanted one of {', '.join(SWEEPS)}")
-        if self.order not in ("natural", "multicolor"):
-            raise InputError(f'order: found {self.order!r}; wanted "natural" or "multicolor"')
+        choose_fields(self, sweep=SWEEPS, order=ORDERS)
 
     @property
     def reverses(self) -> tuple[bool, ...]:
@@ -112,8 +110,8 @@ class SOR(Relaxation):
     @classmethod
     def adjoint_parameters(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Sweeps run the other way, so that they converge as those of A do."""
-        sweep = parameters.get("sweep", cls.sweep)
-        return {**parameters, "sweep": _REVERSED[sweep]} if sweep in _REVERSED else dict(parameters)
+        sweep = named_in(parameters.get("sweep", cls.sweep), _REVERSED)
+        return dict(parameters) if sweep is None else {**parameters, "sweep": _REVERSED[sweep]}
 
     @staticmethod
     def best_omega(low: float, high: float) -> float:

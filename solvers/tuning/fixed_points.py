@@ -26,7 +26,7 @@ from .warm_start import WarmStart
 __all__ = ["COSTS", "FixedPointSequence"]
 
 COSTS = ("evaluations", "iterations", "seconds")
-WARM_STARTS = ("previous", "extrapolate", None)
+WARM_STARTS = ("previous", "extrapolate")
 
 
 class FixedPointSequence(Rounds[FixedPointProblem]):
@@ -103,8 +103,8 @@ class FixedPointSequence(Rounds[FixedPointProblem]):
     ) -> None:
         names: list[Any] = list(method) if isinstance(method, (list, tuple)) else [method]
         cost = choice("cost", cost, COSTS)
-        if warm_start not in WARM_STARTS:
-            raise InputError(f"warm_start: found {warm_start!r}; wanted one of {', '.join(map(repr, WARM_STARTS))}")
+        if warm_start is not None:
+            warm_start = choice("warm_start", warm_start, WARM_STARTS, more=", or None")
         self.precision = precision
         self._structure: Structure | None = None  # of the latest solution
         super().__init__(
@@ -125,7 +125,7 @@ class FixedPointSequence(Rounds[FixedPointProblem]):
         return named_parameters(kind)
 
     def _method(self, kind: type[FixedPointMethod], parameters: dict[str, Any]) -> FixedPointMethod:
-        return fixed_point_method(kind.name, parameters)
+        return fixed_point_method(kind.name, parameters, self._taken() if parameters else ())
 
     def _method_named(self, name: Any) -> type[FixedPointMethod]:
         return type(fixed_point_method(name, {}))

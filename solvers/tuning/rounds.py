@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import os
@@ -95,6 +96,11 @@ class Rounds(ABC, Generic[P]):
         self._limited = 0, self.options  # the latest budget, and the options with it
         self._good: Any = None  # a parameter that served well
         self.history = History(tuner=self.tuner if isinstance(self.tuner, Tuner) else None)
+
+    @classmethod
+    def _taken(cls) -> Several[str]:
+        """What it takes by name besides the parameters of its methods."""
+        return [name for name in inspect.signature(cls).parameters if name != "parameters"]
 
     # What the problems are.
 

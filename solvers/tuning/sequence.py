@@ -19,7 +19,7 @@ from ..linear.method import LinearMethod
 from ..linear.run import check_fits
 from ..linear.system import LinearSystem
 from ..methods import METHODS, method_of, parameters_of
-from ..preconditioners.base import as_preconditioner
+from ..preconditioners.given import as_preconditioner
 from .adaptive_sor import AdaptiveSORMethod
 from .auto import Auto
 from .choice import Choice
@@ -28,7 +28,7 @@ from .evidence import look_at
 from .rounds import Rounds
 from .tuner import Tuner
 from .warm_start import WarmStart
-from .work import checked_cost, cost_of
+from .work import COSTS, cost_of
 
 __all__ = ["Sequence"]
 
@@ -65,7 +65,7 @@ class Sequence(Rounds[LinearSystem]):
         only tries, it may ask for fewer. The tuner is told the cost of both. If that one fails, the first goes on.
         Whatever this factor is, so does a solve that failed: diverged, broke down or met the limit.
     M : preconditioner, optional
-        The same for all systems.
+        The same for all systems, or a name, made of each A.
     precondition : callable, optional
         ``precondition(A, value)`` makes the preconditioner of each system; the tuner then chooses its value.
     **parameters
@@ -131,7 +131,7 @@ class Sequence(Rounds[LinearSystem]):
             tuner=tuner,
             parameters=parameters,
             options=Options(rtol, atol, maxiter, None, False, time_limit),
-            cost=checked_cost(cost or ("iterations" if len(methods) == 1 else "work")),
+            cost=choice("cost", cost or ("iterations" if len(methods) == 1 else "work"), COSTS),
             give_up=give_up,
             warm=WarmStart(warm_start),
             backend=backend,
@@ -147,7 +147,7 @@ class Sequence(Rounds[LinearSystem]):
         return parameters_of(kind)
 
     def _method(self, kind: type[LinearMethod[Any]], parameters: dict[str, Any]) -> LinearMethod[Any]:
-        return method_of(kind, parameters)
+        return method_of(kind, parameters, self._taken() if parameters else ())
 
     def _method_named(self, name: str) -> type[LinearMethod[Any]]:
         return _named(name)[1]
@@ -208,7 +208,7 @@ class Sequence(Rounds[LinearSystem]):
         M, tuned = self.M, value
         if self.precondition is not None:
             M, tuned = self.precondition(A, value), None
-            system._bind(as_preconditioner(M, system.backend, system.n))
+            system._bind(as_preconditioner(M, system.backend, system.n, system.truth))
         _, method = self._chosen(tuned)
         assert isinstance(method, LinearMethod)
         check_fits(method, system)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...errors import InputError
+from ...naming import choice
 from .closed_forms import CLOSED_FORMS, ClosedForm, closed_form
 from .evidence import Evidence, Look
 from .tuner import Tuner
@@ -107,8 +108,7 @@ class Spectral(Tuner):
         parameter: str = "omega",
     ) -> None:
         super().__init__(parameter)
-        if family not in FAMILIES:
-            raise InputError(f"family: found {family!r}; wanted one of {', '.join(FAMILIES)}")
+        family = choice("family", family, FAMILIES)
         if diagonal is not None and not 0 < diagonal < math.inf:
             raise InputError(f"diagonal: found {diagonal!r}; wanted the positive diagonal entry of A, or of L")
         self.family, self.diagonal = family, diagonal

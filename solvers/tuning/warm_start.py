@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
+from ...naming import choice
 from ..linear.system import LinearSystem
 
 __all__ = ["WARM_STARTS", "WarmStart"]
 
-WARM_STARTS = ("previous", "extrapolate", "subspace", None)
+WARM_STARTS = ("previous", "extrapolate", "subspace")
 MOST = 6  # earlier solutions that span the subspace; as many products with A a system
 PATIENCE = 64  # systems at most that are not given a guess after guesses turned out to be worse than zero
 
@@ -30,10 +31,7 @@ class WarmStart:
     """
 
     def __init__(self, kind: str | None) -> None:
-        if kind not in WARM_STARTS:
-            wanted = ", ".join(repr(one) for one in WARM_STARTS)
-            raise InputError(f"warm_start: found {kind!r}; wanted one of {wanted}")
-        self.kind = kind
+        self.kind = None if kind is None else choice("warm_start", kind, WARM_STARTS, more=", or None")
         self.solutions: list[Any] = []  # the latest first, shape (n,)
         self._pause, self._skip = 0, 0
         self._made = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import InputError
 from ..driver.solution import Solution
 from ..linear.method import LinearMethod
 from ..linear.system import LinearSystem
@@ -31,10 +30,3 @@ def cost_of(solution: Solution, system: LinearSystem, method: LinearMethod[Any],
     bound = system.preconditioner
     applied = 0 if M is None or bound is None else solution.iterations * bound.work(system.operator.entries)
     return float(solution.matvecs * system.operator.entries + vectors + applied)
-
-
-def checked_cost(kind: Any) -> str:
-    """One of the units."""
-    if kind not in COSTS:
-        raise InputError(f"cost: found {kind!r}; wanted one of {', '.join(COSTS)}")
-    return str(kind)

@@ -46,7 +46,7 @@ def test_conditions():
 
 def test_unknown_name():
     pytest.importorskip("pyamg")
-    with pytest.raises(ValueError, match="name is 'sphere'; it must be one of 'airfoil'"):
+    with pytest.raises(ValueError, match="name: found 'sphere'; wanted one of airfoil"):
         load_finite_elements("sphere")
 
 

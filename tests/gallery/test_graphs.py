@@ -67,7 +67,7 @@ def test_a_shift_below_rounding_does_not_make_it_definite():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("wheel", 5), "kind is 'wheel'; it must be one of 'path'"),
+        (("wheel", 5), "kind: found 'wheel'; wanted one of path"),
         (("cycle", 2), "n is 2; it must be at least 3"),
         (("path", 1), "n is 1; it must be at least 2"),
         (("path", 5, -1.0), r"shift is -1.0; it must lie in \[0, inf"),

@@ -278,7 +278,7 @@ class TestConvectionDiffusion:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ((4, 1.0, "downwind"), "scheme is 'downwind'; it must be 'upwind' or 'central'"),
+            ((4, 1.0, "downwind"), "scheme: found 'downwind'; wanted one of upwind, central"),
             (((4, 4), (1.0,)), "velocity has 1 components; it must have 2"),
             ((4, math.nan), "velocity is nan"),
             ((4, (1.0, 2.0)), "velocity has 2 components; it must have 1"),

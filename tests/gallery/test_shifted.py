@@ -39,7 +39,7 @@ def test_bad_arguments_are_named():
     for make, said in (
         (lambda: shifted_laplacians(0), "points is 0"),
         (lambda: shifted_laplacians(10, 0), "steps is 0"),
-        (lambda: shifted_laplacians(10, 5, shifts="middling"), "shifts is 'middling'"),
+        (lambda: shifted_laplacians(10, 5, shifts="middling"), "shifts: found 'middling'"),
         (lambda: shifted_laplacians(10, 5, shifts=[0.1]), r"shifts has shape (1,); it must be (5,)"),
         (lambda: shifted_laplacians(10, 1, shifts=[-1.0]), "all must be above -0.162"),
         (lambda: shifted_laplacians(10, 5, seed=-1), "seed is -1"),

@@ -118,7 +118,7 @@ def test_fixed_point():
     for wrong in ((0, 0), (30, 24), (-1, 4)):
         with pytest.raises(ValueError, match="_bits: found"):
             FixedPoint(*wrong)
-    with pytest.raises(ValueError, match='wanted "saturate" or "wrap"'):
+    with pytest.raises(ValueError, match="wanted one of saturate, wrap"):
         FixedPoint(3, 4, overflow="clip")
 
 

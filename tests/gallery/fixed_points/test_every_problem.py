@@ -203,7 +203,7 @@ def test_names_and_tables():
     assert fixed_points.names() == tuple(FIXED_POINTS)
     made = {getattr(make, "func", make).__name__ for make in FIXED_POINTS.values()}
     assert made == set(fixed_points.__all__) - {"FixedPoint", "FIXED_POINTS", "names", "by_name"}
-    with pytest.raises(ValueError, match=r"name is 'cosinus'; .*'cosine'"):
+    with pytest.raises(ValueError, match=r"name: found 'cosinus'; .*did you mean 'cosine'"):
         by_name("cosinus")
 
 
@@ -236,7 +236,7 @@ def test_norms():
         (lambda: fixed_points.power_iteration(2.5), TypeError, "n is 2.5"),
         (lambda: fixed_points.pagerank(damping=1.0), ValueError, "damping is 1.0"),
         (lambda: fixed_points.bratu(9, 7.0), ValueError, r"lam is 7.0; it must lie in \[0, 6.7\]"),
-        (lambda: fixed_points.poisson_sweeps("ssor"), ValueError, "kind is 'ssor'; it must be one of 'jacobi'"),
+        (lambda: fixed_points.poisson_sweeps("ssor"), ValueError, "kind: found 'ssor'; wanted one of jacobi"),
         (lambda: fixed_points.poisson_sweeps("sor", omega=2.0), ValueError, "omega is 2.0"),
         (lambda: fixed_points.value_iteration(4), ValueError, "states is 4"),
         (lambda: fixed_points.nearest_correlation(2), ValueError, "n is 2"),
@@ -244,16 +244,16 @@ def test_norms():
         (lambda: fixed_points.kelley_h(8, 1.5), ValueError, "c is 1.5"),
         (lambda: fixed_points.roberts_step(0.0), ValueError, "step is 0.0"),
         (lambda: fixed_points.sinkhorn(epsilon=0), ValueError, "epsilon is 0"),
-        (lambda: fixed_points.bradley_terry("elo"), ValueError, "update is 'elo'"),
+        (lambda: fixed_points.bradley_terry("elo"), ValueError, "update: found 'elo'"),
         (lambda: fixed_points.risk_parity(1), ValueError, "assets is 1"),
         (lambda: fixed_points.admm(rho=-1.0), ValueError, "rho is -1.0"),
-        (lambda: fixed_points.douglas_rachford("balls"), ValueError, "sets is 'balls'"),
+        (lambda: fixed_points.douglas_rachford("balls"), ValueError, "sets: found 'balls'"),
         (lambda: fixed_points.douglas_rachford("lines", -1.0), ValueError, "gap is -1.0"),
         (lambda: fixed_points.alternating_projections(angle=0.0), ValueError, "angle is 0.0"),
         (lambda: fixed_points.self_consistent_field(4, 4), ValueError, "electrons is 4; it must be less than n, 4"),
         (lambda: fixed_points.negation(0.5), ValueError, "gamma is 0.5"),
         (lambda: fixed_points.logistic(5.0), ValueError, "r is 5.0"),
-        (lambda: fixed_points.symmetric_spectrum("flat"), ValueError, "kind is 'flat'"),
+        (lambda: fixed_points.symmetric_spectrum("flat"), ValueError, "kind: found 'flat'"),
         (lambda: fixed_points.translation([0.0, 0.0]), ValueError, r"v is \[0.0, 0.0\]; it must be a finite vector"),
         (lambda: fixed_points.noisy(sigma=-1.0), ValueError, "sigma is -1.0"),
     ],

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import scipy.sparse.linalg
 
 import resolvent as rv
 
@@ -992,3 +993,26 @@ def test_meta_tensors_are_refused():
     for call in (lambda: solve(A, b), lambda: solve(A, b, method="exact"), lambda: solve(lambda v: 2 * v, b)):
         with pytest.raises(rv.BackendError, match="b: is a meta tensor"):
             call()
+
+
+@pytest.mark.parametrize("M", ["jacobi", "ssor", "chebyshev"])
+def test_preconditioners_are_named(M):
+    A, b = definite(n=6, dtype=torch.float64).requires_grad_(), torch.ones(6, dtype=torch.float64)
+    options = {"method": "cg", "rtol": 1e-12}
+    x, solves = solve(A, b, M=M, return_solution=True, **options)
+    (gradient,) = torch.autograd.grad(x.sum(), A)
+    assert solves.forward.preconditioned
+    assert solves.backward[0].preconditioned
+    torch.testing.assert_close(gradient, torch.autograd.grad(torch.linalg.solve(A, b).sum(), A)[0])
+    with pytest.raises(ValueError, match=r"^M: found 'jakobi'.*did you mean 'jacobi'"):
+        solve(A, b, M="jakobi", **options)
+
+
+def test_factors_precondition_with_their_adjoints_backwards():
+    A = torch.eye(6, dtype=torch.float64) * 3 + torch.triu(torch.ones(6, 6, dtype=torch.float64))
+    M = scipy.sparse.linalg.splu(scipy.sparse.csc_array(A.numpy()))
+    x, solves = solve(
+        A.requires_grad_(), torch.ones(6, dtype=torch.float64), M=M, method="gmres", rtol=1e-10, return_solution=True
+    )
+    x.sum().backward()
+    assert solves.forward.iterations == solves.backward[0].iterations == 1

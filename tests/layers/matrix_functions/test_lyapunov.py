@@ -110,7 +110,7 @@ def test_bad_equations_are_refused():
         solve_lyapunov(A, A, equations="schur")
     with pytest.raises(rv.InputError, match="method: found 'forward'; wanted one of implicit, unrolled, checkpoint"):
         solve_lyapunov(A, A, method="forward")
-    with pytest.raises(rv.InputError, match="scaling: found 'power' with method='unrolled'"):
+    with pytest.raises(rv.InputError, match=r"scaling: found 'power'; .* with method='unrolled'"):
         solve_sylvester(A, A, A, method="unrolled", scaling="power")
     with pytest.warns(rv.ConvergenceWarning, match="^solve_lyapunov: .*not positive definite"):
         solve_lyapunov(with_eigenvalues([3.0, 2.0, -1.0]) + torch.zeros(3, 3), hermitian_part(drawn(3, 3)))

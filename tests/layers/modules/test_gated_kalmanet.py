@@ -1,6 +1,7 @@
 """The layer: against its definition written out, and the ways of feeding it against each other."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -236,3 +237,11 @@ def test_a_cache_holds_layers_in_any_order():
     assert cache[1] == {"recurrent_state": "new"}
     assert cache.get_seq_length(1) == 5
     assert cache.get_seq_length(0) == 0
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 33), (5, 24), (2, 24, 5), (1, 2, 5, 24)])
+def test_another_width_names_the_one_that_was_wanted(shape):
+    said = rf"hidden_states: found shape {re.escape(str(shape))}; wanted \(B, T, 24\), where 24 is hidden_size"
+    for grad in (torch.no_grad(), torch.enable_grad()):
+        with grad, pytest.raises(ValueError, match=said):
+            layer()(torch.ones(shape, dtype=torch.float64))

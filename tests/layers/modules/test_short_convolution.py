@@ -46,3 +46,8 @@ def test_it_continues_where_it_was_cut(cut, packed):
 def test_width_must_be_positive():
     with pytest.raises(ValueError, match="conv_size: found 0"):
         ShortConvolution(4, 0)
+
+
+def test_another_width_names_the_one_that_was_wanted():
+    with pytest.raises(ValueError, match=r"x: found shape \(2, 5, 7\); wanted \(B, T, 8\), where 8 is channels"):
+        ShortConvolution(8, 4)(torch.ones(2, 5, 7))

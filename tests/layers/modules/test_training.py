@@ -193,10 +193,10 @@ def test_what_one_bad_argument_reaches(name, form):
 
 @pytest.mark.parametrize(
     ("name", "like"),
-    [("ridge_ration", "ridge_ratio"), ("num_q_heads", "num_heads"), ("hidden", "hidden_size"), ("solvers", "solver")],
+    [("ridge_ration", "ridge_ratio"), ("num_head", "num_heads"), ("hidden", "hidden_size"), ("solvers", "solver")],
 )
 def test_unknown_settings_are_refused(name, like):
-    with pytest.raises(ValueError, match=rf"{name}: is not a setting of GatedKalmaNet; did you mean .*\b{like}\b"):
+    with pytest.raises(ValueError, match=rf"{name}: is not a setting of GatedKalmaNet; .*did you mean '{like}'"):
         layer(**{name: 1})
 
 

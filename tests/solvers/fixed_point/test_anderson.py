@@ -329,7 +329,7 @@ def test_low_precision():
     ("parameters", "said"),
     [
         ({"depth": 0}, "depth: found 0; wanted at least 1"),
-        ({"type": "III"}, 'type: found .III.; wanted "I" or "II"'),
+        ({"type": "III"}, "type: found 'III'; wanted one of I, II"),
         ({"beta": 0}, "beta: found 0"),
         ({"beta": "gain"}, "beta: found 'gain'"),
         ({"period": 0}, "period: found 0"),

@@ -107,7 +107,7 @@ def test_methods_by_name():
     A, b = np.arange(12.0).reshape(4, 3) ** 2, np.ones(4)
     for name in ("lsmr", "cgls", "lapack"):
         assert rv.lstsq(A, b, method=name).method == name
-    with pytest.raises(rv.InputError, match="method: found 'qr'; wanted auto, lsmr, cgls, lapack, superlu"):
+    with pytest.raises(rv.InputError, match="method: found 'qr'; wanted one of auto, lsmr, cgls, lapack, superlu"):
         rv.lstsq(A, b, method="qr")
     with pytest.raises(rv.InputError, match="superlu factors entries"):
         rv.lstsq(A, b, method="superlu")

@@ -274,7 +274,7 @@ REFUSED = {
         "found 1 with precision bf16",
     ),
     "root": ({"lower": 0.1, "steps": 3, "root": 0}, "root: found 0; wanted 1 to 100"),
-    "precision": ({"lower": 0.1, "steps": 3, "precision": "fp61"}, r"precision: found 'fp61' \(did you mean 'fp6"),
+    "precision": ({"lower": 0.1, "steps": 3, "precision": "fp61"}, r"precision: found 'fp61'; .*did you mean 'fp6"),
     "blocks": (
         {"lower": 0.1, "steps": 3, "precision": "mxfp4"},
         "precision: found mxfp4; wanted a floating",

@@ -89,9 +89,7 @@ def test_lengths():
 
 def test_names():
     assert set(ns.presets()) == set(PRESETS)
-    with pytest.raises(
-        rv.InputError, match=r"name: found 'Polar_Expres' \(did you mean 'polar-express'\?\); wanted one of"
-    ):
+    with pytest.raises(rv.InputError, match=r"name: found 'Polar_Expres'; wanted .*did you mean 'polar-express'"):
         ns.preset("Polar_Expres")
     with pytest.raises(TypeError, match="name: found int"):
         ns.preset(3)
@@ -120,7 +118,7 @@ NAMED = {
 def test_functions_take_names(function):
     for name in SAFE:
         assert np.allclose(function(schedule=name, rtol=1e-9), function(rtol=1e-9), rtol=0, atol=1e-6), name
-    with pytest.raises(rv.InputError, match=r"^schedule: found 'polar_expres' \(did you mean 'polar-express'\?\)"):
+    with pytest.raises(rv.InputError, match=r"^schedule: found 'polar_expres'; .*did you mean 'polar-express'"):
         function(schedule="polar_expres")
     with pytest.raises(rv.InputError, match=r"^schedule: found 'aol'\. .*preset\('aol', allow_sign_flip=True\)"):
         function(schedule="aol")

@@ -26,6 +26,7 @@ from ..solvers.preconditioners.base import Preconditioner
 __all__ = ["System", "drop_in", "every_iterate", "matrix", "shown", "solved", "tolerances", "vector"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+S = TypeVar("S", bound=Solution[Any])
 
 
 def drop_in(function: F) -> F:
@@ -125,8 +126,11 @@ class System(NamedTuple):
 
 def tolerances(rtol: Any, atol: Any, b: np.ndarray) -> dict[str, Any]:
     """rtol below 1 and a finite atol that ask as much of a residual as max(rtol ||b||, atol), which may be infinite."""
-    if isinstance(rtol, Real) and isinstance(atol, Real) and (atol == math.inf or (rtol >= 1 and atol >= 0)):
-        return {"rtol": 0.0, "atol": min(max(atol, rtol * float(np.linalg.norm(b))), sys.float_info.max)}
+    if isinstance(rtol, Real) and isinstance(atol, Real):
+        relative, absolute = float(rtol), float(atol)
+        if absolute == math.inf or (relative >= 1 and absolute >= 0):
+            absolute = max(absolute, relative * float(np.linalg.norm(b)))
+            return {"rtol": 0.0, "atol": min(absolute, sys.float_info.max)}
     return {"rtol": rtol, "atol": atol}
 
 
@@ -141,7 +145,7 @@ def every_iterate(callback: Any) -> Callable[[Progress], None] | None:
     return watch
 
 
-def solved(solver: Callable[..., Solution[Any]], A: Any, b: Any, **options: Any) -> Solution[Any]:
+def solved(solver: Callable[..., S], A: Any, b: Any, **options: Any) -> S:
     """The Solution of one of our solvers, about which nobody is warned; an interrupt is the caller's.
 
     That A is Hermitian is taken on trust, as SciPy takes it: where it is not, A is one that only multiplies.
@@ -158,7 +162,7 @@ def solved(solver: Callable[..., Solution[Any]], A: Any, b: Any, **options: Any)
     return solution
 
 
-def shown(solution: Solution[Any], show: bool) -> Solution[Any]:
+def shown(solution: S, show: bool) -> S:
     """The report of a solve on standard output, which is what ``show`` asks for."""
     if show:
         sys.stdout.write(f"{solution}\n")

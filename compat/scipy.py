@@ -29,14 +29,14 @@ from ..solvers.krylov import minres as _minres
 from ..solvers.least_squares import lsmr as _lsmr
 from .conventions import System, drop_in, every_iterate, matrix, shown, solved, tolerances, vector
 
-__all__ = list(linalg.__all__)  # noqa: PLE0605 - whatever SciPy is installed
+__all__ = list(linalg.__all__)
 
 BREAKDOWN = -10  # what SciPy's bicgstab returns of a recurrence that ended
 
 
 def __getattr__(name: str) -> Any:
     if name.startswith("_") or not hasattr(linalg, name):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: neither has scipy.sparse.linalg", name=name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}, nor has scipy.sparse.linalg", name=name)
     return getattr(linalg, name)
 
 
@@ -123,8 +123,8 @@ def bicgstab(
     -------
     x : ndarray, (n,)
     info : int
-        0 where the tolerance was met by the residual recomputed from x; -10 where the recurrence cannot go on; otherwise
-        the number of iterations, at least 1.
+        0 where the tolerance was met by the residual recomputed from x; -10 where the recurrence cannot go on;
+        otherwise the number of iterations, at least 1.
 
     Examples
     --------
@@ -266,9 +266,7 @@ def gmres(
     if callback is not None:
         told = _after_each_basis(callback, length) if kind == "x" else _norms(callback, system)
     options = tolerances(rtol, atol, system.b)
-    solution = _of_system(
-        _gmres.gmres, system, **options, restart=length, maxiter=maxiter * counted, callback=told
-    )
+    solution = _of_system(_gmres.gmres, system, **options, restart=length, maxiter=maxiter * counted, callback=told)
     if callback is not None and kind == "x" and solution.iterations % length:
         callback(solution.x.copy())
     return solution.x, _info(solution, counted)

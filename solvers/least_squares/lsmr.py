@@ -124,8 +124,8 @@ class LSMR(LeastSquaresMethod[LSMRState]):
         s, alpha, beta = state, state.alpha, state.beta
         if s.condition > self.conlim:
             raise Breakdown(
-                f"The condition number of A is at least about {s.condition:.1e}, above the limit of {self.conlim:g} that "
-                "was set.",
+                f"The condition number of A seems to be {s.condition:.1e} or more, above the {self.conlim:g} that was "
+                "set as a limit.",
                 Cause.CONDITION,
                 Status.STOPPED,
             )
@@ -174,7 +174,9 @@ class PreconditionedLSMR(Preconditioned[LSMRState], LSMR):
 
 
 @least_squares_solver
-def lsmr(A: Any, b: Any, *, conlim: float = math.inf, **common: Unpack[LeastSquaresOptions]) -> LeastSquaresSolution[Any]:
+def lsmr(
+    A: Any, b: Any, *, conlim: float = math.inf, **common: Unpack[LeastSquaresOptions]
+) -> LeastSquaresSolution[Any]:
     r"""Minimise ||b - A x||^2 + damp^2 ||x - x0||^2 by LSMR.
 
     ||A^H r|| never rises from one iterate to the next, so that it may be stopped at any. Where A lacks rank, or has

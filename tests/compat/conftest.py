@@ -17,6 +17,8 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         suite = getattr(getattr(item, "module", None), "SUITE", None)
         (kept if suite is None or suite.concerns_us(item) else left_out).append(item)
+        if suite is not None and item.name in suite.slow:
+            item.add_marker(pytest.mark.slow)
         if suite is not None and item.name in suite.deviations:
             item.add_marker(pytest.mark.xfail(reason=suite.deviations[item.name], strict=True))
     if left_out:

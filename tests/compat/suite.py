@@ -47,6 +47,8 @@ class Suite:
     name : str
     others : iterable of str
         Functions and classes in it that are about solvers which are SciPy's own.
+    slow : iterable of str
+        Tests that take seconds.
     deviations : dict
         From tests that fail to the reason why they should. One that passes is an error.
 
@@ -56,10 +58,14 @@ class Suite:
         What a module of ours takes over to have them collected.
     """
 
-    def __init__(self, name, others=(), deviations=None):
+    def __init__(self, name, others=(), slow=(), deviations=None):
         module = module_of_tests(name, {name: getattr(drop_in, name) for name in NAMES})
-        self.deviations = deviations or {}
-        self.tests = {key: value for key, value in vars(module).items() if not key.startswith("_") and key not in others}
+        self.slow, self.deviations = slow, deviations or {}
+        names = {name for name in vars(module) if not name.startswith("_")}
+        self.tests = {name: getattr(module, name) for name in names.difference(others)}
+        for test in self.tests.values():  # what SciPy's own solvers are known to fail is asked of ours
+            if marks := getattr(test, "pytestmark", None):
+                test.pytestmark = [mark for mark in marks if mark.name != "xfail"]
 
     def concerns_us(self, item):
         """Whether the solver that a test was made for is one of ours."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import norm
 from scipy.sparse import linalg
 
 from ..errors import InputError, NotHermitianError
@@ -128,8 +129,9 @@ def tolerances(rtol: Any, atol: Any, b: np.ndarray) -> dict[str, Any]:
     """rtol below 1 and a finite atol that ask as much of a residual as max(rtol ||b||, atol), which may be infinite."""
     if isinstance(rtol, Real) and isinstance(atol, Real):
         relative, absolute = float(rtol), float(atol)
-        if absolute == math.inf or (relative >= 1 and absolute >= 0):
-            absolute = max(absolute, relative * float(np.linalg.norm(b)))
+        if relative >= 1 or absolute == math.inf:
+            if absolute >= 0:
+                absolute = max(absolute, relative * float(norm(b, check_finite=False)))
             return {"rtol": 0.0, "atol": min(absolute, sys.float_info.max)}
     return {"rtol": rtol, "atol": atol}
 
@@ -145,15 +147,18 @@ def every_iterate(callback: Any) -> Callable[[Progress], None] | None:
     return watch
 
 
-def solved(solver: Callable[..., S], A: Any, b: Any, **options: Any) -> S:
+def solved(solver: Callable[..., S], A: Any, b: Any, *, trusted: bool = True, **options: Any) -> S:
     """The Solution of one of our solvers, about which nobody is warned; an interrupt is the caller's.
 
-    That A is Hermitian is taken on trust, as SciPy takes it: where it is not, A is one that only multiplies.
+    That A is Hermitian is taken on trust, as SciPy takes it: where it is not, A is one that only multiplies. Not where
+    ``trusted`` is False.
     """
     token = TELL.set(lambda solution: None)
     try:
         solution = solver(A, b, **options)
     except NotHermitianError:
+        if not trusted:
+            raise
         solution = solver(linalg.aslinearoperator(A), b, **options)
     finally:
         TELL.reset(token)

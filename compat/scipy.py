@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import norm as _norm
 from scipy.sparse import linalg
 
 from ..errors import InputError, NotHermitianError, warn_caller
@@ -189,8 +191,8 @@ def minres(
                 _check_hermitian(product, name, system.b)
     if shift:
         system = system._replace(A=_shifted(system.A, shift))
-    options = tolerances(rtol, 0.0, system.b)
-    solution = _of_system(_minres.minres, system, **options, maxiter=maxiter, callback=every_iterate(callback))
+    options = {**tolerances(rtol, 0.0, system.b), "maxiter": maxiter, "callback": every_iterate(callback)}
+    solution = _of_system(_minres.minres, system, trusted=not check, **options)
     return shown(solution, show).x, _info(solution)
 
 
@@ -257,16 +259,17 @@ def gmres(
         raise InputError(f'callback_type: found {callback_type!r}; wanted "x", "pr_norm" or "legacy"')
     system = System.of(A, b, x0, M)
     n = system.b.size
-    length = max(1, min(20 if restart is None else restart, n))
+    length = min(20 if restart is None else restart, max(n, 1))
     counted = 1 if kind == "legacy" and callback is not None else length
-    if maxiter is None:
-        maxiter = 10 * n
+    most = 10 * n if maxiter is None else maxiter
+    if isinstance(most, Integral) and most > 0:
+        most *= counted
 
     told = None
     if callback is not None:
         told = _after_each_basis(callback, length) if kind == "x" else _norms(callback, system)
     options = tolerances(rtol, atol, system.b)
-    solution = _of_system(_gmres.gmres, system, **options, restart=length, maxiter=maxiter * counted, callback=told)
+    solution = _of_system(_gmres.gmres, system, **options, restart=length, maxiter=most, callback=told)
     if callback is not None and kind == "x" and solution.iterations % length:
         callback(solution.x.copy())
     return solution.x, _info(solution, counted)
@@ -327,7 +330,9 @@ def lsmr(
     (True, 2)
     """
     A = matrix(A)
-    b = np.atleast_1d(np.asarray(b))
+    b = np.atleast_1d(np.squeeze(np.asarray(b) if isinstance(b, np.matrix) else b))
+    if not damp and not b.any():
+        x0 = None  # zero is a solution
     given = [A.dtype, b.dtype] if x0 is None else [A.dtype, b.dtype, np.asarray(x0).dtype]
     solution = solved(
         _lsmr.lsmr,
@@ -341,8 +346,9 @@ def lsmr(
         x0=None if x0 is None else vector(x0, "x0", A.shape[1], np.asarray(x0).dtype),
     )
     s = shown(solution, show)
+    size = s.norma if s.spectrum is None else max(s.norma, s.spectrum[1])
     condition = 1.0 if s.condition is None else s.condition
-    return s.x, _istop(s), s.iterations, s.normr, s.normar, s.norma, condition, s.normx
+    return s.x, _istop(s), s.iterations, s.normr, s.normar, size, condition, s.normx
 
 
 def _solved(
@@ -369,7 +375,7 @@ def _istop(solution: Any) -> int:
         return kind if solution.iterations else 0
     if solution.cause is Cause.CONDITION:
         return 3
-    if solution.status is Status.STAGNATED:
+    if solution.status is Status.STAGNATED or solution.relative_residual <= 10 * solution.attainable_residual:
         return kind + 3
     return 7 if solution.status is Status.MAX_ITERATIONS else 6
 
@@ -395,7 +401,7 @@ def _norms(callback: Callable[[Any], Any], system: System) -> Callable[[Progress
         if M is None:
             callback(np.float64(progress.relative_residual))
         else:
-            callback(np.linalg.norm(M @ (b - A @ progress.x)) / np.linalg.norm(b))
+            callback(np.float64(_norm(M @ (b - A @ progress.x)) / _norm(b)))
 
     return watch
 

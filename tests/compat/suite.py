@@ -61,8 +61,8 @@ class Suite:
     def __init__(self, name, others=(), slow=(), deviations=None):
         module = module_of_tests(name, {name: getattr(drop_in, name) for name in NAMES})
         self.slow, self.deviations = slow, deviations or {}
-        names = {name for name in vars(module) if not name.startswith("_")}
-        self.tests = {name: getattr(module, name) for name in names.difference(others)}
+        names = [name for name in vars(module) if not name.startswith("_") and name not in others]
+        self.tests = {name: getattr(module, name) for name in names}
         for test in self.tests.values():  # what SciPy's own solvers are known to fail is asked of ours
             if marks := getattr(test, "pytestmark", None):
                 test.pytestmark = [mark for mark in marks if mark.name != "xfail"]

@@ -2,8 +2,18 @@
 
 import pytest
 
-# What they are marked with.
-MARKS = ("fail_slow", "parallel_threads_limit", "thread_unsafe", "xfail_on_32bit", "xslow")
+from .suite import DEVIATIONS
+
+# What they are marked with, in one version of SciPy or another.
+MARKS = (
+    "fail_slow",
+    "iterations",
+    "parallel_threads",
+    "parallel_threads_limit",
+    "thread_unsafe",
+    "xfail_on_32bit",
+    "xslow",
+)
 
 
 def pytest_configure(config):
@@ -19,8 +29,8 @@ def pytest_collection_modifyitems(config, items):
         (kept if suite is None or suite.concerns_us(item) else left_out).append(item)
         if suite is not None and item.name in suite.slow:
             item.add_marker(pytest.mark.slow)
-        if suite is not None and item.name in suite.deviations:
-            item.add_marker(pytest.mark.xfail(reason=suite.deviations[item.name], strict=True))
+        if suite is not None and item.name in DEVIATIONS:
+            item.add_marker(pytest.mark.xfail(reason=DEVIATIONS[item.name], strict=True))
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept

@@ -1,6 +1,8 @@
 """What SciPy's own tests leave open of the drop-in: its names and signatures, its codes, and what it takes."""
 
 import inspect
+import pathlib
+import re
 import warnings
 
 import numpy as np
@@ -12,7 +14,7 @@ import resolvent as rv
 import resolvent.compat.scipy as drop_in
 from resolvent.compat.conventions import drop_in as as_in_scipy
 
-from .suite import NAMES, module_of_tests
+from .suite import DEVIATIONS, NAMES, module_of_tests
 
 SQUARE = ("bicgstab", "cg", "gmres", "minres")
 RNG = np.random.default_rng(0)
@@ -82,6 +84,14 @@ def test_the_tests_of_scipy_are_run_on_what_is_put_in(monkeypatch):
     case = next(case for case in module.cases if case.solver is module.cg)
     with pytest.raises(AssertionError):
         module.test_convergence(case)
+
+
+def test_deviations_are_tests_of_scipys_and_on_the_page():
+    source = inspect.getsource(module_of_tests("test_iterative", {}))
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "migrating_from_scipy.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(test_\w+)` \|", page, re.M) == list(DEVIATIONS)
+    for name in DEVIATIONS:
+        assert f"def {name}(" in source
 
 
 # Codes.

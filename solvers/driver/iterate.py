@@ -28,6 +28,7 @@ __all__ = ["Run", "concluded", "iterate"]
 WORK_A_LOOK = 1 << 24  # entries and vector elements touched between two looks at the clock: about ten milliseconds
 MOST_STEPS = 4096
 FAILED = (Status.BREAKDOWN, Status.DIVERGED, Status.OVERFLOW)
+UNSOLVED = (*FAILED, Status.STAGNATED, Status.MAX_ITERATIONS)
 
 
 @dataclass
@@ -111,8 +112,11 @@ def iterate(problem: Problem, method: Method[Any, Any], options: Options) -> Sol
     """
     began = problem.backend.clock()
     run = Run(problem, method, options, problem.target(options), began=began)
-    ending = problem.settled()
-    if ending is None:
+    settled = problem.settled()
+    # Of a problem without a solution a method of minimal residuals finds the x that misses least.
+    if settled is not None and not (settled.status is Status.INFEASIBLE and method.monotone):
+        ending = settled
+    else:
         if options.time_limit is not None:
             problem.deadline = Deadline(run.began + options.time_limit, problem.backend.clock)
         if options.progress:
@@ -133,6 +137,8 @@ def iterate(problem: Problem, method: Method[Any, Any], options: Options) -> Sol
                 run.line.close()
             if options.time_limit is not None:
                 problem.deadline = None
+        if settled is not None and ending.status in UNSOLVED:
+            ending = settled
     with np.errstate(all="ignore"):  # here too: the solution may leave the range in the caller's units
         return _finish(run, ending)
 

@@ -20,7 +20,7 @@ class Status(enum.Enum):
     OVERFLOW = "the solution is out of range"
     TIME_LIMIT = "time limit reached"
     INTERRUPTED = "interrupted"
-    STOPPED = "stopped by the callback"
+    STOPPED = "stopped as the caller asked"
     REFUSED = "refused: the input is no system of this kind"
 
 
@@ -35,6 +35,7 @@ class Cause(enum.Enum):
     RANGE = "the range of the precision was left"
     DIGITS = "the precision has no more digits"
     RECURRENCE = "the recurrence of the method ended"
+    CONDITION = "the condition number is above the limit that was set"
     NOISE = "the same point has different values"
 
 

@@ -18,6 +18,8 @@ from ..linear.system import LinearSystem
 
 __all__ = ["BiCGSTAB", "bicgstab"]
 
+ALONG = 8  # A M r lies along r where the square of the sine of their angle is below so many u
+
 
 @dataclass(kw_only=True)
 class BiCGSTABState(State):
@@ -87,15 +89,22 @@ class BiCGSTAB(LinearMethod[BiCGSTABState]):
         if s.begun:
             beta = (s.rho / s.rho_before) * (s.alpha / s.omega)
             s.p = backend.axpbypcz(1.0, s.r, -beta * s.omega, s.v, beta, s.p)
-            sigma = self._product(system, s)
+            sigma, _ = self._product(system, s)
             s.renewals += sigma == 0
+        along = False
         if sigma == 0:
             self._begin(system, s)
-            sigma = self._product(system, s)
+            sigma, square = self._product(system, s)
             if sigma == 0:
                 raise _ended(system, s)
+            along = abs(sigma) ** 2 >= (1 - ALONG * u) * abs(s.rho) * square
         s.alpha, s.rho_before = s.rho / sigma, s.rho
         s.r = backend.axpy(-s.alpha, s.v, s.r)
+        if along:  # the half step leaves rounding, and the other half would be made of that
+            s.x = backend.axpy(s.alpha, s.Mp, s.x)
+            s.residual_norm, s.steps, s.begun = backend.norm(s.r), s.steps + 1, False
+            s.renewals += s.residual_norm > s.target
+            return
         s.Mr = system.precondition(s.r, s.Mr)
         s.work = system.matvec(s.Mr, s.work)
         product, square = backend.dot_and_square(s.r, s.work)
@@ -118,15 +127,16 @@ class BiCGSTAB(LinearMethod[BiCGSTABState]):
         s.rho = s.shadow_norm**2
         s.begun = True
 
-    def _product(self, system: LinearSystem, state: BiCGSTABState) -> complex:
-        """Shadow^H A M p, zero where rounding has left no digit of it; A M p in v."""
+    def _product(self, system: LinearSystem, state: BiCGSTABState) -> tuple[complex, float]:
+        """Shadow^H A M p, zero where rounding has left no digit of it, and ||A M p||^2; A M p in v."""
         s = state
         if system.preconditioner is not None and s.Mp is None:
             s.Mp, s.Mr = system.vector(), system.vector()
         s.Mp = system.precondition(s.p, s.Mp)
         s.v = system.matvec(s.Mp, s.v)
         sigma, square = system.backend.dot_and_square(s.shadow, s.v)
-        return 0.0 if abs(sigma) <= system.unit_roundoff * s.shadow_norm * math.sqrt(square) else sigma
+        lost = abs(sigma) <= system.unit_roundoff * s.shadow_norm * math.sqrt(square)
+        return 0.0 if lost else sigma, square
 
     def describe(self, state: BiCGSTABState) -> str:
         if state.renewals == 0:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar, Unpack
 
-from ..driver.method import Traffic
+from ...errors import InputError
+from ..driver.method import Breakdown, Traffic
 from ..driver.problem import Vector
+from ..driver.status import Cause, Status
 from .call import LeastSquaresOptions, least_squares_solver
 from .method import LeastSquaresMethod, LeastSquaresState, Preconditioned
 from .problem import LeastSquares
@@ -29,6 +32,11 @@ class LSMRState(LeastSquaresState):
         alpha_k v_k, h_k and hbar_k, (n,).
     begun : int
         Iterations since the last start.
+    most, least : float
+        The largest and the smallest of the rhobar of these iterations, whose quotient is an estimate of the condition
+        number; the last is told as it would be if no iteration followed.
+    condition : float
+        That quotient.
     """
 
     u: Vector = None
@@ -51,16 +59,25 @@ class LSMRState(LeastSquaresState):
     tautilde: float = 0.0
     thetatilde: float = 0.0
     begun: int = 0
+    most: float = 0.0
+    least: float = math.inf
+    condition: float = 1.0
 
 
 @dataclass(frozen=True)
 class LSMR(LeastSquaresMethod[LSMRState]):
-    """Fong and Saunders' method."""
+    """Fong and Saunders' method. It ends where the condition number is seen to be above ``conlim``."""
+
+    conlim: float = math.inf
 
     name: ClassVar[str] = "lsmr"
     title: ClassVar[str] = "LSMR"
     purpose: ClassVar[str] = "least squares of any shape and rank: the first choice"
     traffic: ClassVar[Traffic] = Traffic(vectors=4, passes=24, reductions=3, matvecs=2, compiled_passes=13)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.conlim, Real) or not float(self.conlim) >= 1:
+            raise InputError(f"conlim: found {self.conlim!r}; wanted a number of at least 1")
 
     def start(self, problem: LeastSquares) -> LSMRState:
         x, r, _ = problem.initial()
@@ -97,6 +114,7 @@ class LSMR(LeastSquaresMethod[LSMRState]):
         s.rho = s.rhobar = s.cbar = s.rhod = 1.0
         s.sbar = s.betad = s.tautilde = s.thetatilde = 0.0
         s.betadd, s.normar, s.begun = s.beta, s.zetabar, 0
+        s.most, s.least, s.condition = 0.0, math.inf, 1.0
         if problem.M is None:
             problem.norm_at_least(s.alpha)
         s.couplings.append(s.alpha)
@@ -104,6 +122,13 @@ class LSMR(LeastSquaresMethod[LSMRState]):
 
     def step(self, problem: LeastSquares, state: LSMRState) -> None:
         s, alpha, beta = state, state.alpha, state.beta
+        if s.condition > self.conlim:
+            raise Breakdown(
+                f"The condition number of A seems to be {s.condition:.1e} or more, above the {self.conlim:g} that was "
+                "set as a limit.",
+                Cause.CONDITION,
+                Status.STOPPED,
+            )
         if alpha == 0 or beta == 0:
             raise self.ended()
         # The vectors are kept as the products left them: their norms are divided by where they are read.
@@ -121,6 +146,9 @@ class LSMR(LeastSquaresMethod[LSMRState]):
 
         rhobar_old, zeta_old, thetabar = s.rhobar, s.zeta, s.sbar * s.rho
         left = s.cbar * s.rho
+        if s.begun:
+            s.most, s.least = max(s.most, rhobar_old), min(s.least, rhobar_old)
+        s.condition = max(s.most, left) / min(s.least, left) if left > 0 else math.inf
         s.rhobar = math.hypot(left, theta)
         s.cbar, s.sbar = left / s.rhobar, theta / s.rhobar
         s.zeta, s.zetabar = s.cbar * s.zetabar, -s.sbar * s.zetabar
@@ -146,7 +174,9 @@ class PreconditionedLSMR(Preconditioned[LSMRState], LSMR):
 
 
 @least_squares_solver
-def lsmr(A: Any, b: Any, **common: Unpack[LeastSquaresOptions]) -> LeastSquaresSolution[Any]:
+def lsmr(
+    A: Any, b: Any, *, conlim: float = math.inf, **common: Unpack[LeastSquaresOptions]
+) -> LeastSquaresSolution[Any]:
     r"""Minimise ||b - A x||^2 + damp^2 ||x - x0||^2 by LSMR.
 
     ||A^H r|| never rises from one iterate to the next, so that it may be stopped at any. Where A lacks rank, or has
@@ -164,6 +194,9 @@ def lsmr(A: Any, b: Any, **common: Unpack[LeastSquaresOptions]) -> LeastSquaresS
         Stop when ||A^H r - damp^2 (x - x0)|| <= atol ||A|| ||r|| or ||r|| <= btol ||b|| + atol ||A|| ||x||, with damp
         below A and damp (x0 - x) below r, both recomputed from x. ||A|| is a lower bound of the 2-norm; SciPy takes the
         Frobenius norm of the bidiagonal matrix, which grows with the iterations, and may stop earlier.
+    conlim : float
+        Stop, with the status STOPPED, where the condition number of A (of A M; with damp below) is seen to be above it.
+        By default the tolerances alone decide.
     maxiter : int, optional
         By default 10 n, and at least 1000.
     x0 : array_like, (n,), (n, 1) or as x of a batch, optional
@@ -211,4 +244,4 @@ def lsmr(A: Any, b: Any, **common: Unpack[LeastSquaresOptions]) -> LeastSquaresS
     (True, True, False)
     """
     kind = LSMR if common.get("M") is None else PreconditionedLSMR
-    return solve_least_squares(kind(), A, b, **common)
+    return solve_least_squares(kind(conlim), A, b, **common)

@@ -180,9 +180,11 @@ class LinearSystem(Units):
             size = exact.max_abs(exact.copy(guess, self.true_dtype))
             if not math.isfinite(size):
                 raise InputError(f"x0: entry {first_bad(self.backend, guess)} is not finite")
+            if size == 0:
+                guess = None  # whose residual is known without a product
             # Of an A that only multiplies, the size shows with its first products: see prepare and initial.
             scale = None if self.facts is None else exponent_of(self.facts.max_abs) + self.matrix_exponent
-            excess = exponent_of(size) + scale - exponent if size and scale is not None else 0
+            excess = exponent_of(size) + scale - exponent if guess is not None and scale is not None else 0
             if excess > -math.log2(self.unit_roundoff):
                 guess = None  # rounding A x0 alone leaves more than b: zero is the better guess
             elif excess > 0:

@@ -155,6 +155,13 @@ def test_exact_guess_takes_no_iteration(method, backend):
     assert not np.shares_memory(solution.x, x)
 
 
+@pytest.mark.parametrize("method", ["cg", "gmres"])
+def test_a_guess_of_zeros_costs_no_product(method):
+    A = np.array([[4.0, 1.0], [1.0, 3.0]])
+    counts = [rv.solve(A, np.ones(2), method=method, x0=x0).matvecs for x0 in (None, np.zeros(2), np.ones(2))]
+    assert counts[0] == counts[1] == counts[2] - 1
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("method", ["auto", "cg", "chebyshev", "richardson"])
 @pytest.mark.parametrize("size", [1.0, 1e-10, 1e10, 1e-20, 1e20, 1e-150, 1e150, 1e-290, 1e290])

@@ -95,6 +95,15 @@ def test_an_exact_half_step_ends_it(backend):
         solution = rv.bicgstab(scale * np.eye(5), np.arange(1.0, 6.0), rtol=0, backend=backend)
         assert solution.converged
         assert solution.iterations == 1
+        assert solution.matvecs == 2  # that of the half step, and of the certificate
+
+
+def test_half_of_the_first_step_is_enough_with_the_exact_inverse():
+    problem = rv.gallery.convection_diffusion((9, 8), 1.0)
+    inverse = np.linalg.inv(problem.A.toarray())
+    solution = rv.bicgstab(problem.A, problem.b, M=inverse, rtol=1e-10)
+    assert solution.converged
+    assert (solution.iterations, solution.matvecs) == (1, 2)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

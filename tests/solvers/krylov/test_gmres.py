@@ -157,6 +157,17 @@ def test_singular_systems(backend):
         assert np.linalg.norm(solution.x) < 10
 
 
+def test_an_empty_row_does_not_keep_it_from_the_shortest_residual():
+    """That no solution exists is seen at once; what comes back is the x that misses least all the same."""
+    A, b = np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 0]]), np.array([1.0, 0, 1])
+    solution = quietly(A, b, rtol=1e-8)
+    assert (solution.status, solution.cause) == (rv.Status.INFEASIBLE, Cause.INCONSISTENT)
+    assert "row 2 has no nonzero" in solution.reason
+    np.testing.assert_allclose(A @ solution.x, [1, 0, 0], atol=1e-12)
+    near = rv.gmres(A, np.array([1.0, 0, 1e-9]), rtol=1e-8)  # as small as the tolerance allows
+    assert near.converged
+
+
 def test_random_singular_systems_end_near_their_shortest_residual():
     """Symmetric, so that the Krylov space has a least-squares solution; rounding makes the last column independent."""
     for seed in range(60):

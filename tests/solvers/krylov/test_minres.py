@@ -123,6 +123,13 @@ def test_with_a_preconditioner_what_is_least_is_in_its_norm():
         assert rv.minres(given, A @ b, M=M, rtol=1e-10).converged
 
 
+def test_an_empty_row_does_not_keep_it_from_the_least_squares_solution():
+    A, b = np.diag([2.0, -1.0, 0.0]), np.array([2.0, 3.0, 1.0])
+    solution = quietly(A, b, rtol=1e-8)
+    assert (solution.status, solution.cause) == (rv.Status.INFEASIBLE, Cause.INCONSISTENT)
+    np.testing.assert_allclose(solution.x, [1, -3, 0], atol=1e-7)
+
+
 def test_the_kernel_as_right_hand_side():
     A = hermitian(np.array([0.0, 1.0, 2.0, -1.0]))
     kernel = np.linalg.eigh(A)[1][:, 1]

@@ -11,7 +11,7 @@ from scipy.sparse.linalg import LinearOperator
 from scipy.sparse.linalg import lsmr as scipy_lsmr
 
 import resolvent as rv
-from resolvent.solvers.driver.status import Status
+from resolvent.solvers.driver.status import Cause, Status
 from resolvent.solvers.least_squares.problem import LeastSquares
 
 from ..counting import Counting
@@ -196,6 +196,24 @@ def test_operators_that_only_multiply(solver):
             return A.T @ y
 
     np.testing.assert_allclose(solver(Callable(), b, atol=1e-12).x, exact(A, b), rtol=1e-8)
+
+
+def test_lsmr_ends_at_the_condition_number_that_is_set():
+    """Where SciPy's ends, whose estimate is the same where A is not small: it has the 1 that it begins with in it."""
+    Q = np.linalg.qr(np.random.default_rng(0).standard_normal((40, 40)))[0]
+    A, b = Q * np.geomspace(100, 1e-4, 40) @ Q.T, np.ones(40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rv.ConvergenceWarning)
+        ends = [rv.lsmr(A, b, atol=0, btol=0, conlim=conlim) for conlim in (5, 20)]
+    for solution, conlim in zip(ends, (5, 20), strict=True):
+        x, istop, iterations, *_ = scipy_lsmr(A, b, atol=0, btol=0, conlim=conlim, maxiter=400)
+        assert istop == 3
+        assert (solution.status, solution.cause) == (Status.STOPPED, Cause.CONDITION)
+        assert solution.iterations == iterations
+        assert np.linalg.norm(solution.x - x) <= 1e-6 * np.linalg.norm(x)
+    assert rv.lsmr(A, A @ b, conlim=1e9).converged
+    with pytest.raises(rv.InputError, match="conlim: found 0"):
+        rv.lsmr(A, b, conlim=0)
 
 
 def test_a_symmetric_matrix_serves_as_its_adjoint():

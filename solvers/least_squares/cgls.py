@@ -65,6 +65,7 @@ class CGLS(LeastSquaresMethod[CGLSState]):
     title: ClassVar[str] = "CGLS"
     purpose: ClassVar[str] = "least squares, b - A x smallest at every iteration"
     traffic: ClassVar[Traffic] = Traffic(vectors=3, passes=25, reductions=4, matvecs=2, compiled_passes=17)
+    columns: ClassVar[int] = 3
 
     def start(self, problem: LeastSquares) -> CGLSState:
         x, r, _ = problem.initial()

@@ -61,6 +61,7 @@ class LSMR(LeastSquaresMethod[LSMRState]):
     title: ClassVar[str] = "LSMR"
     purpose: ClassVar[str] = "least squares of any shape and rank: the first choice"
     traffic: ClassVar[Traffic] = Traffic(vectors=4, passes=24, reductions=3, matvecs=2, compiled_passes=13)
+    columns: ClassVar[int] = 2
 
     def start(self, problem: LeastSquares) -> LSMRState:
         x, r, _ = problem.initial()

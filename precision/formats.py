@@ -373,13 +373,15 @@ FORMATS: dict[str, Format | BlockFormat] = {
 }
 
 
-def format_named(format: Any) -> Any:
+def format_named(format: Any, argument: str = "format") -> Any:
     """The format of a name; a format is returned as it is.
 
     Parameters
     ----------
     format : str, dtype, Format, FixedPoint or BlockFormat
         One of the names in ``FORMATS``, whatever its case, a dtype of NumPy, ml_dtypes or torch, or a format.
+    argument : str
+        What errors call it.
 
     Returns
     -------
@@ -403,9 +405,9 @@ def format_named(format: Any) -> Any:
     name = dtype_name(format)
     if name is None:
         raise TypeError(
-            f"format: found {type(format).__name__}; wanted a name, a dtype, a Format, FixedPoint or BlockFormat"
+            f"{argument}: found {type(format).__name__}; wanted a name, a dtype, a Format, FixedPoint or BlockFormat"
         )
-    return FORMATS[choice("format", name, FORMATS, more=", or a Format")]
+    return FORMATS[choice(argument, name, FORMATS, more=", or a Format")]
 
 
 def dtype_name(format: Any) -> str | None:

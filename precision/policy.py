@@ -169,10 +169,7 @@ class Precision:
 
 
 def _scalar_format(given: Any) -> Format | FixedPoint:
-    try:
-        found = format_named(given)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"scalars: {str(error).removeprefix('format: ')}") from None
+    found = format_named(given, "scalars")
     if isinstance(found, BlockFormat):
         raise ValueError(f"scalars: {found} rounds blocks; wanted a format of single numbers")
     return found
@@ -195,5 +192,5 @@ def as_precision(value: Any) -> Precision | None:
     if value is None or isinstance(value, Precision):
         return value
     if isinstance(value, (Format, FixedPoint, BlockFormat)) or dtype_name(value) is not None:
-        return Precision(value)
+        return Precision(format_named(value, "precision"))
     raise TypeError(f"precision: found {type(value).__name__}; wanted the name of a format, a Format or a Precision")

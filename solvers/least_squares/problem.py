@@ -293,19 +293,21 @@ class LeastSquares(Units):
         wide = exact.copy(x, self.true_dtype) if self.two_precisions else x
         r = exact.zeros(self.local_rows, self.true_dtype) if self.two_precisions else out
         r, normr = exact.certify(self.truth, wide, self.true_rhs, r)
+        normr = self.size(r, normr)
         damping = exact.zeros(self.local, self.true_dtype)
         if self.damp:
             damping = exact.axpy(self.damp, wide, damping)
             if self.guess is not None:
                 damping = exact.axpy(-self.damp, self.guess, damping)
-            normr = math.hypot(normr, exact.norm(damping))
+            normr = math.hypot(normr, self.size(damping, exact.norm(damping)))
             damping = exact.axpby(0.0, wide, self.damp, damping)
         if self.gradient is None:
             self.gradient = exact.zeros(self.local, self.true_dtype)
         self.gradient, normar = exact.certify(self.true_adjoint, r, damping, self.gradient)
+        normar = self.size(self.gradient, normar)
         if normr > 0:
             self.norm_at_least(normar / normr)
-        self.found = self.certificate(normr, normar, exact.norm(wide))
+        self.found = self.certificate(normr, normar, self.size(wide, exact.norm(wide)))
         out = self.backend.assign(self.backend.copy(r, self.dtype), out) if self.two_precisions else r
         return out, self.found.measure
 

@@ -189,3 +189,18 @@ def test_fused_products_are_what_they_are_composed_of(backend, dtype):
     np.testing.assert_allclose(moved, given[2] + 3 * bars, rtol=2e-5, atol=1e-5)
     np.testing.assert_allclose(first, 2 * v - 0.5 * given[0], rtol=2e-5, atol=1e-5)
     assert norm == pytest.approx(np.linalg.norm(moved), rel=1e-5)
+
+
+@pytest.mark.parametrize("damp", [0.0, 0.5])
+@pytest.mark.parametrize("small", [1e-20, 1e-175, 1e-300])
+def test_vectors_whose_squares_underflow_have_their_norms(small, damp):
+    """Where b is zero and x0 is not, x falls towards zero, and its residual as fast: no x of these is a solution."""
+    problem = LeastSquares(A, np.zeros(3), x0=np.array([1.0, -1.0]), damp=damp, backend="numpy")
+    x = small * np.array([1.0, 2.0])
+    _, measure = problem.certify(x, np.zeros(3))
+    found, r = problem.found, A @ x / small
+    if not damp:
+        assert found.normr == pytest.approx(small * np.linalg.norm(r), rel=1e-10, abs=0)
+        assert found.normar == pytest.approx(small * np.linalg.norm(A.T @ r), rel=1e-10, abs=0)
+    assert found.normx == pytest.approx(small * 5**0.5, rel=1e-10, abs=0)
+    assert measure > 0.1

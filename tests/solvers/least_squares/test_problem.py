@@ -196,7 +196,7 @@ def test_vectors_whose_squares_underflow_have_their_norms(small):
     problem = LeastSquares(A, np.ones(3), backend="numpy")
     problem.true_rhs = np.zeros(3)
     x = small * np.array([1.0, 2.0])
-    _, measure = problem.certify(x, np.zeros(3))
+    problem.certify(x, np.zeros(3))
     found, r = problem.found, A @ x / small
     assert found.normr == pytest.approx(small * np.linalg.norm(r), rel=1e-10, abs=0)
     assert found.normar == pytest.approx(small * np.linalg.norm(A.T @ r), rel=1e-10, abs=0)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .solvers import preconditioners as precondition
     from .solvers import tuning
     from .solvers.chebyshev.chebyshev import chebyshev
+    from .solvers.compare import Comparison, compare
     from .solvers.driver.progress import Progress
     from .solvers.driver.solution import Solution
     from .solvers.driver.status import Status
@@ -102,6 +103,8 @@ PLACES: Mapping[str, str] = {
     "precondition": "solvers.preconditioners",
     "tuning": "solvers.tuning",
     "chebyshev": "solvers.chebyshev.chebyshev:chebyshev",
+    "Comparison": "solvers.compare:Comparison",
+    "compare": "solvers.compare:compare",
     "Progress": "solvers.driver.progress:Progress",
     "Solution": "solvers.driver.solution:Solution",
     "Status": "solvers.driver.status:Status",
@@ -166,6 +169,7 @@ __all__ = [
     "BackendError",
     "BusyError",
     "CSRStack",
+    "Comparison",
     "ConditionNumber",
     "ConvergenceError",
     "ConvergenceWarning",
@@ -196,6 +200,7 @@ __all__ = [
     "cg",
     "cgls",
     "chebyshev",
+    "compare",
     "condition_number",
     "extragradient",
     "fixed_point",

@@ -11,7 +11,7 @@ import sys
 from typing import Any, NoReturn
 
 from ..naming import named_in, not_chosen, suggestion
-from . import advise, condition, fixed_point, formats, gallery, info, methods, refine, solve, warm
+from . import advise, compare, condition, fixed_point, formats, gallery, info, methods, refine, solve, warm
 from .completion import SHELLS, PrintCompletion
 from .console import BAD_INPUT, CONVERGED, KILLED, complain
 
@@ -20,6 +20,7 @@ __all__ = ["main"]
 # In the order in which help lists them. Each adds its arguments to a parser, and runs.
 COMMANDS = {
     "solve": solve,
+    "compare": compare,
     "refine": refine,
     "fixed-point": fixed_point,
     "condition": condition,

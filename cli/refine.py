@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .system import add_outcome, add_parameters, add_precision, add_system, precision_of, solved
+from .system import add_outcome, add_parameters, add_precision, add_system, precision_of, preconditioned, solved
 
 __all__ = ["SUMMARY", "add_arguments", "run"]
 
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Do it; returns the exit status."""
     from .. import refine
 
-    def run(A: Any, b: Any, parameters: dict[str, Any]) -> Any:
+    def run(A: Any, b: Any, options: dict[str, Any]) -> Any:
         return refine(
             A,
             b,
@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
             residual=arguments.residual,
             escalate=not arguments.no_escalate,
             maxiter=arguments.maxiter,
-            **parameters,
+            **options,
+            **preconditioned(arguments, A),
         )
 
     return solved(arguments, run)

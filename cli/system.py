@@ -13,6 +13,7 @@ from .console import CONVERGED, NOT_CONVERGED, complain
 
 __all__ = [
     "FIELDS",
+    "LEAST_SQUARES_FIELDS",
     "add_outcome",
     "add_parameters",
     "add_precision",
@@ -20,8 +21,13 @@ __all__ = [
     "check_targets",
     "delivered",
     "ones",
+    "parameters_of",
+    "plain",
     "precision_of",
+    "preconditioned",
+    "read_system",
     "solved",
+    "write_json",
 ]
 
 # What the JSON report holds of a Solution, besides its status and reason.
@@ -48,6 +54,8 @@ FIELDS = (
     "residual_iterations",
     "residual_norms",
 )
+# And what of a LeastSquaresSolution.
+LEAST_SQUARES_FIELDS = ("consistent", "rank", "normr", "normar", "norma", "normx", "normb", "damp")
 
 
 def add_system(parser: argparse.ArgumentParser) -> None:
@@ -108,23 +116,30 @@ def precision_of(arguments: argparse.Namespace) -> Any:
     return Precision(format_named(arguments.precision, "--precision"), **asked)
 
 
-def solved(arguments: argparse.Namespace, run: Callable[[Any, Any, dict[str, Any]], Any]) -> int:
-    """Read A and b, solve, report and write: what the commands that solve linear systems have in common."""
+def read_system(arguments: argparse.Namespace) -> tuple[Any, Any]:
+    """A and b from their files; b is ones where none is named."""
     from ..errors import InputError
     from ..io.matrix_files import is_standard_input, read_matrix, read_vector
 
     if is_standard_input(arguments.A) and is_standard_input(arguments.b):
         raise InputError("b: found standard input, which is A's; wanted another file")
+    A = read_matrix(arguments.A)
+    return A, ones(A) if arguments.b is None else read_vector(arguments.b, A.shape[0])
+
+
+def solved(arguments: argparse.Namespace, run: Callable[[Any, Any, dict[str, Any]], Any]) -> int:
+    """Read A and b, solve, report and write: what the commands that solve linear systems have in common.
+
+    ``run`` is called with A, b and the options that all of them have.
+    """
 
     def read() -> tuple[int, Callable[[dict[str, Any]], Any]]:
-        A = read_matrix(arguments.A)
-        b = ones(A) if arguments.b is None else read_vector(arguments.b, A.shape[0])
+        A, b = read_system(arguments)
 
         def solve(options: dict[str, Any]) -> Any:
-            M, parameters = _preconditioner_and_parameters(arguments, A)
-            return run(A, b, {"M": M, **options, **parameters})
+            return run(A, b, options)
 
-        return b.nbytes, solve
+        return b.nbytes // max(b.shape[0], 1) * A.shape[1], solve
 
     named = {"matrix": arguments.A, "rhs": arguments.b}
     return delivered(arguments, {"A": arguments.A, "b": arguments.b}, named, read, "x of A x = b")
@@ -188,7 +203,7 @@ def delivered(
         write_vector(arguments.output, solution.x, comment=comment)
         written.append(arguments.output)
     if arguments.json:
-        _write_json(arguments.json, solution, named)
+        write_json(arguments.json, named, _fields(solution))
         written.append(arguments.json)
     if arguments.plot and not infeasible:
         solution.plot(file=arguments.plot)
@@ -218,7 +233,14 @@ def ones(A: Any) -> Any:
     return np.ones(A.shape[0], dtype=np.result_type(A.dtype, np.float32))
 
 
-def _preconditioner_and_parameters(arguments: argparse.Namespace, A: Any) -> tuple[Any, dict[str, Any]]:
+def parameters_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Those that were given of methods and preconditioners."""
+    interval = None if arguments.interval is None else tuple(arguments.interval)
+    named = {"omega": arguments.omega, "interval": interval, "accelerate": arguments.accelerate}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def preconditioned(arguments: argparse.Namespace, A: Any) -> dict[str, Any]:
     """M, and the parameters of the method; omega and interval go to whichever of the two takes them."""
     from .. import METHODS
     from ..errors import InputError
@@ -227,32 +249,31 @@ def _preconditioner_and_parameters(arguments: argparse.Namespace, A: Any) -> tup
     from ..solvers.preconditioners.given import PRECONDITIONERS
 
     check_square(A.shape)
-    omega = arguments.omega
-    interval = None if arguments.interval is None else tuple(arguments.interval)
+    given = parameters_of(arguments)
+    omega, interval = given.get("omega"), given.get("interval")
     if interval is not None and not 0 < interval[0] <= interval[1] < float("inf"):
         raise InputError(f"--interval: found {interval[0]:g} {interval[1]:g}; wanted 0 < LOW <= HIGH")
     if omega is not None and not 0 < omega < float("inf"):
         raise InputError(f"--omega: found {omega:g}; wanted a positive finite number")
-    named = {"omega": omega, "interval": interval, "accelerate": arguments.accelerate}
-    given = {name: value for name, value in named.items() if value is not None}
     if arguments.preconditioner not in PRECONDITIONERS:
-        return None, given
+        return given
     kind = PRECONDITIONERS[arguments.preconditioner]
     takes, method = kind.takes, METHODS.get(arguments.method)
     # An interval is that of M A, which the method works with, if the method takes one.
     if takes == "interval" and method is not None and takes in named_parameters(method):
         takes = ""
     own = {takes: given.pop(takes)} if takes in given else {}
-    return kind.made(A, arguments.backend, **own), given
+    return {"M": kind.made(A, arguments.backend, **own), **given}
 
 
-def _write_json(path: str, solution: Any, named: dict[str, str | None]) -> None:
+def write_json(path: str, named: dict[str, str | None], fields: dict[str, Any]) -> None:
+    """What was given, and what came of it."""
     import json
 
     from .. import __version__
     from ..io.safe_writing import writing
 
-    document = {"resolvent": __version__, **named, **_fields(solution)}
+    document = {"resolvent": __version__, **named, **fields}
     text = json.dumps(document, indent=1, allow_nan=False)
     with writing(path) as stream:
         stream.write(f"{text}\n".encode())
@@ -260,24 +281,27 @@ def _write_json(path: str, solution: Any, named: dict[str, str | None]) -> None:
 
 def _fields(solution: Any) -> dict[str, Any]:
     """Everything of a Solution but x, as JSON knows it."""
+    from ..solvers.least_squares.solution import LeastSquaresSolution
+
     found: dict[str, Any] = {
         "status": solution.overall_status.name,
         "converged": solution.converged,
         "reason": solution.reason,
         "shape": list(solution.x.shape),
     }
-    found |= {name: _plain(getattr(solution, name)) for name in FIELDS}
+    own = LEAST_SQUARES_FIELDS if isinstance(solution, LeastSquaresSolution) else ()
+    found |= {name: plain(getattr(solution, name)) for name in (*FIELDS, *own)}
     if solution.systems:
         found["systems"] = [_fields(system) for system in solution.systems]
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Arrays as lists, and what JSON has no number for: NaN as null, infinities as strings."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if isinstance(value, float) and value != value:
         return None
     if isinstance(value, float) and abs(value) == float("inf"):

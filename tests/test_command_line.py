@@ -114,6 +114,41 @@ def test_every_method_solves(folder, method):
     assert main(["solve", "A.mtx", "b.mtx", "--method", method, "--maxiter", "5000", "--quiet", *omega]) == 0
 
 
+@pytest.fixture
+def tall(folder):
+    """A rectangular system, of which there are files R.mtx and c.mtx as well."""
+    A = sparse.random_array((12, 5), density=0.6, rng=np.random.default_rng(3)).tocsr()
+    b = np.arange(1.0, 13.0)
+    scipy.io.mmwrite("R.mtx", A)
+    scipy.io.mmwrite("c.mtx", b[:, None])
+    return A, b
+
+
+@pytest.mark.parametrize("method", ["auto", "lsmr", "cgls", "lapack", "superlu"])
+def test_rectangular_files_are_solved_by_least_squares(tall, method):
+    A, b = tall
+    arguments = ["--method", method, "--rtol", "1e-12", "--output", "x.npy", "--json", "r.json", "--quiet"]
+    assert main(["solve", "R.mtx", "c.mtx", *arguments]) == 0
+    np.testing.assert_allclose(np.load("x.npy"), np.linalg.lstsq(A.toarray(), b)[0], rtol=1e-8)
+    found = strict_json("r.json")
+    assert found["shape"] == [5]
+    assert found["normr"] == pytest.approx(np.linalg.norm(b - A @ np.load("x.npy")))
+
+
+def test_damping_and_columns_reach_least_squares(tall):
+    A, b = tall
+    arguments = ["--damp", "0.5", "--rtol", "1e-12", "--output", "x.npy", "--quiet", "--json", "r.json"]
+    assert main(["solve", "R.mtx", "c.mtx", "--method", "lsmr", "--preconditioner", "jacobi", *arguments]) == 0
+    R = A.toarray()
+    np.testing.assert_allclose(np.load("x.npy"), np.linalg.solve(R.T @ R + 0.25 * np.eye(5), R.T @ b), rtol=1e-8)
+    assert strict_json("r.json")["preconditioned"]
+
+
+def test_a_square_file_is_damped(folder):
+    assert main(["solve", "A.mtx", "b.mtx", "--damp", "0.5", "--json", "r.json", "--quiet"]) == 0
+    assert strict_json("r.json")["damp"] == 0.5
+
+
 @pytest.mark.parametrize("name", ["jacobi", "ssor", "chebyshev", "neumann"])
 def test_every_preconditioner_is_used(folder, name, capsys):
     assert main(["solve", "A.mtx", "b.mtx", "--method", "cg", "--preconditioner", name]) == 0
@@ -366,6 +401,36 @@ def test_refine_that_must_not_escalate_says_that_it_failed(folder, capsys):
     assert main(["refine", "hard.npz"]) == 0
 
 
+# Comparisons.
+
+
+def test_compare_prints_a_table_and_what_to_type(folder, capsys):
+    arguments = ["--method", "cg", "jacobi", "--preconditioner", "none", "--backend", "numpy"]
+    assert main(["compare", "A.mtx", "b.mtx", *arguments, "--json", "r.json"]) == 0
+    out, err = capsys.readouterr()
+    found = strict_json("r.json")
+    best = found["rows"][found["best"]]
+    assert out.splitlines()[0].startswith(f"✓ {best['method']}: 2 ways compared")
+    assert out.splitlines()[-1].strip() == f"resolvent solve A.mtx b.mtx --method {best['method']} --rtol 1e-05"
+    assert err == ""
+    assert [row["method"] for row in found["rows"]] == ["cg", "jacobi"]
+    assert best["seconds"] == min(row["seconds"] for row in found["rows"])
+
+
+def test_compare_of_a_rectangular_file(tall):
+    assert main(["compare", "R.mtx", "c.mtx", "--backend", "numpy", "--quiet", "--json", "r.json"]) == 0
+    rows = strict_json("r.json")["rows"]
+    assert {row["method"] for row in rows if row["status"] == "CONVERGED"} == {"lsmr", "cgls", "lapack", "superlu"}
+
+
+def test_comparing_what_nothing_solves_is_said_by_the_status(folder, capsys):
+    arguments = ["--method", "cg", "--maxiter", "2", "--backend", "numpy", "--preconditioner", "none", "--json", "-"]
+    assert main(["compare", "A.mtx", "b.mtx", *arguments]) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["best"] is None
+    assert "nothing converged" in err
+
+
 # What cannot be used.
 
 
@@ -400,7 +465,7 @@ FILES = {
     "outside.npz": outside(),
 }
 
-SOLVED = ("zerodiagonal.mtx", "three.mtx", "nanb.mtx", "emptyrow.mtx", "skew.mtx")  # or no matrices
+SOLVED = ("zerodiagonal.mtx", "wide.mtx", "three.mtx", "nanb.mtx", "emptyrow.mtx", "skew.mtx")  # or no matrices
 BAD = [
     "solve nowhere.mtx",
     "solve .",
@@ -408,6 +473,23 @@ BAD = [
     *(f"solve {name}" for name in FILES if name not in SOLVED),
     "solve emptyrow.mtx --method cg",
     "solve skew.mtx --method cg",
+    "solve wide.mtx --method cg",
+    "solve wide.mtx --method lsmr --omega 1",
+    "solve wide.mtx --method lsmr --atol 1",
+    "solve wide.mtx --preconditioner ssor",
+    "solve wide.mtx --damp -1",
+    "solve A.mtx --method sor --damp 1",
+    "refine wide.mtx",
+    "compare nowhere.mtx",
+    "compare A.mtx three.mtx",
+    "compare A.mtx --method lsmr",
+    "compare wide.mtx --method cg",
+    "compare A.mtx --preconditioner nonsense",
+    "compare A.mtx --rtol 2",
+    "compare A.mtx --time-limit 0",
+    "compare A.mtx --json nowhere/r.json",
+    "compare A.mtx --json A.mtx",
+    "compare nan.mtx",
     "solve zerodiagonal.mtx --method jacobi",
     "solve zerodiagonal.mtx --method gauss_seidel",
     "solve zerodiagonal.mtx --method cg --preconditioner jacobi",
@@ -530,7 +612,9 @@ def test_messages_name_what_is_wrong(folder, capsys):
         "solve nowhere.mtx": "nowhere.mtx: no such file",
         "solve .": "directory",
         "solve nan.mtx": "(0, 0) is nan",
-        "solve wide.mtx": "(2, 3)",
+        "solve wide.mtx --method cg": "(2, 3)",
+        "solve wide.mtx --method lsmr --omega 1": "--omega",
+        "solve A.mtx --method sor --damp 1": "--damp",
         "solve emptyrow.mtx --method cg": "row 2",
         "solve A.mtx three.mtx": "(3,)",
         "solve garbage.npz": "begins with b'not zip'",
@@ -772,7 +856,7 @@ def test_completion_knows_the_arguments_that_are_files():
 
 def test_near_misses_are_suggested(folder, capsys):
     for line, said in {
-        "slove A.mtx": "COMMAND: found 'slove'; wanted one of solve, refine, .*; did you mean 'solve'?",
+        "slove A.mtx": "COMMAND: found 'slove'; wanted one of solve, compare, refine, .*; did you mean 'solve'?",
         "Solve A.mtx": "did you mean 'solve'?",
         "solve A.mtx --method gaus-seidel": "--method: found 'gaus-seidel'; wanted one of auto, cg, .*'gauss_seidel'?",
         "solve A.mtx --preconditioner jakobi": "--preconditioner: found 'jakobi'; .*did you mean 'jacobi'?",

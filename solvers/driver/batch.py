@@ -17,6 +17,7 @@ import scipy.sparse as sparse
 
 from ...backends import choose_backend
 from ...errors import ConvergenceWarning, InputError, undeclared, warn_caller
+from ...precision import working_dtype
 from .batch_solution import BatchSolution, Systems, summary
 from .problem import Words
 from .solution import LINEAR, Solution
@@ -263,7 +264,10 @@ class _LinearSystems:
         return self.solver.together(self.batch, options)
 
     def nowhere(self, k: int) -> Any:
-        return float("nan") * self.batch.vector(self.batch.b, k)
+        vector = self.batch.vector(self.batch.b, k)
+        backend = choose_backend(None, vector)
+        dtype = working_dtype(backend.numpy_dtype(vector))
+        return backend.returned(backend.from_numpy(np.full(self.batch.n, np.nan), dtype))
 
     def joined(self, systems: Sequence[Solution]) -> BatchSolution:
         batch = self.batch

@@ -123,6 +123,12 @@ class LiveLine:
         if self.output is not None:
             self.output.update(self.display)
 
+    def say(self, share: float, text: str) -> None:
+        """Redraw at once: so much of the work is done, and this is what goes on."""
+        self.display.update(self.task, completed=share, text=text)
+        if self.output is not None:
+            self.output.update(self.display)
+
     def close(self) -> None:
         """Leave the terminal or the cell as it was."""
         _SHOWN.remove(self)

@@ -65,6 +65,7 @@ class CGLS(LeastSquaresMethod[CGLSState]):
     title: ClassVar[str] = "CGLS"
     purpose: ClassVar[str] = "least squares, b - A x smallest at every iteration"
     traffic: ClassVar[Traffic] = Traffic(vectors=3, passes=25, reductions=4, matvecs=2, compiled_passes=17)
+    columns: ClassVar[int] = 3
 
     def start(self, problem: LeastSquares) -> CGLSState:
         x, r, _ = problem.initial()
@@ -100,6 +101,8 @@ class CGLS(LeastSquaresMethod[CGLSState]):
         if delta == 0 or s.gamma == 0:
             raise self.ended()
         before, s.alpha = s.alpha, (s.gamma / delta) ** 2
+        if s.alpha == 0:
+            raise self.ended()  # the direction is that of rounding, and grew out of all proportion to the gradient
         s.x = backend.axpy(s.alpha, s.p, s.x)
         s.r = backend.axpy(-s.alpha, s.q, s.r)
         if s.tail is not None:

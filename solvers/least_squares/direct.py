@@ -55,11 +55,6 @@ class DirectMethod(LeastSquaresMethod[DirectState]):
     patience: ClassVar[int] = 2
     traffic: ClassVar[Traffic] = Traffic(vectors=1, passes=3, reductions=1, matvecs=2, compiled_passes=3)
 
-    @classmethod
-    @abstractmethod
-    def memory(cls, problem: LeastSquares) -> float:
-        """Bytes that it takes at most, foreseen from the size of the problem; infinity where it does not work."""
-
     @abstractmethod
     def correction(self, problem: LeastSquares, state: DirectState, r: Any, tail: Any) -> Any:
         """The d that makes ||r - A d||^2 + ||tail - damp d||^2 smallest."""

@@ -74,6 +74,7 @@ class LSMR(LeastSquaresMethod[LSMRState]):
     title: ClassVar[str] = "LSMR"
     purpose: ClassVar[str] = "least squares of any shape and rank: the first choice"
     traffic: ClassVar[Traffic] = Traffic(vectors=4, passes=24, reductions=3, matvecs=2, compiled_passes=13)
+    columns: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if not isinstance(self.conlim, Real) or not float(self.conlim) >= 1:

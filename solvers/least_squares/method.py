@@ -49,7 +49,17 @@ S = TypeVar("S", bound=LeastSquaresState)
 
 
 class LeastSquaresMethod(Method[LeastSquares, S]):
-    """A method for least squares. Of ``traffic``, vectors kept are of length n, those passed over of either length."""
+    """A method for least squares. Of ``traffic``, vectors kept are of length n, those passed over of either length.
+
+    ``columns`` are the vectors of length m that it keeps besides, b not among them.
+    """
+
+    columns: ClassVar[int] = 1
+
+    @classmethod
+    def memory(cls, problem: LeastSquares) -> float:
+        """Bytes that it takes at most, foreseen from the size of the problem; infinity where it does not work."""
+        return float(cls.traffic.vectors * problem.n + cls.columns * problem.m) * problem.dtype.itemsize
 
     def iterate(self, problem: LeastSquares, state: S) -> Vector:
         return problem.point(state.x)

@@ -293,19 +293,21 @@ class LeastSquares(Units):
         wide = exact.copy(x, self.true_dtype) if self.two_precisions else x
         r = exact.zeros(self.local_rows, self.true_dtype) if self.two_precisions else out
         r, normr = exact.certify(self.truth, wide, self.true_rhs, r)
+        normr = self.size(r, normr)
         damping = exact.zeros(self.local, self.true_dtype)
         if self.damp:
             damping = exact.axpy(self.damp, wide, damping)
             if self.guess is not None:
                 damping = exact.axpy(-self.damp, self.guess, damping)
-            normr = math.hypot(normr, exact.norm(damping))
+            normr = math.hypot(normr, self.size(damping, exact.norm(damping)))
             damping = exact.axpby(0.0, wide, self.damp, damping)
         if self.gradient is None:
             self.gradient = exact.zeros(self.local, self.true_dtype)
         self.gradient, normar = exact.certify(self.true_adjoint, r, damping, self.gradient)
+        normar = self.size(self.gradient, normar)
         if normr > 0:
             self.norm_at_least(normar / normr)
-        self.found = self.certificate(normr, normar, exact.norm(wide))
+        self.found = self.certificate(normr, normar, self.size(wide, exact.norm(wide)))
         out = self.backend.assign(self.backend.copy(r, self.dtype), out) if self.two_precisions else r
         return out, self.found.measure
 
@@ -315,11 +317,19 @@ class LeastSquares(Units):
         by_matrix, by_rhs = (self.atol / tau, self.btol / tau) if tau else (1.0, 1.0)
         if not (math.isfinite(normr) and math.isfinite(normar)):
             return Certificate(math.nan, False, normr, normar, normx)
+        if self._vanishes(normx):
+            return Certificate(0.0, True, 0.0, 0.0, 0.0)
         weighed = by_matrix * self.operator_norm
         own = 0.0 if normar == 0 else normar / (weighed * normr) if weighed * normr > 0 else math.inf
         data = by_rhs * self.rhs_norm + weighed * normx
         small = 0.0 if normr == 0 else normr / data if data > 0 else math.inf
         return Certificate(min(own, small), small <= own, normr, normar, normx)
+
+    def _vanishes(self, normx: float) -> bool:
+        """All that is left of x0 is its rounding, and b is zero: x = 0 is exact, and no farther from what was found."""
+        if not self.zero_rhs or self.damp or self.guess is None:
+            return False
+        return normx <= 100 * self.unit_roundoff * self.backend.exact.norm(self.guess)
 
     def norm_at_least(self, value: float) -> None:
         """A' was seen to have at least this norm, up to rounding."""
@@ -433,6 +443,9 @@ class LeastSquares(Units):
         exact = self.backend.exact
         if self.found is None or self.found.measure != residual:
             work, residual = self.certify(x, work)
+        assert self.found is not None
+        if self._vanishes(self.found.normx):
+            x = self.columns()
         shift = self.exponent_of_rhs - self.matrix_exponent
         lossy = shift != 0 and self._leaves_range(exact.norm(x), shift)
         result = self.unscaled(x, fresh=False)
@@ -442,7 +455,6 @@ class LeastSquares(Units):
             if not residual <= target:
                 ending = Ending(Status.OVERFLOW, cause=Cause.RANGE)
         found = self.found
-        assert found is not None
         fields = {
             "consistent": found.consistent,
             "normr": times_power_of_two(found.normr, self.exponent_of_rhs),

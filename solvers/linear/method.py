@@ -119,6 +119,10 @@ class LinearMethod(Method["LinearSystem", S]):
         """This method with the parameters that ``start`` found, for further right-hand sides."""
         return self
 
+    def memory(self, system: LinearSystem) -> float:
+        """Bytes of the vectors that it keeps; b is not among them."""
+        return float(self.traffic.vectors) * system.n * system.dtype.itemsize
+
     @property
     def search(self) -> Search | None:
         """How the parameter is found; None where it is given, or there is none."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...backends.rounded import Rounded
 from ...errors import InputError
-from ...precision import precision_facts
+from ...precision import precision_facts, times_power_of_two
 from ...precision.policy import as_precision
 from ..driver.problem import Problem
 from ..driver.status import Breakdown, Cause, Status
@@ -91,6 +91,17 @@ class Units(Problem):
         exponent = math.frexp(size)[1] + shift
         digits = 2 * round(-math.log2(facts.unit_roundoff))
         return exponent > facts.largest_exponent - 1 or exponent - digits < facts.smallest_exponent
+
+    def size(self, x: Any, norm: float) -> float:
+        """The norm of a vector of the truth, which was computed as ``norm``, right where squares underflow as well."""
+        facts, exact = precision_facts(self.true_dtype), self.backend.exact
+        if not norm * facts.unit_roundoff <= 2.0 ** (facts.smallest_exponent / 2):
+            return norm
+        largest = exact.max_abs(x)
+        if largest == 0:
+            return 0.0
+        exponent = exponent_of(largest)
+        return times_power_of_two(exact.norm(exact.ldexp(exact.copy(x), -exponent)), exponent)
 
     def comfortable(self, largest: float) -> bool:
         """Whether products of numbers of this size, and inner products, stay within the range without scaling."""

@@ -65,6 +65,11 @@ class Preconditioner(ABC):
 
     shape: tuple[int, int]
     dtype: np.dtype
+    vectors: ClassVar[int] = 0  # of length n, that it keeps beside A
+
+    def memory(self, dtype: np.dtype) -> float:
+        """Bytes that it keeps beside A in a solve of this dtype."""
+        return float(self.vectors) * self.shape[0] * dtype.itemsize
 
     @abstractmethod
     def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:

@@ -13,7 +13,15 @@ from ...operators.exchange import is_ours
 from .base import GivenPreconditioner, Preconditioner, fitted
 from .superlu import with_products
 
-__all__ = ["MORE", "PRECONDITIONERS", "Kind", "as_preconditioner", "is_named", "preconditioner_named"]
+__all__ = [
+    "MORE",
+    "PRECONDITIONERS",
+    "Kind",
+    "as_preconditioner",
+    "distinct_names",
+    "is_named",
+    "preconditioner_named",
+]
 
 MORE = ", or a matrix or operator that is multiplied with"
 
@@ -32,6 +40,8 @@ class Kind:
         The parameter that the command line gives it.
     needs_entries : bool
         It cannot be made of an A that only multiplies.
+    needs_hermitian : bool
+        It is made for a Hermitian A.
     of_columns : bool
         Least squares have it too, made of the norms of the columns.
     """
@@ -40,6 +50,7 @@ class Kind:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     takes: str = ""
     needs_entries: bool = False
+    needs_hermitian: bool = False
     of_columns: bool = False
 
     def made(self, A: Any, backend: Any, **own: Any) -> Preconditioner:
@@ -47,13 +58,26 @@ class Kind:
         return loaded(__package__, self.place)(A, backend=backend, **self.fixed, **own)
 
 
+CHEBYSHEV = Kind("polynomial:polynomial", {"kind": "chebyshev"}, takes="interval", needs_hermitian=True)
+
 PRECONDITIONERS: Mapping[str, Kind] = {
     "jacobi": Kind("jacobi:jacobi", needs_entries=True, of_columns=True),
     "ssor": Kind("ssor:ssor", takes="omega", needs_entries=True),
-    "polynomial": Kind("polynomial:polynomial", takes="interval"),
-    "chebyshev": Kind("polynomial:polynomial", {"kind": "chebyshev"}, takes="interval"),
-    "neumann": Kind("polynomial:polynomial", {"kind": "neumann"}, takes="omega"),
+    "chebyshev": CHEBYSHEV,
+    "neumann": Kind("polynomial:polynomial", {"kind": "neumann"}, takes="omega", needs_hermitian=True),
+    "polynomial": CHEBYSHEV,
 }
+
+
+def distinct_names() -> list[str]:
+    """Those of the table, of several that mean the same the first."""
+    kinds: list[Kind] = []
+    names = []
+    for name, kind in PRECONDITIONERS.items():
+        if not any(kind is other for other in kinds):
+            kinds.append(kind)
+            names.append(name)
+    return names
 
 
 def is_named(M: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ __all__ = ["JacobiPreconditioner", "jacobi"]
 
 class JacobiPreconditioner(Preconditioner):
     """M = D^{-1}."""
+
+    vectors: ClassVar[int] = 1
 
     def __init__(self, A: Operator) -> None:
         self.operator, self.shape, self.dtype = A, A.shape, A.dtype

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,6 +18,8 @@ __all__ = ["PolynomialPreconditioner", "polynomial"]
 
 class PolynomialPreconditioner(Preconditioner):
     """M = p(A), the iterate after some steps of x <- x + beta_k (x - x_before) + gamma_k (r - A x) from zero."""
+
+    vectors: ClassVar[int] = 2
 
     def __init__(self, A: Operator, coefficients: list[tuple[float, float]]) -> None:
         self.operator, self.coefficients = A, coefficients

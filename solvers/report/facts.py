@@ -27,6 +27,7 @@ __all__ = [
     "Outcome",
     "Table",
     "carried_by_recurrence",
+    "duration",
     "facts_of",
     "number",
     "plain",
@@ -148,10 +149,10 @@ Chart = Curve | Counts
 
 @dataclass(frozen=True)
 class Table:
-    """Three numbers of each of several groups, after its name."""
+    """The same numbers of several groups, each after its name."""
 
-    headings: tuple[str, str, str, str]
-    rows: tuple[tuple[str, str, str, str], ...]
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -221,7 +222,7 @@ def _of_one(s: Solution[Any]) -> Facts:
     rows = [
         ("iterations", f"{s.iterations}{predicted}"),
         (s.words.products, f"{s.matvecs}"),
-        ("time", _time(s.seconds)),
+        ("time", duration(s.seconds)),
         *_quality(s),
     ]
     if s.error_bound is not None:
@@ -328,7 +329,7 @@ def _of_batch(s: BatchSolution) -> Facts:
     rows = [
         ("slowest system", f"{name}: {system.status.value} after {system.iterations} iterations"),
         *_quality(system),
-        ("time", f"{_time(s.seconds)} in all"),
+        ("time", f"{duration(s.seconds)} in all"),
     ]
     return Facts(
         some,
@@ -351,7 +352,8 @@ def plain(value: float) -> str:
     return f"{value:.4g}" if 1e-3 <= abs(value) < 1e6 or value == 0 else f"{value:.3e}"
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Three digits, with a unit."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{seconds / size:.3g} {unit}"

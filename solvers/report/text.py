@@ -52,8 +52,12 @@ def in_text(facts: Facts) -> str:
 
 
 def _table_lines(table: Table) -> list[str]:
+    lines = (table.headings, *table.rows)
+    name, *numbers = (max(map(len, column)) for column in zip(*lines, strict=True))
+    widths = [w + 3 for w in numbers]
     return [
-        f"  {name:50}{first:>9}{second:>16}{third:>20}" for name, first, second, third in (table.headings, *table.rows)
+        shortened(f"  {head:{name}}" + "".join(f"{cell:>{w}}" for cell, w in zip(rest, widths, strict=True)), WIDTH)
+        for head, *rest in lines
     ]
 
 

@@ -559,3 +559,16 @@ def test_tensors_on_the_cpu():
     torch.testing.assert_close(rv.cg(sparse_ones, torch.tensor(b[0]), rtol=1e-12).x, torch.tensor(wanted.x[0]))
     with pytest.raises(rv.BackendError, match="numpy and torch"):
         rv.cg(rv.as_operator(([0, 1], [0], np.ones((2, 1))), (1, 1)), torch.ones(2, 1))
+
+
+@pytest.mark.filterwarnings("error:invalid value:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::resolvent.ConvergenceWarning")
+def test_a_refused_system_is_nan_in_the_shape_of_x():
+    A = np.stack([np.ones((5, 2)), np.full((5, 2), np.nan), np.eye(5, 2)])
+    solution = rv.lstsq(A, np.ones((3, 5)), errors="collect", backend="numpy")
+    assert solution.x.shape == (3, 2)
+    assert [status.name for status in solution.status] == ["CONVERGED", "REFUSED", "CONVERGED"]
+    assert np.isnan(solution.x[1]).all()
+    b = np.array([[1.0], [np.inf]]) * (1 + 1j)
+    solution = rv.cg(np.eye(1), b[:, :, None], errors="collect", backend="numpy")
+    assert np.isnan(solution.x[1]).all()

@@ -321,3 +321,18 @@ def test_a_step_costs_what_is_declared(name):
     text = " ".join(getattr(rv, name).__doc__.split())
     assert f"{declared.passes} vector passes ({declared.compiled_passes} compiled" in text
     assert f"{declared.vectors} vectors of length n" in text
+
+
+def test_a_direction_that_is_rounding_alone_ends_cgls_in_words():
+    A = np.array(
+        [
+            [1.2407306e-05, -3.7554607e-03, 2.3597180e-10, 3.2095304e-09, -1.3847938e03, 3.1769672e02],
+            [2.6483771e02, 4.4662002e-03, -6.1888220e09, -5.2353050e09, -3.2027202e03, 4.2209351e01],
+            [-1.3657252e04, -1.3135882e-03, -6.2721597e-08, -1.9698650e04, -1.7494119e00, -5.0691706e-05],
+        ],
+        np.float32,
+    )
+    b = np.array([1.3458754, 0.7813114, 0.26445562], np.float32)
+    solution = rv.cgls(A, b, backend="numpy")
+    assert solution.status is rv.Status.STAGNATED
+    assert solution.normr == pytest.approx(np.linalg.norm(b.astype(float) - A.astype(float) @ solution.x), rel=1e-5)

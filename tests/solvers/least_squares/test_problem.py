@@ -189,3 +189,38 @@ def test_fused_products_are_what_they_are_composed_of(backend, dtype):
     np.testing.assert_allclose(moved, given[2] + 3 * bars, rtol=2e-5, atol=1e-5)
     np.testing.assert_allclose(first, 2 * v - 0.5 * given[0], rtol=2e-5, atol=1e-5)
     assert norm == pytest.approx(np.linalg.norm(moved), rel=1e-5)
+
+
+@pytest.mark.parametrize("small", [1e-20, 1e-175, 1e-300])
+def test_vectors_whose_squares_underflow_have_their_norms(small):
+    problem = LeastSquares(A, np.ones(3), backend="numpy")
+    problem.true_rhs = np.zeros(3)
+    x = small * np.array([1.0, 2.0])
+    problem.certify(x, np.zeros(3))
+    found, r = problem.found, A @ x / small
+    assert found.normr == pytest.approx(small * np.linalg.norm(r), rel=1e-10, abs=0)
+    assert found.normar == pytest.approx(small * np.linalg.norm(A.T @ r), rel=1e-10, abs=0)
+    assert found.normx == pytest.approx(small * 5**0.5, rel=1e-10, abs=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.complex128])
+@pytest.mark.parametrize("method", ["auto", "lsmr", "cgls", "lapack"])
+@pytest.mark.parametrize("M", [None, "jacobi"])
+def test_of_x0_nothing_is_left_where_b_is_zero_and_a_has_full_rank(method, M, dtype):
+    """x falls towards zero and its residual as fast, so that no relative one is ever small; zero itself is exact."""
+    square = np.array([[0.12573022, -0.13210486], [0.64042265, 0.10490012]], dtype)
+    x0 = np.array([-1.24591095, -0.73226735], dtype)
+    for given in (square, A.astype(dtype)):
+        solution = rv.lstsq(given, np.zeros(len(given), dtype), x0=x0, M=M, method=method, backend="numpy")
+        assert solution.converged
+        assert not solution.x.any()
+        assert (solution.normr, solution.normx) == (0.0, 0.0)
+        assert solution.iterations < 10
+
+
+def test_of_x0_the_part_in_the_null_space_is_left_where_b_is_zero():
+    x0 = np.array([3.0, 1.0])
+    for method in ("lsmr", "cgls", "lapack"):
+        solution = rv.lstsq(np.ones((3, 2)), np.zeros(3), x0=x0, method=method, backend="numpy")
+        assert solution.converged
+        np.testing.assert_allclose(solution.x, [1.0, -1.0], rtol=1e-12)

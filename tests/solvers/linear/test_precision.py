@@ -969,3 +969,11 @@ def test_refinement_gives_up_a_format_in_which_the_diagonal_vanishes(options):
     assert "fp8_e4m3fn was given up" in solution.reason
     with pytest.raises(rv.SingularError, match="rounds to zero"):
         rv.refine(SMALL, np.ones(4), inner_precision="fp8_e4m3fn", escalate=False, **options)
+
+
+@pytest.mark.parametrize("given", ["fp17", 16, object()])
+def test_an_unknown_format_is_named_as_the_argument_that_it_is(given):
+    with pytest.raises((ValueError, TypeError), match=r"^precision: found"):
+        rv.cg(np.eye(2), np.ones(2), precision=given)
+    with pytest.raises((ValueError, TypeError), match=r"^scalars: found"):
+        rv.Precision("bf16", scalars=given)

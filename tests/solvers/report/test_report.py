@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 import warnings
 
@@ -144,7 +145,7 @@ def test_batch_counts_by_status():
     converged = sum(system.converged for system in solution.systems)
     assert 0 < converged < 6
     assert f"{6 - converged} of 6 systems did not converge" in lines[0]
-    rows = {line[2:52].strip(): line[52:].split() for line in lines}
+    rows = {name: cells for name, *cells in (re.split(r"\s{2,}", line.strip()) for line in lines)}
     assert rows["converged"][0] == str(converged)
     assert rows["iteration limit reached"][0] == str(6 - converged)
     slowest = int(np.argmax(solution.iterations))

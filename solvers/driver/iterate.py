@@ -19,6 +19,7 @@ from .method import Method, Norm
 from .problem import Problem, Vector
 from .progress import LiveLine, Progress
 from .reasons import explain
+from .room import check_memory
 from .solution import Solution
 from .status import Breakdown, Cause, Ending, OutOfTime, Status
 from .stopping import Deadline, Options, Watch
@@ -109,6 +110,11 @@ def iterate(problem: Problem, method: Method[Any, Any], options: Options) -> Sol
     -------
     Solution
         In the caller's units. Nothing is warned of here.
+
+    Raises
+    ------
+    MemoryError
+        For vectors that do not fit, before any of them is made.
     """
     began = problem.backend.clock()
     run = Run(problem, method, options, problem.target(options), began=began)
@@ -123,6 +129,7 @@ def iterate(problem: Problem, method: Method[Any, Any], options: Options) -> Sol
             run.line = LiveLine(method.name)
         try:
             problem.prepare()
+            check_memory(method.vectors_memory(problem), method.name)
             run.state = method.start(problem)
             _begin(run)
             ending = _loop(run)

@@ -139,6 +139,10 @@ class Method(ABC, Generic[P, S]):
         t, k = self.traffic, iterations
         return Cost(k * t.passes, k * t.reductions, k * t.matvecs, k * t.compiled_passes)
 
+    def vectors_memory(self, problem: P) -> float:
+        """Bytes of the vectors that it keeps, b apart; 0 where that is not known."""
+        return 0.0
+
     def predicted_iterations(self, state: S, reduction: float) -> int | None:
         """Iterations that theory promises for this reduction of the initial residual, counted from the start."""
         return None

@@ -94,6 +94,10 @@ class GMRES(LinearMethod[GMRESState]):
         if not system.looks_hermitian:
             yield Candidate(2, cls(), "A is not Hermitian, and the residual of gmres never grows")
 
+    def vectors_memory(self, system: LinearSystem) -> float:
+        bases = 2 if self.flexible and system.preconditioner is not None else 1
+        return (bases * min(self.restart, system.n) + 4.0) * system.local * system.dtype.itemsize
+
     def start(self, system: LinearSystem) -> GMRESState:
         x, r, norm = system.initial()
         backend, m = system.backend, min(self.restart, system.n)

@@ -196,6 +196,9 @@ class IDRs(LinearMethod[IDRsState]):
         s.r = backend.axpy(-s.omega, s.work, s.r)
         s.k, s.filled = 0, True
 
+    def vectors_memory(self, system: LinearSystem) -> float:
+        return (3.0 * self.s + 4.0) * system.local * system.dtype.itemsize
+
     def cost(self, iterations: int) -> Cost:
         s, t = self.s, self.traffic
         cycles, rest = divmod(iterations, s + 1)

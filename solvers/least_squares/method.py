@@ -61,6 +61,9 @@ class LeastSquaresMethod(Method[LeastSquares, S]):
         """Bytes that it takes at most, foreseen from the size of the problem; infinity where it does not work."""
         return float(cls.traffic.vectors * problem.n + cls.columns * problem.m) * problem.dtype.itemsize
 
+    def vectors_memory(self, problem: LeastSquares) -> float:
+        return self.traffic.vectors * float(problem.n) * problem.dtype.itemsize
+
     def iterate(self, problem: LeastSquares, state: S) -> Vector:
         return problem.point(state.x)
 

@@ -131,6 +131,9 @@ class _Trial:
         except SingularError as error:  # on the face of it in this precision, where it is not in its own
             self.said.append(f"{error}.")
             return None
+        except MemoryError as error:
+            self.said.append(f"{error}." if str(error) else "There is not enough memory.")
+            return None
         self.latest = solution
         self.iterations += solution.iterations
         self.tried.add((method.name, candidate.preconditioner))

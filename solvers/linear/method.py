@@ -119,9 +119,12 @@ class LinearMethod(Method["LinearSystem", S]):
         """This method with the parameters that ``start`` found, for further right-hand sides."""
         return self
 
+    def vectors_memory(self, system: LinearSystem) -> float:
+        return float(self.traffic.vectors) * system.local * system.dtype.itemsize
+
     def memory(self, system: LinearSystem) -> float:
-        """Bytes of the vectors that it keeps; b is not among them."""
-        return float(self.traffic.vectors) * system.n * system.dtype.itemsize
+        """Bytes of all that it keeps, b apart."""
+        return self.vectors_memory(system)
 
     @property
     def search(self) -> Search | None:

@@ -175,10 +175,15 @@ class _Trial:
 
     def interrupted(self) -> Solution[Any]:
         """The best so far, of a search that was interrupted between two methods."""
-        self.best = self.latest = self.best or iterate(self.system, self.first, replace(self.options, maxiter=0))
-        self.best.status, self.best.cause = Status.INTERRUPTED, None
-        self.best.reason = "Interrupted from the keyboard; x is the best iterate so far."
-        return self.best
+        best = self.latest = self.best = self._best_or_guess()
+        best.status, best.cause = Status.INTERRUPTED, None
+        best.reason = "Interrupted from the keyboard; x is the best iterate so far."
+        return best
+
+    def _best_or_guess(self) -> Solution[Any]:
+        if self.best is not None:
+            return self.best
+        return iterate(self.system, self.first, replace(self.options, maxiter=0))
 
     def continued(self) -> None:
         """Take up again the best that was only given up for a factorisation, where that was not to be had."""
@@ -196,13 +201,11 @@ class _Trial:
         """What comes back, with all that was tried in its reason; ``last`` ended the search, if anything did."""
         if last is None:
             self.continued()
-        best = self.best
-        if best is None:
-            best = iterate(self.system, self.first, replace(self.options, maxiter=0))
+        best, least = self._best_or_guess(), self.inconsistent
         if last is not None:
             best.status, best.cause = last.status, last.cause
-        elif self.inconsistent is not None and self.inconsistent.relative_residual <= 10 * best.relative_residual:
-            best = self.inconsistent  # one whose residual others undercut by more was misled by rounding
+        elif least is not None and least.relative_residual <= 10 * best.relative_residual:
+            best = least  # one whose residual others undercut by more was misled by rounding
         if best is not self.latest:
             self.said += [self._of_latest(), f"x is that of {best.method}."]
         self.said.append(best.reason)

@@ -227,3 +227,19 @@ def test_an_operator_that_only_multiplies_and_that_nothing_solves_is_declined_in
     assert "products with A^H" in alone.reason or alone.status is not rv.Status.CONVERGED
     beside = rv.solve(rv.as_operator(lambda x: A @ x, (60, 60), rmatvec=lambda x: A.T @ x), np.ones(60), rtol=1e-8)
     assert residual(A, np.ones(60), beside.x) <= 1e-8 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("when", [1, 2, 3, 40])
+def test_an_interrupt_at_any_product_keeps_the_best(when):
+    A = RNG(0).standard_normal((60, 60))
+    calls = []
+
+    def multiply(x):
+        calls.append(None)
+        if len(calls) == when:
+            raise KeyboardInterrupt
+        return A @ x
+
+    solution = quietly(rv.as_operator(multiply, (60, 60)), np.ones(60), rtol=1e-12)
+    assert solution.status is rv.Status.INTERRUPTED
+    assert residual(A, np.ones(60), solution.x) <= 1 + 1e-12

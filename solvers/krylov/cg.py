@@ -349,7 +349,8 @@ def cg(
         Replace the carried residual by b - A x when rounding may have set them sqrt(u) apart: one more product each
         time, and an answer as accurate as the precision allows.
     callback : callable, optional
-        Called with a ``Progress`` after every iteration; a true result stops the solve.
+        Called with a ``Progress`` after every iteration, which is no array: the iterate is its ``x``. A true result
+        stops the solve.
     progress : bool
         Show a live line in the terminal.
     time_limit : float, optional

@@ -63,6 +63,7 @@ def test_everything_that_takes_a_matrix_takes_a_frame():
     np.testing.assert_allclose(rv.precondition.jacobi(FRAME) @ B, B / A.diagonal())
 
 
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
 @pytest.mark.parametrize("kind", [np.matrix, sparse.csc_array, sparse.coo_matrix])
 def test_matrices_and_sparse_columns_are_right_hand_sides(kind):
     found = rv.cg(A, kind(B[:, None]), backend="numpy", rtol=1e-10)

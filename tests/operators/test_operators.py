@@ -449,7 +449,7 @@ class TooLong:
         (np.float64(3.0), (ValueError, TypeError), ""),
         (3.0, (ValueError, TypeError), ""),
         (None, (ValueError, TypeError), "None"),
-        ("matrix", (ValueError, TypeError), "str"),
+        ("matrix", (ValueError, TypeError), "text"),
         ([[1, 2], [3]], (ValueError, TypeError), ""),
         ([[1, "a"], [2, 3]], (ValueError, TypeError), ""),
         (np.eye(3).astype(object), TypeError, "object"),

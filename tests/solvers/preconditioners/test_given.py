@@ -197,3 +197,34 @@ def test_least_squares_solve_with_factors_and_their_adjoints(dtype):
     np.testing.assert_allclose(problem.M.apply_adjoint(y, np.empty_like(y)), inverse.conj().T @ y, rtol=1e-10)
     assert rv.lsmr(A, B.astype(dtype), M=scipy.sparse.linalg.splu(A)).iterations <= 2
     assert right_preconditioner(None, problem) is None
+
+
+# Other libraries ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("M", MAKERS)
+@pytest.mark.parametrize("library", ["torch on numba", "torch", "array_api"])
+def test_names_on_other_libraries(library, M):
+    if library == "array_api":
+        xp = pytest.importorskip("array_api_strict")
+        A, b, options = xp.asarray(VARIED.toarray()), xp.asarray(B), {}
+        if M == "ssor":
+            pytest.skip("no sweeps on the array API")
+    else:
+        torch = pytest.importorskip("torch")
+        A, b = torch.tensor(VARIED.toarray()), torch.tensor(B)
+        options = {} if library == "torch on numba" else {"backend": "torch"}
+    found = rv.cg(A, b, M=M, rtol=1e-9, **options)
+    expected = rv.cg(VARIED.toarray(), B, M=M, rtol=1e-9, backend="numpy")
+    assert found.converged
+    assert abs(found.iterations - expected.iterations) <= 1
+
+
+def test_factors_solve_for_tensors_of_the_cpu_and_say_where_they_cannot():
+    torch = pytest.importorskip("torch")
+    A, lu = torch.tensor(skewed().toarray()), scipy.sparse.linalg.splu(skewed())
+    found = rv.gmres(A, torch.tensor(B), M=lu)
+    assert isinstance(found.x, torch.Tensor)
+    assert found.iterations == 1
+    with pytest.raises(rv.BackendError, match="M: factors of SuperLU solve in NumPy arrays"):
+        rv.gmres(A, torch.tensor(B), M=lu, backend="torch")

@@ -33,7 +33,7 @@ def named(row):
 @pytest.mark.whole_grid
 @pytest.mark.parametrize("row", RECORDED["rows"], ids=named)
 def test_iterations_are_those_of_petsc(row):
-    """Within one; of the few counts that PETSc itself changes by more when the data change by a roundoff, of its span."""
+    """Within one; of its span, where PETSc's own count changes by more when the data change by a roundoff."""
     A, b = problems()[row["problem"]]
     sizes = np.linalg.norm(sparse.csr_array(A).data), np.linalg.norm(b)
     np.testing.assert_allclose(sizes, RECORDED["problems"][row["problem"]], rtol=1e-12)

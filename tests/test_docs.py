@@ -4,6 +4,8 @@ import importlib.util
 import pathlib
 import re
 import shlex
+import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ def script(name):
     """A module of docs/, which is no package."""
     spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for what their annotations name
     spec.loader.exec_module(module)
     return module
 
@@ -169,3 +172,19 @@ def test_tables_of_schedules_are_current(name):
 def test_compiled_loops_are_of_methods():
     assert {name for name in rv.METHODS if not tables.has_loop(name)} == {"minres", "gmres", "bicgstab", "idrs"}
     assert {storage for _, storage, _ in LOOPS} == {"csr", "diagonals", "stencil", "dense"}
+
+
+def test_hostile_inputs_are_answered_as_the_page_says():
+    """Of Resolvent alone: the other libraries are those of the machine on which the page was made."""
+    hostile = script("hostile")
+    page = (DOCS / "hostile_inputs.md").read_text(encoding="utf-8")
+    sections = dict(part.split("\n", 1) for part in page.split("\n## ")[1:])
+    cases = {case.title: case for case in hostile.inputs()}
+    assert set(cases) == set(sections)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for title, case in cases.items():
+            for method in case.methods:
+                outcome = hostile.by_resolvent(case, method)
+                assert not hostile.judged(case, outcome, hostile.true_residual(case, outcome.x)), (title, method)
+                assert f"| resolvent `{method}` | {hostile._cell(outcome.said)} |" in sections[title]

@@ -4,6 +4,7 @@ import functools
 import importlib.util
 import json
 import pathlib
+import warnings
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def named(row):
 @pytest.mark.whole_grid
 @pytest.mark.parametrize("row", RECORDED["rows"], ids=named)
 def test_iterations_are_those_of_petsc(row):
-    assert row["reason"] > 0  # it converged there
+    """Within one; of its span, where PETSc's own count changes by more when the data change by a roundoff."""
     A, b = problems()[row["problem"]]
     sizes = np.linalg.norm(sparse.csr_array(A).data), np.linalg.norm(b)
     np.testing.assert_allclose(sizes, RECORDED["problems"][row["problem"]], rtol=1e-12)
@@ -40,8 +41,18 @@ def test_iterations_are_those_of_petsc(row):
     given = {} if make is None else {"M": make(A)}
     given |= {name: tuple(v) if isinstance(v, list) else v for name, v in row["parameters"].items()}
     # A callback has every residual looked at: without, methods that compute theirs look at some.
-    solution = rv.solve(
-        A, b, method=row["method"], rtol=row["rtol"], maxiter=20000, callback=lambda at: None, backend="numpy", **given
-    )
-    assert solution.converged
-    assert abs(solution.iterations - row["iterations"]) <= 1
+    given |= {"rtol": row["rtol"], "maxiter": RECORDED["maxiter"], "callback": lambda at: None, "backend": "numpy"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rv.ConvergenceWarning)
+        solution = rv.solve(A, b, method=row["method"], **given)
+    assert solution.converged == (row["reason"] > 0)
+    least, most = row["span"]
+    if most - least <= 1:
+        least = most = row["iterations"]
+    assert least - 1 <= solution.iterations <= most + 1
+
+
+def test_nearly_all_counts_are_defined_within_one():
+    spans = [most - least for least, most in (row["span"] for row in RECORDED["rows"])]
+    assert sum(span > 1 for span in spans) <= len(spans) / 10
+    assert {row["method"] for row in RECORDED["rows"]} == {"cg", "minres", "gmres", "bicgstab", "chebyshev", "sor"}

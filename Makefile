@@ -18,7 +18,7 @@ BENCH := $(VENV)/.installed-bench
 PEERS := $(VENV)/.installed-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint docs bench fixed-point-table newton-schulz-tables clean
+.PHONY: help demo test test-all lint docs bench bench-check fixed-point-table newton-schulz-tables clean
 .NOTPARALLEL:
 # A stamp whose recipe failed must not pass for done.
 .DELETE_ON_ERROR:
@@ -57,6 +57,13 @@ bench: $(BENCH)  ## run the benchmarks on the installed environment
 	cd benchmarks && ../$(BIN)/asv machine --yes >/dev/null
 	cd benchmarks && ../$(BIN)/asv run -E existing:$(CURDIR)/$(BIN)/python \
 		--set-commit-hash $$(git rev-parse HEAD) --show-stderr $(ARGS)
+
+# Enough to see that they run: what takes seconds, one call each.
+bench-check: $(BENCH)  ## run the cheap benchmarks once each: some minutes
+	mkdir -p build
+	$(MAKE) bench ARGS="--quick --bench '^(importing|batches.Small|memory|solving.Whole|starting.Warm)'" \
+		>build/bench-check.log 2>&1; status=$$?; cat build/bench-check.log; \
+		exit $$(( status || $$(grep -c ' failed' build/bench-check.log) > 0 ))
 
 fixed-point-table: $(PEERS)  ## evaluations of fixed-point methods on the gallery, beside published counts
 	$(BIN)/python benchmarks/fixed_point_table.py $(ARGS)

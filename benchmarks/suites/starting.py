@@ -76,7 +76,7 @@ class Warm:
         self.folder = tempfile.TemporaryDirectory()
         self.scripts = {}
         for name, code in (("one", ONE_KERNEL), ("resolvent", RESOLVENT)):
-            self.scripts[name] = Path(self.folder.name) / f"{name}.py"
+            self.scripts[name] = Path(self.folder.name) / f"call_{name}.py"
             self.scripts[name].write_text(code)
             self._start(name)
 

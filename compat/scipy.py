@@ -63,6 +63,8 @@ def cg(
 ) -> Result:
     """Solve A x = b, A Hermitian positive definite, by conjugate gradients: SciPy's function over ``resolvent.cg``.
 
+    Where A turns out to be indefinite, or negative definite, ``resolvent.minres`` goes on from there.
+
     Parameters
     ----------
     A : ndarray, sparse matrix, LinearOperator or object with shape and matvec, (n, n)
@@ -98,8 +100,18 @@ def cg(
     >>> np.allclose(x, [1 / 11, 7 / 11]), info
     (True, 0)
     """
-    solution = _solved(_cg.cg, A, b, x0, M, rtol, atol, maxiter=maxiter, callback=every_iterate(callback))
-    return solution.x, _info(solution)
+    system = System.of(A, b, x0, M)
+    options = {**tolerances(rtol, atol, system.b), "callback": every_iterate(callback)}
+    solution = _of_system(_cg.cg, system, **options, maxiter=maxiter)
+    if solution.cause is Cause.PRECONDITIONER and solution.iterations == 0:  # the iterates do not depend on its sign
+        system = system._replace(M=-linalg.aslinearoperator(system.M))
+        solution = _of_system(_cg.cg, system, **options, maxiter=maxiter)
+    if solution.cause is not Cause.INDEFINITE:
+        return solution.x, _info(solution)
+    before = solution.iterations
+    left = None if maxiter is None else maxiter - before
+    solution = _of_system(_minres.minres, system._replace(x0=solution.x), **options, maxiter=left)
+    return solution.x, 0 if solution.converged else max(1, before + solution.iterations)
 
 
 @drop_in
@@ -136,7 +148,9 @@ def bicgstab(
     >>> np.allclose(x, [1 / 14, 10 / 14]), info
     (True, 0)
     """
-    solution = _solved(_bicgstab.bicgstab, A, b, x0, M, rtol, atol, maxiter=maxiter, callback=every_iterate(callback))
+    system = System.of(A, b, x0, M)
+    options = {**tolerances(rtol, atol, system.b), "maxiter": maxiter, "callback": every_iterate(callback)}
+    solution = _of_system(_bicgstab.bicgstab, system, **options)
     return solution.x, BREAKDOWN if solution.status is Status.BREAKDOWN else _info(solution)
 
 
@@ -349,14 +363,6 @@ def lsmr(
     size = s.norma if s.spectrum is None else max(s.norma, s.spectrum[1])
     condition = 1.0 if s.condition is None else s.condition
     return s.x, _istop(s), s.iterations, s.normr, s.normar, size, condition, s.normx
-
-
-def _solved(
-    solver: Callable[..., Solution[Any]], A: Any, b: Any, x0: Any, M: Any, rtol: Any, atol: Any, **options: Any
-) -> Solution[Any]:
-    """The Solution of a square system, as SciPy gives it to its solvers."""
-    system = System.of(A, b, x0, M)
-    return _of_system(solver, system, **tolerances(rtol, atol, system.b), **options)
 
 
 def _of_system(solver: Callable[..., Solution[Any]], system: System, **options: Any) -> Solution[Any]:

@@ -123,7 +123,25 @@ def test_codes(name):
 def test_a_recurrence_that_ends_is_a_breakdown():
     skew = np.array([[0.0, 1.0], [-1.0, 0.0]])
     assert called("bicgstab", skew, np.array([1.0, 2.0]))[1] == -10
-    assert called("cg", np.diag([1.0, -1.0]), np.ones(2))[1] > 0
+
+
+def test_cg_goes_on_where_the_matrix_is_not_positive_definite():
+    """SciPy's own does not look at signs and mostly gets through; a negative definite matrix is solved all the same."""
+    negative = -rv.gallery.poisson((12, 12)).A
+    b, seen = np.ones(144), []
+    for M in (None, rv.precondition.jacobi(-negative), sparse.diags_array(1 / negative.diagonal())):
+        x, info = called("cg", negative, b, rtol=1e-8, M=M, callback=seen.append)
+        assert info == 0
+        assert np.linalg.norm(b - negative @ x) <= 1e-8 * np.linalg.norm(b)
+        np.testing.assert_array_equal(seen[-1], x)
+    _, info = called("cg", -negative, b, rtol=1e-8, M=sparse.diags_array(1 / negative.diagonal()))
+    assert info == 0
+    assert called("cg", np.diag([1.0, -1.0]), np.ones(2), rtol=1e-12)[1] == 0
+    seen.clear()
+    indefinite = np.diag(np.r_[1:8.0, -3:0.0])
+    assert called("cg", indefinite, np.ones(10), rtol=1e-12, maxiter=6, callback=seen.append)[1] == len(seen) == 6
+    _, info = called("cg", indefinite, np.ones(10), M=np.diag([1.0, -1] * 5), rtol=1e-12)
+    assert info > 0
 
 
 @pytest.mark.parametrize("name", ["cg", "minres"])

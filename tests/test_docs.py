@@ -174,6 +174,7 @@ def test_compiled_loops_are_of_methods():
     assert {storage for _, storage, _ in LOOPS} == {"csr", "diagonals", "stencil", "dense"}
 
 
+@pytest.mark.slow
 def test_hostile_inputs_are_answered_as_the_page_says():
     """Of Resolvent alone: the other libraries are those of the machine on which the page was made."""
     hostile = script("hostile")

@@ -33,6 +33,7 @@ __all__ = ["SOURCES", "kernel"]
 # What kernels are made of, by patterns below the package.
 SOURCES = (
     "kernels.py",
+    "backends/block.py",
     "backends/compiled/*.py",
     "layers/regression/compiled.py",
     "operators/fill_kernels.py",

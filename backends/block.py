@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Block", "add_rows", "products_with_rows"]
+__all__ = ["CANCELLED", "NEAR", "Block", "add_rows", "products_with_rows"]
+
+# How a vector is made orthogonal to a block.
+CANCELLED = 1 / math.sqrt(2)  # a vector that a pass leaves shorter than this has lost digits, and takes another pass
+NEAR = 2  # vectors of the block, the last ones, that the next one mostly lies along
 
 
 class Block(Sequence[Any]):

@@ -13,7 +13,8 @@ from ..operators.libraries import library_of
 from ..operators.ordering import Ordering
 from ..operators.stack import Pattern
 from ..precision.rounding_rule import Unrounded
-from .compiled import accurate, facts, least_squares, products, small_batch, sweeps, vectors
+from .block import Block
+from .compiled import accurate, arnoldi, facts, least_squares, products, small_batch, sweeps, vectors
 from .compiled.compiling import threads
 from .compiled.patterns import BandPattern
 from .kept import PAGES, Kept
@@ -113,6 +114,11 @@ class NumbaBackend(NumpyBackend):
         kernel, number = vectors.bicgstab_update.for_size(x.size), x.dtype.type
         real, imaginary, square = kernel(number(alpha), p, number(omega), s, t, shadow, x, r)
         return x, r, complex(real, imaginary) if x.dtype.kind == "c" else real, math.sqrt(square)
+
+    def orthogonalise(self, V: Block, k: int, unit_roundoff: float) -> tuple[np.ndarray, float]:
+        n = V.array.shape[1]
+        h = np.empty(k, np.result_type(V.array.dtype, np.float64))
+        return h, arnoldi.orthogonalise.for_size(n)(V.array, k, unit_roundoff, h, arnoldi.room(k, n))
 
     def matvec(self, A: Operator, x: Any, out: Any) -> Any:
         arrays = self.arrays(A)

@@ -28,7 +28,7 @@ from ..operators.ordering import Ordering
 from ..precision import precision_facts
 from ..precision import round as round_to
 from ..precision.policy import Precision
-from .block import Block
+from .block import CANCELLED, NEAR, Block
 
 __all__ = ["Backend", "powers_of_two"]
 
@@ -240,6 +240,33 @@ class Backend(Exchange):
         for v, coefficient in zip(V, np.asarray(y).tolist(), strict=True):
             w = self.axpy(coefficient, v, w)
         return w
+
+    def orthogonalise(self, V: Block, k: int, unit_roundoff: float) -> tuple[np.ndarray, float]:
+        """V[k] made orthogonal to the k vectors before it; the coefficients of what was taken away, and the norm left.
+
+        What lies along the last two vectors is taken away first: where A is near to Hermitian, that is all but the new
+        vector, and what the pass over the whole basis takes away is small. So that pass cancels nothing, and leaves the
+        vector orthogonal to working precision; where it does cancel, by more than a factor of sqrt(2), a second one
+        follows (Daniel, Gragg, Kaufman & Stewart 1976; that two suffice, Giraud, Langou, Rozloznik & van den Eshof
+        2005).
+
+        The norm is 0 where rounding has left nothing of the vector.
+        """
+        near = max(0, k - NEAR)
+        h = np.zeros(k, np.complex128 if self.numpy_dtype(V[k]).kind == "c" else np.float64)
+        h[near:] = self.dots(V[near:k], V[k])
+        V[k] = self.add_block(V[near:k], -h[near:], V[k])
+        *along, square = self.dots(V[: k + 1], V[k])
+        before = math.sqrt(max(square.real, 0.0)) if square == square else math.nan
+        h += along
+        V[k] = self.add_block(V[:k], -np.array(along), V[k])
+        rest = self.norm(V[k])
+        if rest < CANCELLED * before:
+            again = self.dots(V[:k], V[k])
+            h += again
+            V[k] = self.add_block(V[:k], -again, V[k])
+            rest = self.norm(V[k])
+        return h, 0.0 if rest <= 4 * unit_roundoff * float(np.linalg.norm(h)) else rest
 
     def rotate(self, c: complex, s: complex, x: Any, y: Any) -> tuple[Any, Any]:
         """c x + s y and conj(c) y - conj(s) x, in place of x and y."""

@@ -16,6 +16,7 @@ from .driver.loops import Builder, CompiledLoop, Stretch
 
 if TYPE_CHECKING:
     from .chebyshev.momentum import MomentumMethod
+    from .krylov.bicgstab import BiCGSTAB
     from .krylov.cg import CG
     from .linear.system import LinearSystem
     from .relaxation.sor import SOR
@@ -148,6 +149,44 @@ def _ssor_cg(arrays: Any, rounding: Any, method: CG, system: LinearSystem, state
     return loop
 
 
+def _bicgstab(arrays: Any, rounding: Any, method: BiCGSTAB, system: LinearSystem, state: Any) -> CompiledLoop | None:
+    from ..backends.compiled import bicgstab as kernels
+
+    if not isinstance(rounding, Unrounded):
+        return None
+    if not state.begun:
+        method.begin(system, state)
+        if system.preconditioner is not None:
+            state.Mp = system.precondition(state.p, state.Mp)
+            if system.preconditioner_exponent:
+                return None  # the first product with M has shown that M is to be scaled
+    diagonal, number = _diagonal(system), complex if system.dtype.kind == "c" else float
+    kernel = kernels.bicgstab_loop.for_size(system.n)
+
+    def loop(steps: int, target: float) -> Stretch:
+        s = state
+        if not s.begun:
+            method.begin(system, s)
+        going = s.rho_before != 0
+        norms = np.empty(steps)
+        z, y = (s.Mp, s.Mr) if diagonal.size else (s.p, s.r)
+        last = number(s.rho), number(s.rho_before), number(s.alpha), number(s.omega)
+        u = system.unit_roundoff
+        taken, (s.rho, s.rho_before, s.alpha, s.omega), why = kernel(
+            arrays, diagonal, s.x, s.r, s.p, s.v, s.shadow, s.work, z, y, last, s.shadow_norm, target, u, norms
+        )
+        seen = norms[:taken].tolist()
+        s.steps += taken
+        if seen:
+            s.residual_norm = seen[-1]
+        s.begun, broke = why == 0, why == kernels.BROKE
+        if (going or taken) if broke else (not s.begun and s.residual_norm > target):
+            s.renewals += 1
+        return Stretch(seen, taken, broke, 2 * taken + broke)
+
+    return loop
+
+
 def _momentum(
     arrays: Any, rounding: Any, method: MomentumMethod, system: LinearSystem, state: Any
 ) -> CompiledLoop | None:
@@ -203,6 +242,7 @@ def _sweeps(arrays: Any, rounding: Any, method: SOR, system: LinearSystem, state
 _ROWS: tuple[tuple[str, tuple[str, ...], Builder], ...] = (
     ("krylov.cg:CG", ("none", "diagonal"), _cg),
     ("krylov.cg:CG", ("ssor",), _ssor_cg),
+    ("krylov.bicgstab:BiCGSTAB", ("none", "diagonal"), _bicgstab),
     ("chebyshev.momentum:MomentumMethod", ("none", "diagonal"), _momentum),
     ("relaxation.sor:SOR", ("none",), _sweeps),
 )

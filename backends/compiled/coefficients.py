@@ -1,10 +1,12 @@
-"""Recurrences of numbers that textbook steps and compiled loops share: plain functions, which need no Numba."""
+"""Numbers that textbook steps and compiled loops share, and recurrences of such: plain functions, without Numba."""
 
 from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["chebyshev_interval", "chebyshev_next"]
+__all__ = ["ALONG", "chebyshev_interval", "chebyshev_next"]
+
+ALONG = 8  # A M r lies along r where the square of the sine of their angle is below so many u
 
 
 def chebyshev_interval(low: Any, high: Any) -> tuple[Any, Any]:

@@ -41,12 +41,14 @@ __all__ = [
     "Limits",
     "begin",
     "compiled",
+    "conclude",
     "copy",
     "diagonal_into",
     "exponent_of",
     "finish",
     "limits_of",
     "look",
+    "precondition",
     "target_of",
 ]
 
@@ -275,6 +277,25 @@ def finish(A, b, x, work, target, best, limits, found):  # type: ignore[no-untyp
     else:
         return
     scale(ALONE, x, x.real.dtype.type(2.0**exponent))
+
+
+@compiled
+def precondition(d, r, z, limits):  # type: ignore[no-untyped-def]
+    """z <- d r, the first product with the diagonal d: whether its size needs no scaling."""
+    for i in range(d.size):
+        z[i] = d[i] * r[i]
+    size = max_abs(ALONE, z)
+    return size < np.inf and abs(exponent_of(size)) <= limits.comfortable
+
+
+@compiled
+def conclude(A, b, x, work, norms, taken, target, wanted, limits, found):  # type: ignore[no-untyped-def]
+    """``finish`` after so many iterations whose residual norms were carried, where they have come far enough."""
+    last = norms[taken]
+    found[ITERATIONS], found[LOOKS], found[LAST] = taken, taken, last
+    if not last < np.inf or (last > wanted and (taken < limits.maxiter or last > 0.9 * norms[0])):
+        return
+    finish(A, b, x, work, target, norms[0], limits, found)
 
 
 @numba.njit(inline="always")

@@ -12,20 +12,17 @@ from .compiling import ALONE
 from .small import (
     FACTS,
     FIRST,
-    ITERATIONS,
     JACOBI,
-    LAST,
-    LOOKS,
     PRODUCTS,
     begin,
     compiled,
+    conclude,
     copy,
     diagonal_into,
     dot,
-    exponent_of,
-    finish,
     limits_of,
     max_abs,
+    precondition,
     target_of,
 )
 
@@ -79,10 +76,7 @@ def cg(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignore[n
         diagonal = d
     if diagonal.size > 0:
         found[JACOBI] = 1.0
-        for i in range(d.size):
-            p[i] = d[i] * r[i]
-        size = max_abs(ALONE, p)
-        if not (size < np.inf and abs(exponent_of(size)) <= limits.comfortable):
+        if not precondition(diagonal, r, p, limits):
             return
         rho = dot(ALONE, r, p)[0]
     else:
@@ -98,9 +92,6 @@ def cg(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignore[n
     taken, rho, _, why = cg_loop(
         ALONE, A, diagonal, x, r, p, q, rho, wanted, gap, UNROUNDED, norms[1:], numbers[1, 1:], numbers[2, 1:]
     )
-    last = norms[taken]
-    found[ITERATIONS], found[LOOKS], found[LAST] = taken, taken, last
     found[PRODUCTS] += taken
-    if why or not last < np.inf or (last > wanted and (taken < limits.maxiter or last > 0.9 * initial)):
-        return
-    finish(A, b, x, q, target, initial, limits, found)
+    if not why:
+        conclude(A, b, x, q, norms, taken, target, wanted, limits, found)

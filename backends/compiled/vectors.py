@@ -24,6 +24,8 @@ __all__ = [
     "matvec_dot",
     "max_abs",
     "momentum",
+    "number",
+    "numbers_like",
     "ordered_sum",
     "real_product",
     "residual",
@@ -99,6 +101,29 @@ def _largest_modulus(x):  # type: ignore[no-untyped-def]
         return np.float64(float_of(largest))
 
     return largest_real
+
+
+def number(x, real, imaginary):  # type: ignore[no-untyped-def]
+    """A number of the kind of x's entries, in double precision."""
+    raise NotImplementedError
+
+
+@overload(number, inline="always")
+def _number(x, real, imaginary):  # type: ignore[no-untyped-def]
+    if isinstance(x.dtype, types.Complex):
+        return lambda x, real, imaginary: complex(real, imaginary)
+    return lambda x, real, imaginary: real
+
+
+def numbers_like(x, rows, columns):  # type: ignore[no-untyped-def]
+    """Room for (rows, columns) numbers of that kind."""
+    raise NotImplementedError
+
+
+@overload(numbers_like)
+def _numbers_like(x, rows, columns):  # type: ignore[no-untyped-def]
+    kind = np.complex128 if isinstance(x.dtype, types.Complex) else np.float64
+    return lambda x, rows, columns: np.empty((rows, columns), kind)
 
 
 @register_jitable

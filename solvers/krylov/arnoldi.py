@@ -1,4 +1,4 @@
-"""The Arnoldi process by block inner products, and the least-squares problem that goes with its matrix."""
+"""The least-squares problem that goes with the matrix of the Arnoldi process."""
 
 from __future__ import annotations
 
@@ -7,40 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...backends import Backend
-from ...backends.block import Block
-
-__all__ = ["HessenbergProblem", "orthogonalised"]
-
-CANCELLED = 1 / math.sqrt(2)  # a vector that a pass leaves shorter than this has lost digits, and takes another pass
-NEAR = 2  # vectors of the basis that the next one mostly lies along
-
-
-def orthogonalised(backend: Backend, V: Block, k: int, unit_roundoff: float) -> tuple[np.ndarray, float]:
-    """V[k] made orthogonal to the k vectors before it; the coefficients of what was taken away, and the norm left.
-
-    What lies along the last two vectors is taken away first: where A is near to Hermitian, that is all but the new
-    vector, and what the pass over the whole basis takes away is small. So that pass cancels nothing, and leaves the
-    vector orthogonal to working precision; where it does cancel, by more than a factor of sqrt(2), a second one follows
-    (Daniel, Gragg, Kaufman & Stewart 1976; that two suffice, Giraud, Langou, Rozloznik & van den Eshof 2005).
-
-    The norm is 0 where rounding has left nothing of the vector.
-    """
-    near = max(0, k - NEAR)
-    h = np.zeros(k, np.complex128 if backend.numpy_dtype(V[k]).kind == "c" else np.float64)
-    h[near:] = backend.dots(V[near:k], V[k])
-    V[k] = backend.add_block(V[near:k], -h[near:], V[k])
-    *along, square = backend.dots(V[: k + 1], V[k])
-    before = math.sqrt(max(square.real, 0.0)) if square == square else math.nan
-    h += along
-    V[k] = backend.add_block(V[:k], -np.array(along), V[k])
-    rest = backend.norm(V[k])
-    if rest < CANCELLED * before:
-        again = backend.dots(V[:k], V[k])
-        h += again
-        V[k] = backend.add_block(V[:k], -again, V[k])
-        rest = backend.norm(V[k])
-    return h, 0.0 if rest <= 4 * unit_roundoff * float(np.linalg.norm(h)) else rest
+__all__ = ["HessenbergProblem"]
 
 
 class HessenbergProblem:

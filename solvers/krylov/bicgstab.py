@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Unpack
 
+from ...backends.compiled.coefficients import ALONG
 from ..driver.method import Breakdown, State, Traffic
 from ..driver.problem import Vector
 from ..driver.solution import Solution
@@ -18,8 +19,6 @@ from ..linear.system import LinearSystem
 
 __all__ = ["BiCGSTAB", "bicgstab"]
 
-ALONG = 8  # A M r lies along r where the square of the sine of their angle is below so many u
-
 
 @dataclass(kw_only=True)
 class BiCGSTABState(State):
@@ -30,7 +29,7 @@ class BiCGSTABState(State):
     rho, alpha, omega : complex
         Shadow^H r, and the two step lengths of the last step; numbers are real for real systems.
     rho_before : complex
-        The rho of the step before.
+        The rho of the step before; 0 where p is the first direction.
     shadow_norm : float
     begun : bool
         The recurrence goes on; otherwise the next step takes the residual for its shadow and for its direction.
@@ -63,7 +62,7 @@ class BiCGSTAB(LinearMethod[BiCGSTABState]):
     name: ClassVar[str] = "bicgstab"
     title: ClassVar[str] = "BiCGSTAB"
     purpose: ClassVar[str] = "nonsymmetric A, with few vectors and no restarts"
-    traffic: ClassVar[Traffic] = Traffic(vectors=6, passes=22, reductions=3, matvecs=2, compiled_passes=22)
+    traffic: ClassVar[Traffic] = Traffic(vectors=6, passes=22, reductions=3, matvecs=2, compiled_passes=19)
 
     @classmethod
     def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
@@ -86,14 +85,14 @@ class BiCGSTAB(LinearMethod[BiCGSTABState]):
     def step(self, system: LinearSystem, state: BiCGSTABState) -> None:
         backend, s, u = system.backend, state, system.unit_roundoff
         sigma: complex = 0.0
-        if s.begun:
+        if s.begun and s.rho_before != 0:
             beta = (s.rho / s.rho_before) * (s.alpha / s.omega)
             s.p = backend.axpbypcz(1.0, s.r, -beta * s.omega, s.v, beta, s.p)
             sigma, _ = self._product(system, s)
             s.renewals += sigma == 0
         along = False
         if sigma == 0:
-            self._begin(system, s)
+            self.begin(system, s)
             sigma, square = self._product(system, s)
             if sigma == 0:
                 raise _ended(system, s)
@@ -117,21 +116,24 @@ class BiCGSTAB(LinearMethod[BiCGSTABState]):
         s.begun = abs(product) > u * size * half and abs(s.rho) > u * s.shadow_norm * norm
         s.renewals += not s.begun and norm > s.target
 
-    def _begin(self, system: LinearSystem, state: BiCGSTABState) -> None:
-        """The residual is the first direction, and its own shadow: their product is as large as it can be."""
+    def begin(self, system: LinearSystem, state: BiCGSTABState) -> None:
+        """The residual is the first direction, and its own shadow: their product is as large as it can be.
+
+        Left to the first step: a compiled loop may do it.
+        """
         backend, s = system.backend, state
         s.shadow = backend.copy(s.r) if s.shadow is None else backend.assign(s.r, s.shadow)
         s.p = backend.copy(s.r) if s.p is None else backend.assign(s.r, s.p)
         s.v = system.unset() if s.v is None else s.v
+        if system.preconditioner is not None and s.Mp is None:
+            s.Mp, s.Mr = system.vector(), system.vector()
         s.shadow_norm = float(s.residual_norm or 0.0)
-        s.rho = s.shadow_norm**2
+        s.rho, s.rho_before = s.shadow_norm * s.shadow_norm, 0.0
         s.begun = True
 
     def _product(self, system: LinearSystem, state: BiCGSTABState) -> tuple[complex, float]:
         """Shadow^H A M p, zero where rounding has left no digit of it, and ||A M p||^2; A M p in v."""
         s = state
-        if system.preconditioner is not None and s.Mp is None:
-            s.Mp, s.Mr = system.vector(), system.vector()
         s.Mp = system.precondition(s.p, s.Mp)
         s.v = system.matvec(s.Mp, s.v)
         sigma, square = system.backend.dot_and_square(s.shadow, s.v)
@@ -194,8 +196,8 @@ def bicgstab(A: Any, b: Any, **common: Unpack[Preconditioned]) -> Solution[Any]:
 
     Notes
     -----
-    Per iteration: 2 matvecs, 3 reductions, 22 vector passes; 6 vectors kept, and two more with a preconditioner, which
-    is applied twice.
+    Per iteration: 2 matvecs, 3 reductions, 22 vector passes (19 compiled); 6 vectors kept, and two more with a
+    preconditioner, which is applied twice.
 
     References
     ----------

@@ -272,6 +272,10 @@ class CG(LinearMethod[CGState]):
             complete=state.steps_before == 0 and len(alphas) > 0,
         )
 
+    def evidence_left(self, numbers: np.ndarray, n: int, largest: float) -> SpectralEvidence | None:
+        alphas, betas = numbers[1:, 1:].tolist()
+        return SpectralEvidence(alphas, betas, largest=largest, complete=True)
+
 
 def _underflow(system: LinearSystem, state: CGState) -> Breakdown:
     iteration = state.steps_before + len(state.alphas)

@@ -21,7 +21,7 @@ from ..linear.method import Candidate, LinearMethod
 from ..linear.run import solve_with
 from ..linear.system import LinearSystem
 from ..spectra.ritz import SpectralEvidence
-from .arnoldi import HessenbergProblem, orthogonalised
+from .arnoldi import HessenbergProblem
 
 __all__ = ["GMRES", "gmres"]
 
@@ -133,7 +133,7 @@ class GMRES(LinearMethod[GMRESState]):
         else:
             z = s.Z[k] = system.backend.assign(system.precondition(V[k], s.Z[k]), s.Z[k])
         V[k + 1] = system.matvec(z, V[k + 1])
-        h, rest = orthogonalised(system.backend, V, k + 1, system.unit_roundoff)
+        h, rest = system.backend.orthogonalise(V, k + 1, system.unit_roundoff)
         s.ended = s.problem.append(h, rest) or rest == 0
         if not s.ended:
             V[k + 1] = system.backend.axpby(0.0, V[k + 1], 1.0 / rest, V[k + 1])
@@ -194,14 +194,30 @@ class GMRES(LinearMethod[GMRESState]):
         return Cost(passes, iterations * t.reductions + begun, iterations * t.matvecs + begun, passes)
 
     def describe(self, state: GMRESState) -> str:
-        if state.cycles == 0:
-            return ""
-        times = "once" if state.cycles == 1 else f"{state.cycles} times"
-        return f"The basis was begun anew {times}, of at most {len(state.V) - 1} vectors."
+        return _described(state.cycles, len(state.V) - 1)
+
+    def described_after(self, iterations: int, n: int) -> str:
+        most = min(self.restart, n)
+        return _described(-(-iterations // most) - 1, most)
 
     def evidence(self, state: GMRESState) -> SpectralEvidence | None:
         H = max(state.longest, state.problem.matrix, key=lambda H: H.shape[1])
         return SpectralEvidence(matrix=H) if H.shape[1] else None
+
+    def evidence_left(self, numbers: np.ndarray, n: int, largest: float) -> SpectralEvidence | None:
+        most = min(self.restart, n)
+        k = min(most, numbers.shape[1] - 1)
+        parts = [numbers[at : at + k + 1, 1 : k + 1] for at in range(1, numbers.shape[0], most + 1)]
+        H = parts[0] if len(parts) == 1 else parts[0] + 1j * parts[1]
+        return SpectralEvidence(matrix=np.triu(H, -1)) if k else None
+
+
+def _described(cycles: int, most: int) -> str:
+    """How often the basis was begun anew."""
+    if cycles <= 0:
+        return ""
+    times = "once" if cycles == 1 else f"{cycles} times"
+    return f"The basis was begun anew {times}, of at most {most} vectors."
 
 
 def _passes(k: int) -> int:

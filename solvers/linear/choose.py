@@ -46,7 +46,7 @@ def solve_by_choice(system: LinearSystem, stages: Sequence[Stage], options: Opti
         return trial.finished(trial.solved_by(Candidate(0, first(), NOTHING)))
     for stage in stages:
         try:
-            recommended = candidates(system, stage.values())
+            recommended = trial.recommended(stage)
         except KeyboardInterrupt:  # during a product that measures what A is
             return trial.finished(trial.interrupted())
         for candidate in recommended:
@@ -103,6 +103,14 @@ class _Trial:
         self.patience: int | None = None
         if system.on_host:
             self.patience = int(max(FEWEST, system.factoring / (4 * max(1, system.work))))
+
+    def recommended(self, stage: Stage) -> list[Candidate]:
+        """What the methods of a stage recommend; what they measure is done within the time limit."""
+        self.system.deadline = self.deadline
+        try:
+            return candidates(self.system, stage.values())
+        finally:
+            self.system.deadline = None
 
     def needless(self, candidate: Candidate) -> bool:
         """Whether nothing is to be had from this candidate."""

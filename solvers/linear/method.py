@@ -10,7 +10,9 @@ from ...errors import InputError, NotHermitianError
 from ..driver.method import Method, S
 
 if TYPE_CHECKING:
-    from ..spectra.ritz import RitzValues
+    import numpy as np
+
+    from ..spectra.ritz import RitzValues, SpectralEvidence
     from .system import LinearSystem
 
 __all__ = ["NOTHING", "Candidate", "Fit", "LinearMethod", "Search", "said_of_choice"]
@@ -154,6 +156,17 @@ class LinearMethod(Method["LinearSystem", S]):
         be found and what is known of the ends of the spectrum does not tell it.
         """
         return None
+
+    def evidence_left(self, numbers: np.ndarray, n: int, largest: float) -> SpectralEvidence | None:
+        """What the method learnt of the spectrum, by the numbers that its compiled solve of n unknowns left.
+
+        Their columns but the first belong to iterations, and no eigenvalue exceeds ``largest``.
+        """
+        return None
+
+    def described_after(self, iterations: int, n: int) -> str:
+        """What ``describe`` says after so many iterations that took the ordinary course, without any state."""
+        return ""
 
     @classmethod
     def adjoint_parameters(cls, parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,11 +36,12 @@ from ..preconditioners.jacobi import JacobiPreconditioner
 from ..spectra.ritz import SpectralEvidence
 from .learning import Learning
 from .method import NOTHING, LinearMethod, said_of_choice
-from .schemes import SMALL, kernels
+from .schemes import SMALL, kernels, krylov_kernel
 
 __all__ = ["Room", "Small", "small_solver"]
 
 MOST_ROWS = 4096  # from which storage by diagonals may be the better one
+KEPT_ROWS = 64  # numbers an iteration up to which they are kept of the systems of a batch
 STATUS, LOOKS = FOUND.index("status"), FOUND.index("looks")
 CHUNK = 1 << 28  # entries and vector elements touched between two looks for an interrupt: about a tenth of a second
 
@@ -90,7 +91,7 @@ class Small:
         if known and room is not None:
             numbers, found = room.of(course)
         else:
-            numbers, found = np.empty((3, course.steps + 1)), np.zeros(course.found)
+            numbers, found = np.empty((course.rows, course.steps + 1)), np.zeros(course.found)
         arrays = backend.arrays(A)
         arguments = course.arguments if course.learning is None else course.learning.one(arrays, found)
         if arguments is None:
@@ -127,7 +128,8 @@ class Small:
         guess = np.empty((0, batch.n), dtype) if x0 is None else batch.rows(x0, dtype)
         count = len(batch)
         x, found = np.zeros((count, batch.n), dtype), np.zeros((count, course.found))
-        numbers = np.empty((count if count <= KEPT else 0, 3, course.steps + 1))
+        kept = count <= KEPT and course.rows <= KEPT_ROWS
+        numbers = np.empty((count if kept else 0, course.rows, course.steps + 1))
         work = entries + 10 * batch.n
         kernel = backend.shared(kernels().solve_all, work * count)
         limits, kind = course.arguments
@@ -170,7 +172,7 @@ class Small:
         steps = min(limit, MOST_STEPS, WORK_A_LOOK // max(1, entries + 10 * n))
         if not 0 < n < MOST_ROWS or not steps or steps < min(limit, 2 * n):
             return None
-        search, make = self.method.search, SMALL[place_of(type(self.method))]
+        search, make = self.method.search, partial(SMALL[place_of(type(self.method))], n=n)
         state = self.method.state_without_vectors(1.0, hermitian=True, ends=None if search is None else (1.0, 1.0))
         scheme = make(self.method, state)
         if scheme is None:
@@ -192,13 +194,14 @@ class Small:
             check_every=self.method.check_every,
             patience=self.method.patience,
         )
-        plain = isinstance(scheme, kernels().ConjugateGradients)
-        kernel = kernels().cg_solve if plain else kernels().stationary_solve
+        krylov = krylov_kernel(scheme, dtype)
         numbers = np.array(limits, float)
-        if plain:
+        if krylov is not None:
             scheme = scheme._replace(inverse_diagonal=np.empty(0, dtype))
-        row = np.array([() if plain else scheme], float)
-        course = self.course(backend, dtype, kernel=kernel, arguments=(numbers, scheme), row=row, steps=steps)
+        kernel, rows = (kernels().stationary_solve, 3) if krylov is None else krylov
+        row = np.array([scheme if krylov is None else ()], float)
+        own = {"kernel": kernel, "arguments": (numbers, scheme), "row": row, "steps": steps, "rows": rows, "n": n}
+        course = self.course(backend, dtype, **own)
         if search is None:
             return course
         later = np.array(limits._replace(looked=True), float)
@@ -238,8 +241,10 @@ class SmallCourse:
         where a parameter is to be found for each system.
     row : ndarray of shape (1, m)
         The numbers of the scheme.
-    steps : int
-        Iterations at most.
+    steps, rows : int
+        Iterations at most, and how many numbers of each are left.
+    n : int
+        Unknowns.
     learning : Learning or None
         How the parameter is found.
     """
@@ -253,6 +258,8 @@ class SmallCourse:
     arguments: tuple[Any, ...] = ()
     row: Any = None
     steps: int = 0
+    rows: int = 3
+    n: int = 0
     learning: Learning | None = None
 
     @property
@@ -265,8 +272,8 @@ class SmallCourse:
         if M is None:
             return self
         limits, scheme = self.arguments
-        plain = isinstance(scheme, kernels().ConjugateGradients) and self.small.why is None
-        if not plain or not (type(M) is JacobiPreconditioner or named_in(M, ("jacobi",))):
+        applied = hasattr(scheme, "inverse_diagonal") and self.small.why is None
+        if not applied or not (type(M) is JacobiPreconditioner or named_in(M, ("jacobi",))):
             return None
         try:
             bound = as_preconditioner(M, backend, n, A).bind(backend, dtype)
@@ -290,7 +297,7 @@ class SmallCourse:
         smallest = max(lower, values[-1]) if hermitian else lower
         kept = numbers if reference else None
         ends = (low, high) if learned else None
-        told = Told(self.small, int(iterations), bool(jacobi), first, last, row_sum, hermitian, kept, ends)
+        told = Told(self.small, self.n, int(iterations), bool(jacobi), first, last, row_sum, hermitian, kept, ends)
         own = {
             "reason": told.reason,
             "history": told.history,
@@ -313,11 +320,12 @@ class SmallCourse:
 class Told:
     """What the fields of a Solution are made of that are made when somebody reads them."""
 
-    __slots__ = ("ends", "first", "hermitian", "jacobi", "last", "numbers", "row_sum", "small", "steps")
+    __slots__ = ("ends", "first", "hermitian", "jacobi", "last", "n", "numbers", "row_sum", "small", "steps")
 
     def __init__(
         self,
         small: Small,
+        n: int,
         steps: int,
         jacobi: bool,
         first: float,
@@ -328,7 +336,7 @@ class Told:
         ends: tuple[float, float] | None,
     ) -> None:
         self.small, self.steps, self.jacobi, self.first, self.last, self.ends = small, steps, jacobi, first, last, ends
-        self.row_sum, self.hermitian, self.numbers = row_sum, hermitian, numbers
+        self.n, self.row_sum, self.hermitian, self.numbers = n, row_sum, hermitian, numbers
 
     @property
     def carried(self) -> bool:
@@ -347,16 +355,16 @@ class Told:
         return range(self.steps + 1) if self.carried else self.numbers[1].astype(int), self.numbers[0]
 
     def evidence(self, solution: Solution) -> SpectralEvidence | None:
-        """What the method learnt of the spectrum; of conjugate gradients their coefficients, where they were kept."""
+        """What the method learnt of the spectrum; where it rests on what an iteration leaves, if that was kept."""
         if not solution.reference:
             return None
         state = self.state
         if state is not None:
             return self.small.method.evidence(state)
-        if self.numbers is None or not self.carried:
+        if self.numbers is None:
             return None
-        alphas, betas = self.numbers[1:, 1:].tolist()
-        return SpectralEvidence(alphas, betas, largest=math.inf if self.jacobi else 1.01 * self.row_sum, complete=True)
+        largest = math.inf if self.jacobi else 1.01 * self.row_sum
+        return self.small.method.evidence_left(self.numbers, self.n, largest)
 
     def predicted_iterations(self, solution: Solution) -> int | None:
         """What theory promised."""
@@ -378,7 +386,9 @@ class Told:
         chosen = "" if why is None else why(self.jacobi)
         if chosen and not solution.reference:
             chosen = said_of_choice(solution.method, NOTHING)
-        described = [] if state is None else [self.small.method.describe(state), *state.notes]
+        method = self.small.method
+        described = [method.described_after(self.steps, self.n)] if solution.reference else []
+        described += [] if state is None else [method.describe(state), *state.notes]
         return " ".join(filter(None, (chosen, said, *described)))
 
     def _unfinished(self, solution: Solution) -> str:
@@ -410,8 +420,8 @@ class Room:
 
     def of(self, course: SmallCourse) -> tuple[np.ndarray, np.ndarray]:
         """Where the norms and coefficients go, and what is found, the facts among it."""
-        if self._numbers.shape[1] != course.steps + 1:
-            self._numbers = np.empty((3, course.steps + 1))
+        if self._numbers.shape != (course.rows, course.steps + 1):
+            self._numbers = np.empty((course.rows, course.steps + 1))
         if self._found.size != course.found:
             self._found = np.zeros(course.found)
             self._found[course.found - self._facts.size :] = self._facts

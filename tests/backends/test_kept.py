@@ -139,6 +139,7 @@ def test_a_sequence_has_the_bits_of_single_solves(method):
         sequence.solve(faulty, b)
 
 
+@pytest.mark.slow
 def test_a_solution_may_be_written_to():
     A, b = grid(70, 61), np.ones(70 * 61)
     ours, plain = (rv.Sequence("ssor_cg", omega=1.2, rtol=1e-6) for _ in range(2))

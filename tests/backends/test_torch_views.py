@@ -12,7 +12,11 @@ torch = pytest.importorskip("torch")
 
 pytestmark = pytest.mark.filterwarnings("ignore:Sparse:UserWarning")
 
-DTYPES = [torch.float64, torch.float32, torch.complex64, torch.complex128]
+DTYPES = [
+    torch.float64,
+    torch.complex128,
+    *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in (torch.float32, torch.complex64)),
+]
 N = 24
 
 

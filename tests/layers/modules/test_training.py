@@ -136,7 +136,7 @@ def test_a_cache_of_another_batch_is_refused(packed):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("solver", ["chebyshev", "cg", "exact"])
+@pytest.mark.parametrize("solver", ["cg", "exact", pytest.param("chebyshev", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("place", [0, 20, 39])
 def test_a_bad_token_changes_none_before_it(training, solver, bad, place):

@@ -80,7 +80,9 @@ def close_each(batch, alone):
 
 @pytest.mark.usefixtures("compiled_small_solves")
 @pytest.mark.parametrize(("backend", "equal_each"), [("numba", equal_each), ("numpy", close_each)])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=[pytest.mark.slow] if name not in ("cg", "auto") else []) for name in METHODS]
+)
 def test_systems_are_what_they_are_alone(method, backend, equal_each):
     A, b = definite(3), vectors(3, N)
     solve = functools.partial(rv.solve, method=method, rtol=1e-9, backend=backend, **METHODS[method])
@@ -180,6 +182,7 @@ def test_types_that_are_not_worked_in_are_named(backend):
         rv.cg(lambda x: x, np.ones((N, 2)), backend=backend)
 
 
+@pytest.mark.slow
 def test_layouts_and_types():
     A, b = definite(3), vectors(3, N)
     wanted = rv.cg(A, b, rtol=1e-9).x

@@ -62,7 +62,8 @@ b = np.sin(np.arange(1.0, N + 1) ** 2)
 def test_a_time_limit_is_kept_to_a_product(A, backend, method, limit):
     solution = solve(method, A, b, backend, time_limit=limit)
     if method in ("cg", "flexible", "auto"):
-        assert solution.iterations >= min(limit, 20) - 1
+        looking = 2 if method == "auto" else 0  # products that tell whether A looks Hermitian
+        assert solution.iterations >= min(limit, 20) - 1 - looking
     # Where the spectrum was being looked at as the time passed, the step that follows is taken.
     steps = 2 if method in ("chebyshev", "richardson") else 1
     assert A.products <= int(limit) + steps + CERTIFICATE

@@ -396,7 +396,9 @@ def test_the_history_stays_orthogonal_over_many_drops(backend, kind, dtype):
         assert rest == pytest.approx(np.linalg.norm(f - dF @ gamma) ** 2 / np.linalg.norm(f) ** 2, rel=1e-9)
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32", "complex64", "complex128"])
+@pytest.mark.parametrize(
+    "dtype", ["float64", "complex128", *(pytest.param(one, marks=pytest.mark.slow) for one in ("float32", "complex64"))]
+)
 @pytest.mark.parametrize(
     ("n", "count", "limit"), [(9, 4, math.inf), (9, 12, math.inf), (9, 12, 12.0), (5000, 7, math.inf)]
 )

@@ -98,6 +98,7 @@ def test_slow_linear_maps_of_few_unknowns_take_all_of_them():
     assert solution.evaluations <= 120
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 20), st.floats(0.05, 0.99), st.integers(0, 2**32 - 1), st.sampled_from([np.float64, np.float32]))
 def test_it_never_needs_more_evaluations_than_picard(n, rate, seed, dtype):

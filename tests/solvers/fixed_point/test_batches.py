@@ -106,7 +106,7 @@ def test_each_member_is_what_it_is_alone(name):
 
 
 @pytest.mark.parametrize("name", ["auto", "picard", "anderson", "halpern", "restarted_halpern"])
-@pytest.mark.parametrize("dtype", ["complex128", "float32"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("complex128", marks=pytest.mark.slow)])
 def test_in_other_types(name, dtype):
     G, b = affine(dtype=dtype)
     rtol = 1e-9 if dtype == "complex128" else 1e-4

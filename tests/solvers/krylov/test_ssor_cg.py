@@ -24,6 +24,8 @@ from resolvent.solvers.linear.system import LinearSystem
 
 BACKENDS = ("numpy", "numba")
 DTYPES = ("float64", "float32", "complex128")
+# Each type is compiled for by itself: others than the first take seconds.
+TYPES = [pytest.param(name, marks=[pytest.mark.slow] if name != "float64" else []) for name in DTYPES]
 
 
 def quietly(function, *args, **options):
@@ -130,7 +132,7 @@ def rhs(n, dtype):
 
 
 @pytest.mark.parametrize("omega", [0.6, 1.0, 1.7])
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("storage", STORAGES)
 def test_compiled_loop_is_the_textbook(storage, dtype, omega):
     if storage.startswith("upper") and dtype == "complex128":
@@ -155,7 +157,7 @@ def test_compiled_loop_is_the_textbook(storage, dtype, omega):
 
 @pytest.mark.parametrize("order", ["natural", "multicolor"])
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", TYPES)
 def test_step_is_the_textbook(dtype, backend, order):
     A = random_hermitian(40, dtype, 0.1)
     b = rhs(40, dtype)
@@ -200,7 +202,7 @@ def test_the_loop_and_the_textbook_step_follow_each_other():
     assert plain.backward_error < 10 * plain.unit_roundoff
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", TYPES[:2])
 @pytest.mark.parametrize("omega", [1.0, 1.9])
 def test_attainable_accuracy(dtype, omega):
     A, b = poisson((20, 20)).A.astype(dtype), rhs(400, dtype)

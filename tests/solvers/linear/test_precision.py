@@ -93,7 +93,10 @@ def norm_of(values):
 # What can be reached ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "format",
+    [pytest.param(name, marks=[pytest.mark.slow] if name in ("fp32", "tf32", "fp16") else []) for name in FORMATS],
+)
 @pytest.mark.parametrize("method", ["cg", "chebyshev", "sor"])
 def test_backward_error_of_at_most_ten_units(method, format):
     """For condition numbers from 32 to 1712; and the solver knows that this is all there is to be had."""
@@ -369,8 +372,9 @@ def stored(kind, dtype):
 @pytest.mark.parametrize(
     ("kind", "dtype", "format"),
     [
-        *((kind, "float64", "bf16") for kind in ("dense", "csr", "diagonals", "stencil")),
-        ("csr", "complex128", "bf16"),
+        ("csr", "float64", "bf16"),
+        *(pytest.param(kind, "float64", "bf16", marks=pytest.mark.slow) for kind in ("dense", "diagonals", "stencil")),
+        pytest.param("csr", "complex128", "bf16", marks=pytest.mark.slow),
         ("csr", "float64", "fp16"),
     ],
 )

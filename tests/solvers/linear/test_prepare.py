@@ -73,6 +73,7 @@ def test_solutions_are_those_of_solve(A, method, backend):
             same(solver.solve(b, **options), rv.solve(A, b, **given, **options), kept)
 
 
+@pytest.mark.slow
 def test_a_right_hand_side_of_another_type():
     solver = rv.prepare(V.astype(np.float32), method="cg")
     for b in (B, 1j * B, B.astype(np.float32), np.arange(N), B.astype(np.float16), B.tolist(), B.astype(np.complex64)):

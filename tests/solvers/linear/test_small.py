@@ -111,7 +111,11 @@ def parameters(method, A):
     }.get(method, {})
 
 
-@pytest.mark.parametrize("name", ["csr", "varied csr", "single csr", "dense", "complex", "nonsymmetric"])
+@pytest.mark.parametrize(
+    "name",
+    ["csr", "varied csr", *(pytest.param(name, marks=pytest.mark.slow) for name in ("single csr", "dense", "complex"))]
+    + ["nonsymmetric"],
+)
 @pytest.mark.parametrize(
     ("method", "searched"), [*((method, False) for method in METHODS), *((method, True) for method in SEARCHES)]
 )
@@ -134,7 +138,9 @@ def test_every_field_is_the_drivers(method, searched, name, monkeypatch):
     assert taken >= (5 if name == "single csr" else 10)
 
 
-@pytest.mark.parametrize("name", ["varied csr", "dense", "complex"])
+@pytest.mark.parametrize(
+    "name", ["varied csr", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dense", "complex"))]
+)
 def test_a_diagonal_preconditioner(name, monkeypatch):
     A, b = matrix(name), np.linspace(1, 2, N)
     M, columns = rv.precondition.jacobi(A), np.stack([b, b[::-1], 0 * b], axis=1)

@@ -8,7 +8,7 @@ from resolvent.backends import choose_backend
 from resolvent.solvers.matrix_functions.factors import degree_17_factors
 from resolvent.solvers.matrix_functions.products import products_for
 
-kinds = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+kinds = pytest.mark.parametrize("dtype", [np.float64, pytest.param(np.float32, marks=pytest.mark.slow)])
 STEPS = {
     "cubic": (1.5, -0.5),
     "quintic": (1.875, -1.25, 0.375),

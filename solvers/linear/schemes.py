@@ -91,7 +91,7 @@ def _sweeps(method: SOR, state: SORState, n: int) -> Any:
 
 # From (method, its state without vectors, unknowns) to what the kernels take besides the limits; None where they cannot
 # do it. By the place of the method's class, so that methods need not be loaded to be in the table.
-_ROWS: dict[str, Callable[[Any, Any], Any]] = {
+_ROWS: dict[str, Callable[..., Any]] = {
     "krylov.cg:CG": _cg,
     "krylov.bicgstab:BiCGSTAB": _bicgstab,
     "krylov.gmres:GMRES": _gmres,

@@ -21,7 +21,8 @@ extensions = [
     "sphinx.ext.mathjax",
     "numpydoc",
     "myst_parser",
-    "tables",  # beside this file
+    "decision",  # beside this file, as the next
+    "tables",
 ]
 exclude_patterns = ["_build", "_templates", "Thumbs.db", ".DS_Store"]
 templates_path = ["_templates"]

@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 import warnings
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from resolvent.precision import supported_dtypes
 from resolvent.precision.policy import POLICIES
 from resolvent.precision.rounding_rule import ROUNDINGS
 from resolvent.solvers.compiled_loops import LOOPS
+from resolvent.solvers.methods import STAGES
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 PAGES = sorted(path for path in (*DOCS.glob("*.md"), *DOCS.glob("methods/*.md")))
@@ -33,7 +35,7 @@ def script(name):
     return module
 
 
-pages, tables = script("pages"), script("tables")
+pages, tables, decision = script("pages"), script("tables"), script("decision")
 
 
 @pytest.mark.slow
@@ -101,6 +103,38 @@ def test_tables_are_tables(name):
     lines = tables.TABLES[name]().splitlines()
     assert len(lines) > 2
     assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+
+
+def test_figure_of_methods_has_what_solve_chooses_and_links_to_their_pages():
+    shown = [answer for question in decision.QUESTIONS for answer in question.answers] + [decision.OTHERWISE]
+    names = {answer.name for answer in shown}
+    assert {name for name in rv.METHODS if any(name in stage for stage in STAGES)} <= names
+    assert {answer.name for answer in shown if not answer.chosen} == {"ssor_cg", "chebyshev", "idrs"}
+    figure = ElementTree.fromstring(decision.figure())
+    links = {link.get("href") for link in figure.iter("{http://www.w3.org/2000/svg}a")}
+    assert links == {f"{answer.page}.html" for answer in shown}
+    assert all((DOCS / f"{answer.page}.md").exists() for answer in shown)
+
+
+def test_figure_of_methods_is_told_in_words_and_takes_the_colours_of_the_page():
+    figure = ElementTree.fromstring(decision.figure())
+    words = figure.find("{http://www.w3.org/2000/svg}desc").text
+    assert figure.get("aria-labelledby").split()[1] == "decision-words"
+    assert "Is A Hermitian, but indefinite or singular? If so: MINRES (1 product, 6 vectors)." in words
+    assert not re.search(r"#[0-9a-f]{3}|\brgb", decision.STYLE)
+
+
+def test_text_of_the_figure_of_methods_stays_inside_its_boxes():
+    svg = "{http://www.w3.org/2000/svg}"
+    figure = ElementTree.fromstring(decision.figure())
+    boxes = [[float(box.get(one)) for one in ("x", "y", "width", "height")] for box in figure.iter(f"{svg}rect")]
+    width, height = map(float, figure.get("viewBox").split()[2:])
+    assert all(x >= 0 and y >= 0 and x + w <= width and y + h <= height for x, y, w, h in boxes)
+    for text in figure.iter(f"{svg}text"):
+        if text.text in ("yes", "no"):
+            continue
+        left, base, length = float(text.get("x")), float(text.get("y")), 6.9 * len(text.text)
+        assert any(x < left and left + length < x + w and y < base < y + h for x, y, w, h in boxes), text.text
 
 
 def test_every_page_is_used():

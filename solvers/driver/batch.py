@@ -266,7 +266,7 @@ class _LinearSystems:
     def nowhere(self, k: int) -> Any:
         vector = self.batch.vector(self.batch.b, k)
         backend = choose_backend(None, vector)
-        dtype = working_dtype(backend.numpy_dtype(vector))
+        dtype = working_dtype(backend.numpy_dtype(backend.vector(vector, "b")))
         return backend.returned(backend.from_numpy(np.full(self.batch.n, np.nan), dtype))
 
     def joined(self, systems: Sequence[Solution]) -> BatchSolution:

@@ -26,6 +26,7 @@ from ..driver.status import Breakdown, Cause, Ending, Status
 from ..driver.stopping import Options
 from ..preconditioners.base import BoundPreconditioner, Preconditioner, guarded
 from ..preconditioners.given import as_preconditioner
+from .measure import looks_hermitian
 from .units import Units, exponent_of
 
 if TYPE_CHECKING:
@@ -297,24 +298,8 @@ class LinearSystem(Units):
         if self.facts is not None or self.n == 0:
             return self.hermitian is not False
         if "looks_hermitian" not in self.kept:
-            self.kept["looks_hermitian"] = self._measured_hermitian()
+            self.kept["looks_hermitian"] = looks_hermitian(self)
         return bool(self.kept["looks_hermitian"])
-
-    def _measured_hermitian(self) -> bool:
-        backend = self.backend
-        began = backend.clock()
-        image = self.matvec(self.rhs, self.vector())
-        if self.deadline is not None and self.deadline.left < 4 * (backend.clock() - began):
-            return True  # there is no time for it
-        size = backend.max_abs(image)
-        if not (math.isfinite(size) and size):
-            return True  # nothing can be told; the first method to be tried says so
-        exponent = exponent_of(size)
-        image = backend.copy(backend.ldexp(image, -exponent))
-        again = backend.ldexp(self.matvec(image, self.vector()), -exponent)
-        difference = abs(backend.dot(image, image) - backend.dot(again, self.rhs))
-        scale = backend.norm(image) ** 2 + backend.norm(again) * backend.norm(self.rhs)
-        return bool(not difference > 1e3 * self.unit_roundoff * scale)
 
     @property
     def on_host(self) -> bool:

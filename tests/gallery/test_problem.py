@@ -133,7 +133,7 @@ def test_eigenvalues_are_not_shared():
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"name is 'poison'; .*'poisson'"):
+    with pytest.raises(ValueError, match=r"name: found 'poison'; .*'poisson'"):
         gallery.by_name("poison", 4)
 
 

@@ -104,7 +104,7 @@ class TestRandsvd:
             ((4, 0.5), r"condition is 0.5; it must lie in \[1, inf"),
             ((4, 10.0, 6), "mode is 6; it must be 1, 2, 3, 4 or 5"),
             ((4, 10.0, 0), "mode is 0"),
-            ((4, 10.0, 3, "hermitian"), "kind is 'hermitian'"),
+            ((4, 10.0, 3, "hermitian"), "kind: found 'hermitian'"),
         ],
     )
     def test_bad_arguments(self, arguments, message):

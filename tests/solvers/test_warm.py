@@ -48,7 +48,7 @@ def test_the_first_solve_after_the_command_compiles_nothing(tmp_path):
 def test_names_that_there_are_not(given):
     ((argument, names),) = given.items()
     wrong = names if isinstance(names, str) else names[-1]
-    with pytest.raises(rv.InputError, match=f"{argument}: found '{wrong}'; wanted 'all' or some of"):
+    with pytest.raises(rv.InputError, match=f"{argument}: found '{wrong}'; wanted one of"):
         rv.warm(**given)
 
 

@@ -497,7 +497,7 @@ def test_bad_options_are_refused_by_name(method, options, error, name):
         ({"method": "chebyshev", "interval": (1.0,)}, "interval"),
         ({"method": "jacobi", "M": np.eye(3)}, "M"),
         ({"method": "cg", "M": np.eye(4)}, "M"),
-        ({"method": "cg", "M": "jacobi"}, "M"),
+        ({"method": "cg", "M": "jacoby"}, "M"),
         ({"method": "cg", "x0": np.ones(4)}, "x0"),
         ({"method": "cg", "x0": "ones"}, "x0"),
     ],

@@ -181,7 +181,7 @@ REFUSED = [
     (V.data[None], rv.InputError, "values: found shape"),
     (3.0, rv.InputError, r"values: found shape \(\)"),
     (None, TypeError, "values: found NoneType"),
-    ("abc", TypeError, "values: found str"),
+    ("abc", TypeError, "values: found the text or path 'abc'"),
     (V.toarray(), rv.InputError, "values: found a matrix stored as dense; A is stored as csr"),
     (sparse.eye_array(N, format="csr"), rv.InputError, "the pattern is another"),
     (P + sparse.eye_array(N, k=3, format="csr"), rv.InputError, "the pattern is another"),

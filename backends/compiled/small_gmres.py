@@ -168,6 +168,8 @@ def gmres(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignor
                 if numbers.shape[0] > m + 2:
                     numbers[m + 2 + j, k + 1] = h[j].imag
             numbers[k + 2, k + 1] = rest
+            if numbers.shape[0] > m + 2:
+                numbers[m + k + 3, k + 1] = 0.0
         before, norm = norm if k else began, append(h, k, rest, u, largest, R, rotated, cosines, sines)
         if norm < 0.0 or (rest == 0.0 and norm > wanted):
             return

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-def _checked(made: int, wanted: int) -> None:
+def checked(made: int, wanted: int) -> None:
     if made != wanted:
         raise RuntimeError(f"{made} iterations were made where {wanted} were wanted: the time of one would be wrong")
 
@@ -47,7 +47,7 @@ def our_loop(method: str, system: System, few: int, many: int, precision: Any = 
     ready, chosen = LinearSystem(system.A, system.b, precision=precision), method_named(method, parameters)
 
     def run(count: int) -> None:
-        _checked(iterate(ready, chosen, Options(rtol=0.0, maxiter=count)).iterations, count)
+        checked(iterate(ready, chosen, Options(rtol=0.0, maxiter=count)).iterations, count)
 
     return Loop(run, few, many)
 
@@ -56,7 +56,7 @@ def scipy_loop(system: System, few: int, many: int) -> Loop:
     """scipy.sparse.linalg.cg for exactly so many iterations."""
 
     def run(count: int) -> None:
-        _checked(scipy_linalg.cg(system.csr, system.b, rtol=1e-300, maxiter=count)[1], count)
+        checked(scipy_linalg.cg(system.csr, system.b, rtol=1e-300, maxiter=count)[1], count)
 
     return Loop(run, few, many)
 
@@ -66,7 +66,7 @@ def pyamg_loop(system: System, few: int, many: int) -> Loop:
     from pyamg.krylov import cg
 
     def run(count: int) -> None:
-        _checked(cg(system.csr, system.b, tol=1e-300, maxiter=count)[1], count)
+        checked(cg(system.csr, system.b, tol=1e-300, maxiter=count)[1], count)
 
     return Loop(run, few, many)
 

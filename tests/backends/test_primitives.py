@@ -145,6 +145,30 @@ def test_vector_operations(on, dtype):
     near(on.put(x, np.array([4, 0, 9]), y[:3]), changed, dtype)
 
 
+@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_vector_is_made_orthogonal_to_a_block(on, dtype, k):
+    """One that lies in the block but for a thousandth has lost digits on the way, and is orthogonal all the same."""
+    n, rounding = 4100, np.finfo(dtype).eps
+    rng = np.random.default_rng(k)
+    full = rng.standard_normal((n, k + 1)) + (1j * rng.standard_normal((n, k + 1)) if "complex" in dtype else 0)
+    Q = np.linalg.qr(full)[0].T.astype(dtype)
+    for within in (0.0, 1.0):
+        w = (within * Q[:k].sum(axis=0) + 1e-3 * (Q[k] + Q[0])).astype(dtype)
+        V = on.backend.basis(k + 1, n, np.dtype(dtype))
+        for j, v in enumerate([*Q[:k], w]):
+            V[j] = on.backend.assign(*on.give(v), V[j])
+        h, rest = on.backend.orthogonalise(V, k, rounding / 2)
+        left = on.take(V[k])
+        np.testing.assert_allclose(h, Q[:k].conj() @ w, atol=20 * rounding)
+        assert rest == pytest.approx(1e-3, rel=1e-2)
+        assert np.linalg.norm(left) == pytest.approx(rest, rel=1e-5)
+        assert np.abs(Q[:k].conj() @ left).max() <= 10 * rounding * rest
+        np.testing.assert_array_equal(on.take(V[0]), Q[0])
+    V[k] = on.backend.assign(V[0], V[k])
+    assert on.backend.orthogonalise(V, k, rounding / 2)[1] == 0.0  # nothing of it is left
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_new_vectors(on, dtype):
     backend, (x,) = on.backend, vectors(dtype, 1)

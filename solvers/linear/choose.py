@@ -48,10 +48,12 @@ def solve_by_choice(system: LinearSystem, stages: Sequence[Stage], options: Opti
         try:
             recommended = trial.recommended(stage)
         except KeyboardInterrupt:  # during a product that measures what A is
-            return trial.finished(trial.interrupted())
+            return trial.finished(trial.ended(Status.INTERRUPTED, "Interrupted from the keyboard"))
         for candidate in recommended:
             if trial.needless(candidate):
                 continue
+            if trial.late:
+                return trial.finished(trial.ended(Status.TIME_LIMIT, "The time limit was reached between two methods"))
             solution = trial.solved_by(candidate)
             if solution is not None and trial.over(solution):
                 return trial.finished(solution)
@@ -181,11 +183,15 @@ class _Trial:
         regular = condition is not None and condition < 1e-2 / u
         return solution.status is Status.STAGNATED and regular and solution.backward_error <= 100 * u
 
-    def interrupted(self) -> Solution[Any]:
-        """The best so far, of a search that was interrupted between two methods."""
+    @property
+    def late(self) -> bool:
+        """Whether the time is over, after something was tried."""
+        return self.deadline is not None and self.best is not None and self.deadline.passed
+
+    def ended(self, status: Status, why: str) -> Solution[Any]:
+        """The best so far, of a search that ends between two methods."""
         best = self.latest = self.best = self._best_or_guess()
-        best.status, best.cause = Status.INTERRUPTED, None
-        best.reason = "Interrupted from the keyboard; x is the best iterate so far."
+        best.status, best.cause, best.reason = status, None, f"{why}; x is the best iterate so far."
         return best
 
     def _best_or_guess(self) -> Solution[Any]:

@@ -36,9 +36,10 @@ PARALLEL_FROM = 1 << 18  # rows from which a second thread pays even where the m
 FAST = frozenset({"reassoc", "contract"})
 ALONE = (0, 1, 0)
 
-# What a team shares, in words of eight bytes: three on lines of the cache of their own, then room for sums.
-ARRIVED, TURN, ABANDONED, SUMS = 0, 8, 16, 24
-ROWS_A_SUM = 256  # at least
+# What a team shares, in words of eight bytes: three on lines of the cache of their own, how many sums there is room for,
+# and that room.
+ARRIVED, TURN, ABANDONED, ROOM, SUMS = 0, 8, 16, 24, 32
+ROWS_A_SUM = 128  # at least: sixteen kinds of sums a block
 PATIENCE = 4096  # looks at the turn before the processor is offered to others
 
 
@@ -122,6 +123,7 @@ class _Crew:
         words = SUMS + rows // ROWS_A_SUM + 8
         if self.common.size < words:
             self.common = np.zeros(words, np.int64)
+            self.common[ROOM] = words - SUMS
         while len(self.waiting) < size - 1:
             tasks: queue.SimpleQueue[Any] = queue.SimpleQueue()
             threading.Thread(target=_member, args=(tasks,), daemon=True).start()
@@ -164,6 +166,8 @@ def sums_of(team, kinds, blocks):  # type: ignore[no-untyped-def]
     """
     if team[1] == 1:
         return np.empty((kinds, blocks))
+    if kinds * blocks > _load(team[2] + 8 * ROOM):
+        raise ValueError("a kernel asks for more kinds of sums than its team has room for")
     return carray(_numbers(team[2] + 8 * SUMS), (kinds, blocks))
 
 

@@ -1,10 +1,13 @@
 """The compiled loops as those use them who know a product, want to stop early, or do not follow the gap."""
 
+import numba
 import numpy as np
 import pytest
 
-from resolvent.backends.compiled import vectors
+import resolvent as rv
+from resolvent.backends.compiled import compiling, vectors
 from resolvent.backends.compiled.cg import cg_loop
+from resolvent.backends.compiled.compiling import ROOM, SUMS, sums_of
 from resolvent.backends.compiled.momentum import BLOCK, momentum_loop
 from resolvent.backends.compiled.products import ShiftedArrays
 from resolvent.precision.rounding_rule import Unrounded
@@ -78,3 +81,28 @@ def test_conjugate_gradients_that_do_not_follow_the_gap_are_the_same():
     assert found[0][0] == found[1][0]
     np.testing.assert_array_equal(found[0][1], found[1][1])
     np.testing.assert_array_equal(found[0][2], found[1][2])
+
+
+def test_a_team_has_no_more_sums_than_there_is_room_for():
+    @numba.njit
+    def size(team, kinds, blocks):
+        return sums_of(team, kinds, blocks).size
+
+    common = np.zeros(SUMS + 12, np.int64)
+    common[ROOM] = 12
+    team = (0, 2, common.ctypes.data)
+    assert size(team, 3, 4) == 12
+    with pytest.raises(ValueError, match="more kinds of sums"):
+        size(team, 4, 4)
+
+
+def test_bicgstab_by_a_team_is_that_by_one_thread(monkeypatch):
+    """The pass with most sums: nine a block."""
+    A = rv.gallery.convection_diffusion((300, 200)).A
+    b = np.random.default_rng(0).standard_normal(60_000)
+    alone = rv.bicgstab(A, b, rtol=1e-6)
+    monkeypatch.setattr(compiling, "PARALLEL_FROM", 0)
+    monkeypatch.setattr(compiling, "threads", lambda: 2)
+    together = rv.bicgstab(A, b, rtol=1e-6)
+    np.testing.assert_array_equal(together.x, alone.x)
+    assert together.converged

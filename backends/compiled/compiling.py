@@ -36,8 +36,8 @@ PARALLEL_FROM = 1 << 18  # rows from which a second thread pays even where the m
 FAST = frozenset({"reassoc", "contract"})
 ALONE = (0, 1, 0)
 
-# What a team shares, in words of eight bytes: three on lines of the cache of their own, how many sums there is room for,
-# and that room.
+# What a team shares, in words of eight bytes: three on lines of the cache of their own, how many sums there is room
+# for, and that room.
 ARRIVED, TURN, ABANDONED, ROOM, SUMS = 0, 8, 16, 24, 32
 ROWS_A_SUM = 128  # at least: sixteen kinds of sums a block
 PATIENCE = 4096  # looks at the turn before the processor is offered to others

@@ -32,7 +32,7 @@ demo: $(DEMO)  ## solve a sparse system from a file, with a report and a plot
 test: $(DEV)  ## run the tests, doctests included: some minutes
 	$(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
-test-all: $(DEV)  ## run the slow tests and whole grids of parameters too: half an hour
+test-all: $(DEV)  ## run the slow tests and whole grids of parameters too: most of an hour
 	$(BIN)/pytest -n 2 --dist worksteal --all $(ARGS)
 
 # mypy sees the package through a link that bears its name, whatever the clone is called; then what a user's script sees.

@@ -16,9 +16,10 @@ import scipy.sparse as sparse
 import scipy.sparse.linalg
 
 from ...operators.fill import column_order, factor_entries
-from ..driver.method import Breakdown, Norm, State, Traffic
+from ..driver.method import Breakdown
 from ..driver.status import Cause, Status
-from .method import Candidate, LinearMethod
+from .correcting import Correcting, CorrectingState
+from .method import Candidate
 from .system import LinearSystem
 
 __all__ = ["LU", "MEMORY", "LastResort"]
@@ -29,39 +30,21 @@ FEW = 400  # products with A at whose cost a factorisation is taken for cheap
 
 
 @dataclass
-class DirectState(State):
-    """x, its residual, and what solves for a correction.
-
-    Attributes
-    ----------
-    solve : callable or None
-        From a residual, (n,); made by the first step.
-    said : str
-        How A was factored.
-    refined : bool
-        A step has been made, so that the next one refines.
-    ended : Breakdown or None
-        A correction was lost in rounding, so there is no use in another one.
-    """
+class DirectState(CorrectingState):
+    """The same, and what solves for a correction: from a residual, (n,); made by the first step."""
 
     solve: Callable[[Any], Any] | None = None
-    said: str = ""
-    refined: bool = False
-    ended: Breakdown | None = None
 
 
 @dataclass(frozen=True)
-class LU(LinearMethod[DirectState]):
+class LU(Correcting[DirectState]):
     """Factors in double precision, whatever that of A is, and steps of iterative refinement (Wilkinson 1963)."""
 
     name: ClassVar[str] = "lu"
     title: ClassVar[str] = "LU factorisation"
     purpose: ClassVar[str] = "what no iteration solves"
-    traffic: ClassVar[Traffic] = Traffic(vectors=1, passes=3, reductions=1, matvecs=1, compiled_passes=3)
-    carries: ClassVar[Norm] = Norm.COMPUTED
-    patience: ClassVar[int] = 2
     needs_entries: ClassVar[bool] = True
-    takes_preconditioner: ClassVar[bool] = False
+    state_kind: ClassVar[type[Any]] = DirectState
 
     @classmethod
     def memory(cls, system: LinearSystem) -> float:
@@ -71,7 +54,9 @@ class LU(LinearMethod[DirectState]):
         n, itemsize = system.n, 16 if system.dtype.kind == "c" else 8
         if system.truth.kind == "dense":
             return 2.0 * n * n * itemsize
-        entries = min(factor_entries(system.truth.tocsr(), _order(system)), n * n) + PADDING * n
+        if "factor entries" not in system.kept:
+            system.kept["factor entries"] = factor_entries(system.truth.tocsr(), _order(system))
+        entries = min(system.kept["factor entries"], n * n) + PADDING * n
         return float(entries) * (itemsize + 4)
 
     @classmethod
@@ -90,28 +75,17 @@ class LU(LinearMethod[DirectState]):
             f"A factorisation may take {bytes_ / 2**30:.1f} GiB, more than the {MEMORY / 2**30:.0f} that are allowed."
         )
 
-    def start(self, system: LinearSystem) -> DirectState:
-        x, r, _ = system.initial()
-        r, norm = system.certify(x, r)
-        return DirectState(x=x, work=r, residual_norm=norm)
-
-    def step(self, system: LinearSystem, state: DirectState) -> None:
-        if state.ended is not None:
-            raise state.ended
+    def correction(self, system: LinearSystem, state: DirectState) -> Any:
         if state.solve is None:
             if "lu" not in system.kept:
                 system.kept["lu"] = _by_lapack(system) if system.truth.kind == "dense" else _by_superlu(system)
             state.solve, state.said = system.kept["lu"]
-        d = np.asarray(state.solve(state.work), system.dtype)
-        state.x = system.backend.axpy(1.0, system.backend.copy(d), state.x)
-        before, refined = state.residual_norm or 0.0, state.refined
-        state.work, state.residual_norm = system.certify(state.x, state.work)
-        state.refined = True
-        if refined and not state.residual_norm <= 0.5 * before:
-            state.ended = Breakdown("", Cause.DIGITS, Status.STAGNATED)
+        return state.solve(state.work)
 
-    def describe(self, state: DirectState) -> str:
-        return state.said
+    def ending(self, system: LinearSystem, state: DirectState, before: float) -> Breakdown | None:
+        refined = state.corrections > 1
+        lost = refined and not (state.residual_norm or 0.0) <= 0.5 * before
+        return Breakdown("", Cause.DIGITS, Status.STAGNATED) if lost else None
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def iterate(problem: Problem, method: Method[Any, Any], options: Options) -> Sol
     """
     began = problem.backend.clock()
     run = Run(problem, method, options, problem.target(options), began=began)
-    settled = problem.settled()
+    settled = problem.settled(run.target)
     # Of a problem without a solution a method of minimal residuals finds the x that misses least.
     if settled is not None and not (settled.status is Status.INFEASIBLE and method.monotone):
         ending = settled

@@ -140,8 +140,8 @@ class Problem(ABC):
         """Whether the time limit of the solve under way has passed."""
         return self.deadline is not None and self.deadline.passed
 
-    def settled(self) -> Ending | None:
-        """The ending of a problem that needs no iteration, or has no solution on the face of it."""
+    def settled(self, target: float = 0.0) -> Ending | None:
+        """The ending of a problem that needs no iteration, or that no x solves to ``target``, on the face of it."""
         return None
 
     def prepare(self) -> None:  # noqa: B027 - most problems need nothing

@@ -142,7 +142,7 @@ class EquationProblem(Units):
             return exponent_of(size) - self.rhs_level
         return 0 if self.comfortable(size) else exponent_of(size)
 
-    def settled(self) -> Ending | None:
+    def settled(self, target: float = 0.0) -> Ending | None:
         if not math.isfinite(self.reference):
             return self.not_finite(first=True)
         return None

@@ -216,7 +216,7 @@ class LeastSquares(Units):
     def target(self, options: Options) -> float:
         return self.tolerance
 
-    def settled(self) -> Ending | None:
+    def settled(self, target: float = 0.0) -> Ending | None:
         if self.m == 0 or self.n == 0:
             return Ending(Status.CONVERGED, "The problem is empty.")
         if self.zero_rhs and self.guess is None:

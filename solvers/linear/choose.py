@@ -38,7 +38,7 @@ def solve_by_choice(system: LinearSystem, stages: Sequence[Stage], options: Opti
     """Try what fits, cheap ways first, until one converges or nothing is left, and return the best that was found."""
     first, *_ = stages[0].values()
     trial = _Trial(system, first(), options)
-    settled = system.settled()
+    settled = system.settled(system.target(options))
     if settled is not None and settled.cause is Cause.INCONSISTENT:
         trial.said.append(settled.reason)
         trial.unsolvable = True

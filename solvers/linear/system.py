@@ -199,7 +199,7 @@ class LinearSystem(Units):
 
     # What the driver asks for.
 
-    def settled(self) -> Ending | None:
+    def settled(self, target: float = 0.0) -> Ending | None:
         if self.n == 0:
             return Ending(Status.CONVERGED, "The system is empty.")
         if self.zero_rhs:
@@ -208,7 +208,7 @@ class LinearSystem(Units):
         facts = self.facts
         if facts is not None and facts.empty_row >= 0 and not self.least_squares:
             row = facts.empty_row
-            if complex(self.true_rhs[row]) != 0:
+            if abs(complex(self.true_rhs[row])) > target:  # which is then the residual of every x, at least
                 return Ending(
                     Status.INFEASIBLE,
                     f"A is singular: row {row} has no nonzero, but b[{row}] is not zero, so no solution exists. Remove "

@@ -184,7 +184,7 @@ class MatrixProblem(Units):
         self.asked = options.rtol
         return options.rtol
 
-    def settled(self) -> Ending | None:
+    def settled(self, target: float = 0.0) -> Ending | None:
         return Ending(Status.CONVERGED) if not self.n or self.nothing.all() else None
 
     def initial(self) -> tuple[Vector, Vector, float]:

@@ -348,6 +348,17 @@ def test_a_zero_row_with_a_nonzero_right_hand_side_is_named(method, backend):
     assert "row 2" in reason
 
 
+@pytest.mark.parametrize("method", ["auto", *ITERATIVE])
+def test_a_zero_row_with_a_right_hand_side_within_the_tolerance_is_no_obstacle(method):
+    A, b = np.diag([1.0, 2.0, 0.0, 3.0]), np.array([1.0, 2.0, 1e-9, 3.0])
+    definite_only = ("ssor_cg", "chebyshev", "richardson")
+    wanted = ("BREAKDOWN",) if method in definite_only else ("CONVERGED", "SingularError")
+    status, reason = outcome(A, b, method, rtol=1e-6)
+    assert status in wanted
+    assert "no solution exists" not in reason
+    assert outcome(A, b, method, rtol=1e-10)[0] == "INFEASIBLE"
+
+
 def test_a_zero_row_with_a_zero_right_hand_side_is_solved():
     A = np.diag([1.0, 2.0, 0.0, 3.0])
     for method in ("auto", "cg"):

@@ -69,7 +69,10 @@ WORDS: dict[str, str] = {
     **dict.fromkeys(("diag", "diagonal", "scaling", "inversediagonal"), "jacobi"),
     **dict.fromkeys(("sgs", "symmetricgaussseidel", "symgs"), "ssor"),
     **dict.fromkeys(("cheb", "cheby", "poly"), "chebyshev"),
-    **dict.fromkeys(("iluc", "ilut", "ilu", "ilu0", "incompletelu", "ic", "ichol"), "spilu"),
+    **dict.fromkeys(("iluc", "ilut", "ilu0", "iluk", "incompletelu", "spilu"), "ilu"),
+    **dict.fromkeys(("ic", "ic0", "icc", "ict", "ichol"), "incomplete_cholesky"),
+    **dict.fromkeys(("rugestuben", "smoothedaggregation", "pyamg", "boomeramg", "gamg"), "amg"),
+    **dict.fromkeys(("bjacobi", "blockdiagonal"), "block_jacobi"),
     **dict.fromkeys(("svd", "gelsd", "qr"), "lapack"),
     **dict.fromkeys(("automatic", "best", "any"), "auto"),
 }

@@ -66,6 +66,11 @@ PRECONDITIONERS: Mapping[str, Kind] = {
     "chebyshev": CHEBYSHEV,
     "neumann": Kind("polynomial:polynomial", {"kind": "neumann"}, takes="omega", needs_hermitian=True),
     "polynomial": CHEBYSHEV,
+    "gmres_polynomial": Kind("polynomial:polynomial", {"kind": "gmres", "degree": 8}),
+    "block_jacobi": Kind("block_jacobi:block_jacobi", needs_entries=True),
+    "ilu": Kind("superlu:ilu", needs_entries=True),
+    "incomplete_cholesky": Kind("incomplete_cholesky:incomplete_cholesky", needs_entries=True, needs_hermitian=True),
+    "amg": Kind("amg:amg", needs_entries=True, needs_hermitian=True),
 }
 
 

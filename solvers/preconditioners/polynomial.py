@@ -12,8 +12,9 @@ from ...naming import choice, refusing_other_names
 from ...operators import Operator
 from ...precision import times_power_of_two
 from .base import BoundPreconditioner, Preconditioner
+from .gmres_polynomial import GMRESPolynomialPreconditioner, gmres_polynomial
 
-__all__ = ["PolynomialPreconditioner", "polynomial"]
+__all__ = ["PolynomialPreconditioner", "guarded_largest", "polynomial"]
 
 
 class PolynomialPreconditioner(Preconditioner):
@@ -79,16 +80,18 @@ def polynomial(
     interval: tuple[float, float] | None = None,
     omega: float | None = None,
     backend: Any = None,
-) -> PolynomialPreconditioner:
+) -> PolynomialPreconditioner | GMRESPolynomialPreconditioner:
     """A polynomial in A that approximates its inverse.
 
     Parameters
     ----------
-    A : Hermitian positive definite matrix or operator, (n, n)
+    A : matrix or operator, (n, n)
+        Hermitian positive definite, but for ``kind="gmres"``.
     degree : int
         Of the residual polynomial 1 - t p(t): ``degree`` steps, ``degree - 1`` products with A an application.
-    kind : {"chebyshev", "neumann"}
-        Chebyshev: smallest over an interval. Neumann: omega times the sum of (I - omega A)^j, j < degree.
+    kind : {"chebyshev", "neumann", "gmres"}
+        Chebyshev: smallest over an interval. Neumann: omega times the sum of (I - omega A)^j, j < degree. GMRES: what
+        as many steps of GMRES from a random start make of any nonsingular A.
     interval : (float, float), optional
         For Chebyshev, 0 < a < b in the units of A; by default [b / 30, b] with b from 20 Lanczos steps: a few
         iterations of conjugate gradients take care of what lies below.
@@ -99,9 +102,9 @@ def polynomial(
 
     Returns
     -------
-    PolynomialPreconditioner
+    PolynomialPreconditioner, or GMRESPolynomialPreconditioner
         Hermitian, and positive definite while the spectrum of A lies in (0, b] (0 < t < 2 / omega for Neumann with even
-        degree); two vectors kept.
+        degree); two vectors kept. That of GMRES keeps three, and is Hermitian where A is, but need not be definite.
 
     Raises
     ------
@@ -110,7 +113,8 @@ def polynomial(
 
     References
     ----------
-    Saad (1985), "Practical use of polynomial preconditionings"; Dubois, Greenbaum & Rodrigue (1979) for Neumann.
+    Saad (1985), "Practical use of polynomial preconditionings"; Dubois, Greenbaum & Rodrigue (1979) for Neumann; Loe &
+    Morgan (2022), "Toward efficient polynomial preconditioning for GMRES".
 
     Examples
     --------
@@ -123,7 +127,7 @@ def polynomial(
 
     if not isinstance(degree, (int, np.integer)) or isinstance(degree, bool) or degree < 1:
         raise InputError(f"degree: found {degree!r}; wanted an integer of at least 1")
-    kind = choice("kind", kind, ("chebyshev", "neumann"))
+    kind = choice("kind", kind, ("chebyshev", "neumann", "gmres"))
     ends = () if np.ndim(interval) != 1 else tuple(interval)  # type: ignore[arg-type]
     if interval is not None and not (len(ends) == 2 and 0 < ends[0] < ends[1] < math.inf):
         raise InputError(f"interval: found {interval!r}; wanted two finite numbers with 0 < lower < upper")
@@ -131,11 +135,13 @@ def polynomial(
         raise InputError(f"omega: found {omega!r}; wanted a positive finite number")
     chosen = choose_backend(backend, A)
     operator = chosen.operator(A)
+    if kind == "gmres":
+        return gmres_polynomial(chosen, operator, int(degree))
     if kind == "neumann":
-        omega = omega if omega is not None else 1 / _largest(chosen, operator)
+        omega = omega if omega is not None else 1 / guarded_largest(chosen, operator)
         return PolynomialPreconditioner(operator, [(0.0, omega)] * degree)
     if interval is None:
-        largest = _largest(chosen, operator)
+        largest = guarded_largest(chosen, operator)
         interval = (largest / 30, largest)
     from ..chebyshev.chebyshev import Chebyshev, ChebyshevState
 
@@ -144,14 +150,14 @@ def polynomial(
     return PolynomialPreconditioner(operator, [method.coefficients(state) for _ in range(degree)])
 
 
-def _largest(backend: Any, operator: Operator) -> float:
-    """A guarded upper end of the spectrum."""
+def guarded_largest(backend: Any, operator: Operator, steps: int = 20) -> float:
+    """The largest eigenvalue of a Hermitian positive definite A from Lanczos steps, with a margin for their error."""
     from ..linear.system import LinearSystem
     from ..spectra.lanczos import estimate_spectrum
 
     ones = backend.from_numpy(np.ones(operator.shape[0]), operator.dtype)
     system = LinearSystem(operator, ones, backend=backend)
-    ritz, broken = estimate_spectrum(system, 20)
+    ritz, broken = estimate_spectrum(system, steps)
     if ritz is None or broken:
-        raise InputError("A: not positive definite as far as 20 Lanczos steps show; give interval or omega")
+        raise InputError(f"A: not positive definite as far as {steps} Lanczos steps show; give interval or omega")
     return times_power_of_two(1.01 * (ritz.largest + ritz.largest_error), system.matrix_exponent)

@@ -19,6 +19,11 @@ MAKERS = {
     "polynomial": rv.precondition.polynomial,
     "chebyshev": rv.precondition.polynomial,
     "neumann": lambda A, **own: rv.precondition.polynomial(A, kind="neumann", **own),
+    "gmres_polynomial": lambda A, **own: rv.precondition.polynomial(A, 8, kind="gmres", **own),
+    "block_jacobi": rv.precondition.block_jacobi,
+    "ilu": rv.precondition.ilu,
+    "incomplete_cholesky": rv.precondition.incomplete_cholesky,
+    "amg": rv.precondition.amg,
 }
 
 
@@ -103,7 +108,7 @@ def in_a_batch(A, b, M):
     ("M", "said"),
     [
         ("jakobi", "^M: found 'jakobi'; wanted one of jacobi, ssor, .*did you mean 'jacobi'"),
-        ("spilu", "^M: found 'spilu'; wanted one of jacobi, .*scipy.sparse.linalg.spilu"),
+        ("spilu", "^M: found 'spilu'; wanted one of jacobi, .*did you mean 'ilu'"),
         ("", "^M: found ''; wanted one of"),
         (rv.precondition.jacobi, "^M: found the function jacobi; wanted its name, 'jacobi'"),
     ],

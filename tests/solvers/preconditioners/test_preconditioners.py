@@ -18,6 +18,9 @@ MAKERS = {
     "multicolour ssor": lambda A, **options: rv.precondition.ssor(A, 1.3, order="multicolor", **options),
     "chebyshev": lambda A, **options: rv.precondition.polynomial(A, 4, **options),
     "neumann": lambda A, **options: rv.precondition.polynomial(A, 3, kind="neumann", **options),
+    "block jacobi": lambda A, **options: rv.precondition.block_jacobi(A, 5, **options),
+    "incomplete cholesky": rv.precondition.incomplete_cholesky,
+    "amg": rv.precondition.amg,
 }
 
 

@@ -8,11 +8,9 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 from ...errors import BackendError, InputError
 from ...operators import Operator, as_operator
-from ..chebyshev.coefficients import chebyshev_coefficients
 from .base import BoundPreconditioner, Preconditioner
 
 __all__ = ["Hierarchy", "Level"]
@@ -83,10 +81,12 @@ class Hierarchy(Preconditioner):
 
 class _Cycle(BoundPreconditioner):
     def __init__(self, hierarchy: Hierarchy, backend: Any, dtype: np.dtype) -> None:
+        from scipy.linalg import pinvh
+
         self.backend, self.hierarchy = backend, hierarchy
         self.levels = [_Grid(level, hierarchy, backend, dtype) for level in hierarchy.levels]
         # In exact arithmetic the inverse; of a singular matrix, as rigid bodies leave it, that of the rest.
-        self.coarsest = scipy.linalg.pinvh(hierarchy.coarsest).astype(dtype)
+        self.coarsest = pinvh(hierarchy.coarsest).astype(dtype)
 
     def work(self, entries: int) -> int:
         steps = 2 * self.hierarchy.degree
@@ -112,6 +112,8 @@ class _Grid:
     """A level on a backend, with room for its vectors."""
 
     def __init__(self, level: Level, hierarchy: Hierarchy, backend: Any, dtype: np.dtype) -> None:
+        from ..chebyshev.coefficients import chebyshev_coefficients
+
         self.backend = backend
         stored = backend.store(as_operator(level.A), dtype)
         self.A: Operator = backend.prepare(stored, backend.facts(stored))

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sparse
-import scipy.sparse.linalg
 
 from ...errors import BackendError, InputError, SingularError
 from ...naming import refusing_other_names
@@ -122,6 +121,8 @@ def ilu(
     >>> rv.gmres(wind.A, wind.b, M=rv.precondition.ilu(wind.A), rtol=1e-8).iterations < 10
     True
     """
+    from scipy.sparse.linalg import spilu
+
     from ...backends import choose_backend
 
     if not 0 <= drop_tol <= 1:
@@ -136,7 +137,7 @@ def ilu(
     matrix = sparse.csc_array(operator.tocsr())
     matrix.indices, matrix.indptr = matrix.indices.astype(np.intc), matrix.indptr.astype(np.intc)
     try:
-        factors = scipy.sparse.linalg.spilu(matrix, drop_tol=drop_tol, fill_factor=fill_factor, **options)
+        factors = spilu(matrix, drop_tol=drop_tol, fill_factor=fill_factor, **options)
     except RuntimeError:
         raise SingularError(
             "A: a pivot of its incomplete factors is zero; lower drop_tol, raise fill_factor, or precondition with a "

@@ -70,6 +70,11 @@ class Operator(ABC):
         return max(self.shape)
 
     @property
+    def bandwidth(self) -> int:
+        """How far from the diagonal an entry lies at most, as far as that is quickly told."""
+        return max(0, max(self.shape) - 1)
+
+    @property
     def explicit(self) -> bool:
         """Whether the entries can be had (``tocsr``)."""
         return True

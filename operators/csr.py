@@ -48,6 +48,14 @@ class CSR(Operator):
     def entries(self) -> int:
         return len(self.data)
 
+    @property
+    def bandwidth(self) -> int:
+        filled = np.flatnonzero(np.diff(self.indptr))
+        if not filled.size:
+            return 0
+        first, last = self.indices[self.indptr[filled]], self.indices[self.indptr[filled + 1] - 1]
+        return int(max((filled - first).max(), (last - filled).max(), 0))
+
     def tocsr(self) -> Any:
         matrix = sparse.csr_array((self.data, self.indices, self.indptr), shape=self.shape)
         matrix.has_canonical_format = True

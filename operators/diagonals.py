@@ -90,6 +90,10 @@ class Diagonals(Operator):
     def adjoint(self) -> Operator:
         return self if self.symmetric else CSR.of(self.tocsr().conj().T)
 
+    @property
+    def bandwidth(self) -> int:
+        return int(np.abs(self.offsets).max(initial=0))
+
     def tocsr(self) -> Any:
         n = self.shape[0]
         diagonals, offsets = [], []

@@ -86,6 +86,10 @@ class Stencil(Operator):
             result[behind] += upper * field[ahead]
         return result.reshape(-1)
 
+    @property
+    def bandwidth(self) -> int:
+        return math.prod(self.grid[1:])
+
     def tocsr(self) -> Any:
         total = sparse.csr_array(self.shape, dtype=self.dtype)
         for axis, size in enumerate(self.grid):

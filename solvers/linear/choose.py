@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +13,7 @@ from ..driver.solution import Solution
 from ..driver.status import Cause, Status
 from ..driver.stopping import Deadline, Options
 from ..preconditioners.jacobi import JacobiPreconditioner
+from .costs import patience
 from .method import NOTHING, Candidate, LinearMethod, said_of_choice
 from .system import LinearSystem
 
@@ -19,8 +21,6 @@ __all__ = ["Stage", "candidates", "solve_by_choice"]
 
 # Methods that are asked together, by name; the next stage is asked when none of this one has solved the system.
 Stage = Mapping[str, type[LinearMethod[Any]]]
-
-FEWEST = 500  # iterations that are tried before a factorisation, however cheap that is
 
 # What ends a search: the answer, or somebody who wants it ended.
 _OVER = (Status.CONVERGED, Status.TIME_LIMIT, Status.INTERRUPTED, Status.STOPPED)
@@ -75,6 +75,8 @@ class _Trial:
         other.
     best_by : Candidate or None
         What found the best one.
+    given_up : (Solution, Candidate) or None
+        The best of those that a factorisation was to be cheaper than.
     iterations : int
         Of all.
     unsolvable : bool
@@ -93,6 +95,7 @@ class _Trial:
     best: Solution[Any] | None = None
     inconsistent: Solution[Any] | None = None
     best_by: Candidate | None = None
+    given_up: tuple[Solution[Any], Candidate] | None = None
     iterations: int = 0
     unsolvable: bool = False
     tried: set[tuple[str, str | None]] = field(default_factory=set)
@@ -104,7 +107,7 @@ class _Trial:
         self.given = (system.preconditioner, system.preconditioner_units)
         self.patience: int | None = None
         if system.on_host:
-            self.patience = int(max(FEWEST, system.factoring / (4 * max(1, system.work))))
+            self.patience = patience(system.truth)
 
     def recommended(self, stage: Stage) -> list[Candidate]:
         """What the methods of a stage recommend; what they measure is done within the time limit."""
@@ -119,6 +122,11 @@ class _Trial:
         method = candidate.method
         if self.unsolvable and not method.finds_least_squares:
             return True
+        if self.patience is not None and self.iterations >= self.patience and not method.factors:
+            from .direct import LU
+
+            if not LU.refused(self.system):
+                return True
         return (method.name, candidate.preconditioner) in self.tried
 
     def solved_by(self, candidate: Candidate) -> Solution[Any] | None:
@@ -149,6 +157,10 @@ class _Trial:
         self.tried.add((method.name, candidate.preconditioner))
         if solution.cause is Cause.INCONSISTENT:
             self.inconsistent = solution
+        if self.patience is not None and not method.factors and solution.status is Status.MAX_ITERATIONS:
+            before = math.inf if self.given_up is None else self.given_up[0].relative_residual
+            if not solution.relative_residual >= before:
+                self.given_up = solution, candidate
         if self.best is None or solution.converged or solution.relative_residual < self.best.relative_residual:
             self.best, self.best_by = solution, candidate
         return solution
@@ -201,11 +213,9 @@ class _Trial:
 
     def continued(self) -> None:
         """Take up again the best that was only given up for a factorisation, where that was not to be had."""
-        best, by = self.best, self.best_by
-        if best is None or by is None or best.status is not Status.MAX_ITERATIONS:
+        if self.given_up is None or "lu" in self.system.kept:
             return
-        if self.patience is None or "lu" in self.system.kept:
-            return
+        best, by = self.given_up
         exact = self.system.backend.exact
         self.system.guess = exact.reshape(exact.vector(best.x, "x"), (-1,))
         self.patience = None

@@ -42,6 +42,7 @@ class Correcting(LinearMethod[S]):
     carries: ClassVar[Norm] = Norm.COMPUTED
     patience: ClassVar[int] = 2
     takes_preconditioner: ClassVar[bool] = False
+    factors: ClassVar[bool] = True
     state_kind: ClassVar[type[Any]] = CorrectingState
 
     @abstractmethod

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.linalg
 import scipy.sparse as sparse
-import scipy.sparse.linalg
 
 from ...operators.fill import column_order, factor_entries
 from ..driver.method import Breakdown
 from ..driver.status import Cause, Status
 from .correcting import Correcting, CorrectingState
+from .costs import iterations_worth
 from .method import Candidate
 from .system import LinearSystem
 
@@ -26,7 +25,7 @@ __all__ = ["LU", "MEMORY", "LastResort"]
 
 MEMORY = 2.0**31  # bytes that a factorisation may take, foreseen from the entries of A
 PADDING = 32  # entries a column that SuperLU may add, to have columns alike
-FEW = 400  # products with A at whose cost a factorisation is taken for cheap
+FEW = 60  # iterations at whose cost a factorisation is taken for cheap
 
 
 @dataclass
@@ -54,6 +53,9 @@ class LU(Correcting[DirectState]):
         n, itemsize = system.n, 16 if system.dtype.kind == "c" else 8
         if system.truth.kind == "dense":
             return 2.0 * n * n * itemsize
+        full = float(n + PADDING) * n * (itemsize + 4)
+        if full <= MEMORY:  # whatever the pattern
+            return full
         if "factor entries" not in system.kept:
             system.kept["factor entries"] = factor_entries(system.truth.tocsr(), _order(system))
         entries = min(system.kept["factor entries"], n * n) + PADDING * n
@@ -61,7 +63,7 @@ class LU(Correcting[DirectState]):
 
     @classmethod
     def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
-        cheap = system.factoring <= FEW * system.work
+        cheap = system.on_host and iterations_worth(system.truth) <= FEW
         if cheap and not system.looks_hermitian and cls.memory(system) <= MEMORY:
             yield Candidate(0, cls(), "A is not Hermitian, and factored at the cost of some iterations")
 
@@ -109,29 +111,36 @@ def _wide(dtype: np.dtype) -> type:
 
 
 def _by_lapack(system: LinearSystem) -> tuple[Callable[[Any], Any], str]:
+    from scipy.linalg import get_lapack_funcs, lu_solve
+
     A: Any = system.truth
-    factors, pivots, info = scipy.linalg.lapack.get_lapack_funcs("getrf", dtype=_wide(system.dtype))(
-        A.matrix.astype(_wide(system.dtype))
-    )
+    factors, pivots, info = get_lapack_funcs("getrf", dtype=_wide(system.dtype))(A.matrix.astype(_wide(system.dtype)))
     if info > 0:
         raise _singular()
-    return lambda r: scipy.linalg.lu_solve((factors, pivots), r, check_finite=False), "A was factored by LAPACK."
+    return lambda r: lu_solve((factors, pivots), r, check_finite=False), "A was factored by LAPACK."
 
 
 def _by_superlu(system: LinearSystem) -> tuple[Callable[[Any], Any], str]:
-    order, dtype = _order(system), _wide(system.dtype)
-    A = sparse.csc_array(system.truth.tocsr().tocsc()[:, order], dtype=dtype)
+    from scipy.sparse.linalg import splu
+
+    # By the order in which memory was foreseen, where it was.
+    order, dtype = system.kept.get("column order"), _wide(system.dtype)
+    A = sparse.csc_array(system.truth.tocsr(), dtype=dtype)
+    A = A if order is None else A[:, order]
     A.indices, A.indptr = A.indices.astype(np.intc), A.indptr.astype(np.intc)
     try:
-        lu = scipy.sparse.linalg.splu(A, permc_spec="NATURAL")
+        lu = splu(A, permc_spec="COLAMD" if order is None else "NATURAL")
     except RuntimeError:
         raise _singular() from None
     except MemoryError:
         raise Breakdown("The factors of SuperLU do not fit into memory.") from None
 
     def solve(r: Any) -> Any:
+        solved = lu.solve(np.asarray(r, dtype))
+        if order is None:
+            return solved
         x = np.empty(r.shape, dtype)
-        x[order] = lu.solve(np.asarray(r, dtype))
+        x[order] = solved
         return x
 
     return solve, f"A was factored by SuperLU, with {lu.nnz} entries in the factors."

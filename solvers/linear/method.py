@@ -89,6 +89,7 @@ class LinearMethod(Method["LinearSystem", S]):
     needs_entries: ClassVar[bool] = False
     takes_preconditioner: ClassVar[bool] = True
     finds_least_squares: ClassVar[bool] = False  # where no solution exists
+    factors: ClassVar[bool] = False  # A, in place of multiplying with it
 
     @classmethod
     def fits(cls, system: LinearSystem) -> Fit:

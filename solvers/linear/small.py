@@ -34,12 +34,14 @@ from ..driver.stopping import Options
 from ..preconditioners.given import as_preconditioner, is_named
 from ..preconditioners.jacobi import JacobiPreconditioner
 from ..spectra.ritz import SpectralEvidence
+from .costs import patience
 from .learning import Learning
 from .method import NOTHING, LinearMethod, said_of_choice
 from .schemes import SMALL, kernels, krylov_kernel
 
 __all__ = ["Room", "Small", "small_solver"]
 
+FACTORED_FROM = 64  # rows: below, what is lost to iterations that come to nothing is nothing
 MOST_ROWS = 4096  # from which storage by diagonals may be the better one
 KEPT_ROWS = 64  # numbers an iteration up to which they are kept of the systems of a batch
 STATUS, LOOKS = FOUND.index("status"), FOUND.index("looks")
@@ -75,7 +77,10 @@ class Small:
         dtype = A.dtype if x0 is None and A.dtype == b.dtype else _dtype_of(A, b, x0)
         if dtype is None:
             return None
-        tolerances = options.rtol, options.atol, options.maxiter
+        most = options.maxiter
+        if self.why is not None and most is None and n >= FACTORED_FROM:
+            most = patience(A)
+        tolerances = options.rtol, options.atol, most
         known = room is not None and dtype == A.dtype
         course = self._course(backend.name, *tolerances, dtype, n, A.entries, known)
         if course is None or not _met(course.kind, dtype, A.kind):
@@ -97,7 +102,7 @@ class Small:
         if arguments is None:
             return None
         course.kernel(arrays, given, guess, x, *arguments, numbers, found)
-        if found[0] == ALONE:
+        if found[STATUS] == ALONE or (found[STATUS] == MAX_ITERATIONS and options.maxiter is None):
             return None
         shaped = backend.returned(x if len(size) == 1 else x.reshape(-1, 1))
         return course.solution(found, shaped, numbers, time.perf_counter() - began)

@@ -308,11 +308,6 @@ class LinearSystem(Units):
         return whole and self.truth.library == "numpy" and not self.two_precisions
 
     @property
-    def factoring(self) -> float:
-        """Operations that a factorisation takes, roughly: n^3 of a full matrix, n^2 of a sparse one."""
-        return float(self.n) ** (3 if self.truth.kind == "dense" else 2)
-
-    @property
     def negative_diagonal(self) -> bool:
         """Every diagonal entry has a negative real part."""
         facts = self.facts

@@ -2,16 +2,19 @@
 
 from .base import BoundPreconditioner, Preconditioner
 from .jacobi import JacobiPreconditioner, jacobi
+from .multigrid import MultigridPreconditioner, multigrid
 from .polynomial import PolynomialPreconditioner, polynomial
 from .ssor import SSORPreconditioner, ssor
 
 __all__ = [
     "BoundPreconditioner",
     "JacobiPreconditioner",
+    "MultigridPreconditioner",
     "PolynomialPreconditioner",
     "Preconditioner",
     "SSORPreconditioner",
     "jacobi",
+    "multigrid",
     "polynomial",
     "ssor",
 ]

@@ -66,6 +66,7 @@ PRECONDITIONERS: Mapping[str, Kind] = {
     "chebyshev": CHEBYSHEV,
     "neumann": Kind("polynomial:polynomial", {"kind": "neumann"}, takes="omega", needs_hermitian=True),
     "polynomial": CHEBYSHEV,
+    "multigrid": Kind("multigrid:multigrid", needs_entries=True, needs_hermitian=True),
 }
 
 

@@ -19,6 +19,7 @@ MAKERS = {
     "polynomial": rv.precondition.polynomial,
     "chebyshev": rv.precondition.polynomial,
     "neumann": lambda A, **own: rv.precondition.polynomial(A, kind="neumann", **own),
+    "multigrid": rv.precondition.multigrid,
 }
 
 

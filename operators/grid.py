@@ -1,4 +1,4 @@
-"""The regular grid behind a symmetric matrix of few diagonals, recognised by their offsets and the zeros at its edges."""
+"""The regular grid behind a symmetric matrix of few diagonals: their offsets and the zeros at its edges tell it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import InputError
 from .diagonals import Diagonals
 from .stencil import Stencil
 
-__all__ = ["MOST_OFFSETS", "GridMatrix", "alike", "grid_matrix", "matrix_of_stencil"]
+__all__ = ["MOST_OFFSETS", "GridMatrix", "alike", "grid_matrix", "matrix_of_stencil", "sides_of_grid"]
 
 MOST_OFFSETS = 14  # of a point and half of its 26 neighbours
 ENDS = 8  # units at either end that are kept one by one where those in between are alike: coarsening mixes but a few
@@ -112,22 +112,39 @@ def grid_matrix(A: Diagonals) -> GridMatrix:
     InputError
         Where it couples others than neighbours of a grid.
     """
+    found = _found(A)
+    if found is None:
+        raise InputError(
+            f"A: found diagonals at {_some(A.offsets.tolist())} of {A.shape[0]} rows, which are not those of a grid of "
+            "one to three axes numbered line after line, each point coupled to its neighbours"
+        )
+    grid, upper, steps = found
+    sides = _units(grid)
+    data = A.data if upper == list(range(len(A.data))) else A.data[upper]
+    return _kept_once(sides, np.array(steps), data.reshape(len(data), sides[0], -1))
+
+
+def sides_of_grid(A: Diagonals) -> tuple[int, ...] | None:
+    """Points along the axes of the grid, the last one fastest; None where there is none. Entries are hardly read."""
+    found = _found(A)
+    return None if found is None else found[0]
+
+
+def _found(A: Diagonals) -> tuple[tuple[int, ...], list[int], list[tuple[int, int, int]]] | None:
+    """The grid, where in A the diagonals of the upper half are, and the steps that they belong to."""
     n = A.shape[0]
     upper = [d for d in np.argsort(A.offsets).tolist() if A.offsets[d] == 0 or (A.offsets[d] > 0 and A.data[d].any())]
     offsets = A.offsets[upper].tolist()
-    if n and offsets and offsets[0] == 0 and len(offsets) <= MOST_OFFSETS:
-        for grid in _grids(offsets, n):
-            sides = _units(grid)
-            steps = [_step(offset, sides) for offset in offsets]
-            if all(step is not None for step in steps):
-                places = np.array(steps)
-                data = A.data if upper == list(range(len(A.data))) else A.data[upper]
-                if all(_ends_there(values.reshape(sides), step) for values, step in zip(data, steps, strict=True)):
-                    return _kept_once(sides, places, data.reshape(len(data), sides[0], -1))
-    raise InputError(
-        f"A: found diagonals at {_some(A.offsets.tolist())} of {n} rows, which are not those of a grid of one to three "
-        "axes numbered line after line, each point coupled to its neighbours"
-    )
+    if not n or offsets[:1] != [0] or len(offsets) > MOST_OFFSETS:
+        return None
+    for grid in _grids(offsets, n):
+        sides = _units(grid)
+        steps = [step for offset in offsets if (step := _step(offset, sides)) is not None]
+        if len(steps) == len(offsets) and all(
+            _ends_there(A.data[d].reshape(sides), step) for d, step in zip(upper, steps, strict=True)
+        ):
+            return grid, upper, steps
+    return None
 
 
 def _units(grid: tuple[int, ...]) -> tuple[int, int, int]:

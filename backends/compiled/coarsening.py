@@ -12,13 +12,14 @@ import numpy as np
 from numba.extending import register_jitable
 
 from ...kernels import kernel
+from ...operators.grid import GridMatrix
 from .compiling import FAST, Shared, share
 
-__all__ = ["GridArrays", "interpolation", "product_on_coarse"]
+__all__ = ["GridArrays", "arrays_of_grid", "interpolation", "product_on_coarse"]
 
 
 class GridArrays(NamedTuple):
-    """A ``GridMatrix`` for kernels: sides, and the fields of that name."""
+    """A ``GridMatrix`` for kernels: sides, the fields of that name, and the inverse of the diagonal."""
 
     units: Any
     lines: Any
@@ -27,6 +28,13 @@ class GridArrays(NamedTuple):
     offsets: Any
     steps: Any
     data: Any
+    inverse: Any
+
+
+def arrays_of_grid(A: GridMatrix) -> GridArrays:
+    """Those of a matrix on a grid."""
+    with np.errstate(divide="ignore"):
+        return GridArrays(*A.sides, A.at, A.offsets, A.steps, A.data, 1 / A.data[0])
 
 
 @Shared
@@ -152,7 +160,7 @@ def product_on_coarse(team, A, axis, left, right, kept, index, one, out):  # typ
 
 @kernel(fastmath=set(FAST))
 def _add_part(A, axis, left, right, unit, d, sign, step, shift, hop, side, one, out):  # type: ignore[no-untyped-def]
-    """What the fine points ``shift`` from the coarse ones of a unit, and their neighbours at a step, have to do with it."""
+    """The part of the fine points ``shift`` from the coarse ones of a unit, and of their neighbours at a step."""
     between, odd = abs(shift), hop % 2  # 0 or 1: how far weights advance from one point to the next
     theirs = left if side == 0 else right
     lines, points = A.lines, A.points

@@ -17,6 +17,8 @@ from .compiling import FAST, Shared, share
 
 __all__ = ["Transfer", "ascend", "descend"]
 
+SEGMENT = 512  # points at a time, so that what is gathered of their neighbours stays in the first-level cache
+
 
 class Transfer(NamedTuple):
     """Interpolation from a coarser grid, axis by axis.
@@ -104,50 +106,48 @@ def ascend(team, A, P, factors, r, x, coarse, out):  # type: ignore[no-untyped-d
 @kernel(fastmath=set(FAST))
 def _first_step(A, u, factor, r, new):  # type: ignore[no-untyped-def]
     """From zero."""
-    diagonal, given = A.data[0, A.at[u]], _unit(r, u, new.size)
+    inverse, given = A.inverse[A.at[u]], _unit(r, u, new.size)
     for i in range(new.size):
-        new[i] = factor * given[i] / diagonal[i]
+        new[i] = factor * inverse[i] * given[i]
 
 
 @kernel(fastmath=set(FAST))
 def _step(A, u, factor, r, x, rest, new):  # type: ignore[no-untyped-def]
     """Damped Jacobi on a unit; ``x`` holds it and its neighbours in turns."""
-    _without_diagonal(A, u, r, x, rest)
-    diagonal, old = A.data[0, A.at[u]], x[u % 3]
     kept = x.dtype.type(1) - factor
-    for i in range(new.size):
-        new[i] = kept * old[i] + factor * rest[i] / diagonal[i]
+    for low in range(0, new.size, SEGMENT):
+        high = min(low + SEGMENT, new.size)
+        _without_diagonal(A, u, r, x, low, high, rest)
+        inverse, old, to = A.inverse[A.at[u], low:high], x[u % 3, low:high], new[low:high]
+        for i in range(to.size):
+            to[i] = kept * old[i] + factor * inverse[i] * rest[i]
 
 
 @kernel(fastmath=set(FAST))
-def _residual(A, u, r, x, rest):  # type: ignore[no-untyped-def]
+def _residual(A, u, r, x, out):  # type: ignore[no-untyped-def]
     """r - A x of a unit."""
-    _without_diagonal(A, u, r, x, rest)
-    diagonal, here = A.data[0, A.at[u]], x[u % 3]
-    for i in range(rest.size):
-        rest[i] -= diagonal[i] * here[i]
+    for low in range(0, out.size, SEGMENT):
+        high = min(low + SEGMENT, out.size)
+        rest = out[low:high]
+        _without_diagonal(A, u, r, x, low, high, rest)
+        _subtract(A.data[0, A.at[u], low:high], x[u % 3, low:high], rest)
 
 
 @kernel(fastmath=set(FAST))
-def _without_diagonal(A, u, r, x, rest):  # type: ignore[no-untyped-def]
-    """r - (A - D) x of a unit."""
-    size = rest.size
-    here, before, after = x[u % 3], x[(u + 2) % 3], x[(u + 1) % 3]
-    given = _unit(r, u, size)
-    for i in range(size):
-        rest[i] = given[i]
+def _without_diagonal(A, u, r, x, low, high, rest):  # type: ignore[no-untyped-def]
+    """rest = r - (A - D) x at the points low..high of a unit."""
+    size = x.shape[1]
+    _copy(_unit(r, u, size)[low:high], rest[: high - low])
     for d in range(1, A.offsets.shape[0]):
-        s = A.steps[d]
-        low, high = max(0, -s), min(size, size - s)
-        mine = A.data[d, A.at[u], low:high]
-        if A.offsets[d, 0] == 0:
-            _subtract(mine, here[low + s : high + s], rest[low:high])
-            _subtract(mine, here[low:high], rest[low + s : high + s])
-            continue
-        if u + 1 < A.units:
-            _subtract(mine, after[low + s : high + s], rest[low:high])
-        if u > 0:
-            _subtract(A.data[d, A.at[u - 1], low:high], before[low:high], rest[low + s : high + s])
+        s, unit = A.steps[d], A.offsets[d, 0]
+        if u + unit < A.units:
+            begin, end = max(low, -s), min(high, size - s)
+            there = x[(u + unit) % 3]
+            _subtract(A.data[d, A.at[u], begin:end], there[begin + s : end + s], rest[begin - low : end - low])
+        if u >= unit:
+            begin, end = max(low, s), min(high, size + s)
+            there = x[(u + 3 - unit) % 3, begin - s : end - s]
+            _subtract(A.data[d, A.at[u - unit], begin - s : end - s], there, rest[begin - low : end - low])
 
 
 @kernel(fastmath=set(FAST))

@@ -11,17 +11,21 @@ import numpy as np
 
 from ...errors import BackendError, InputError, NotHermitianError
 from ...naming import refusing_other_names
-from ...operators import CSR, Diagonals, Operator, Stencil
-from ...operators.grid import MOST_OFFSETS, GridMatrix, alike, grid_matrix, matrix_of_stencil
+from ...operators import Diagonals, Facts, Operator, Stencil
+from ...operators.grid import MOST_OFFSETS, GridMatrix, alike, grid_matrix, matrix_of_stencil, sides_of_grid
 from ...precision import precision_facts
 from .base import BoundPreconditioner, Preconditioner
 
-__all__ = ["Level", "MultigridPreconditioner", "grid_behind", "hierarchy", "multigrid"]
+__all__ = ["Level", "MultigridPreconditioner", "grid_behind", "grid_that_pays", "hierarchy", "multigrid"]
 
 COARSEST = 128  # unknowns that are left to a full matrix
 FEWEST = 3  # points along an axis that is coarsened
 STRONG = 0.3  # of the strongest coupling: axes with less are not coarsened as yet
+SAMPLED = 512  # points a unit that tell how strong couplings are
 SPAN = 6.0  # of the part of the spectrum that smoothing has to reduce
+PAYS_ABOVE = 36.0  # condition: below, conjugate gradients alone take less than 60 iterations to a residual of 1e-8
+PAYS_MARGIN = 1e-8  # of a row sum: how far from dominant rounding may have left a row
+PAYS_NEGATIVE = 0.9  # of the couplings, at least
 INSTEAD = "rv.precondition.ssor and polynomial need no grid"
 
 
@@ -97,7 +101,7 @@ class _Cycle(BoundPreconditioner):
 
     def __init__(self, M: MultigridPreconditioner, dtype: np.dtype) -> None:
         from ...backends.compiled import multigrid as kernels
-        from ...backends.compiled.coarsening import GridArrays
+        from ...backends.compiled.coarsening import arrays_of_grid
 
         levels, self.inverse = M.levels(dtype)
         self.degree = M.degree
@@ -105,7 +109,7 @@ class _Cycle(BoundPreconditioner):
         for level in levels:
             A = level.matrix
             left, right = level.left, level.right
-            arrays = GridArrays(*A.sides, A.at, A.offsets, A.steps, A.data)
+            arrays = arrays_of_grid(A)
             between = (left[0], right[0], left[1], right[1], left[2], right[2])
             transfer = kernels.Transfer(*level.coarse_sides, *between)
             coarse = math.prod(level.coarse_sides)
@@ -146,7 +150,7 @@ def hierarchy(A: GridMatrix) -> tuple[list[Level], np.ndarray]:
         if not math.isfinite(level.bound):
             raise InputError(
                 f"A: found a diagonal entry that is not positive on grid {len(levels)}; wanted a positive definite "
-                f"matrix; rv.minres takes others"
+                f"matrix; rv.minres solves with others"
             )
         levels.append(level)
     return levels, _inverse(A)
@@ -159,9 +163,8 @@ def _axes_to_coarsen(A: GridMatrix) -> list[int]:
     for axis in able:
         along = A.offsets[:, axis] != 0
         alone = along & (np.abs(A.offsets).sum(1) == 1)
-        strength[axis] = (
-            float(np.abs(A.data[alone][..., :: max(1, A.data.shape[2] // 512)]).mean()) if alone.any() else 0.0
-        )
+        some = np.abs(A.data[alone][..., :: max(1, A.data.shape[2] // SAMPLED)])
+        strength[axis] = float(some.mean()) if some.size else 0.0
     most = max(strength.values(), default=0.0)
     return [axis for axis in able if strength[axis] >= STRONG * most]
 
@@ -181,7 +184,7 @@ def _coarsened_along(A: GridMatrix, axis: int) -> tuple[np.ndarray, np.ndarray, 
     """Weights to the left and right, the largest row sum over a diagonal entry, and P^T A P."""
     from ...backends.compiled import coarsening as kernels
 
-    arrays = kernels.GridArrays(*A.sides, A.at, A.offsets, A.steps, A.data)
+    arrays = kernels.arrays_of_grid(A)
     kept = A.kept
     between = list(A.sides[1:])
     if axis:
@@ -229,8 +232,8 @@ def _inverse(A: GridMatrix) -> np.ndarray:
     rounding = A.n * precision_facts(A.data.dtype).unit_roundoff * float(np.abs(values).max(initial=0.0))
     if values.size and values[0] < -10 * rounding:
         raise InputError(
-            "A: found an eigenvalue below zero on the coarsest grid; wanted a positive definite matrix; rv.minres takes "
-            "others"
+            "A: found an eigenvalue below zero on the coarsest grid; wanted a positive definite matrix; "
+            "rv.minres solves with others"
         )
     regular = values > 10 * rounding
     inverse = (vectors[:, regular] / values[regular]) @ vectors[:, regular].T
@@ -263,6 +266,27 @@ def grid_behind(A: Operator, backend: Any) -> GridMatrix:
         raise InputError(f"{error}; {INSTEAD}") from None
 
 
+def grid_that_pays(A: Operator, facts: Facts, backend: Any) -> tuple[int, ...] | None:
+    """The grid of a symmetric matrix for which conjugate gradients gain by multigrid; None where they do not.
+
+    Making the preconditioner costs about ten iterations without it, an application about four. What it takes on trust
+    is that errors which Jacobi steps leave are smooth, as they are where rows are zero in sum, or nearly so, and
+    couplings negative.
+    """
+    if A.library != "numpy" or A.dtype.kind == "c" or not facts.diagonal_positive:
+        return None
+    if facts.margin < -PAYS_MARGIN * facts.row_sum or facts.margin * PAYS_ABOVE > facts.row_sum:
+        return None
+    if isinstance(A, Stencil):
+        return A.grid if np.all(A.coefficients[1:] <= 0) else None
+    diagonals = backend.prepare(A, facts)
+    if not isinstance(diagonals, Diagonals):
+        return None
+    grid = sides_of_grid(diagonals)
+    off = diagonals.data[diagonals.offsets != 0]
+    return grid if grid is not None and off.sum() <= -PAYS_NEGATIVE * np.abs(off).sum() else None
+
+
 def _diagonals(A: Operator, backend: Any) -> Diagonals:
     """The matrix by diagonals."""
     A = backend.prepare(A, None)
@@ -286,8 +310,8 @@ def multigrid(A: Any, degree: int = 2, *, backend: Any = None) -> MultigridPreco
     """A V-cycle of multigrid, for a matrix on a regular grid of one to three axes.
 
     The grid is that of a ``Stencil``, or is recognised by the diagonals that a matrix has: points are numbered line
-    after line, and coupled to some of their 2, 8 or 26 neighbours. Coarser grids have every other point along each axis,
-    but for those along which points are coupled weakly; interpolation follows the couplings, so that coefficients
+    after line, and coupled to some of their 2, 8 or 26 neighbours. Coarser grids have every other point along each
+    axis, but for those along which points are coupled weakly; interpolation follows the couplings, so that coefficients
     may jump; and their matrices are P^T A P. On each grid ``degree`` damped Jacobi steps smooth before and after the
     coarser ones.
 

@@ -1,5 +1,6 @@
 """The multigrid cycle against the textbook on sparse matrices, and what it does to conjugate gradients."""
 
+import importlib
 import math
 
 import numpy as np
@@ -11,7 +12,12 @@ import resolvent as rv
 from resolvent.backends import choose_backend
 from resolvent.backends.compiled import multigrid as kernels
 from resolvent.gallery import anisotropic, poisson
+from resolvent.solvers.krylov.cg import CG
+from resolvent.solvers.linear.system import LinearSystem
 from resolvent.solvers.preconditioners.multigrid import COARSEST, SPAN, STRONG, hierarchy
+
+cg_module = importlib.import_module("resolvent.solvers.krylov.cg")
+multigrid_module = importlib.import_module("resolvent.solvers.preconditioners.multigrid")
 
 
 def diffusion(coefficients):
@@ -263,3 +269,62 @@ def test_grids_of_few_points_are_solved_at_once():
     levels, inverse = hierarchy(rv.precondition.multigrid(A).grid)
     assert not levels
     np.testing.assert_allclose(inverse @ A.toarray(), np.eye(121), atol=1e-12)
+
+
+# The choice ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("matrix_free", [False, True])
+def test_it_is_chosen_for_large_grids(matrix_free):
+    A = poisson((320, 320), matrix_free=matrix_free).A
+    solver = rv.prepare(A)
+    for seed in (1, 2):
+        b = np.random.default_rng(seed).standard_normal(320 * 320)
+        solution = solver.solve(b, rtol=1e-8)
+        assert solution.converged
+        assert solution.iterations <= 8
+        assert "cg was chosen: preconditioned by multigrid" in solution.reason
+        assert "on a grid of 320 x 320 points" in solution.reason
+
+
+def candidates(A):
+    system = LinearSystem(A, np.ones(A.shape[0]))
+    return [candidate.preconditioner for candidate in CG.candidates(system)]
+
+
+def test_it_is_chosen_where_it_pays(monkeypatch):
+    monkeypatch.setattr(cg_module, "MULTIGRID_FROM", 4096)
+    n = 65 * 64
+    laplacian = sparse.csr_array(poisson((65, 64)).A)
+    assert candidates(laplacian) == ["multigrid", None]
+    assert candidates(poisson((n,)).A) == ["multigrid", None]
+    assert candidates(varied((65, 64))) == ["multigrid", "jacobi", None]
+    assert candidates(rv.Stencil((65, 64), 4.0, ((-1, -1), (-1, -1)))) == ["multigrid", None]
+    # Definite enough for conjugate gradients alone; couplings of either sign; no grid; rows that are not dominant.
+    assert candidates(sparse.csr_array(laplacian + sparse.eye_array(n))) == [None]
+    signs = sparse.diags_array((-1.0) ** np.arange(n))
+    assert candidates(sparse.csr_array(signs @ laplacian @ signs)) == [None]
+    assert candidates(sparse.diags_array([2.0, -0.5, -0.5], offsets=[0, 1, -1], shape=(n, n))) == [None]
+    far = sparse.diags_array([4.0, -1.0, -1.0, -1.0, -1.0], offsets=[0, 1, -1, 7, -7], shape=(n, n))
+    assert candidates(far) == [None]
+    assert candidates(sparse.csr_array(laplacian - sparse.eye_array(n))) == [None]
+    # Somebody else's choice.
+    assert [one.preconditioner for one in CG.candidates(LinearSystem(laplacian, np.ones(n), M="ssor"))] == [None]
+
+
+def test_where_it_cannot_be_made_or_fails_the_next_candidate_goes_on(monkeypatch):
+    monkeypatch.setattr(cg_module, "MULTIGRID_FROM", 4096)
+    A, b = varied((65, 64)), np.random.default_rng(1).standard_normal(65 * 64)
+    monkeypatch.setattr(cg_module, "MOST_CYCLES", 2)
+    solution = rv.solve(A, b, rtol=1e-8)
+    assert solution.converged
+    assert "multigrid" in solution.reason
+    assert "Jacobi-preconditioned" in solution.reason
+
+    def refused(*args, **own):
+        raise rv.InputError("A: found nothing to coarsen")
+
+    monkeypatch.setattr(multigrid_module, "hierarchy", refused)
+    solution = rv.solve(A, b, rtol=1e-8)
+    assert solution.converged
+    assert "A: found nothing to coarsen. cg was chosen: Jacobi-preconditioned" in solution.reason

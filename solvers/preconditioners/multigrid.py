@@ -83,6 +83,9 @@ class MultigridPreconditioner(Preconditioner):
         scaled = GridMatrix(self.grid.sides, self.grid.at, self.grid.offsets, np.ldexp(self.grid.data, -exponent))
         return MultigridPreconditioner(operator, scaled, self.degree), exponent
 
+    def adjoint(self) -> MultigridPreconditioner:
+        return self
+
     def bind(self, backend: Any, dtype: np.dtype) -> BoundPreconditioner:
         if backend.library != "numpy":
             raise BackendError(

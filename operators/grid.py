@@ -141,7 +141,8 @@ def _found(A: Diagonals) -> tuple[tuple[int, ...], list[int], list[tuple[int, in
         sides = _units(grid)
         steps = [step for offset in offsets if (step := _step(offset, sides)) is not None]
         if len(steps) == len(offsets) and all(
-            _ends_there(A.data[d].reshape(sides), step) for d, step in zip(upper, steps, strict=True)
+            _ends_there(A.data[d].reshape(sides), step, offset)
+            for d, step, offset in zip(upper, steps, offsets, strict=True)
         ):
             return grid, upper, steps
     return None
@@ -193,10 +194,15 @@ def _end(axis: int, step: Any) -> tuple[Any, ...]:
     return tuple(where)
 
 
-def _ends_there(values: np.ndarray, step: Any) -> bool:
-    """Whether a diagonal is zero where a unit has no such neighbour."""
-    inner = values[: values.shape[0] - step[0]]  # those of the last unit lie outside of the matrix
-    return not any(step[axis] and inner[_end(axis, step)].any() for axis in (1, 2))
+def _ends_there(values: np.ndarray, step: Any, offset: int) -> bool:
+    """Whether a diagonal is zero where a unit has no such neighbour; what lies outside of the matrix does not count."""
+    for axis in (1, 2):
+        end = values[_end(axis, step)]
+        if step[axis] and end.any():
+            points = np.arange(values.size).reshape(values.shape)[_end(axis, step)]
+            if points[end != 0].min() + offset < values.size:
+                return False
+    return True
 
 
 def _kept_once(sides: tuple[int, int, int], offsets: np.ndarray, data: np.ndarray) -> GridMatrix:

@@ -21,7 +21,8 @@ __all__ = ["Level", "MultigridPreconditioner", "grid_behind", "grid_that_pays", 
 COARSEST = 128  # unknowns that are left to a full matrix
 FEWEST = 3  # points along an axis that is coarsened
 STRONG = 0.3  # of the strongest coupling: axes with less are not coarsened as yet
-SAMPLED = 512  # points a unit that tell how strong couplings are
+SAMPLED = 4096  # points that tell of what sign couplings are
+FEW = 1000  # entries that tell most matrices which are on no grid
 SPAN = 6.0  # of the part of the spectrum that smoothing has to reduce
 PAYS_ABOVE = 36.0  # condition: below, conjugate gradients alone take less than 60 iterations to a residual of 1e-8
 PAYS_MARGIN = 1e-8  # of a row sum: how far from dominant rounding may have left a row
@@ -164,10 +165,9 @@ def _axes_to_coarsen(A: GridMatrix) -> list[int]:
     able = [axis for axis in (2, 1, 0) if A.sides[axis] >= FEWEST]
     strength = {}
     for axis in able:
-        along = A.offsets[:, axis] != 0
-        alone = along & (np.abs(A.offsets).sum(1) == 1)
-        some = np.abs(A.data[alone][..., :: max(1, A.data.shape[2] // SAMPLED)])
-        strength[axis] = float(some.mean()) if some.size else 0.0
+        alone = [d for d, step in enumerate(A.offsets) if step[axis] and np.abs(step).sum() == 1]
+        last = A.data.shape[1] - (axis == 0)  # of what leads out of the last unit nothing is read
+        strength[axis] = float(np.abs(A.data[alone, :last]).mean()) if alone else 0.0
     most = max(strength.values(), default=0.0)
     return [axis for axis in able if strength[axis] >= STRONG * most]
 
@@ -255,16 +255,20 @@ def grid_behind(A: Operator, backend: Any) -> GridMatrix:
         return matrix_of_stencil(A)
     if A.dtype.kind == "c":
         raise InputError(f"A: found {A.dtype}; wanted a real matrix for multigrid; {INSTEAD}")
-    facts = backend.facts(A)
-    if facts is None or A.library != "numpy":
+    if A.library != "numpy" or not A.explicit:
         raise InputError(f"A: multigrid needs entries in NumPy arrays; {INSTEAD}")
-    if not facts.hermitian(precision_facts(A.dtype).unit_roundoff):
-        raise NotHermitianError(
-            f"A: multigrid needs a symmetric matrix, but A and its transpose differ by "
-            f"{facts.asymmetry / facts.max_abs:.1e} of the largest entry; rv.gmres takes others, with M='ssor'"
-        )
+    diagonals = _diagonals(A, backend)
+    if diagonals is None:
+        raise InputError(f"A: found more diagonals than a point of a grid has neighbours; {INSTEAD}")
+    if not diagonals.symmetric:
+        facts = backend.facts(diagonals)
+        if not facts.hermitian(precision_facts(A.dtype).unit_roundoff):
+            raise NotHermitianError(
+                f"A: multigrid needs a symmetric matrix, but A and its transpose differ by "
+                f"{facts.asymmetry / facts.max_abs:.1e} of the largest entry; rv.gmres takes others, with M='ssor'"
+            )
     try:
-        return grid_matrix(_diagonals(A, backend))
+        return grid_matrix(diagonals)
     except InputError as error:
         raise InputError(f"{error}; {INSTEAD}") from None
 
@@ -286,23 +290,22 @@ def grid_that_pays(A: Operator, facts: Facts, backend: Any) -> tuple[int, ...] |
     if not isinstance(diagonals, Diagonals):
         return None
     grid = sides_of_grid(diagonals)
-    off = diagonals.data[diagonals.offsets != 0]
-    return grid if grid is not None and off.sum() <= -PAYS_NEGATIVE * np.abs(off).sum() else None
+    couplings = diagonals.data[diagonals.offsets != 0, :: max(1, A.shape[0] // SAMPLED)]
+    return grid if grid is not None and couplings.sum() <= -PAYS_NEGATIVE * np.abs(couplings).sum() else None
 
 
-def _diagonals(A: Operator, backend: Any) -> Diagonals:
-    """The matrix by diagonals."""
+def _diagonals(A: Operator, backend: Any) -> Diagonals | None:
+    """The matrix by diagonals, unless there are too many."""
     A = backend.prepare(A, None)
     if isinstance(A, Diagonals):
         return A
-    matrix = A.tocsr() if A.explicit else None
-    if matrix is None:
-        raise InputError("A: multigrid needs the entries of A, which only multiplies")
+    matrix = A.tocsr()
     rows = np.repeat(np.arange(A.shape[0]), np.diff(matrix.indptr))
     distances = matrix.indices - rows
-    sample = distances[: 64 * MOST_OFFSETS]
-    if np.unique(sample).size > 2 * MOST_OFFSETS or (offsets := np.unique(distances)).size > 2 * MOST_OFFSETS:
-        raise InputError("A: found more diagonals than a point of a grid has neighbours")
+    for some in (distances[:FEW], distances):
+        offsets = np.unique(some)
+        if offsets.size > 2 * MOST_OFFSETS - 1:
+            return None
     data = np.zeros((offsets.size, A.shape[0]), A.dtype)
     data[np.searchsorted(offsets, distances), rows] = matrix.data
     return Diagonals(data, offsets)

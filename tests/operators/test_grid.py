@@ -103,3 +103,14 @@ def test_stencils_have_to_be_symmetric_and_real():
         matrix_of_stencil(rv.Stencil((4, 4), 6.0, ((-1, -2), (-1, -1))))
     with pytest.raises(rv.InputError, match=r"^A: found complex128"):
         matrix_of_stencil(rv.Stencil((4, 4), 6.0, ((-1, -1), (-1, -1)), np.complex128))
+
+
+def test_entries_beyond_the_ends_are_ignored():
+    A = by_diagonals(poisson((6, 7)).A)
+    A.data[1, -1:] = A.data[2, -7:] = np.nan
+    M = rv.precondition.multigrid(A)
+    np.testing.assert_allclose(poisson((6, 7)).A @ (M @ np.ones(42)), np.ones(42), rtol=1e-10)
+    tall = by_diagonals(poisson((40, 7)).A)
+    clean = rv.precondition.multigrid(tall) @ np.ones(280)
+    tall.data[2, -7:] = np.nan
+    np.testing.assert_array_equal(rv.precondition.multigrid(tall) @ np.ones(280), clean)

@@ -373,7 +373,7 @@ class _Linear(_Contest):
         if system.facts is None and (method.needs_entries or (kind is not None and kind.needs_entries)):
             return "It needs the entries of A, which only multiplies."
         if kind is not None and kind.needs_hermitian and system.hermitian is False:
-            return f"The {M} polynomial needs a Hermitian A."
+            return f"{M} needs a Hermitian A."
         if M == "jacobi" and system.facts is not None and system.facts.zero_diagonal < 0 and not system.diagonal_varies:
             return "All entries of the diagonal are equal, so that its inverse preconditions nothing."
         return ""

@@ -104,6 +104,9 @@ def warm(
                 b = np.ones(A.shape[0], dtype)
                 for _ in range(times):
                     solve(A, b, method=cast(MethodName, method), maxiter=50)
+            if method == "auto" and storage != "dense" and np.dtype(dtype).kind == "f":  # as large grids are solved
+                A = _grid(LARGE, np.dtype(dtype))
+                solve(A, np.ones(A.shape[0], dtype), method="cg", M="multigrid", maxiter=50)
     return Warmed(tuple(compiled), time.perf_counter() - began)
 
 

@@ -14,8 +14,9 @@ from ...naming import choice, parameter_of_another
 from ...solvers.driver.solution import Solution
 from ...solvers.driver.stopping import Options
 from ...solvers.methods import COMMON, METHODS, MethodName, is_auto, method_named
+from ...solvers.preconditioners.base import Preconditioner
 from ...solvers.preconditioners.given import is_named, preconditioner_named
-from ...solvers.preconditioners.superlu import SuperLUPreconditioner, with_products
+from ...solvers.preconditioners.superlu import with_products
 
 __all__ = ["BACKWARD", "FORWARD", "TANGENT", "Plan", "Solver", "Solves", "checked_tolerance", "plain_solvers"]
 
@@ -91,8 +92,8 @@ class Solver:
     def adjoint_M(self) -> Any:
         """The preconditioner for A^H."""
         M = with_products(self.M)
-        if isinstance(M, SuperLUPreconditioner):
-            return M.adjoint()
+        if isinstance(M, Preconditioner) and (known := M.adjoint()) is not None:
+            return known
         if M is None or is_named(M) or self.method == "auto":
             return M  # none, or made of the matrix that it is for
         if METHODS[cast("MethodName", self.method)].needs_hermitian:
@@ -101,7 +102,7 @@ class Solver:
             return self.M.mH
         raise InputError(
             f"adjoint_M: {self.method} does not need a Hermitian A, so the backward solve needs the adjoint of M; pass "
-            "adjoint_M, or M as a dense tensor, factors of SuperLU or a name"
+            "adjoint_M, or M as a dense tensor, factors of SuperLU, rv.precondition.multigrid or a name"
         )
 
 

@@ -25,6 +25,8 @@ __all__ = ["CG", "cg"]
 
 WHY_JACOBI = "Jacobi-preconditioned, since A is Hermitian with a positive diagonal that varies"
 WHY_POSITIVE = "A is Hermitian with a positive diagonal"
+MULTIGRID_FROM = 100_000  # unknowns, below which conjugate gradients alone are done before a cycle is compiled
+MOST_CYCLES = 100  # where multigrid fits A, some ten are enough
 
 
 class Gap:
@@ -210,9 +212,23 @@ class CG(LinearMethod[CGState]):
             why = "A is Hermitian with a negative diagonal, so (-A) x = -b is solved, the sign changed"
             yield Candidate(1, cls(), why, sign=-1)
         elif system.facts.diagonal_positive:
+            yield from cls._by_multigrid(system)
             if system.preconditioner is None and system.diagonal_varies:
                 yield Candidate(1, cls(), WHY_JACOBI, preconditioner="jacobi")
             yield Candidate(1, cls(), WHY_POSITIVE)
+
+    @classmethod
+    def _by_multigrid(cls, system: LinearSystem) -> Iterator[Candidate]:
+        """With a multigrid cycle, where A lies on a grid that is large enough."""
+        if system.preconditioner is not None or not system.on_host or system.n < MULTIGRID_FROM:
+            return
+        from ..preconditioners.multigrid import grid_that_pays
+
+        grid = grid_that_pays(system.operator, system.facts, system.backend)
+        if grid is not None:
+            points = " x ".join(map(str, grid))
+            why = f"preconditioned by multigrid, since A is definite as its rows tell, on a grid of {points} points"
+            yield Candidate(1, cls(), why, preconditioner="multigrid", maxiter=MOST_CYCLES)
 
     @staticmethod
     def why_chosen(jacobi: bool) -> str:

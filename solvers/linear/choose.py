@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...errors import SingularError
+from ...errors import InputError, SingularError
 from ..driver.iterate import iterate
 from ..driver.solution import Solution
 from ..driver.status import Cause, Status
 from ..driver.stopping import Deadline, Options
-from ..preconditioners.jacobi import JacobiPreconditioner
+from ..preconditioners.given import PRECONDITIONERS
 from .costs import patience
 from .method import NOTHING, Candidate, LinearMethod, said_of_choice
 from .system import LinearSystem
@@ -142,9 +142,8 @@ class _Trial:
         self.said += [self._of_latest(), said_of_choice(method.name, candidate.why, unused)]
         self.latest = None
         try:
-            if candidate.preconditioner is not None:
-                bound = JacobiPreconditioner(system.operator).bind(system.backend, system.dtype)
-                system.use_preconditioner(bound, system.matrix_exponent)
+            if candidate.preconditioner is not None and not self._preconditioned(candidate.preconditioner):
+                return None
             solution = iterate(system, method, self._limited(candidate))
         except SingularError as error:  # on the face of it in this precision, where it is not in its own
             self.said.append(f"{error}.")
@@ -164,6 +163,19 @@ class _Trial:
         if self.best is None or solution.converged or solution.relative_residual < self.best.relative_residual:
             self.best, self.best_by = solution, candidate
         return solution
+
+    def _preconditioned(self, name: str) -> bool:
+        """Whether a preconditioner of A could be made; it is kept for other right-hand sides."""
+        system = self.system
+        try:
+            if name not in system.kept:
+                system.kept[name] = PRECONDITIONERS[name].made(system.operator, system.backend.exact)
+            bound = system.kept[name].bind(system.backend, system.dtype)
+        except InputError as refusal:
+            self.said.append(f"{refusal}.")
+            return False
+        system.use_preconditioner(bound, system.matrix_exponent)
+        return True
 
     def _of_latest(self) -> str:
         if self.latest is None:

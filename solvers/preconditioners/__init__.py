@@ -7,6 +7,7 @@ from .gmres_polynomial import GMRESPolynomialPreconditioner
 from .incomplete_cholesky import IncompleteCholeskyPreconditioner, incomplete_cholesky
 from .jacobi import JacobiPreconditioner, jacobi
 from .multilevel import Hierarchy
+from .multigrid import MultigridPreconditioner, multigrid
 from .polynomial import PolynomialPreconditioner, polynomial
 from .ssor import SSORPreconditioner, ssor
 from .superlu import SuperLUPreconditioner, ilu
@@ -17,6 +18,7 @@ __all__ = [
     "Hierarchy",
     "IncompleteCholeskyPreconditioner",
     "JacobiPreconditioner",
+    "MultigridPreconditioner",
     "PolynomialPreconditioner",
     "Preconditioner",
     "SSORPreconditioner",
@@ -26,6 +28,7 @@ __all__ = [
     "ilu",
     "incomplete_cholesky",
     "jacobi",
+    "multigrid",
     "polynomial",
     "ssor",
 ]

@@ -79,6 +79,10 @@ class Preconditioner(ABC):
         """The same made of 2**-exponent times its matrix, and the e of 2**e M, which that is."""
         return self, 0
 
+    def adjoint(self) -> Preconditioner | None:
+        """M^H; None where it is not known."""
+        return None
+
     def matvec(self, r: Any) -> Any:
         """M r, on the backend that r's library suggests."""
         from ...backends import choose_backend

@@ -71,6 +71,7 @@ PRECONDITIONERS: Mapping[str, Kind] = {
     "ilu": Kind("superlu:ilu", needs_entries=True),
     "incomplete_cholesky": Kind("incomplete_cholesky:incomplete_cholesky", needs_entries=True, needs_hermitian=True),
     "amg": Kind("amg:amg", needs_entries=True, needs_hermitian=True),
+    "multigrid": Kind("multigrid:multigrid", needs_entries=True, needs_hermitian=True),
 }
 
 

@@ -24,6 +24,7 @@ MAKERS = {
     "ilu": rv.precondition.ilu,
     "incomplete_cholesky": rv.precondition.incomplete_cholesky,
     "amg": rv.precondition.amg,
+    "multigrid": rv.precondition.multigrid,
 }
 
 

@@ -6,8 +6,8 @@ from .block_jacobi import block_jacobi
 from .gmres_polynomial import GMRESPolynomialPreconditioner
 from .incomplete_cholesky import IncompleteCholeskyPreconditioner, incomplete_cholesky
 from .jacobi import JacobiPreconditioner, jacobi
-from .multilevel import Hierarchy
 from .multigrid import MultigridPreconditioner, multigrid
+from .multilevel import Hierarchy
 from .polynomial import PolynomialPreconditioner, polynomial
 from .ssor import SSORPreconditioner, ssor
 from .superlu import SuperLUPreconditioner, ilu

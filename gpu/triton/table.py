@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["ARCHITECTURES", "MODULES", "Row", "register", "rows"]
 
 ARCHITECTURES = (80, 90, 100)  # A100, H100 and H200, B200
-MODULES = ("rounding",)  # of this folder
+MODULES = ("rounding", "newton_schulz")  # of this folder
 _ROWS: dict[str, Row] = {}
 
 
@@ -69,7 +69,7 @@ def register(
     num_warps: int = 4,
     num_stages: int = 3,
 ) -> None:
-    """Add a kernel to the table: one row, or one for each configuration of a ``triton.autotune``.
+    """Add a kernel to the table: one row, or one for each configuration of one that is ``launching.tuned``.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def register(
     ValueError
         If the name is taken, or an argument of the kernel is neither in ``signature`` nor in ``constants``, or in both.
     """
-    configurations: Iterable[Any] = getattr(kernel, "configs", (None,))
+    configurations: Iterable[Any] = getattr(kernel, "stated", (None,))
     for configuration in configurations:
         row = Row(name, kernel, signature, constants, num_warps, num_stages)
         if configuration is not None:

@@ -165,4 +165,4 @@ def test_muon_on_a_device_takes_the_step_of_the_host():
         return weight.detach().cpu()
 
     found, wanted = updated("cuda", torch.bfloat16), updated("cpu", torch.float32)
-    assert (found - wanted).norm() < 0.05 * wanted.norm()
+    assert (found - wanted).norm() < 0.1 * wanted.norm()

@@ -4,6 +4,7 @@ Unless ``--all`` is given, tests marked ``slow`` are left out, and of a grid of 
 which every value of every parameter occurs.
 """
 
+import ctypes
 import functools
 import gc
 import importlib
@@ -15,6 +16,19 @@ import pytest
 
 # Figures are drawn without a display; set before anything imports matplotlib.
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+def driver_has_device() -> bool:
+    """Whether there is a driver, and a device that it can use."""
+    try:
+        return bool(ctypes.CDLL("libcuda.so.1").cuInit(0) == 0)
+    except OSError:
+        return False
+
+
+# Triton decides when it is imported whether its kernels are interpreted, as they are where there is no device.
+if not driver_has_device():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # "short", the default, and "ci", that of --all, try the same examples every time without a deadline, since a first call
 # may compile. HYPOTHESIS_PROFILE=explore looks further, differently each time.

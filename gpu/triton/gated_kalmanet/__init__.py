@@ -1,0 +1,1 @@
+"""Kernels of Gated KalmaNet: the pieces of its chunk-wise form, and the step of one token."""

@@ -1,4 +1,4 @@
-"""The chunk-wise form: all tokens of a chunk at once, chunks in parallel, in plain PyTorch on any device."""
+"""The chunk-wise form: all tokens of a chunk at once, chunks in parallel."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import torch
 
 from .arguments import Info, Inputs
 from .layout import Layout
+from .pieces import Pieces
+from .plain import PLAIN
 from .readout import readout
 from .regression import regression
 from .solving import Solver
@@ -22,7 +24,7 @@ PARTS = ("q", "k", "v", "g", "gk", "alpha")
 
 
 def chunk_wise(
-    inputs: Inputs, solver: Solver, want_info: bool, chunk: int | None = None
+    inputs: Inputs, solver: Solver, want_info: bool, chunk: int | None = None, pieces: Pieces = PLAIN
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], Info | None]:
     """Regression, mixing with alpha, and readout.
 
@@ -33,6 +35,8 @@ def chunk_wise(
     want_info : bool
     chunk : int, optional
         Tokens a chunk: by default 64, or fewer for short sequences.
+    pieces : Pieces
+        What computes its steps.
 
     Notes
     -----
@@ -44,16 +48,19 @@ def chunk_wise(
     longest = max(inputs.lengths, default=0)
     size = chunk or min(CHUNK, max(LEAST_CHUNK, -(-longest // LEAST_CHUNK) * LEAST_CHUNK))
     layout = Layout(inputs.lengths, size, inputs.q.device)
-    split, shape = layout.split, inputs.q.shape
-    q, k, v = split(inputs.q), split(inputs.k), split(inputs.v)
-    flat = torch.zeros(q.shape[:-1], dtype=q.dtype, device=q.device)
-    gk = flat if inputs.gk is None else split(inputs.gk)
-    g = flat if inputs.g is None else gk if inputs.g is inputs.gk else split(inputs.g)
-    x, H, facts = regression(q, k, gk, inputs.ridge_ratio, inputs.H, layout, solver, want_info)
-    mixed = x if inputs.alpha is None else torch.lerp(q, x, split(inputs.alpha).unsqueeze(-1))
-    o, U = readout(mixed, k, v, g, inputs.U, layout, inputs.scale)
-    info = None if facts is None else Info(*(layout.join(fact, shape) for fact in facts))
-    o = layout.join(o, shape)
+    shape = inputs.q.shape
+
+    def split(tokens: torch.Tensor | None) -> torch.Tensor | None:
+        return None if tokens is None else pieces.split(tokens, layout)
+
+    no_decay = inputs.H.new_zeros(shape[:3])
+    gk = inputs.gk if inputs.gk is not None else no_decay
+    g = inputs.g if inputs.g is not None else no_decay
+    q, k, v, gk, g, alpha = map(split, (inputs.q, inputs.k, inputs.v, gk, g, inputs.alpha))
+    x, H, facts = regression(q, k, gk, inputs.ridge_ratio, inputs.H, layout, solver, want_info, pieces)
+    o, U = readout(x, k, v, g, inputs.U, layout, inputs.scale, None if alpha is None else q, alpha, pieces)
+    info = None if facts is None else Info(*(pieces.join(fact, shape, layout) for fact in facts))
+    o = pieces.join(o, shape, layout)
     return (o, (H, U), info) if reach is None else reach.marked(o, H, U, info)
 
 

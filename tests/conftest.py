@@ -4,6 +4,7 @@ Unless ``--all`` is given, tests marked ``slow`` are left out, and of a grid of 
 which every value of every parameter occurs.
 """
 
+import ctypes
 import functools
 import gc
 import importlib
@@ -15,6 +16,12 @@ import pytest
 
 # Figures are drawn without a display; set before anything imports matplotlib.
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# Triton decides when it is imported whether its kernels are interpreted, as they are where there is no driver.
+try:
+    ctypes.CDLL("libcuda.so.1")
+except OSError:
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # "short", the default, and "ci", that of --all, try the same examples every time without a deadline, since a first call
 # may compile. HYPOTHESIS_PROFILE=explore looks further, differently each time.

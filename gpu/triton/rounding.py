@@ -6,17 +6,18 @@ environment it runs on the host, for tests.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 
-from ...precision.formats import FixedPoint, Format
+from ...precision.formats import FixedPoint, Format, bf16
 from ...precision.philox import Stream
-from ...precision.rounding_rule import carrier_of, rounding_rule
+from ...precision.rounding_rule import ROUNDINGS, Carrier, carrier_of, rounding_rule
 from ...precision.rounding_torch import carried, cast, checked_out, finished, is_complex, parts, quietly, whole, xp
+from .launching import check_devices
+from .table import register
 
 __all__ = [
     "carried",
@@ -32,11 +33,10 @@ __all__ = [
 ]
 
 BLOCK = 1024
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 
 @triton.jit(do_not_specialize=["n", "seed_low", "seed_high", "step_low", "step_high"])
-def _kernel(  # type: ignore[no-untyped-def]
+def _round_kernel(  # type: ignore[no-untyped-def]
     bits_pointer,
     result_pointer,
     n,
@@ -118,21 +118,39 @@ def _kernel(  # type: ignore[no-untyped-def]
     tl.store(result_pointer + index, result, mask=inside)
 
 
+def _constants(format: Format | FixedPoint, carrier: Carrier, rounding: str) -> dict[str, int]:
+    """What the kernel is compiled for: the layout of the carrier and the rule."""
+    *numbers, positive, negative = rounding_rule(format, carrier, rounding)
+    values = (carrier.fraction_bits, carrier.width, *numbers, *positive, *negative, BLOCK)
+    return dict(zip(_round_kernel.arg_names[-len(values) :], values, strict=True))
+
+
 def round_array(x: Any, format: Format | FixedPoint, rounding: str, out: Any, key: Stream) -> Any:
     """Round a carried tensor; numbers do not wrap around yet."""
-    if not (x.is_cuda or INTERPRETED):
-        raise ValueError(f"x: found a tensor on {x.device}; Triton wants a CUDA device, or use backend='torch'")
+    check_devices(x=x)
     real = (parts(x) if is_complex(x) else x).contiguous()
     carrier = carrier_of(str(real.dtype).removeprefix("torch."))
     integers = getattr(torch, f"int{carrier.width}")
     result = torch.empty_like(real)
-    *numbers, positive, negative = rounding_rule(format, carrier, rounding)
+    constants = _constants(format, carrier, rounding)
     n = real.numel()
     if n:
-        recipe_and_layout = (carrier.fraction_bits, carrier.width, *numbers, *positive, *negative)
         with torch.cuda.device_of(real):
-            _kernel[(triton.cdiv(n, BLOCK),)](
-                real.view(integers), result.view(integers), n, *(key or (0, 0, 0, 0)), *recipe_and_layout, SIZE=BLOCK
+            _round_kernel[(triton.cdiv(n, BLOCK),)](
+                real.view(integers), result.view(integers), n, *(key or (0, 0, 0, 0)), **constants
             )
     result = whole(result) if is_complex(x) else result
     return result if out is None else out.copy_(result)
+
+
+for _name in ("float32", "float64"):
+    _carrier = carrier_of(_name)
+    _words = f"*i{_carrier.width}"
+    for _mode in ROUNDINGS:
+        register(
+            f"round[{_name}, {_mode}]",
+            _round_kernel,
+            {"bits_pointer": _words, "result_pointer": _words, "n": "i32"}
+            | dict.fromkeys(("seed_low", "seed_high", "step_low", "step_high"), "i64"),
+            _constants(bf16, _carrier, _mode),
+        )

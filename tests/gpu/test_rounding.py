@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import importlib.util
+import os
 import shutil
 import subprocess
 
@@ -125,6 +126,65 @@ def test_carriers_and_refusals(host):
         round(np.ones(1), "bf16", backend="cupy", out=[0.0])
     with pytest.raises(ValueError, match="out: found shape"):
         round(np.ones(1), "bf16", backend="cupy", out=np.ones(2))
+
+
+needs_triton = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("torch", "triton")), reason="torch or Triton is missing"
+)
+needs_interpreter = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="kernels are compiled here")
+
+
+def interpreted(x, format, mode):
+    import torch
+
+    found = round(torch.from_numpy(x), format, mode, backend="triton", seed=2**63 + 5, step=2**33 + 2**31)
+    return found.numpy()
+
+
+@needs_triton
+@needs_interpreter
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("mode", ROUNDINGS)
+def test_triton_in_its_interpreter(mode, dtype):
+    x = samples(dtype, 50)
+    for format in (formats.bf16, FixedPoint(3, 4), Format(1, -4, 4)):
+        wanted = round(x, format, mode, backend="numpy", seed=2**63 + 5, step=2**33 + 2**31)
+        assert same_bits(interpreted(x, format, mode), wanted), format
+
+
+@needs_triton
+@needs_interpreter
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("mode", ROUNDINGS)
+def test_triton_in_its_interpreter_for_all_formats(mode, dtype):
+    x = samples(dtype, 500)
+    for format in FORMATS:
+        if format is formats.fp64 and dtype == np.float32:
+            continue
+        wanted = round(x, format, mode, backend="numpy", seed=2**63 + 5, step=2**33 + 2**31)
+        assert same_bits(interpreted(x, format, mode), wanted), format
+
+
+@needs_triton
+@needs_interpreter
+def test_layouts_in_tritons_interpreter():
+    import torch
+
+    x = torch.randn(6, 5, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)).t()
+    assert torch.equal(round(x, "bf16", backend="triton"), round(x, "bf16"))
+    out = torch.empty(5, 12, dtype=torch.complex64)[:, ::2]
+    assert round(x, "bf16", backend="triton", out=out) is out
+    assert torch.equal(out, round(x, "bf16"))
+
+
+@needs_triton
+def test_triton_wants_a_device(monkeypatch):
+    import torch
+
+    monkeypatch.setattr("resolvent.gpu.triton.launching.INTERPRETED", False)
+    with pytest.raises(ValueError, match="x: found a tensor on cpu; Triton wants a CUDA device"):
+        round(torch.ones(3), "bf16", backend="triton")
 
 
 @pytest.mark.gpu

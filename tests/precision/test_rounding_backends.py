@@ -1,10 +1,7 @@
 """One rounding: NumPy's reference, the compiled kernels, torch, and rounding inside other compiled loops."""
 
 import importlib.util
-import os
 import shutil
-import subprocess
-import sys
 
 import numba
 import numpy as np
@@ -238,50 +235,3 @@ def test_compiled_by_torch(format, mode):
     compiled = torch.compile(step, fullgraph=True)
     assert torch.equal(compiled(x).view(torch.int32), step(x).view(torch.int32))
     assert not torch.equal(step(x), x * 1.5 + 1)
-
-
-INTERPRETED = """
-import numpy as np, torch, sys
-sys.path.insert(0, {tests!r})
-from test_rounding_backends import ROUNDINGS, bits, held_by, round, samples
-for dtype in (np.float64, np.float32):
-    x = samples(dtype, 500)
-    for format in held_by(dtype):
-        for mode in ROUNDINGS:
-            wanted = round(x, format, mode, backend="numpy", seed=2**63 + 5, step=2**33 + 2**31)
-            found = round(torch.from_numpy(x), format, mode, backend="triton", seed=2**63 + 5, step=2**33 + 2**31)
-            assert np.array_equal(bits(found.numpy()), bits(wanted)), (format, mode)
-x = torch.randn(6, 5, dtype=torch.complex64).t()
-assert torch.equal(round(x, "bf16", backend="triton"), round(x, "bf16"))
-out = torch.empty(5, 12, dtype=torch.complex64)[:, ::2]
-assert round(x, "bf16", backend="triton", out=out) is out and torch.equal(out, round(x, "bf16"))
-print("same")
-"""
-
-
-needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
-
-
-@needs_torch
-@needs_triton
-def test_triton_wants_a_device():
-    import torch
-
-    with pytest.raises(ValueError, match="x: found a tensor on cpu; Triton wants a CUDA device"):
-        round(torch.ones(3), "bf16", backend="triton")
-
-
-@needs_torch
-@needs_triton
-@pytest.mark.slow
-def test_triton_in_its_interpreter():
-    """In a process of its own, since Triton decides when it is imported whether to interpret."""
-    code = INTERPRETED.format(tests=os.path.dirname(__file__))
-    run = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.stdout.strip() == "same", run.stderr[-2000:]

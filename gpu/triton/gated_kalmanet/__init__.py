@@ -1,1 +1,1 @@
-"""Kernels of Gated KalmaNet: the pieces of its chunk-wise form, and the step of one token."""
+"""Kernels of Gated KalmaNet, chunk-wise and token by token."""

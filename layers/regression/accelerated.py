@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-
 from typing import Any
 
 import torch
@@ -32,9 +31,9 @@ def accelerated(
     solver : Solver
     want_info : bool
     """
-    from ...gpu.triton.gated_kalmanet.pieces import TRITON
+    from ...gpu.triton.gated_kalmanet.pieces import CHUNK, pieces, precision_for
 
-    return chunk_wise(inputs, solver, want_info, pieces=TRITON)
+    return chunk_wise(inputs, solver, want_info, CHUNK, pieces(precision_for(inputs.q.dtype, solver)))
 
 
 def refusal(q: torch.Tensor, v: torch.Tensor, solver: Solver) -> str | None:

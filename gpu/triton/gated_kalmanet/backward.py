@@ -13,7 +13,6 @@ import triton.language as tl
 
 from ....layers.regression.layout import Layout
 from ..launching import tuned
-from ..table import register
 from .tiles import (
     chunk_rows,
     decay_between,
@@ -158,8 +157,12 @@ def _rows_adjoint_kernel(  # type: ignore[no-untyped-def]
         K = load_rows(k, base, rows, columns, count, H, D)
         carried += tl.sum(later * K.to(tl.float32), 1)
         found = 2.0 * (b[:, None] * earlier - later)
-        found = tl.dot(KX, load_rows(z, base, rows, columns, count, H, D).to(OPERANDS), found, input_precision=PRECISION)
-        found = tl.dot(KZ, load_rows(x, base, rows, columns, count, H, D).to(OPERANDS), found, input_precision=PRECISION)
+        found = tl.dot(
+            KX, load_rows(z, base, rows, columns, count, H, D).to(OPERANDS), found, input_precision=PRECISION
+        )
+        found = tl.dot(
+            KZ, load_rows(x, base, rows, columns, count, H, D).to(OPERANDS), found, input_precision=PRECISION
+        )
         found = -tl.dot(KK, K.to(OPERANDS), found, input_precision=PRECISION)
         own += tl.sum(found * K.to(tl.float32), 1)
         store_rows(dk, base, rows, columns, count, H, D, found)

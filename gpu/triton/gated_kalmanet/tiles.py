@@ -18,21 +18,22 @@ def chunk_rows(table, chunk, H, head):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _places(base, rows, columns, count, H, width: tl.constexpr):  # type: ignore[no-untyped-def]
-    places = (base + rows.to(tl.int64) * H)[:, None] * width + columns[None, :]
+def _places(rows, columns, count, H, width: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Distances from the first row, which take half the registers of addresses, and which of them there are."""
+    places = (rows * H)[:, None] * width + columns[None, :]
     return places, (rows < count)[:, None] & (columns < width)[None, :]
 
 
 @triton.jit
 def load_rows(pointer, base, rows, columns, count, H, width: tl.constexpr):  # type: ignore[no-untyped-def]
-    places, inside = _places(base, rows, columns, count, H, width)
-    return tl.load(pointer + places, mask=inside, other=0.0)
+    places, inside = _places(rows, columns, count, H, width)
+    return tl.load(pointer + base * width + places, mask=inside, other=0.0)
 
 
 @triton.jit
 def store_rows(pointer, base, rows, columns, count, H, width: tl.constexpr, values):  # type: ignore[no-untyped-def]
-    places, inside = _places(base, rows, columns, count, H, width)
-    tl.store(pointer + places, values, mask=inside)
+    places, inside = _places(rows, columns, count, H, width)
+    tl.store(pointer + base * width + places, values, mask=inside)
 
 
 @triton.jit

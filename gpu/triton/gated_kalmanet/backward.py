@@ -328,7 +328,7 @@ def _settings(k: torch.Tensor, layout: Layout) -> dict[str, Any]:
         "C": max(triton.next_power_of_2(layout.size), 16),
         "BLOCK": min(max(triton.next_power_of_2(k.shape[-1]), 16), 64 if half else 32),
         "OPERANDS": tl.bfloat16 if half else tl.float32,
-        "PRECISION": "tf32" if k.dtype is torch.float16 else "tf32x3",
+        "PRECISION": "tf32x3" if k.dtype is torch.float32 else "tf32",
     }
 
 
@@ -462,3 +462,26 @@ def read_rows_adjoint(
             **_settings(k, layout),
         )
     return dx, dq if mixed else None, d_alpha if mixed else None, dk, dv, d_gates
+
+
+def _register() -> None:
+    """Each kernel as launched for bfloat16 rows in heads of 128."""
+    types = dict.fromkeys(("do", "o", "x", "z", "q", "k", "v", "dx", "dq", "dk", "dv"), "*bf16")
+    types |= dict.fromkeys(("table", "sequences"), "*i64") | {"H": "i32", "scale": "fp32"}
+    constants = {"D": 128, "V": 128, "C": 64, "BLOCK": 64, "MIXED": True, "OPERANDS": tl.bfloat16, "PRECISION": "tf32"}
+    for name, kernel in (
+        ("states_adjoint", _states_adjoint_kernel),
+        ("rows_adjoint", _rows_adjoint_kernel),
+        ("read_states_adjoint", _read_states_adjoint_kernel),
+        ("read_rows_adjoint", _read_rows_adjoint_kernel),
+    ):
+        arguments = kernel.arg_names
+        register(
+            f"{name}[bf16]",
+            kernel,
+            {argument: types.get(argument, "*fp32") for argument in arguments if argument not in constants},
+            {argument: constant for argument, constant in constants.items() if argument in arguments},
+        )
+
+
+_register()

@@ -41,7 +41,7 @@ class Info(NamedTuple):
 
 @dataclass(frozen=True)
 class Inputs:
-    """Arguments as the forms take them: of one floating-point type, on one device.
+    """Arguments as the forms take them: of one floating-point type, q, k and v perhaps in 16 bits, on one device.
 
     Attributes
     ----------
@@ -128,8 +128,11 @@ def as_inputs(
     initial_state: tuple[torch.Tensor, torch.Tensor] | None,
     cu_seqlens: torch.Tensor | Sequence[int] | None,
     validate: bool,
+    keep_16_bits: bool = False,
 ) -> Inputs:
     """Check the arguments, with ``validate`` also their values, and bring them to one type.
+
+    With ``keep_16_bits``, q, k and v, which then are of one such type, stay in it; all else is in float32.
 
     Raises
     ------
@@ -162,10 +165,11 @@ def as_inputs(
             _check_values("beta", beta, 0)
 
     dtype = torch.float64 if torch.float64 in (q.dtype, k.dtype, v.dtype) else torch.float32
-    q, k, v = _as(dtype, q), _as(dtype, k), _as(dtype, v)
+    tokens = q.dtype if keep_16_bits else dtype
     if beta is not None:
         strength = _as(dtype, beta).unsqueeze(-1)
-        k, v = k * strength, v * strength
+        k, v = k * strength, v * strength  # in ``dtype`` also where k and v are not
+    q, k, v = _as(tokens, q), _as(tokens, k), _as(tokens, v)
     decay = None if gk is None else _as(dtype, gk)
     return Inputs(
         q,
@@ -174,9 +178,9 @@ def as_inputs(
         decay if g is gk else None if g is None else _as(dtype, g),
         decay,
         None if alpha is None else _as(dtype, alpha),
-        _ridge(ridge_ratio, q, validate),
+        _ridge(ridge_ratio, q, dtype, validate),
         float(scale),
-        *_states(initial_state, len(lengths), q, v, validate),
+        *_states(initial_state, len(lengths), q, v, dtype, validate),
         lengths,
     )
 
@@ -266,11 +270,11 @@ def _shortly(numbers: list[int]) -> str:
     return str(numbers) if len(numbers) <= 8 else f"[{', '.join(map(str, numbers[:4]))}, ..., {numbers[-1]}]"
 
 
-def _ridge(ridge_ratio: float | torch.Tensor, q: torch.Tensor, validate: bool) -> torch.Tensor:
+def _ridge(ridge_ratio: float | torch.Tensor, q: torch.Tensor, dtype: torch.dtype, validate: bool) -> torch.Tensor:
     if not isinstance(ridge_ratio, torch.Tensor):
         if not (math.isfinite(ridge_ratio) and ridge_ratio > 0):
             raise InputError(f"ridge_ratio: found {ridge_ratio}; wanted a positive number")
-        return torch.full((), ridge_ratio, dtype=q.dtype, device=q.device)
+        return torch.full((), ridge_ratio, dtype=dtype, device=q.device)
     _check_tensor("ridge_ratio", ridge_ratio, q)
     if ridge_ratio.shape not in ((), (q.shape[2],)):
         raise InputError(
@@ -278,7 +282,7 @@ def _ridge(ridge_ratio: float | torch.Tensor, q: torch.Tensor, validate: bool) -
         )
     if validate and not bool(((ridge_ratio > 0) & ridge_ratio.isfinite()).all()):
         raise InputError(f"ridge_ratio: found {ridge_ratio.detach().tolist()}; wanted positive numbers")
-    return ridge_ratio.to(q.dtype)
+    return ridge_ratio.to(dtype)
 
 
 def _states(
@@ -286,12 +290,13 @@ def _states(
     sequences: int,
     q: torch.Tensor,
     v: torch.Tensor,
+    dtype: torch.dtype,
     validate: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     heads, D, V = q.shape[2], q.shape[3], v.shape[3]
     shapes = {"h_kk": (sequences, heads, D, D), "h_kv": (sequences, heads, D, V)}
     if initial_state is None:
-        h_kk, h_kv = (torch.zeros(shape, dtype=q.dtype, device=q.device) for shape in shapes.values())
+        h_kk, h_kv = (torch.zeros(shape, dtype=dtype, device=q.device) for shape in shapes.values())
         return h_kk, h_kv
     if not isinstance(initial_state, tuple | list) or len(initial_state) != 2:
         raise InputError("initial_state: wanted a pair of tensors (h_kk, h_kv)")
@@ -302,13 +307,13 @@ def _states(
             raise InputError(f"{name}: found the shape {tuple(state.shape)}; wanted {shape}")
     h_kk, h_kv = initial_state
     if _is_own(h_kk) and _is_own(h_kv):
-        return _as(q.dtype, h_kk), _as(q.dtype, h_kv)
+        return _as(dtype, h_kk), _as(dtype, h_kv)
     if validate:
         _check_values("initial_state, h_kv", h_kv)
         _check_values("initial_state, h_kk", h_kk)
-        _check_semidefinite(h_kk.detach(), q.dtype)
-    h_kk = _as(q.dtype, h_kk)
-    return (h_kk + h_kk.transpose(-1, -2)) / 2, _as(q.dtype, h_kv)
+        _check_semidefinite(h_kk.detach(), dtype)
+    h_kk = _as(dtype, h_kk)
+    return (h_kk + h_kk.transpose(-1, -2)) / 2, _as(dtype, h_kv)
 
 
 def _check_semidefinite(H: torch.Tensor, dtype: torch.dtype) -> None:

@@ -80,15 +80,39 @@ def log_decays(gates, base, rows, count, H, C: tl.constexpr):  # type: ignore[no
 
 @triton.jit
 def decay_between(total, rows):  # type: ignore[no-untyped-def]
-    """M_tj = exp(total_t - total_j) for j <= t, else 0.
+    """M_tj = exp(total_t - total_j) for j <= t, else 0."""
+    return decay_since(total, rows, total, rows)
+
+
+@triton.jit
+def decay_since(total, rows, sooner, columns):  # type: ignore[no-untyped-def]
+    """M_tj = exp(total_t - sooner_j) for the tokens t of ``rows`` and j of ``columns``, j <= t, else 0.
 
     The differences are of two parts in single precision, which is as accurate as one in double precision rounded.
     """
-    high = total.to(tl.float32)
-    low = (total - high.to(tl.float64)).to(tl.float32)
-    difference = (high[:, None] - high[None, :]) + (low[:, None] - low[None, :])
-    before = rows[:, None] >= rows[None, :]
+    high, high_j = total.to(tl.float32), sooner.to(tl.float32)
+    low, low_j = (total - high.to(tl.float64)).to(tl.float32), (sooner - high_j.to(tl.float64)).to(tl.float32)
+    difference = (high[:, None] - high_j[None, :]) + (low[:, None] - low_j[None, :])
+    before = rows[:, None] >= columns[None, :]
     return tl.where(before, tl.exp(tl.where(before, difference, 0.0)), 0.0)
+
+
+@triton.jit
+def multiply(a, b, total, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]
+    """total + a b; a is float32, b float32 or of 16 bits.
+
+    "bf16" rounds both; "bf16x3" multiplies two parts of each, which keep 16 bits; others are those of ``tl.dot``.
+    """
+    if PRECISION == "bf16":
+        return tl.dot(a.to(tl.bfloat16), b.to(tl.bfloat16), total)
+    elif PRECISION == "bf16x3":
+        high, other = a.to(tl.bfloat16), b.to(tl.bfloat16)
+        total = tl.dot((a - high.to(tl.float32)).to(tl.bfloat16), other, total)
+        if b.dtype != tl.bfloat16:
+            total = tl.dot(high, (b.to(tl.float32) - other.to(tl.float32)).to(tl.bfloat16), total)
+        return tl.dot(high, other, total)
+    else:
+        return tl.dot(a, b.to(tl.float32), total, input_precision=PRECISION)
 
 
 @triton.jit

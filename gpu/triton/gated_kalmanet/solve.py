@@ -1,0 +1,368 @@
+"""The regressions of all tokens of a chunk, iterated together in one program."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from ....layers.regression.solving import Solver
+from ..launching import tuned
+from .iterations import chebyshev_next, condition_number, settings, steps_for, upper_end
+from .tiles import (
+    chunk_rows,
+    decay_since,
+    load_block,
+    load_numbers,
+    load_rows,
+    log_decays,
+    multiply,
+    store_numbers,
+    store_rows,
+)
+
+__all__ = ["solve", "solve_adjoint"]
+
+# Parts of a chunk, each of which has a program that iterates its rows.
+CONFIGURATIONS = (
+    {"PARTS": 1, "num_warps": 4, "num_stages": 2},
+    {"PARTS": 1, "num_warps": 8, "num_stages": 2},
+    {"PARTS": 2, "num_warps": 4, "num_stages": 2},
+)
+WHOLE_UP_TO = 128  # D for which a state is held in shared memory
+BLOCK = 32  # rows of a larger one that are read at a time
+FINER = {"bf16": "bf16x3", "bf16x3": "bf16x3", "tf32": "tf32x3", "tf32x3": "tf32x3", "ieee": "ieee"}
+
+
+@triton.jit
+def _product(  # type: ignore[no-untyped-def]
+    p,
+    H0,
+    K,
+    M,
+    zeta,
+    shift,
+    before,
+    state,
+    k,
+    scratch,
+    base,
+    rows,
+    tokens,
+    count,
+    H,
+    D: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """A_t p_t = zeta_t H_0 p_t + sum_j M_tj (k_j^T p_t) k_j + shift_t p_t, one row a token."""
+    Y = tl.zeros(p.shape, tl.float32)
+    W = tl.zeros(M.shape, tl.float32)
+    if BLOCK == WIDTH:
+        Y = multiply(p, H0, Y, PRECISION)
+        W = multiply(p, tl.trans(K), W, PRECISION)
+    else:  # Columns of a tile cannot be taken out of it: they are read from where it is stored.
+        every = tl.arange(0, WIDTH)
+        store_rows(scratch, base, rows, every, count, H, D, p)
+        tl.debug_barrier()
+        for start in range(0, D, BLOCK):
+            along = start + tl.arange(0, BLOCK)
+            part = load_rows(scratch, base, rows, along, count, H, D)
+            Y = multiply(part, load_block(before, state, along, every, D, D), Y, PRECISION)
+            W = multiply(part, tl.trans(load_rows(k, base, tokens, along, count, H, D)), W, PRECISION)
+        tl.debug_barrier()
+    return multiply(W * M, K, zeta[:, None] * Y, PRECISION) + shift[:, None] * p
+
+
+@triton.jit
+def _solve_kernel(  # type: ignore[no-untyped-def]
+    rhs,
+    k,
+    gates,
+    ridge_ratio,
+    before,
+    table,
+    x,
+    norms,
+    uppers,
+    solution,
+    first_numbers,
+    second_numbers,
+    iterations,
+    H,
+    steps,
+    reach,
+    rtol,
+    D: tl.constexpr,
+    C: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+    CG: tl.constexpr,
+    FROBENIUS: tl.constexpr,
+    FIXED: tl.constexpr,
+    FACTS: tl.constexpr,
+    ADJOINT: tl.constexpr,
+    PRECISION: tl.constexpr,
+    FINER: tl.constexpr,
+    PARTS: tl.constexpr,
+):
+    """Rows of A_t x_t = rhs_t, of one chunk and head.
+
+    Norms and uppers are computed and written; for the adjoint they are read, and beside the solution z there are
+    written z_t^T A_t x_t and z_t^T x_t, x being read. As facts there are ||rhs - A x|| / ||rhs||, kappa and iterations.
+    """
+    place, part = tl.program_id(0) // PARTS, tl.program_id(0) % PARTS
+    chunk, head = (place // H).to(tl.int64), place % H
+    base, count = chunk_rows(table, chunk, H, head)
+    state = place.to(tl.int64) * D * D
+    tokens = tl.arange(0, C)
+    rows = part * (C // PARTS) + tl.arange(0, C // PARTS)
+    every = tl.arange(0, WIDTH)
+
+    sums, _ = log_decays(gates, base, tokens, count, H, C)
+    total = tl.sum(tl.where(rows[:, None] == tokens[None, :], sums[None, :], 0.0), 1)
+    zeta = tl.exp(total.to(tl.float32))
+    M = decay_since(total, rows, sums, tokens)
+    K = load_rows(k, base, tokens, every, count, H, D)
+    H0 = K
+    if BLOCK == WIDTH:
+        H0 = load_block(before, state, every, every, D, D)
+    ratio = tl.load(ridge_ratio + head)
+
+    if ADJOINT:
+        norm = load_numbers(norms, base, rows, count, H)
+        upper = load_numbers(uppers, base, rows, count, H)
+    else:
+        # All is divided by the largest diagonal entry, which no entry of a semidefinite matrix exceeds, before it is
+        # squared.
+        keys = K.to(tl.float32)
+        lengths = tl.sum(keys * keys, 1)
+        diagonal = tl.load(before + state + every * (D + 1), mask=every < D, other=0.0).to(tl.float32)
+        size = tl.maximum(tl.max(lengths, 0), tl.max(diagonal, 0))
+        unit = 1.0 / tl.where(size == 0, 1.0, size)
+        squares = tl.zeros((WIDTH,), tl.float32)
+        KH = tl.zeros((C, WIDTH), tl.float32)
+        if BLOCK == WIDTH:
+            scaled = H0.to(tl.float32) * unit
+            squares += tl.sum(scaled * scaled, 0)
+            KH = multiply(keys, H0, KH, FINER)
+        else:
+            for start in range(0, D, BLOCK):
+                along = start + tl.arange(0, BLOCK)
+                block = load_block(before, state, along, every, D, D)
+                scaled = block.to(tl.float32) * unit
+                squares += tl.sum(scaled * scaled, 0)
+                KH = multiply(load_rows(k, base, tokens, along, count, H, D).to(tl.float32), block, KH, FINER)
+        quadratic = tl.sum(KH * unit * keys, 1) * unit
+        pairs = multiply(keys, tl.trans(K), tl.zeros((C, C), tl.float32), FINER) * unit
+        within = multiply(M, pairs * pairs, tl.zeros(M.shape, tl.float32), FINER)
+        found = zeta * zeta * tl.sum(squares, 0)
+        found += 2.0 * zeta * tl.sum(M * quadratic[None, :], 1) + tl.sum(within * M, 1)
+        norm = tl.sqrt(found) * size
+        trace = zeta * tl.sum(diagonal, 0) + tl.sum(M * lengths[None, :], 1)
+        upper = upper_end(norm, trace, ratio * norm, D, FROBENIUS)
+        store_numbers(norms, base, rows, count, H, norm)
+        store_numbers(uppers, base, rows, count, H, upper)
+
+    shift = ratio * norm
+    condition = condition_number(shift, upper)
+    most = tl.zeros(shift.shape, tl.int32) + steps
+    if not FIXED:
+        most = steps_for(condition, reach)
+    empty = (norm == 0) | (rows >= count)  # x = 0 there
+    b = load_rows(rhs, base, rows, every, count, H, D).to(tl.float32)
+    # The product and what it needs besides the vectors, written out wherever it is called.
+    if CG:
+        # In exact arithmetic the bound of Chebyshev iteration holds for conjugate gradients, too; rounding delays them.
+        if not FIXED:
+            most = 2 * most + 2
+        largest = tl.max(tl.abs(b), 1)
+        r = b / tl.where(largest > 0, largest, 1.0)[:, None]  # its squares neither under- nor overflow
+        square = tl.sum(r * r, 1)
+        target = rtol * rtol * square
+        going = (square > target) & (most > 0) & (empty == 0)
+        taken = tl.zeros(shift.shape, tl.int32)
+        X = tl.zeros((C // PARTS, WIDTH), tl.float32)
+        p = tl.where(going[:, None], r, 0.0)
+        while tl.max(going.to(tl.int32), 0) > 0:
+            Ap = _product(
+                p, H0, K, M, zeta, shift, before, state, k, solution, base, rows, tokens, count, H,
+                D, WIDTH, BLOCK, PRECISION,
+            )  # fmt: skip
+            curvature = tl.sum(p * Ap, 1)
+            going = going & (curvature > 0)
+            along = tl.where(going, square / tl.where(going, curvature, 1.0), 0.0)
+            r -= along[:, None] * Ap
+            new = tl.sum(r * r, 1)
+            going = going & (new < float("inf"))  # else the step cannot be made
+            X += tl.where(going[:, None], along[:, None] * p, 0.0)
+            taken += going.to(tl.int32)
+            going = going & (new > target) & (taken < most)
+            p = tl.where(going[:, None], r + (new / tl.where(going, square, 1.0))[:, None] * p, 0.0)
+            square = new
+        X *= largest[:, None]
+    else:
+        taken = tl.where(empty, 0, most)
+        center = tl.where(empty, 1.0, 0.5 * (shift + upper))
+        rho = tl.where(empty, 0.0, (upper - shift) / tl.where(empty, 1.0, upper + shift))
+        width = rho
+        d = tl.where(empty, 0.0, 1.0 / center)[:, None] * b
+        X = d
+        for step in range(tl.max(taken, 0)):
+            AX = _product(
+                X, H0, K, M, zeta, shift, before, state, k, solution, base, rows, tokens, count, H,
+                D, WIDTH, BLOCK, PRECISION,
+            )  # fmt: skip
+            rho, beta, gamma = chebyshev_next(center, width, rho)
+            d = tl.where((step < taken)[:, None], beta[:, None] * d + gamma[:, None] * (b - AX), 0.0)
+            X += d
+        if FIXED:  # counted as asked for, also where there was nothing to do
+            taken = most
+        else:
+            taken = most
+
+    if FACTS:
+        AX = _product(
+            X, H0, K, M, zeta, shift, before, state, k, solution, base, rows, tokens, count, H,
+            D, WIDTH, BLOCK, FINER,
+        )  # fmt: skip
+        largest = tl.max(tl.abs(b), 1)
+        unit = (1.0 / tl.where(largest > 0, largest, 1.0))[:, None]
+        error, length = (b - AX) * unit, b * unit
+        known = (largest > 0) & (empty == 0)
+        relative = tl.sqrt(tl.sum(error * error, 1) / tl.where(known, tl.sum(length * length, 1), 1.0))
+        store_numbers(first_numbers, base, rows, count, H, tl.where(known, relative, 0.0))
+        store_numbers(second_numbers, base, rows, count, H, condition)
+        store_numbers(iterations, base, rows, count, H, taken)
+    if ADJOINT:
+        other = load_rows(x, base, rows, every, count, H, D).to(tl.float32)
+        Ax = _product(
+            other, H0, K, M, zeta, shift, before, state, k, solution, base, rows, tokens, count, H,
+            D, WIDTH, BLOCK, FINER,
+        )  # fmt: skip
+        store_numbers(first_numbers, base, rows, count, H, tl.sum(X * Ax, 1))
+        store_numbers(second_numbers, base, rows, count, H, tl.sum(X * other, 1))
+    store_rows(solution, base, rows, every, count, H, D, X)
+
+
+_TUNED = tuned(CONFIGURATIONS, key=["D", "CG", "FACTS", "ADJOINT", "PRECISION"])(_solve_kernel)
+
+
+def _launch(
+    rhs: torch.Tensor,
+    k: torch.Tensor,
+    gates: torch.Tensor,
+    ridge_ratio: torch.Tensor,
+    before: torch.Tensor,
+    table: torch.Tensor,
+    size: int,
+    solver: Solver,
+    precision: str,
+    x: torch.Tensor | None,
+    norms: torch.Tensor,
+    uppers: torch.Tensor,
+    facts: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    H, D = k.shape[1:]
+    solution = torch.empty(k.shape, dtype=torch.float32, device=k.device)
+    written = facts or x is not None
+    numbers = [torch.empty_like(norms) if written else norms for _ in range(2)]
+    iterations = torch.empty_like(norms, dtype=torch.int32) if facts else norms
+    if not solution.numel():
+        return solution, *numbers, iterations
+    width = max(triton.next_power_of_2(D), 16)
+
+    def grid(constants: dict[str, int]) -> tuple[int]:
+        return (len(before) * H * constants["PARTS"],)
+
+    with torch.cuda.device_of(k):
+        _TUNED[grid](
+            rhs.contiguous(),
+            k.contiguous(),
+            gates.contiguous(),
+            ridge_ratio.contiguous(),
+            before,
+            table,
+            solution if x is None else x.contiguous(),
+            norms,
+            uppers,
+            solution,
+            *numbers,
+            iterations,
+            H,
+            **settings(solver),
+            D=D,
+            C=size,
+            WIDTH=width,
+            BLOCK=width if width <= WHOLE_UP_TO else BLOCK,
+            FACTS=facts,
+            ADJOINT=x is not None,
+            PRECISION=precision,
+            FINER=FINER[precision],
+        )
+    return solution, *numbers, iterations
+
+
+def solve(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    gates: torch.Tensor,
+    ridge_ratio: torch.Tensor,
+    before: torch.Tensor,
+    table: torch.Tensor,
+    size: int,
+    solver: Solver,
+    precision: str,
+    facts: bool,
+) -> tuple[torch.Tensor, ...]:
+    """x_t of (H_t + ridge_ratio ||H_t||_F I) x_t = q_t, all but the last two in float32.
+
+    Parameters
+    ----------
+    q, k : Tensor, (tokens, H, D)
+    gates : Tensor, (tokens, H)
+    ridge_ratio : Tensor of float32, (H,)
+    before : Tensor, (chunks, H, D, D)
+        H before each chunk.
+    table : Tensor
+        Of the ``Layout``.
+    size : int
+        Tokens of a chunk.
+    solver : Solver
+    precision : str
+        Of the products.
+    facts : bool
+        For one more product a token.
+
+    Returns
+    -------
+    x : Tensor of float32, (tokens, H, D)
+    norms, uppers : Tensor of float32, (tokens, H)
+    relative_residual, condition, iterations : Tensor, (tokens, H)
+        Only where ``facts``.
+    """
+    norms, uppers = (torch.empty(gates.shape, dtype=torch.float32, device=k.device) for _ in range(2))
+    x, *found = _launch(q, k, gates, ridge_ratio, before, table, size, solver, precision, None, norms, uppers, facts)
+    return (x, norms, uppers, *found) if facts else (x, norms, uppers)
+
+
+def solve_adjoint(
+    dx: torch.Tensor,
+    x: torch.Tensor,
+    k: torch.Tensor,
+    gates: torch.Tensor,
+    ridge_ratio: torch.Tensor,
+    norms: torch.Tensor,
+    uppers: torch.Tensor,
+    before: torch.Tensor,
+    table: torch.Tensor,
+    size: int,
+    solver: Solver,
+    precision: str,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """z_t of A_t z_t = dx_t, z_t^T A_t x_t, and z_t^T x_t, in float32; ``norms`` and ``uppers`` are those of ``solve``."""
+    z, curvature, overlap, _ = _launch(
+        dx, k, gates, ridge_ratio, before, table, size, solver, precision, x, norms, uppers, False
+    )
+    return z, curvature, overlap

@@ -139,8 +139,8 @@ def gated_kalmanet(
 
     Computations are in float32, or float64 if q, k or v is; 16-bit inputs are converted first, but for the kernels of
     Triton, which multiply them as they are, with float32 for sums, states and solutions, and k times beta rounded to
-    the type of k. Their products are as precise as ``rtol`` needs: 1e-2 takes one product of bfloat16. Keys so small that the
-    trace of H is below the smallest normal number count as zero in the compiled form.
+    the type of k. Their products are as precise as ``rtol`` needs: 1e-2 takes one product of bfloat16. Keys so small
+    that the trace of H is below the smallest normal number count as zero in the compiled form.
 
     References
     ----------

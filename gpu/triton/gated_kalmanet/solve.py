@@ -217,10 +217,7 @@ def _solve_kernel(  # type: ignore[no-untyped-def]
             rho, beta, gamma = chebyshev_next(center, width, rho)
             d = tl.where((step < taken)[:, None], beta[:, None] * d + gamma[:, None] * (b - AX), 0.0)
             X += d
-        if FIXED:  # counted as asked for, also where there was nothing to do
-            taken = most
-        else:
-            taken = most
+        taken = most
 
     if FACTS:
         AX = _product(
@@ -361,7 +358,7 @@ def solve_adjoint(
     solver: Solver,
     precision: str,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """z_t of A_t z_t = dx_t, z_t^T A_t x_t, and z_t^T x_t, in float32; ``norms`` and ``uppers`` are those of ``solve``."""
+    """z_t of A_t z_t = dx_t, z_t^T A_t x_t, and z_t^T x_t, in float32; norms and uppers are those of ``solve``."""
     z, curvature, overlap, _ = _launch(
         dx, k, gates, ridge_ratio, before, table, size, solver, precision, x, norms, uppers, False
     )

@@ -99,7 +99,7 @@ def decay_since(total, rows, sooner, columns):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def multiply(a, b, total, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]
-    """total + a b; a is float32, b float32 or of 16 bits.
+    """total + a b, both float32 or of 16 bits.
 
     "bf16" rounds both; "bf16x3" multiplies two parts of each, which keep 16 bits; others are those of ``tl.dot``.
     """
@@ -107,12 +107,13 @@ def multiply(a, b, total, PRECISION: tl.constexpr):  # type: ignore[no-untyped-d
         return tl.dot(a.to(tl.bfloat16), b.to(tl.bfloat16), total)
     elif PRECISION == "bf16x3":
         high, other = a.to(tl.bfloat16), b.to(tl.bfloat16)
-        total = tl.dot((a - high.to(tl.float32)).to(tl.bfloat16), other, total)
+        if a.dtype != tl.bfloat16:
+            total = tl.dot((a.to(tl.float32) - high.to(tl.float32)).to(tl.bfloat16), other, total)
         if b.dtype != tl.bfloat16:
             total = tl.dot(high, (b.to(tl.float32) - other.to(tl.float32)).to(tl.bfloat16), total)
         return tl.dot(high, other, total)
     else:
-        return tl.dot(a, b.to(tl.float32), total, input_precision=PRECISION)
+        return tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision=PRECISION)
 
 
 @triton.jit

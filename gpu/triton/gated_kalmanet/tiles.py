@@ -32,7 +32,7 @@ def load_rows(pointer, base, rows, columns, count, H, width: tl.constexpr):  # t
 @triton.jit
 def store_rows(pointer, base, rows, columns, count, H, width: tl.constexpr, values):  # type: ignore[no-untyped-def]
     places, inside = _places(base, rows, columns, count, H, width)
-    tl.store(pointer + places, values, mask=inside)
+    tl.store(pointer + places, values.to(pointer.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -43,7 +43,7 @@ def load_numbers(pointer, base, rows, count, H):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def store_numbers(pointer, base, rows, count, H, values):  # type: ignore[no-untyped-def]
-    tl.store(pointer + base + rows.to(tl.int64) * H, values, mask=rows < count)
+    tl.store(pointer + base + rows.to(tl.int64) * H, values.to(pointer.dtype.element_ty), mask=rows < count)
 
 
 @triton.jit
@@ -56,6 +56,7 @@ def load_block(pointer, base, rows, columns, height: tl.constexpr, width: tl.con
 @triton.jit
 def store_block(pointer, base, rows, columns, height: tl.constexpr, width: tl.constexpr, values):  # type: ignore[no-untyped-def]
     inside = (rows < height)[:, None] & (columns < width)[None, :]
+    values = values.to(pointer.dtype.element_ty)
     tl.store(pointer + base + rows[:, None] * width + columns[None, :], values, mask=inside)
 
 

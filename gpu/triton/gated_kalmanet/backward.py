@@ -29,14 +29,12 @@ from .tiles import (
 
 __all__ = ["read_rows_adjoint", "read_states_adjoint", "rows_adjoint", "states_adjoint"]
 
-CONFIGURATIONS = (
-    {"BLOCK": 64, "num_warps": 8, "num_stages": 2},
-    {"BLOCK": 64, "num_warps": 4, "num_stages": 2},
-    {"BLOCK": 32, "num_warps": 8, "num_stages": 2},
-)
+# The scans have one program for each block of a state, the others one for each chunk and head.
+SCANS = ({"BLOCK": 32, "num_warps": 4, "num_stages": 2}, {"BLOCK": 64, "num_warps": 8, "num_stages": 2})
+CHUNKS = ({"BLOCK": 32, "num_warps": 8, "num_stages": 2}, {"BLOCK": 64, "num_warps": 8, "num_stages": 2})
 
 
-@tuned(CONFIGURATIONS, key=["D", "PRECISION"])
+@tuned(SCANS, key=["D", "PRECISION"])
 @triton.jit
 def _states_adjoint_kernel(  # type: ignore[no-untyped-def]
     x,
@@ -89,7 +87,7 @@ def _states_adjoint_kernel(  # type: ignore[no-untyped-def]
     store_block(d_initial, ends, high, wide, D, D, P)
 
 
-@tuned(CONFIGURATIONS, key=["D", "PRECISION"])
+@tuned(CHUNKS, key=["D", "PRECISION"])
 @triton.jit
 def _rows_adjoint_kernel(  # type: ignore[no-untyped-def]
     x,
@@ -164,7 +162,7 @@ def _rows_adjoint_kernel(  # type: ignore[no-untyped-def]
     store_gate_gradient(d_gates, gates, base, rows, count, H, terms, end)
 
 
-@tuned(CONFIGURATIONS, key=["D", "V", "PRECISION"])
+@tuned(SCANS, key=["D", "V", "PRECISION"])
 @triton.jit
 def _read_states_adjoint_kernel(  # type: ignore[no-untyped-def]
     do,
@@ -206,7 +204,7 @@ def _read_states_adjoint_kernel(  # type: ignore[no-untyped-def]
     store_block(d_initial, ends, high, wide, D, V, R)
 
 
-@tuned(CONFIGURATIONS, key=["D", "V", "PRECISION"])
+@tuned(CHUNKS, key=["D", "V", "PRECISION"])
 @triton.jit
 def _read_rows_adjoint_kernel(  # type: ignore[no-untyped-def]
     do,

@@ -31,8 +31,11 @@ def accelerated(
     solver : Solver
     want_info : bool
     """
+    from ...gpu.triton.gated_kalmanet.decode import decode
     from ...gpu.triton.gated_kalmanet.pieces import CHUNK, pieces, precision_for
 
+    if set(inputs.lengths) == {1} and not inputs.requires_gradient():
+        return decode(inputs, solver, want_info)
     return chunk_wise(inputs, solver, want_info, CHUNK, pieces(precision_for(inputs.q.dtype, solver)))
 
 

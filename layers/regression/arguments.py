@@ -71,10 +71,14 @@ class Inputs:
     U: torch.Tensor
     lengths: tuple[int, ...]
 
+    def requires_gradient(self) -> bool:
+        """Whether any of them does, recorded or not."""
+        tensors = (self.q, self.k, self.v, self.g, self.gk, self.alpha, self.ridge_ratio, self.H, self.U)
+        return any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
     def want_gradient(self) -> bool:
         """Whether one could be asked for."""
-        tensors = (self.q, self.k, self.v, self.g, self.gk, self.alpha, self.ridge_ratio, self.H, self.U)
-        return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+        return torch.is_grad_enabled() and self.requires_gradient()
 
 
 def as_solver(name: str, interval: str, num_iter: int | None, rtol: float | None) -> Solver:

@@ -54,6 +54,5 @@ def settings(solver: Solver) -> dict[str, Any]:
         "reach": 0.0 if fixed else math.acosh(1 / solver.rtol),
         "rtol": max(0.0 if fixed else solver.rtol, 2.0**-24),  # of float32
         "CG": solver.name == "cg",
-        "FROBENIUS": solver.interval == "frobenius",
         "FIXED": fixed,
     }

@@ -8,7 +8,8 @@ import triton.language as tl
 
 from ....layers.regression.solving import Solver
 from ..launching import tuned
-from .iterations import chebyshev_next, condition_number, settings, steps_for, upper_end
+from .iterations import chebyshev_next, condition_number, settings, steps_for
+from .norms import norms_and_uppers
 from .tiles import (
     chunk_rows,
     decay_since,
@@ -31,7 +32,7 @@ CONFIGURATIONS = (
 )
 WHOLE_UP_TO = 128  # D for which a state is held in shared memory
 BLOCK = 32  # rows of a larger one that are read at a time
-FINER = {"bf16": "bf16x3", "bf16x3": "bf16x3", "tf32": "tf32x3", "tf32x3": "tf32x3", "ieee": "ieee"}
+FINER = {"bf16": "bf16x3", "tf32": "tf32x3"}  # what residuals and norms are computed with
 
 
 @triton.jit
@@ -72,7 +73,8 @@ def _product(  # type: ignore[no-untyped-def]
             Y = multiply(part, load_block(before, state, along, every, D, D), Y, PRECISION)
             W = multiply(part, tl.trans(load_rows(k, base, tokens, along, count, H, D)), W, PRECISION)
         tl.debug_barrier()
-    return multiply(W * M, K, zeta[:, None] * Y, PRECISION) + shift[:, None] * p
+    # In this order the two large products do not depend on each other, and Triton gives each its own layout.
+    return multiply(W * M, K, shift[:, None] * p, PRECISION) + zeta[:, None] * Y
 
 
 @triton.jit
@@ -99,7 +101,6 @@ def _solve_kernel(  # type: ignore[no-untyped-def]
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
     CG: tl.constexpr,
-    FROBENIUS: tl.constexpr,
     FIXED: tl.constexpr,
     FACTS: tl.constexpr,
     ADJOINT: tl.constexpr,
@@ -109,8 +110,8 @@ def _solve_kernel(  # type: ignore[no-untyped-def]
 ):
     """Rows of A_t x_t = rhs_t, of one chunk and head.
 
-    Norms and uppers are computed and written; for the adjoint they are read, and beside the solution z there are
-    written z_t^T A_t x_t and z_t^T x_t, x being read. As facts there are ||rhs - A x|| / ||rhs||, kappa and iterations.
+    As facts there are ||rhs - A x|| / ||rhs||, kappa and iterations. For the adjoint, whose solution is z, x is read,
+    and z_t^T A_t x_t and z_t^T x_t are written.
     """
     place, part = tl.program_id(0) // PARTS, tl.program_id(0) % PARTS
     chunk, head = (place // H).to(tl.int64), place % H
@@ -130,41 +131,7 @@ def _solve_kernel(  # type: ignore[no-untyped-def]
         H0 = load_block(before, state, every, every, D, D)
     ratio = tl.load(ridge_ratio + head)
 
-    if ADJOINT:
-        norm = load_numbers(norms, base, rows, count, H)
-        upper = load_numbers(uppers, base, rows, count, H)
-    else:
-        # All is divided by the largest diagonal entry, which no entry of a semidefinite matrix exceeds, before it is
-        # squared.
-        keys = K.to(tl.float32)
-        lengths = tl.sum(keys * keys, 1)
-        diagonal = tl.load(before + state + every * (D + 1), mask=every < D, other=0.0).to(tl.float32)
-        size = tl.maximum(tl.max(lengths, 0), tl.max(diagonal, 0))
-        unit = 1.0 / tl.where(size == 0, 1.0, size)
-        squares = tl.zeros((WIDTH,), tl.float32)
-        KH = tl.zeros((C, WIDTH), tl.float32)
-        if BLOCK == WIDTH:
-            scaled = H0.to(tl.float32) * unit
-            squares += tl.sum(scaled * scaled, 0)
-            KH = multiply(keys, H0, KH, FINER)
-        else:
-            for start in range(0, D, BLOCK):
-                along = start + tl.arange(0, BLOCK)
-                block = load_block(before, state, along, every, D, D)
-                scaled = block.to(tl.float32) * unit
-                squares += tl.sum(scaled * scaled, 0)
-                KH = multiply(load_rows(k, base, tokens, along, count, H, D).to(tl.float32), block, KH, FINER)
-        quadratic = tl.sum(KH * unit * keys, 1) * unit
-        pairs = multiply(keys, tl.trans(K), tl.zeros((C, C), tl.float32), FINER) * unit
-        within = multiply(M, pairs * pairs, tl.zeros(M.shape, tl.float32), FINER)
-        found = zeta * zeta * tl.sum(squares, 0)
-        found += 2.0 * zeta * tl.sum(M * quadratic[None, :], 1) + tl.sum(within * M, 1)
-        norm = tl.sqrt(found) * size
-        trace = zeta * tl.sum(diagonal, 0) + tl.sum(M * lengths[None, :], 1)
-        upper = upper_end(norm, trace, ratio * norm, D, FROBENIUS)
-        store_numbers(norms, base, rows, count, H, norm)
-        store_numbers(uppers, base, rows, count, H, upper)
-
+    norm, upper = load_numbers(norms, base, rows, count, H), load_numbers(uppers, base, rows, count, H)
     shift = ratio * norm
     condition = condition_number(shift, upper)
     most = tl.zeros(shift.shape, tl.int32) + steps
@@ -172,7 +139,6 @@ def _solve_kernel(  # type: ignore[no-untyped-def]
         most = steps_for(condition, reach)
     empty = (norm == 0) | (rows >= count)  # x = 0 there
     b = load_rows(rhs, base, rows, every, count, H, D).to(tl.float32)
-    # The product and what it needs besides the vectors, written out wherever it is called.
     if CG:
         # In exact arithmetic the bound of Chebyshev iteration holds for conjugate gradients, too; rounding delays them.
         if not FIXED:
@@ -296,7 +262,7 @@ def _launch(
             FACTS=facts,
             ADJOINT=x is not None,
             PRECISION=precision,
-            FINER=FINER[precision],
+            FINER=FINER.get(precision, precision),
         )
     return solution, *numbers, iterations
 
@@ -339,7 +305,9 @@ def solve(
     relative_residual, condition, iterations : Tensor, (tokens, H)
         Only where ``facts``.
     """
-    norms, uppers = (torch.empty(gates.shape, dtype=torch.float32, device=k.device) for _ in range(2))
+    norms, uppers = norms_and_uppers(
+        k, gates, ridge_ratio, before, table, size, solver, FINER.get(precision, precision)
+    )
     x, *found = _launch(q, k, gates, ridge_ratio, before, table, size, solver, precision, None, norms, uppers, facts)
     return (x, norms, uppers, *found) if facts else (x, norms, uppers)
 

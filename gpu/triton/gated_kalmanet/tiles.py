@@ -18,33 +18,33 @@ def chunk_rows(table, chunk, H, head):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _places(pointer, base, rows, columns, count, H, width: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Within a chunk offsets fit into 32 bits, which takes half the registers; its begin needs 64."""
-    places = pointer + base * width + (rows * (H * width))[:, None] + columns[None, :]
+def _places(rows, columns, count, H, width: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Distances from the first row, which take half the registers of addresses, and which of them there are."""
+    places = (rows * H)[:, None] * width + columns[None, :]
     return places, (rows < count)[:, None] & (columns < width)[None, :]
 
 
 @triton.jit
 def load_rows(pointer, base, rows, columns, count, H, width: tl.constexpr):  # type: ignore[no-untyped-def]
-    places, inside = _places(pointer, base, rows, columns, count, H, width)
-    return tl.load(places, mask=inside, other=0.0)
+    places, inside = _places(rows, columns, count, H, width)
+    return tl.load(pointer + base * width + places, mask=inside, other=0.0)
 
 
 @triton.jit
 def store_rows(pointer, base, rows, columns, count, H, width: tl.constexpr, values):  # type: ignore[no-untyped-def]
-    places, inside = _places(pointer, base, rows, columns, count, H, width)
-    tl.store(places, values.to(pointer.dtype.element_ty), mask=inside)
+    places, inside = _places(rows, columns, count, H, width)
+    tl.store(pointer + base * width + places, values.to(pointer.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def load_numbers(pointer, base, rows, count, H):  # type: ignore[no-untyped-def]
     """One number a row, in single precision."""
-    return tl.load(pointer + base + rows * H, mask=rows < count, other=0.0).to(tl.float32)
+    return tl.load(pointer + base + rows.to(tl.int64) * H, mask=rows < count, other=0.0).to(tl.float32)
 
 
 @triton.jit
 def store_numbers(pointer, base, rows, count, H, values):  # type: ignore[no-untyped-def]
-    tl.store(pointer + base + rows * H, values.to(pointer.dtype.element_ty), mask=rows < count)
+    tl.store(pointer + base + rows.to(tl.int64) * H, values, mask=rows < count)
 
 
 @triton.jit

@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["ARCHITECTURES", "MODULES", "Row", "register", "rows"]
 
 ARCHITECTURES = (80, 90, 100)  # A100, H100 and H200, B200
-MODULES = ("rounding",)  # of this folder
+MODULES = ("rounding", "gated_kalmanet.backward")  # of this folder
 _ROWS: dict[str, Row] = {}
 
 

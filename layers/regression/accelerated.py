@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from .arguments import Info, Inputs
-from .chunked import chunk_wise
+from .operators import chunk_wise
 from .solving import Solver
 
 __all__ = ["accelerated", "keeps_16_bits", "refusal"]
@@ -32,11 +32,11 @@ def accelerated(
     want_info : bool
     """
     from ...gpu.triton.gated_kalmanet.decode import decode
-    from ...gpu.triton.gated_kalmanet.pieces import CHUNK, pieces, precision_for
+    from ...gpu.triton.gated_kalmanet.pieces import CHUNK, precision_for
 
     if set(inputs.lengths) == {1} and not inputs.requires_gradient():
         return decode(inputs, solver, want_info)
-    return chunk_wise(inputs, solver, want_info, CHUNK, pieces(precision_for(inputs.q.dtype, solver)))
+    return chunk_wise(inputs, solver, want_info, CHUNK, precision_for(inputs.q.dtype, solver))
 
 
 def refusal(q: torch.Tensor, v: torch.Tensor, solver: Solver) -> str | None:

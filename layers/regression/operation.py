@@ -12,8 +12,8 @@ from ...errors import InputError
 from ...naming import choice
 from .accelerated import accelerated, keeps_16_bits, refusal
 from .arguments import Info, Inputs, as_inputs, as_solver, mark_as_own, refuse_all_but_reverse_mode
-from .chunked import chunk_wise
 from .compiled import compiled
+from .operators import chunk_wise
 from .recurrent import recurrent
 from .solving import Solver
 

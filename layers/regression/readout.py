@@ -10,7 +10,7 @@ from .layout import Decay, Layout, adjoint, differentiable_scan
 from .pieces import Pieces
 from .plain import PLAIN
 
-__all__ = ["readout"]
+__all__ = ["read", "read_adjoint", "readout"]
 
 
 def readout(
@@ -58,11 +58,48 @@ def readout(
     return _Readout.apply(x, q, alpha, k, v, gates, initial, layout, scale, pieces)
 
 
+def read(
+    x: torch.Tensor,
+    q: torch.Tensor | None,
+    alpha: torch.Tensor | None,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    gates: torch.Tensor,
+    initial: torch.Tensor,
+    layout: Layout,
+    scale: float,
+    pieces: Pieces,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``readout`` without its derivative."""
+    before, final = pieces.states(k, v, gates, initial, layout)
+    return pieces.read(x, q, alpha, k, v, gates, before, layout, scale), final
+
+
+def read_adjoint(
+    do: torch.Tensor,
+    d_final: torch.Tensor,
+    o: torch.Tensor,
+    x: torch.Tensor,
+    q: torch.Tensor | None,
+    alpha: torch.Tensor | None,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    gates: torch.Tensor,
+    initial: torch.Tensor,
+    layout: Layout,
+    scale: float,
+    pieces: Pieces,
+) -> tuple[torch.Tensor | None, ...]:
+    """The gradients of x, q, alpha, k, v, gates and initial."""
+    before, _final = pieces.states(k, v, gates, initial, layout)
+    after, d_initial = pieces.read_states_adjoint(do, x, q, alpha, gates, d_final, layout, scale)
+    return *pieces.read_rows_adjoint(do, o, x, q, alpha, k, v, gates, before, after, layout, scale), d_initial
+
+
 class _Readout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, q, alpha, k, v, gates, initial, layout, scale, pieces):  # type: ignore[no-untyped-def]
-        before, final = pieces.states(k, v, gates, initial, layout)
-        o = pieces.read(x, q, alpha, k, v, gates, before, layout, scale)
+        o, final = read(x, q, alpha, k, v, gates, initial, layout, scale, pieces)
         ctx.save_for_backward(x, q, alpha, k, v, gates, initial, o)
         ctx.layout, ctx.scale, ctx.pieces = layout, scale, pieces
         return o, final
@@ -72,20 +109,17 @@ class _Readout(torch.autograd.Function):
         x, q, alpha, k, v, gates, initial, o = ctx.saved_tensors
         layout, scale, pieces = ctx.layout, ctx.scale, ctx.pieces
         if torch.is_grad_enabled():  # what follows is to be differentiated again
-            again = partial(_read, layout=layout, scale=scale, pieces=pieces)
+            again = partial(_differentiably, layout=layout, scale=scale, pieces=pieces)
             given = (x, k, v, gates, initial) if alpha is None else (x, k, v, gates, initial, q, alpha)
             dx, dk, dv, d_gates, d_initial, *rest = adjoint(again, given, (pieces.as_chunks(do, layout), d_final))
             dq, d_alpha = rest or (None, None)
+            found = (dx, dq, d_alpha, dk, dv, d_gates, d_initial)
         else:
-            before, _final = pieces.states(k, v, gates, initial, layout)
-            after, d_initial = pieces.read_states_adjoint(do, x, q, alpha, gates, d_final, layout, scale)
-            dx, dq, d_alpha, dk, dv, d_gates = pieces.read_rows_adjoint(
-                do, o, x, q, alpha, k, v, gates, before, after, layout, scale
-            )
-        return dx, dq, d_alpha, dk, dv, d_gates, d_initial, None, None, None
+            found = read_adjoint(do, d_final, o, x, q, alpha, k, v, gates, initial, layout, scale, pieces)
+        return *found, None, None, None
 
 
-def _read(
+def _differentiably(
     x: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,

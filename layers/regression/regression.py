@@ -8,12 +8,12 @@ import torch
 
 from .grams import Grams
 from .layout import Decay, Layout, adjoint, differentiable_scan
-from .pieces import Facts, Pieces
+from .pieces import Facts, Pieces, Solutions
 from .plain import PLAIN
 from .readout import readout
 from .solving import Solver
 
-__all__ = ["regression"]
+__all__ = ["regression", "solved", "solved_adjoint"]
 
 
 def regression(
@@ -26,6 +26,7 @@ def regression(
     solver: Solver,
     want_facts: bool = False,
     pieces: Pieces = PLAIN,
+    known: Solutions | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, Facts | None]:
     r"""Solve the regression of every token.
 
@@ -47,6 +48,8 @@ def regression(
     want_facts : bool
         For one more product a token.
     pieces : Pieces
+    known : Solutions, optional
+        What was found before, so that it need not be found again to be differentiated.
 
     Returns
     -------
@@ -67,17 +70,60 @@ def regression(
     Kept for it are k, x, F and the bounds; the states are computed again.
     """
     rows = ridge_ratio.expand(q.shape[1])
-    x, final, *facts = _Regression.apply(q, k, gates, rows, initial, layout, solver, want_facts, pieces)
+    x, final, *facts = _Regression.apply(q, k, gates, rows, initial, layout, solver, want_facts, pieces, known)
     return x, final, Facts(*facts) if want_facts else None
+
+
+def solved(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    gates: torch.Tensor,
+    ridge_ratio: torch.Tensor,
+    initial: torch.Tensor,
+    layout: Layout,
+    solver: Solver,
+    want_facts: bool,
+    pieces: Pieces,
+) -> tuple[Solutions, torch.Tensor]:
+    """``regression`` without its derivative: with all that the derivative takes; ``ridge_ratio`` is (H,)."""
+    before, final = pieces.states(k, k, gates, initial, layout)
+    return pieces.solve(q, k, gates, ridge_ratio, before, layout, solver, want_facts), final
+
+
+def solved_adjoint(
+    dx: torch.Tensor,
+    d_final: torch.Tensor,
+    solutions: Solutions,
+    k: torch.Tensor,
+    gates: torch.Tensor,
+    ridge_ratio: torch.Tensor,
+    initial: torch.Tensor,
+    layout: Layout,
+    solver: Solver,
+    pieces: Pieces,
+) -> tuple[torch.Tensor, ...]:
+    """The gradients of q, k, gates, ridge_ratio and initial."""
+    x, norms, uppers, _ = solutions
+    before, _final = pieces.states(k, k, gates, initial, layout)
+    z, curvature, overlap = pieces.solve_adjoint(dx, x, k, gates, ridge_ratio, norms, uppers, before, layout, solver)
+    ratio = ridge_ratio.view(1, -1, *[1] * (norms.ndim - 2))
+    weight = torch.where(norms > 0, ratio * overlap / norms, 0.0)
+    symmetric = (d_final + d_final.transpose(-1, -2)) / 2  # H is, so the rest of its adjoint changes nothing
+    after, d_initial = pieces.states_adjoint(x, z, weight, k, gates, before, symmetric, layout)
+    dk, d_gates = pieces.rows_adjoint(x, z, weight, curvature, k, gates, before, after, layout)
+    return z, dk, d_gates, -(overlap * norms).transpose(0, 1).flatten(1).sum(1), d_initial
 
 
 class _Regression(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, q, k, gates, ridge_ratio, initial, layout, solver, want_facts, pieces
+        ctx, q, k, gates, ridge_ratio, initial, layout, solver, want_facts, pieces, known
     ):
-        before, final = pieces.states(k, k, gates, initial, layout)
-        x, norms, uppers, facts = pieces.solve(q, k, gates, ridge_ratio, before, layout, solver, want_facts)
+        if known is None:
+            solutions, final = solved(q, k, gates, ridge_ratio, initial, layout, solver, want_facts, pieces)
+        else:
+            solutions, (_before, final) = known, pieces.states(k, k, gates, initial, layout)
+        x, norms, uppers, facts = solutions
         ctx.save_for_backward(k, gates, ridge_ratio, initial, x, norms, uppers)
         ctx.layout, ctx.solver, ctx.pieces = layout, solver, pieces
         if facts is None:
@@ -88,24 +134,14 @@ class _Regression(torch.autograd.Function):
     @staticmethod
     def backward(ctx, dx, d_final, *_):  # type: ignore[no-untyped-def]
         k, gates, ridge_ratio, initial, x, norms, uppers = ctx.saved_tensors
-        layout, solver, pieces = ctx.layout, ctx.solver, ctx.pieces
+        layout, solver, pieces, given = ctx.layout, ctx.solver, ctx.pieces, (k, gates, ridge_ratio, initial)
         if torch.is_grad_enabled():  # what follows is to be differentiated again
-            given = (k, gates, ridge_ratio, initial)
-            z, *_ = _Regression.apply(dx, *given, layout, solver, False, pieces)
+            z, *_ = _Regression.apply(dx, *given, layout, solver, False, pieces, None)
             again = partial(_applied, x, layout=layout, pieces=pieces)
-            found = adjoint(again, given, (-pieces.as_chunks(z, layout), d_final))
-            return z, *found, None, None, None, None
-        before, _final = pieces.states(k, k, gates, initial, layout)
-        z, curvature, overlap = pieces.solve_adjoint(
-            dx, x, k, gates, ridge_ratio, norms, uppers, before, layout, solver
-        )
-        ratio = ridge_ratio.view(1, -1, *[1] * (norms.ndim - 2))
-        weight = torch.where(norms > 0, ratio * overlap / norms, 0.0)
-        symmetric = (d_final + d_final.transpose(-1, -2)) / 2  # H is, so the rest of its adjoint changes nothing
-        after, d_initial = pieces.states_adjoint(x, z, weight, k, gates, before, symmetric, layout)
-        dk, d_gates = pieces.rows_adjoint(x, z, weight, curvature, k, gates, before, after, layout)
-        d_ratio = -(overlap * norms).transpose(0, 1).flatten(1).sum(1)
-        return z, dk, d_gates, d_ratio, d_initial, None, None, None, None
+            found = (z, *adjoint(again, given, (-pieces.as_chunks(z, layout), d_final)))
+        else:
+            found = solved_adjoint(dx, d_final, Solutions(x, norms, uppers, None), *given, layout, solver, pieces)
+        return *found, None, None, None, None, None
 
 
 def _applied(

@@ -5,14 +5,13 @@ Nothing of one program is added to what another wrote, so results do not depend 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 
 from ....layers.regression.layout import Layout
 from ..launching import tuned
+from ..table import register
 from .tiles import (
     chunk_rows,
     decay_between,
@@ -21,6 +20,7 @@ from .tiles import (
     load_rows,
     log_decays,
     mixed_rows,
+    multiply,
     store_block,
     store_gate_gradient,
     store_numbers,
@@ -29,10 +29,12 @@ from .tiles import (
 
 __all__ = ["read_rows_adjoint", "read_states_adjoint", "rows_adjoint", "states_adjoint"]
 
-CONFIGURATIONS = [{"num_warps": 8, "num_stages": 2}, {"num_warps": 4, "num_stages": 2}]
+# The scans have one program for each block of a state, the others one for each chunk and head.
+SCANS = ({"BLOCK": 32, "num_warps": 4, "num_stages": 2}, {"BLOCK": 64, "num_warps": 8, "num_stages": 2})
+CHUNKS = ({"BLOCK": 32, "num_warps": 8, "num_stages": 2}, {"BLOCK": 64, "num_warps": 8, "num_stages": 2})
 
 
-@tuned(CONFIGURATIONS, key=["D", "C", "OPERANDS"])
+@tuned(SCANS, key=["D", "PRECISION"])
 @triton.jit
 def _states_adjoint_kernel(  # type: ignore[no-untyped-def]
     x,
@@ -49,9 +51,8 @@ def _states_adjoint_kernel(  # type: ignore[no-untyped-def]
     H,
     D: tl.constexpr,
     C: tl.constexpr,
-    BLOCK: tl.constexpr,
-    OPERANDS: tl.constexpr,
     PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """A block of P, of one sequence and head, from its last chunk to its first.
 
@@ -77,18 +78,16 @@ def _states_adjoint_kernel(  # type: ignore[no-untyped-def]
         share = tl.sum(w * zeta * zeta, 0)
         P = tl.exp(whole.to(tl.float32)) * P - share * load_block(before, state, high, wide, D, D).to(tl.float32)
         half = -0.5 * zeta[:, None]
-        X = load_rows(x, base, rows, wide, count, H, D).to(OPERANDS)
-        Z = (load_rows(z, base, rows, high, count, H, D).to(tl.float32) * half).to(OPERANDS)
-        P = tl.dot(tl.trans(Z), X, P, input_precision=PRECISION)
-        X = (load_rows(x, base, rows, high, count, H, D).to(tl.float32) * half).to(OPERANDS)
-        Z = load_rows(z, base, rows, wide, count, H, D).to(OPERANDS)
-        P = tl.dot(tl.trans(X), Z, P, input_precision=PRECISION)
-        K = (load_rows(k, base, rows, high, count, H, D).to(tl.float32) * -b[:, None]).to(OPERANDS)
-        P = tl.dot(tl.trans(K), load_rows(k, base, rows, wide, count, H, D).to(OPERANDS), P, input_precision=PRECISION)
+        Z = load_rows(z, base, rows, high, count, H, D).to(tl.float32) * half
+        P = multiply(tl.trans(Z), load_rows(x, base, rows, wide, count, H, D), P, PRECISION)
+        X = load_rows(x, base, rows, high, count, H, D).to(tl.float32) * half
+        P = multiply(tl.trans(X), load_rows(z, base, rows, wide, count, H, D), P, PRECISION)
+        K = load_rows(k, base, rows, high, count, H, D).to(tl.float32) * -b[:, None]
+        P = multiply(tl.trans(K), load_rows(k, base, rows, wide, count, H, D), P, PRECISION)
     store_block(d_initial, ends, high, wide, D, D, P)
 
 
-@tuned(CONFIGURATIONS, key=["D", "C", "OPERANDS"])
+@tuned(CHUNKS, key=["D", "PRECISION"])
 @triton.jit
 def _rows_adjoint_kernel(  # type: ignore[no-untyped-def]
     x,
@@ -105,9 +104,8 @@ def _rows_adjoint_kernel(  # type: ignore[no-untyped-def]
     H,
     D: tl.constexpr,
     C: tl.constexpr,
-    BLOCK: tl.constexpr,
-    OPERANDS: tl.constexpr,
     PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """dk_i = 2 P_i k_i and the gradient of the gates, of one chunk and head.
 
@@ -121,22 +119,19 @@ def _rows_adjoint_kernel(  # type: ignore[no-untyped-def]
     zeta, left = tl.exp(total.to(tl.float32)), tl.exp((whole - total).to(tl.float32))
     w = load_numbers(weights, base, rows, count, H)
 
-    KX = tl.zeros((C, C), tl.float32)
-    KZ = tl.zeros((C, C), tl.float32)
+    XK = tl.zeros((C, C), tl.float32)
+    ZK = tl.zeros((C, C), tl.float32)
     KK = tl.zeros((C, C), tl.float32)
     for first in range(0, D, BLOCK):
         columns = first + tl.arange(0, BLOCK)
-        K = load_rows(k, base, rows, columns, count, H, D).to(OPERANDS)
-        X = load_rows(x, base, rows, columns, count, H, D).to(OPERANDS)
-        Z = load_rows(z, base, rows, columns, count, H, D).to(OPERANDS)
-        KX = tl.dot(K, tl.trans(X), KX, input_precision=PRECISION)
-        KZ = tl.dot(K, tl.trans(Z), KZ, input_precision=PRECISION)
-        KK = tl.dot(K, tl.trans(K), KK, input_precision=PRECISION)
+        K = load_rows(k, base, rows, columns, count, H, D)
+        XK = multiply(load_rows(x, base, rows, columns, count, H, D), tl.trans(K), XK, PRECISION)
+        ZK = multiply(load_rows(z, base, rows, columns, count, H, D), tl.trans(K), ZK, PRECISION)
+        KK = multiply(K, tl.trans(K), KK, PRECISION)
     M = decay_between(total, rows)
-    Mt = tl.trans(M)
-    b = tl.sum(Mt * (w * zeta)[None, :], 1)
-    pairs = tl.dot(Mt.to(OPERANDS), (M * w[:, None]).to(OPERANDS), input_precision=PRECISION)
-    KX, KZ, KK = (KX * Mt).to(OPERANDS), (KZ * Mt).to(OPERANDS), (2.0 * pairs * KK).to(OPERANDS)
+    b = tl.sum(M * (w * zeta)[:, None], 0)
+    KK *= multiply(tl.trans(M), M * (2.0 * w)[:, None], tl.zeros((C, C), tl.float32), PRECISION)
+    KX, KZ = tl.trans(XK * M), tl.trans(ZK * M)
 
     boundary = tl.zeros((BLOCK,), tl.float32)
     own = tl.zeros((C,), tl.float32)
@@ -147,23 +142,19 @@ def _rows_adjoint_kernel(  # type: ignore[no-untyped-def]
         earlier = tl.zeros((C, BLOCK), tl.float32)
         for start in range(0, D, BLOCK):
             others = start + tl.arange(0, BLOCK)
-            K = load_rows(k, base, rows, others, count, H, D).to(OPERANDS)
-            P = load_block(after, state, others, columns, D, D).to(tl.float32)
-            H0 = load_block(before, state, others, columns, D, D).to(tl.float32)
-            boundary += tl.sum(P * H0, 0)
-            later = tl.dot(K, P.to(OPERANDS), later, input_precision=PRECISION)
-            earlier = tl.dot(K, H0.to(OPERANDS), earlier, input_precision=PRECISION)
-        later = later * left[:, None]
+            K = load_rows(k, base, rows, others, count, H, D)
+            P = load_block(after, state, others, columns, D, D)
+            H0 = load_block(before, state, others, columns, D, D)
+            boundary += tl.sum(P.to(tl.float32) * H0.to(tl.float32), 0)
+            later = multiply(K, P, later, PRECISION)
+            earlier = multiply(K, H0, earlier, PRECISION)
+        later *= left[:, None]
         K = load_rows(k, base, rows, columns, count, H, D)
         carried += tl.sum(later * K.to(tl.float32), 1)
         found = 2.0 * (b[:, None] * earlier - later)
-        found = tl.dot(
-            KX, load_rows(z, base, rows, columns, count, H, D).to(OPERANDS), found, input_precision=PRECISION
-        )
-        found = tl.dot(
-            KZ, load_rows(x, base, rows, columns, count, H, D).to(OPERANDS), found, input_precision=PRECISION
-        )
-        found = -tl.dot(KK, K.to(OPERANDS), found, input_precision=PRECISION)
+        found = multiply(KX, load_rows(z, base, rows, columns, count, H, D), found, PRECISION)
+        found = multiply(KZ, load_rows(x, base, rows, columns, count, H, D), found, PRECISION)
+        found = -multiply(KK, K, found, PRECISION)
         own += tl.sum(found * K.to(tl.float32), 1)
         store_rows(dk, base, rows, columns, count, H, D, found)
     end = tl.exp(whole.to(tl.float32)) * tl.sum(boundary, 0) + tl.sum(carried, 0)
@@ -171,7 +162,7 @@ def _rows_adjoint_kernel(  # type: ignore[no-untyped-def]
     store_gate_gradient(d_gates, gates, base, rows, count, H, terms, end)
 
 
-@tuned(CONFIGURATIONS, key=["D", "C", "OPERANDS"])
+@tuned(SCANS, key=["D", "V", "PRECISION"])
 @triton.jit
 def _read_states_adjoint_kernel(  # type: ignore[no-untyped-def]
     do,
@@ -189,10 +180,9 @@ def _read_states_adjoint_kernel(  # type: ignore[no-untyped-def]
     D: tl.constexpr,
     V: tl.constexpr,
     C: tl.constexpr,
-    BLOCK: tl.constexpr,
     MIXED: tl.constexpr,
-    OPERANDS: tl.constexpr,
     PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """A block of R, of one sequence and head, from its last chunk to its first; one adds scale M^T diag(zeta) dO."""
     sequence, head = (tl.program_id(0) // H).to(tl.int64), tl.program_id(0) % H
@@ -209,17 +199,12 @@ def _read_states_adjoint_kernel(  # type: ignore[no-untyped-def]
         total, whole = log_decays(gates, base, rows, count, H, C)
         zeta = tl.exp(total.to(tl.float32))
         m, _ = mixed_rows(x, q, alpha, base, rows, high, count, H, D, MIXED)
-        dO = load_rows(do, base, rows, wide, count, H, V).to(OPERANDS)
-        R = tl.dot(
-            tl.trans((m * (scale * zeta)[:, None]).to(OPERANDS)),
-            dO,
-            tl.exp(whole.to(tl.float32)) * R,
-            input_precision=PRECISION,
-        )
+        dO = load_rows(do, base, rows, wide, count, H, V)
+        R = multiply(tl.trans(m * (scale * zeta)[:, None]), dO, tl.exp(whole.to(tl.float32)) * R, PRECISION)
     store_block(d_initial, ends, high, wide, D, V, R)
 
 
-@tuned(CONFIGURATIONS, key=["D", "C", "OPERANDS"])
+@tuned(CHUNKS, key=["D", "V", "PRECISION"])
 @triton.jit
 def _read_rows_adjoint_kernel(  # type: ignore[no-untyped-def]
     do,
@@ -244,10 +229,9 @@ def _read_rows_adjoint_kernel(  # type: ignore[no-untyped-def]
     D: tl.constexpr,
     V: tl.constexpr,
     C: tl.constexpr,
-    BLOCK: tl.constexpr,
     MIXED: tl.constexpr,
-    OPERANDS: tl.constexpr,
     PRECISION: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):
     """All gradients of the readout of one chunk and head."""
     chunk, head = (tl.program_id(0) // H).to(tl.int64), tl.program_id(0) % H
@@ -264,13 +248,9 @@ def _read_rows_adjoint_kernel(  # type: ignore[no-untyped-def]
         columns = first + tl.arange(0, BLOCK)
         dO = load_rows(do, base, rows, columns, count, H, V)
         terms += tl.sum(dO.to(tl.float32) * load_rows(o, base, rows, columns, count, H, V).to(tl.float32), 1)
-        values = load_rows(v, base, rows, columns, count, H, V).to(OPERANDS)
-        pairs = tl.dot(dO.to(OPERANDS), tl.trans(values), pairs, input_precision=PRECISION)
-    pairs = (scale * pairs * M).to(OPERANDS)
+        pairs = multiply(dO, tl.trans(load_rows(v, base, rows, columns, count, H, V)), pairs, PRECISION)
+    pairs *= scale * M
     scores = tl.zeros((C, C), tl.float32)
-    share = tl.zeros((C,), tl.float32)
-    if MIXED:
-        share += load_numbers(alpha, base, rows, count, H)
     towards = tl.zeros((C,), tl.float32)
     for first in range(0, D, BLOCK):
         columns = first + tl.arange(0, BLOCK)
@@ -278,20 +258,18 @@ def _read_rows_adjoint_kernel(  # type: ignore[no-untyped-def]
         later = tl.zeros((C, BLOCK), tl.float32)
         for start in range(0, V, BLOCK):
             others = start + tl.arange(0, BLOCK)
-            U = tl.trans(load_block(before, state, columns, others, D, V).to(OPERANDS))
-            R = tl.trans(load_block(after, state, columns, others, D, V).to(OPERANDS))
-            dO = load_rows(do, base, rows, others, count, H, V).to(OPERANDS)
-            values = load_rows(v, base, rows, others, count, H, V).to(OPERANDS)
-            read = tl.dot(dO, U, read, input_precision=PRECISION)
-            later = tl.dot(values, R, later, input_precision=PRECISION)
-        K = load_rows(k, base, rows, columns, count, H, D).to(OPERANDS)
-        dm = tl.dot(pairs, K, (scale * zeta)[:, None] * read, input_precision=PRECISION)
+            U = tl.trans(load_block(before, state, columns, others, D, V))
+            R = tl.trans(load_block(after, state, columns, others, D, V))
+            read = multiply(load_rows(do, base, rows, others, count, H, V), U, read, PRECISION)
+            later = multiply(load_rows(v, base, rows, others, count, H, V), R, later, PRECISION)
+        K = load_rows(k, base, rows, columns, count, H, D)
+        dm = multiply(pairs, K, (scale * zeta)[:, None] * read, PRECISION)
         m, difference = mixed_rows(x, q, alpha, base, rows, columns, count, H, D, MIXED)
-        m = m.to(OPERANDS)
-        scores = tl.dot(m, tl.trans(K), scores, input_precision=PRECISION)
-        found = tl.dot(tl.trans(pairs), m, left[:, None] * later, input_precision=PRECISION)
+        scores = multiply(m, tl.trans(K), scores, PRECISION)
+        found = multiply(tl.trans(pairs), m, left[:, None] * later, PRECISION)
         store_rows(dk, base, rows, columns, count, H, D, found)
         if MIXED:
+            share = load_numbers(alpha, base, rows, count, H)
             towards += tl.sum(difference * dm, 1)
             store_rows(dx, base, rows, columns, count, H, D, share[:, None] * dm)
             store_rows(dq, base, rows, columns, count, H, D, (1.0 - share)[:, None] * dm)
@@ -300,7 +278,7 @@ def _read_rows_adjoint_kernel(  # type: ignore[no-untyped-def]
     if MIXED:
         store_numbers(d_alpha, base, rows, count, H, towards)
 
-    scores = tl.trans((scale * scores * M).to(OPERANDS))
+    scores = tl.trans(scale * scores * M)
     boundary = tl.zeros((BLOCK,), tl.float32)
     own = tl.zeros((C,), tl.float32)
     carried = tl.zeros((C,), tl.float32)
@@ -309,30 +287,21 @@ def _read_rows_adjoint_kernel(  # type: ignore[no-untyped-def]
         written = tl.zeros((C, BLOCK), tl.float32)
         for start in range(0, D, BLOCK):
             others = start + tl.arange(0, BLOCK)
-            R = load_block(after, state, others, columns, D, V).to(tl.float32)
-            boundary += tl.sum(R * load_block(before, state, others, columns, D, V).to(tl.float32), 0)
-            K = load_rows(k, base, rows, others, count, H, D).to(OPERANDS)
-            written = tl.dot(K, R.to(OPERANDS), written, input_precision=PRECISION)
-        written = written * left[:, None]
+            R = load_block(after, state, others, columns, D, V)
+            U = load_block(before, state, others, columns, D, V)
+            boundary += tl.sum(R.to(tl.float32) * U.to(tl.float32), 0)
+            written = multiply(load_rows(k, base, rows, others, count, H, D), R, written, PRECISION)
+        written *= left[:, None]
         values = load_rows(v, base, rows, columns, count, H, V).to(tl.float32)
         carried += tl.sum(written * values, 1)
-        dO = load_rows(do, base, rows, columns, count, H, V).to(OPERANDS)
-        found = tl.dot(scores, dO, written, input_precision=PRECISION)
+        found = multiply(scores, load_rows(do, base, rows, columns, count, H, V), written, PRECISION)
         own += tl.sum(found * values, 1)
         store_rows(dv, base, rows, columns, count, H, V, found)
     end = tl.exp(whole.to(tl.float32)) * tl.sum(boundary, 0) + tl.sum(carried, 0)
     store_gate_gradient(d_gates, gates, base, rows, count, H, terms.to(tl.float64) - own.to(tl.float64), end)
 
 
-def _settings(k: torch.Tensor, layout: Layout) -> dict[str, Any]:
-    """The constants of a launch: 16-bit rows are multiplied as they are if their range allows, all others in TF32."""
-    half = k.dtype is torch.bfloat16
-    return {
-        "C": max(triton.next_power_of_2(layout.size), 16),
-        "BLOCK": min(max(triton.next_power_of_2(k.shape[-1]), 16), 64 if half else 32),
-        "OPERANDS": tl.bfloat16 if half else tl.float32,
-        "PRECISION": "tf32" if k.dtype is torch.float16 else "tf32x3",
-    }
+# As for the kernels of the forward pass, ``precision`` is that of the products; with "bf16" states are kept in it.
 
 
 def states_adjoint(
@@ -344,16 +313,21 @@ def states_adjoint(
     before: torch.Tensor,
     d_final: torch.Tensor,
     layout: Layout,
+    *,
+    precision: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """``Pieces.states_adjoint``."""
-    x, z, weight, k, gates = (rows.contiguous() for rows in (x, z, weight, k, gates))
-    d_final = d_final.contiguous()
     after, d_initial = torch.empty_like(before), torch.empty_like(d_final)
-    H, D, settings = k.shape[1], k.shape[2], _settings(k, layout)
-    blocks = triton.cdiv(D, settings["BLOCK"])
+    sequences, H, D = len(d_final), *k.shape[1:]
+    given = (rows.contiguous() for rows in (x, z, weight, k, gates, before, d_final))
+
+    def grid(constants: dict[str, int]) -> tuple[int, int, int]:
+        blocks = triton.cdiv(D, constants["BLOCK"])
+        return sequences * H, blocks, blocks
+
     with torch.cuda.device_of(k):
-        _states_adjoint_kernel[(d_final.shape[0] * H, blocks, blocks)](
-            x, z, weight, k, gates, before, d_final, after, d_initial, layout.sequences, layout.table, H, D, **settings
+        _states_adjoint_kernel[grid](
+            *given, after, d_initial, layout.sequences, layout.table, H, D, C=layout.size, PRECISION=precision
         )
     return after, d_initial
 
@@ -368,14 +342,16 @@ def rows_adjoint(
     before: torch.Tensor,
     after: torch.Tensor,
     layout: Layout,
+    *,
+    precision: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """``Pieces.rows_adjoint``."""
-    x, z, weight, curvature, k, gates = (rows.contiguous() for rows in (x, z, weight, curvature, k, gates))
-    dk, d_gates = torch.empty_like(k), torch.empty_like(gates)
+    dk, d_gates = (torch.empty(rows.shape, dtype=rows.dtype, device=rows.device) for rows in (k, gates))
     H, D = k.shape[1:]
+    given = (rows.contiguous() for rows in (x, z, weight, curvature, k, gates, before, after))
     with torch.cuda.device_of(k):
         _rows_adjoint_kernel[(layout.chunks * H,)](
-            x, z, weight, curvature, k, gates, before, after, dk, d_gates, layout.table, H, D, **_settings(k, layout)
+            *given, dk, d_gates, layout.table, H, D, C=layout.size, PRECISION=precision
         )
     return dk, d_gates
 
@@ -389,20 +365,24 @@ def read_states_adjoint(
     d_final: torch.Tensor,
     layout: Layout,
     scale: float,
+    *,
+    precision: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """``Pieces.read_states_adjoint``."""
-    do, x, gates, d_final = (rows.contiguous() for rows in (do, x, gates, d_final))
-    H, D, V, settings = x.shape[1], x.shape[2], do.shape[2], _settings(x, layout)
-    after, d_initial = d_final.new_empty(layout.chunks, H, D, V), torch.empty_like(d_final)
-    grid = (d_final.shape[0] * H, *(triton.cdiv(width, settings["BLOCK"]) for width in (D, V)))
+    sequences, H, D, V = d_final.shape
+    kept = torch.bfloat16 if precision == "bf16" else torch.float32
+    after = torch.empty(layout.chunks, H, D, V, dtype=kept, device=do.device)
+    d_initial = torch.empty(d_final.shape, dtype=d_final.dtype, device=do.device)
+    mixed = q is not None and alpha is not None
+    rows = (do, x, q, alpha, gates, d_final) if mixed else (do, x, x, gates, gates, d_final)
+    given = (part.contiguous() for part in rows)
+
+    def grid(constants: dict[str, int]) -> tuple[int, int, int]:
+        return sequences * H, triton.cdiv(D, constants["BLOCK"]), triton.cdiv(V, constants["BLOCK"])
+
     with torch.cuda.device_of(do):
         _read_states_adjoint_kernel[grid](
-            do,
-            x,
-            x if q is None else q.contiguous(),
-            gates if alpha is None else alpha.contiguous(),
-            gates,
-            d_final,
+            *given,
             after,
             d_initial,
             layout.sequences,
@@ -411,8 +391,9 @@ def read_states_adjoint(
             H,
             D,
             V,
-            MIXED=alpha is not None,
-            **settings,
+            C=layout.size,
+            MIXED=mixed,
+            PRECISION=precision,
         )
     return after, d_initial
 
@@ -430,26 +411,19 @@ def read_rows_adjoint(
     after: torch.Tensor,
     layout: Layout,
     scale: float,
+    *,
+    precision: str,
 ) -> tuple[torch.Tensor | None, ...]:
     """``Pieces.read_rows_adjoint``."""
-    do, o, x, k, v, gates = (rows.contiguous() for rows in (do, o, x, k, v, gates))
-    dx, dk, dv, d_gates = (torch.empty_like(rows) for rows in (x, k, v, gates))
     mixed = q is not None and alpha is not None
-    q, alpha = (q.contiguous(), alpha.contiguous()) if mixed else (x, gates)
-    dq, d_alpha = (torch.empty_like(q), torch.empty_like(alpha)) if mixed else (dx, d_gates)
-    H, D, V = k.shape[1], k.shape[2], v.shape[2]
+    given = [rows.contiguous() for rows in (do, o, x, *((q, alpha) if mixed else (x, gates)), k, v, gates)]
+    dx, dq, d_alpha, dk, dv, d_gates = (torch.empty_like(rows) for rows in given[2:])
+    H, D, V = *k.shape[1:], v.shape[2]
     with torch.cuda.device_of(k):
         _read_rows_adjoint_kernel[(layout.chunks * H,)](
-            do,
-            o,
-            x,
-            q,
-            alpha,
-            k,
-            v,
-            gates,
-            before,
-            after,
+            *given,
+            before.contiguous(),
+            after.contiguous(),
             dx,
             dq,
             d_alpha,
@@ -461,7 +435,31 @@ def read_rows_adjoint(
             H,
             D,
             V,
+            C=layout.size,
             MIXED=mixed,
-            **_settings(k, layout),
+            PRECISION=precision,
         )
-    return dx, dq if mixed else None, d_alpha if mixed else None, dk, dv, d_gates
+    return (dx, dq, d_alpha, dk, dv, d_gates) if mixed else (dx, None, None, dk, dv, d_gates)
+
+
+def _register() -> None:
+    """Each kernel as launched for bfloat16 tokens in heads of 128, with solutions and states in single precision."""
+    types = dict.fromkeys(("do", "o", "q", "k", "v", "dq", "dk", "dv"), "*bf16")
+    types |= dict.fromkeys(("table", "sequences"), "*i64") | {"H": "i32", "scale": "fp32"}
+    constants = {"D": 128, "V": 128, "C": 64, "MIXED": True, "PRECISION": "bf16x3"}
+    for name, kernel in (
+        ("states_adjoint", _states_adjoint_kernel),
+        ("rows_adjoint", _rows_adjoint_kernel),
+        ("read_states_adjoint", _read_states_adjoint_kernel),
+        ("read_rows_adjoint", _read_rows_adjoint_kernel),
+    ):
+        arguments = [argument for argument in kernel.arg_names if argument != "BLOCK"]
+        register(
+            f"{name}[bf16x3]",
+            kernel,
+            {argument: types.get(argument, "*fp32") for argument in arguments if argument not in constants},
+            {argument: constant for argument, constant in constants.items() if argument in arguments},
+        )
+
+
+_register()

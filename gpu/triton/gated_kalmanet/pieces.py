@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
 
@@ -120,9 +120,9 @@ def pieces(precision: str) -> Pieces:
         states=kernels.states,
         solve=kernels.solve,
         solve_adjoint=kernels.solve_adjoint,
-        states_adjoint=backward.states_adjoint,
-        rows_adjoint=backward.rows_adjoint,
+        states_adjoint=partial(backward.states_adjoint, precision=precision),
+        rows_adjoint=partial(backward.rows_adjoint, precision=precision),
         read=kernels.read,
-        read_states_adjoint=backward.read_states_adjoint,
-        read_rows_adjoint=backward.read_rows_adjoint,
+        read_states_adjoint=partial(backward.read_states_adjoint, precision=precision),
+        read_rows_adjoint=partial(backward.read_rows_adjoint, precision=precision),
     )

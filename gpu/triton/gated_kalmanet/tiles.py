@@ -33,7 +33,7 @@ def load_rows(pointer, base, rows, columns, count, H, width: tl.constexpr):  # t
 @triton.jit
 def store_rows(pointer, base, rows, columns, count, H, width: tl.constexpr, values):  # type: ignore[no-untyped-def]
     places, inside = _places(rows, columns, count, H, width)
-    tl.store(pointer + base * width + places, values, mask=inside)
+    tl.store(pointer + base * width + places, values.to(pointer.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -57,6 +57,7 @@ def load_block(pointer, base, rows, columns, height: tl.constexpr, width: tl.con
 @triton.jit
 def store_block(pointer, base, rows, columns, height: tl.constexpr, width: tl.constexpr, values):  # type: ignore[no-untyped-def]
     inside = (rows < height)[:, None] & (columns < width)[None, :]
+    values = values.to(pointer.dtype.element_ty)
     tl.store(pointer + base + rows[:, None] * width + columns[None, :], values, mask=inside)
 
 
@@ -100,7 +101,7 @@ def decay_since(total, rows, sooner, columns):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def multiply(a, b, total, PRECISION: tl.constexpr):  # type: ignore[no-untyped-def]
-    """total + a b; a is float32, b float32 or of 16 bits.
+    """total + a b, both float32 or of 16 bits.
 
     "bf16" rounds both; "bf16x3" multiplies two parts of each, which keep 16 bits; others are those of ``tl.dot``.
     """
@@ -108,12 +109,13 @@ def multiply(a, b, total, PRECISION: tl.constexpr):  # type: ignore[no-untyped-d
         return tl.dot(a.to(tl.bfloat16), b.to(tl.bfloat16), total)
     elif PRECISION == "bf16x3":
         high, other = a.to(tl.bfloat16), b.to(tl.bfloat16)
-        total = tl.dot((a - high.to(tl.float32)).to(tl.bfloat16), other, total)
+        if a.dtype != tl.bfloat16:
+            total = tl.dot((a.to(tl.float32) - high.to(tl.float32)).to(tl.bfloat16), other, total)
         if b.dtype != tl.bfloat16:
             total = tl.dot(high, (b.to(tl.float32) - other.to(tl.float32)).to(tl.bfloat16), total)
         return tl.dot(high, other, total)
     else:
-        return tl.dot(a, b.to(tl.float32), total, input_precision=PRECISION)
+        return tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision=PRECISION)
 
 
 @triton.jit

@@ -49,3 +49,19 @@ def bfloat16_is_right():
         patch.setattr(InterpreterBuilder, "create_dot", create_dot)
         patch.setattr(InterpreterBuilder, "binary_op", binary_op)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def functions_are_called_as_they_are():
+    """A kernel prepares ``triton.language`` for the interpreter; a function that it calls need not do so again.
+
+    That would take half the time of the tests.
+    """
+    if not pytest.importorskip("triton").knobs.runtime.interpret:
+        yield
+        return
+    from triton.runtime.interpreter import InterpretedFunction
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InterpretedFunction, "__call__", lambda self, *args, **kwargs: self.rewrite()(*args, **kwargs))
+        yield

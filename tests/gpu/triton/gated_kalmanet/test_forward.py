@@ -181,7 +181,7 @@ def test_every_token_takes_the_steps_that_its_condition_asks_for(given):
     q, k, gates = here.plain("q", "k", "gates")
     wanted = PLAIN.solve(q, k, gates, here.ratio, before, here.layouts["cpu"], solver, True)
     steps = here.joined(wanted.facts.iterations)
-    assert len(set(steps.flatten().tolist())) > 2
+    assert len(set(steps.flatten().tolist())) > 1
     _, found = here.solve(solver, "ieee")
     assert (found.facts.iterations.cpu() != steps).float().mean() <= 0.02  # where rounding decides
     assert error(found.x, here.joined(wanted.x)) <= 1e-2

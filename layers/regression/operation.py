@@ -11,7 +11,7 @@ import torch
 from ...errors import InputError
 from ...naming import choice
 from .accelerated import accelerated, keeps_16_bits, refusal
-from .arguments import Info, Inputs, as_inputs, as_solver, mark_as_own, refuse_all_but_reverse_mode
+from .arguments import Info, Inputs, as_inputs, as_solver, mark_as_own, refuse_all_but_reverse_mode, values_are_known
 from .compiled import compiled
 from .operators import chunk_wise
 from .recurrent import recurrent
@@ -199,11 +199,14 @@ def choose_form(inputs: Inputs, solver: Solver, differentiable: bool) -> str:
     """
     if inputs.q.is_cuda and refusal(inputs.q, inputs.v, solver) is None:
         return "triton"
+    compilable = inputs.q.device.type == "cpu" and solver.name != "exact" and values_are_known(inputs.q)
+    if not compilable or differentiable:
+        return "chunk"
     few = max(inputs.lengths, default=0) * inputs.q.shape[3] ** 2 <= COMPILED_UP_TO
-    compilable = inputs.q.device.type == "cpu" and solver.name != "exact" and not torch.compiler.is_compiling()
-    return "compiled" if few and compilable and not differentiable else "chunk"
+    return "compiled" if few else "chunk"
 
 
 def _own_precision(device: str) -> AbstractContextManager[Any]:
     """Autocast would round the products of the solvers to 16 bits."""
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if on else nullcontext()

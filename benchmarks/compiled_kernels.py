@@ -28,6 +28,10 @@ RECORD = Path(__file__).parent / "results" / "compiled_kernels.json"
 CUOBJDUMP = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
 TENSOR_CORES = re.compile(r"\b(wgmma\.mma_async|tcgen05\.mma|mma\.sync)\b")
 
+# Bytes that a block may share, and columns of 128 words in which sm_100 keeps what tensor cores sum.
+MOST_SHARED = {"sm_80": 163 << 10, "sm_90": 227 << 10, "sm_100": 227 << 10}
+MOST_COLUMNS = 512
+
 Resources = dict[str, int | str]
 Record = dict[str, dict[str, Resources]]
 
@@ -35,7 +39,7 @@ Record = dict[str, dict[str, Resources]]
 def resources(row: Row, architecture: int) -> Resources:
     """Of one thread: registers, and bytes of the stack, which is where spilled registers go; of a block: shared bytes.
 
-    ``tensor_cores`` is the instruction by which it multiplies matrices, or nothing.
+    ``tensor_cores`` is the instruction by which it multiplies matrices, or nothing; ``columns`` of their memory.
     """
     compiled = row.compiled(architecture)
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
@@ -48,6 +52,7 @@ def resources(row: Row, architecture: int) -> Resources:
         "registers": found["REG"],
         "spilled": found["STACK"] + found["LOCAL"],
         "shared": compiled.metadata.shared,
+        "columns": compiled.metadata.tmem_size,
         "tensor_cores": multiplied.group() if multiplied else "",
     }
 
@@ -59,6 +64,16 @@ def compiled(only: str = "") -> Record:
         for name, row in rows().items()
         if only in name
     }
+
+
+def too_large(record: Record) -> list[str]:
+    """Kernels that no device of their architecture can start."""
+    return [
+        f"{name} for {architecture}: {found}"
+        for name, by_architecture in record.items()
+        for architecture, found in by_architecture.items()
+        if int(found["shared"]) > MOST_SHARED[architecture] or int(found["columns"]) > MOST_COLUMNS
+    ]
 
 
 def written(record: Record) -> str:
@@ -95,6 +110,7 @@ def main() -> int:
         print(f"Recorded with Triton {recorded['triton']}, this is {triton.__version__}: not compared")
         return 0
     told = differences(found, recorded["kernels"], options.only)
+    told += [f"does not fit: {line}" for line in too_large(found)]
     print("\n".join(told) or f"{len(found)} kernels, as recorded")
     return len(told) > 0
 

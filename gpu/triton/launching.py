@@ -55,10 +55,15 @@ def tuned(configurations: Sequence[dict[str, int]], key: Sequence[str], **option
     **options :
         Of ``triton.autotune``.
     """
-    chosen = configurations[:1] if INTERPRETED else configurations
-    configs = []
-    for configuration in chosen:
+    stated = []
+    for configuration in configurations:
         constants = dict(configuration)
         warps, stages = constants.pop("num_warps"), constants.pop("num_stages")
-        configs.append(triton.Config(constants, num_warps=warps, num_stages=stages))
-    return triton.autotune(configs=configs, key=list(key), **options)
+        stated.append(triton.Config(constants, num_warps=warps, num_stages=stages))
+
+    def decorated(kernel: Any) -> Any:
+        tuner = triton.autotune(configs=stated[:1] if INTERPRETED else stated, key=list(key), **options)(kernel)
+        tuner.stated = stated  # all of them, for the table
+        return tuner
+
+    return decorated

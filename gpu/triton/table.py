@@ -14,7 +14,16 @@ from typing import Any
 __all__ = ["ARCHITECTURES", "MODULES", "Row", "register", "rows"]
 
 ARCHITECTURES = (80, 90, 100)  # A100, H100 and H200, B200
-MODULES = ("rounding", "gated_kalmanet.backward")  # of this folder
+MODULES = (  # of this folder
+    "rounding",
+    "newton_schulz",
+    "gated_kalmanet.states",
+    "gated_kalmanet.norms",
+    "gated_kalmanet.solve",
+    "gated_kalmanet.readout",
+    "gated_kalmanet.decode",
+    "gated_kalmanet.backward",
+)
 _ROWS: dict[str, Row] = {}
 
 
@@ -69,7 +78,7 @@ def register(
     num_warps: int = 4,
     num_stages: int = 3,
 ) -> None:
-    """Add a kernel to the table: one row, or one for each configuration of a ``triton.autotune``.
+    """Add a kernel to the table: one row, or one for each configuration of one that is ``launching.tuned``.
 
     Parameters
     ----------
@@ -82,7 +91,7 @@ def register(
     ValueError
         If the name is taken, or an argument of the kernel is neither in ``signature`` nor in ``constants``, or in both.
     """
-    configurations: Iterable[Any] = getattr(kernel, "configs", (None,))
+    configurations: Iterable[Any] = getattr(kernel, "stated", (None,))
     for configuration in configurations:
         row = Row(name, kernel, signature, constants, num_warps, num_stages)
         if configuration is not None:

@@ -117,6 +117,9 @@ def orthogonal(X: torch.Tensor, steps: Steps, *, scaling: str = "frobenius", eps
     """
     scaling = choice("scaling", scaling, SCALINGS)
     products = products_for(choose_backend("torch", X), X)
+    whole = products.orthogonal(X, steps, scaling, eps)
+    if whole is not None:
+        return whole
     # Into the range of its dtype first: norms and Gram matrices are of squares.
     tiny = torch.finfo(X.dtype).tiny
     top = X.abs().amax((-2, -1), keepdim=True).clamp(min=tiny)

@@ -10,7 +10,7 @@ from .factors import Degree17Factors
 if TYPE_CHECKING:
     from .products import Products
 
-__all__ = ["evaluate", "odd_step", "polar_step"]
+__all__ = ["evaluate", "odd_step", "polar_step", "quadratic"]
 
 
 def evaluate(
@@ -61,6 +61,8 @@ def evaluate(
         return p.scale(A, 0.0, A), c[0]
     if len(c) == 2:
         return p.scale(A, c[1], A), c[0]
+    if hermitian and len(c) == 3 and square is None:
+        return p.quadratic(A, c[1], c[2], p.room(A.shape, A)), c[0]
     A2 = p.square(A, p.room(A.shape, A)) if square is None else square
     multiply = p.multiply_commuting if hermitian else p.multiply
     if factors is not None:
@@ -84,6 +86,25 @@ def evaluate(
         B = p.add(work, A, linear)
     p.done(A2)
     return B, constant
+
+
+def quadratic(products: Products, A: Any, b: float, c: float, out: Any) -> Any:
+    """b A + c A^2 for Hermitian A.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from resolvent.solvers.matrix_functions.polynomial import quadratic
+    >>> from resolvent.backends import choose_backend
+    >>> from resolvent.solvers.matrix_functions.products import products_for
+    >>> x = np.full((1, 1, 1), 10.0)
+    >>> quadratic(products_for(choose_backend(None, x), x), x, 2.0, 3.0, None).item()
+    320.0
+    """
+    square = products.square(A, products.room(A.shape, A))
+    out = products.combine([(c, square), (b, A)], out)
+    products.done(square)
+    return out
 
 
 def odd_step(

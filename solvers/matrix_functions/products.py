@@ -10,23 +10,26 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from ...backends import Backend
 from .factors import Degree17Factors
-from .polynomial import polar_step
+from .polynomial import polar_step, quadratic
 
 __all__ = ["PRODUCTS", "NumpyProducts", "PortableProducts", "Products", "TorchProducts", "products_for"]
 
-# library: (module in this folder, class). That of "numba" is for stacks of small matrices of NumPy's.
+# library: (module of the package, class). That of "numba" is for stacks of small matrices of NumPy's, that of "triton"
+# for tensors on CUDA devices.
 PRODUCTS: dict[str, tuple[str, str]] = {
-    "numpy": ("products", "NumpyProducts"),
-    "numba": ("compiled", "CompiledProducts"),
-    "torch": ("products", "TorchProducts"),
-    "cupy": ("products", "PortableProducts"),
-    "array_api": ("products", "PortableProducts"),
+    "numpy": ("solvers.matrix_functions.products", "NumpyProducts"),
+    "numba": ("solvers.matrix_functions.compiled", "CompiledProducts"),
+    "torch": ("solvers.matrix_functions.products", "TorchProducts"),
+    "triton": ("gpu.triton.products", "TritonProducts"),
+    "cupy": ("solvers.matrix_functions.products", "PortableProducts"),
+    "array_api": ("solvers.matrix_functions.products", "PortableProducts"),
 }
 NEAR_ONE = 6  # exponents of entries whose fourth powers, and sums of them, are far from the ends of single precision
 CACHED = 1 << 20  # bytes of an array that stays in the cache with the others of a step
@@ -35,6 +38,7 @@ STRIPS = 4  # of rows, in which a symmetric product of two matrices is computed 
 FROM_STRIPS = 384  # from this order on that is faster than all of it
 # A stack of so many matrices of at most this order is worked on by compiled loops, one matrix after the other.
 COMPILED_ORDER, COMPILED_COUNT = 96, 32
+TRITON_DTYPES = ("torch.bfloat16", "torch.float16", "torch.float32")
 
 
 def products_for(backend: Backend, like: Any, compiled: bool = False) -> Products:
@@ -54,8 +58,10 @@ def products_for(backend: Backend, like: Any, compiled: bool = False) -> Product
         count, rows, columns = like.shape
         if count >= COMPILED_COUNT and rows <= COMPILED_ORDER and columns <= COMPILED_ORDER:
             key = "numba"
+    if key == "torch" and like.is_cuda and str(like.dtype) in TRITON_DTYPES and find_spec("triton") is not None:
+        key = "triton"
     module, cls = PRODUCTS[key]
-    return getattr(import_module(f"{__name__.rpartition('.')[0]}.{module}"), cls)(backend, like)
+    return getattr(import_module(f"{__name__.partition('.')[0]}.{module}"), cls)(backend, like)
 
 
 class Products:
@@ -129,6 +135,14 @@ class Products:
         """A A for Hermitian A."""
         self.count += 1
         return self._matmul(A, A, out)
+
+    def quadratic(self, A: Any, b: float, c: float, out: Any) -> Any:
+        """b A + c A^2 for Hermitian A."""
+        return quadratic(self, A, b, c, out)
+
+    def orthogonal(self, X: Any, steps: Sequence[Sequence[float]], scaling: str, eps: float) -> Any:
+        """All of an iteration X <- X h(X^H X) from X over a bound of its norm where one kernel does it, else None."""
+        return None
 
     def _matmul(self, A: Any, B: Any, out: Any) -> Any:
         return self.xp.matmul(A, B)

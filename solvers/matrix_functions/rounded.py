@@ -11,7 +11,7 @@ from ...backends import Backend
 from ...errors import InputError
 from ...precision import tensor_core_matmul
 from ...precision.policy import Precision
-from .polynomial import polar_step
+from .polynomial import polar_step, quadratic
 from .products import Products
 
 __all__ = ["RoundedProducts"]
@@ -100,6 +100,9 @@ class RoundedProducts:
 
     def square(self, A: Any, out: Any) -> Any:
         return self._product(A, A, out)
+
+    def quadratic(self, A: Any, b: float, c: float, out: Any) -> Any:
+        return quadratic(self, A, b, c, out)  # type: ignore[arg-type]
 
     def combine(self, terms: Sequence[tuple[float, Any]], out: Any, identity: float = 0.0) -> Any:
         return self._written(self._inner.combine(terms, out, identity))

@@ -144,11 +144,11 @@ def _step_kernel(  # type: ignore[no-untyped-def]
         r = b / tl.where(largest > 0, largest, 1.0)  # its squares neither under- nor overflow
         square = tl.sum(r * r, 0)
         target = rtol * rtol * square
-        going = (square > target) & (most > 0) & (empty == 0)
+        left = tl.where((square > target) & (empty == 0), most, 0)  # steps that may still be made
         taken = most * 0
         X = tl.zeros((WIDTH,), tl.float32)
         p = r
-        while going:
+        while left > 0:
             Ap = _product(p, S, shift, H_after, state, scratch, vector, entries, D, WIDTH, BLOCK)
             curvature = tl.sum(p * Ap, 0)
             along = square / curvature
@@ -157,7 +157,7 @@ def _step_kernel(  # type: ignore[no-untyped-def]
             going = (curvature > 0) & (new < float("inf"))  # else the step cannot be made
             X += tl.where(going, along * p, 0.0)
             taken += going.to(tl.int32)
-            going = going & (new > target) & (taken < most)
+            left = tl.where(going & (new > target), left - 1, 0)
             p = r + (new / square) * p
             square = new
         X *= largest

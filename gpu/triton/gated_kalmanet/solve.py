@@ -26,12 +26,14 @@ __all__ = ["solve", "solve_adjoint"]
 
 # Parts of a chunk, each of which has a program that iterates its rows.
 CONFIGURATIONS = (
-    {"PARTS": 1, "num_warps": 4, "num_stages": 2},
     {"PARTS": 1, "num_warps": 8, "num_stages": 2},
-    {"PARTS": 2, "num_warps": 4, "num_stages": 2},
+    {"PARTS": 1, "num_warps": 4, "num_stages": 2},
+    {"PARTS": 2, "num_warps": 8, "num_stages": 1},
 )
-WHOLE_UP_TO = 128  # D for which a state is held in shared memory
-BLOCK = 32  # rows of a larger one that are read at a time
+# D for which a state, in as many parts as the products take, is held in shared memory; of a larger one BLOCK rows are
+# read at a time.
+WHOLE_UP_TO = {"bf16": 128, "bf16x3": 128, "tf32": 128, "tf32x3": 64, "ieee": 64}
+BLOCK = 32
 FINER = {"bf16": "bf16x3", "tf32": "tf32x3"}  # what residuals and norms are computed with
 
 
@@ -258,7 +260,7 @@ def _launch(
             D=D,
             C=size,
             WIDTH=width,
-            BLOCK=width if width <= WHOLE_UP_TO else BLOCK,
+            BLOCK=width if width <= WHOLE_UP_TO[precision] else BLOCK,
             FACTS=facts,
             ADJOINT=x is not None,
             PRECISION=precision,

@@ -13,6 +13,7 @@ triton = pytest.importorskip("triton")
 pytest.importorskip("torch")
 
 from resolvent.gpu.triton import table  # noqa: E402
+from resolvent.gpu.triton.launching import tuned  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parents[3]
 FOLDER = ROOT / "gpu" / "triton"
@@ -90,9 +91,8 @@ def _copy(x, y, BLOCK: triton.language.constexpr):
 
 
 def test_a_row_for_each_configuration(empty):
-    configs = [triton.Config({"BLOCK": size}, num_warps=size // 32, num_stages=2) for size in (64, 128)]
-    kernel = triton.autotune(configs=configs, key=[])(_copy)
-    table.register("copy", kernel, {"x": "*fp32", "y": "*fp32"}, {})
+    configurations = [{"BLOCK": size, "num_warps": size // 32, "num_stages": 2} for size in (64, 128)]
+    table.register("copy", tuned(configurations, ())(_copy), {"x": "*fp32", "y": "*fp32"}, {})
     names = ["copy{BLOCK=64, warps=2, stages=2}", "copy{BLOCK=128, warps=4, stages=2}"]
     assert list(table._ROWS) == names
     assert [row.constants["BLOCK"] for row in table._ROWS.values()] == [64, 128]

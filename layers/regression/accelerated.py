@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import os
 from typing import Any
@@ -15,6 +14,7 @@ from .solving import Solver
 
 __all__ = ["accelerated", "keeps_16_bits", "refusal"]
 
+INSTALLED = importlib.util.find_spec("triton") is not None
 LARGEST = 256
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
@@ -31,17 +31,14 @@ def accelerated(
     solver : Solver
     want_info : bool
     """
-    from ...gpu.triton.gated_kalmanet.decode import decode
     from ...gpu.triton.gated_kalmanet.pieces import CHUNK, precision_for
 
-    if set(inputs.lengths) == {1} and not inputs.requires_gradient():
-        return decode(inputs, solver, want_info)
     return chunk_wise(inputs, solver, want_info, CHUNK, precision_for(inputs.q.dtype, solver))
 
 
 def refusal(q: torch.Tensor, v: torch.Tensor, solver: Solver) -> str | None:
     """What was found and what would be wanted, where the kernels do not take these inputs; None where they do."""
-    if not _installed():
+    if not INSTALLED:
         return "found no Triton; wanted it installed: pip install triton"
     if q.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         return f"found tensors on {q.device}; wanted them on a CUDA device, or form='chunk'"
@@ -59,8 +56,3 @@ def keeps_16_bits(q: Any, k: Any, v: Any, solver: Solver, anywhere: bool) -> boo
     if not all(isinstance(part, torch.Tensor) and part.ndim == 4 and part.dtype == q.dtype for part in (q, k, v)):
         return False
     return q.dtype.itemsize == 2 and (anywhere or q.is_cuda) and refusal(q, v, solver) is None
-
-
-@functools.cache
-def _installed() -> bool:
-    return importlib.util.find_spec("triton") is not None

@@ -131,6 +131,9 @@ def _forward(*arguments: Any) -> tuple[torch.Tensor, ...]:
     inputs, solver, pieces = call.inputs(), call.how(), call.pieces()
     if call.unchecked:
         check_values(inputs)
+    if pieces.step is not None and not call.kept and set(inputs.lengths) == {1}:
+        o, states, info = pieces.step(inputs, solver, call.want_info)
+        return Results(o, *states, *(info or _nothing(call)[:3]), *_nothing(call)[3:], torch.tensor(True))
     inputs, reach = spared(inputs)
     rows = Rows(inputs, call.chunk, pieces)
     solutions, H = solved(rows.q, rows.k, rows.gk, rows.ratio, inputs.H, rows.layout, solver, call.want_info, pieces)

@@ -11,7 +11,7 @@ import torch
 from ....layers.regression.layout import Layout
 from ....layers.regression.pieces import Facts, Pieces, Solutions
 from ....layers.regression.solving import Solver
-from . import backward, readout, solve, states
+from . import backward, decode, readout, solve, states
 
 __all__ = ["CHUNK", "pieces", "precision_for"]
 
@@ -125,4 +125,5 @@ def pieces(precision: str) -> Pieces:
         read=kernels.read,
         read_states_adjoint=partial(backward.read_states_adjoint, precision=precision),
         read_rows_adjoint=partial(backward.read_rows_adjoint, precision=precision),
+        step=decode.decode,
     )

@@ -34,13 +34,24 @@ CONFIGURATIONS = (
 # read at a time.
 WHOLE_UP_TO = {"bf16": 128, "bf16x3": 128, "tf32": 128, "tf32x3": 64, "ieee": 64}
 BLOCK = 32
+READ = tl.constexpr(BLOCK)
+REACHED = tl.constexpr(0.02)  # by what a sweep with products of bfloat16 reduces most residuals; more steps do not pay
+MOST_SWEEPS = tl.constexpr(8)
 FINER = {"bf16": "bf16x3", "tf32": "tf32x3"}  # what residuals and norms are computed with
 
 
 @triton.jit
-def _product(  # type: ignore[no-untyped-def]
-    p,
-    H0,
+def _size(b):  # type: ignore[no-untyped-def]
+    """For each row a factor with which its squares neither under- nor overflow, and its length times that."""
+    largest = tl.max(tl.abs(b), 1)
+    unit = 1.0 / tl.where(largest > 0, largest, 1.0)
+    scaled = b * unit[:, None]
+    return unit, tl.sqrt(tl.sum(scaled * scaled, 1))
+
+
+@triton.jit
+def _product_of_rows(  # type: ignore[no-untyped-def]
+    stored,
     K,
     M,
     zeta,
@@ -48,7 +59,6 @@ def _product(  # type: ignore[no-untyped-def]
     before,
     state,
     k,
-    scratch,
     base,
     rows,
     tokens,
@@ -59,24 +69,55 @@ def _product(  # type: ignore[no-untyped-def]
     BLOCK: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """A_t p_t = zeta_t H_0 p_t + sum_j M_tj (k_j^T p_t) k_j + shift_t p_t, one row a token."""
+    """A_t p_t = zeta_t H_0 p_t + sum_j M_tj (k_j^T p_t) k_j + shift_t p_t, p_t being the stored rows."""
+    every = tl.arange(0, WIDTH)
+    p = load_rows(stored, base, rows, every, count, H, D).to(tl.float32)
     Y = tl.zeros(p.shape, tl.float32)
     W = tl.zeros(M.shape, tl.float32)
-    if BLOCK == WIDTH:
-        Y = multiply(p, H0, Y, PRECISION)
-        W = multiply(p, tl.trans(K), W, PRECISION)
-    else:  # Columns of a tile cannot be taken out of it: they are read from where it is stored.
-        every = tl.arange(0, WIDTH)
-        store_rows(scratch, base, rows, every, count, H, D, p)
-        tl.debug_barrier()
-        for start in range(0, D, BLOCK):
-            along = start + tl.arange(0, BLOCK)
-            part = load_rows(scratch, base, rows, along, count, H, D)
-            Y = multiply(part, load_block(before, state, along, every, D, D), Y, PRECISION)
-            W = multiply(part, tl.trans(load_rows(k, base, tokens, along, count, H, D)), W, PRECISION)
-        tl.debug_barrier()
-    # In this order the two large products do not depend on each other, and Triton gives each its own layout.
+    for start in range(0, D, BLOCK):
+        along = start + tl.arange(0, BLOCK)
+        part = load_rows(stored, base, rows, along, count, H, D).to(tl.float32)
+        Y = multiply(part, load_block(before, state, along, every, D, D), Y, PRECISION)
+        W = multiply(part, tl.trans(load_rows(k, base, tokens, along, count, H, D)), W, PRECISION)
     return multiply(W * M, K, shift[:, None] * p, PRECISION) + zeta[:, None] * Y
+
+
+@triton.jit
+def _product(  # type: ignore[no-untyped-def]
+    p,
+    H0,
+    scratch,
+    K,
+    M,
+    zeta,
+    shift,
+    before,
+    state,
+    k,
+    base,
+    rows,
+    tokens,
+    count,
+    H,
+    D: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """The same of a tile, with the state on the chip where it has room."""
+    if BLOCK == WIDTH:
+        Y = multiply(p, H0, tl.zeros(p.shape, tl.float32), PRECISION)
+        W = multiply(p, tl.trans(K), tl.zeros(M.shape, tl.float32), PRECISION)
+        # In this order the two large products do not depend on each other, and Triton gives each its own layout.
+        return multiply(W * M, K, shift[:, None] * p, PRECISION) + zeta[:, None] * Y
+    else:  # Columns of a tile cannot be taken out of it: they are read from where it is stored.
+        store_rows(scratch, base, rows, tl.arange(0, WIDTH), count, H, D, p)
+        tl.debug_barrier()
+        found = _product_of_rows(
+            scratch, K, M, zeta, shift, before, state, k, base, rows, tokens, count, H, D, WIDTH, BLOCK, PRECISION
+        )
+        tl.debug_barrier()
+        return found
 
 
 @triton.jit
@@ -91,6 +132,7 @@ def _solve_kernel(  # type: ignore[no-untyped-def]
     norms,
     uppers,
     solution,
+    scratch,
     first_numbers,
     second_numbers,
     iterations,
@@ -104,6 +146,7 @@ def _solve_kernel(  # type: ignore[no-untyped-def]
     BLOCK: tl.constexpr,
     CG: tl.constexpr,
     FIXED: tl.constexpr,
+    REFINED: tl.constexpr,
     FACTS: tl.constexpr,
     ADJOINT: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -111,6 +154,9 @@ def _solve_kernel(  # type: ignore[no-untyped-def]
     PARTS: tl.constexpr,
 ):
     """Rows of A_t x_t = rhs_t, of one chunk and head.
+
+    Where Chebyshev iteration is refined, it starts again and again with the residual of what it found, until that is
+    within the tolerance: residuals have products of the precision FINER, the iterations of PRECISION.
 
     As facts there are ||rhs - A x|| / ||rhs||, kappa and iterations. For the adjoint, whose solution is z, x is read,
     and z_t^T A_t x_t and z_t^T x_t are written.
@@ -145,9 +191,9 @@ def _solve_kernel(  # type: ignore[no-untyped-def]
         # In exact arithmetic the bound of Chebyshev iteration holds for conjugate gradients, too; rounding delays them.
         if not FIXED:
             most = 2 * most + 2
-        largest = tl.max(tl.abs(b), 1)
-        r = b / tl.where(largest > 0, largest, 1.0)[:, None]  # its squares neither under- nor overflow
-        square = tl.sum(r * r, 1)
+        unit, length = _size(b)
+        r = b * unit[:, None]
+        square = length * length
         target = rtol * rtol * square
         going = (square > target) & (most > 0) & (empty == 0)
         taken = tl.zeros(shift.shape, tl.int32)
@@ -155,7 +201,7 @@ def _solve_kernel(  # type: ignore[no-untyped-def]
         p = tl.where(going[:, None], r, 0.0)
         while tl.max(going.to(tl.int32), 0) > 0:
             Ap = _product(
-                p, H0, K, M, zeta, shift, before, state, k, solution, base, rows, tokens, count, H,
+                p, H0, scratch, K, M, zeta, shift, before, state, k, base, rows, tokens, count, H,
                 D, WIDTH, BLOCK, PRECISION,
             )  # fmt: skip
             curvature = tl.sum(p * Ap, 1)
@@ -169,49 +215,82 @@ def _solve_kernel(  # type: ignore[no-untyped-def]
             going = going & (new > target) & (taken < most)
             p = tl.where(going[:, None], r + (new / tl.where(going, square, 1.0))[:, None] * p, 0.0)
             square = new
-        X *= largest[:, None]
+        X /= unit[:, None]
     else:
-        taken = tl.where(empty, 0, most)
         center = tl.where(empty, 1.0, 0.5 * (shift + upper))
-        rho = tl.where(empty, 0.0, (upper - shift) / tl.where(empty, 1.0, upper + shift))
-        width = rho
-        d = tl.where(empty, 0.0, 1.0 / center)[:, None] * b
-        X = d
-        for step in range(tl.max(taken, 0)):
-            AX = _product(
-                X, H0, K, M, zeta, shift, before, state, k, solution, base, rows, tokens, count, H,
-                D, WIDTH, BLOCK, PRECISION,
-            )  # fmt: skip
-            rho, beta, gamma = chebyshev_next(center, width, rho)
-            d = tl.where((step < taken)[:, None], beta[:, None] * d + gamma[:, None] * (b - AX), 0.0)
-            X += d
+        width = tl.where(empty, 0.0, (upper - shift) / tl.where(empty, 1.0, upper + shift))
         taken = most
+        going = empty == 0
+        residual = tl.zeros(shift.shape, tl.float32) + 1.0
+        unit, length = _size(b)
+        if REFINED:
+            taken = tl.zeros(shift.shape, tl.int32)
+            going = going & (length > 0)
+            store_rows(solution, base, rows, every, count, H, D, tl.zeros(b.shape, tl.float32))
+        r, X, sweeps = b, b, 0
+        while tl.max(going.to(tl.int32), 0) > 0:
+            if REFINED:
+                aim = tl.minimum(tl.maximum(rtol / residual, REACHED), 0.5)
+                most = steps_for(condition, tl.log(1.0 / aim + tl.sqrt(1.0 / (aim * aim) - 1.0)))
+            last = tl.where(going, most, 0)
+            rho = width
+            d = tl.where(going, 1.0 / center, 0.0)[:, None] * r
+            X = d
+            for step in range(tl.max(last, 0)):
+                AX = _product(
+                    X, H0, scratch, K, M, zeta, shift, before, state, k, base, rows, tokens, count, H,
+                    D, WIDTH, BLOCK, PRECISION,
+                )  # fmt: skip
+                rho, beta, gamma = chebyshev_next(center, width, rho)
+                d = tl.where((step < last)[:, None], beta[:, None] * d + gamma[:, None] * (r - AX), 0.0)
+                X += d
+            if REFINED:  # what is found adds up where it is stored, out of the way of the iteration
+                X += load_rows(solution, base, rows, every, count, H, D)
+                store_rows(solution, base, rows, every, count, H, D, X)
+                tl.debug_barrier()
+                AX = _product_of_rows(
+                    solution, K, M, zeta, shift, before, state, k, base, rows, tokens, count, H, D, WIDTH, READ, FINER
+                )
+                tl.debug_barrier()
+                r = load_rows(rhs, base, rows, every, count, H, D).to(tl.float32) - AX
+                scaled = r * unit[:, None]
+                new = tl.sqrt(tl.sum(scaled * scaled, 1)) / tl.where(length > 0, length, 1.0)
+                taken += tl.where(going, last + 1, 0)
+                sweeps += 1
+                closer = going & (new < 0.5 * residual)  # else the precision of residuals is exhausted
+                residual = tl.where(going, new, residual)
+                going = closer & (new > rtol) & (sweeps < MOST_SWEEPS)
+            else:
+                going = going & (sweeps > 0)
+        if REFINED:
+            X = load_rows(solution, base, rows, every, count, H, D)
+        else:
+            X = tl.where(empty[:, None], 0.0, X)
 
+    store_rows(solution, base, rows, every, count, H, D, X)
     if FACTS:
-        AX = _product(
-            X, H0, K, M, zeta, shift, before, state, k, solution, base, rows, tokens, count, H,
-            D, WIDTH, BLOCK, FINER,
-        )  # fmt: skip
-        largest = tl.max(tl.abs(b), 1)
-        unit = (1.0 / tl.where(largest > 0, largest, 1.0))[:, None]
-        error, length = (b - AX) * unit, b * unit
-        known = (largest > 0) & (empty == 0)
-        relative = tl.sqrt(tl.sum(error * error, 1) / tl.where(known, tl.sum(length * length, 1), 1.0))
+        tl.debug_barrier()
+        AX = _product_of_rows(
+            solution, K, M, zeta, shift, before, state, k, base, rows, tokens, count, H, D, WIDTH, READ, FINER
+        )
+        b = load_rows(rhs, base, rows, every, count, H, D).to(tl.float32)
+        unit, length = _size(b)
+        error = (b - AX) * unit[:, None]
+        known = (length > 0) & (empty == 0)
+        relative = tl.sqrt(tl.sum(error * error, 1)) / tl.where(known, length, 1.0)
         store_numbers(first_numbers, base, rows, count, H, tl.where(known, relative, 0.0))
         store_numbers(second_numbers, base, rows, count, H, condition)
         store_numbers(iterations, base, rows, count, H, taken)
     if ADJOINT:
+        Ax = _product_of_rows(
+            x, K, M, zeta, shift, before, state, k, base, rows, tokens, count, H, D, WIDTH, READ, FINER
+        )
         other = load_rows(x, base, rows, every, count, H, D).to(tl.float32)
-        Ax = _product(
-            other, H0, K, M, zeta, shift, before, state, k, solution, base, rows, tokens, count, H,
-            D, WIDTH, BLOCK, FINER,
-        )  # fmt: skip
         store_numbers(first_numbers, base, rows, count, H, tl.sum(X * Ax, 1))
         store_numbers(second_numbers, base, rows, count, H, tl.sum(X * other, 1))
-    store_rows(solution, base, rows, every, count, H, D, X)
 
 
-_TUNED = tuned(CONFIGURATIONS, key=["D", "CG", "FACTS", "ADJOINT", "PRECISION"])(_solve_kernel)
+_TUNED = tuned(CONFIGURATIONS, key=["D", "CG", "FACTS", "ADJOINT", "REFINED", "PRECISION", "FINER"])(_solve_kernel)
 
 
 def _launch(
@@ -237,6 +316,9 @@ def _launch(
     if not solution.numel():
         return solution, *numbers, iterations
     width = max(triton.next_power_of_2(D), 16)
+    refined = solver.name == "chebyshev" and solver.rtol is not None and precision in ("bf16x3", "tf32x3")
+    products = "bf16" if refined else precision
+    whole = width <= WHOLE_UP_TO[products]
 
     def grid(constants: dict[str, int]) -> tuple[int]:
         return (len(before) * H * constants["PARTS"],)
@@ -253,6 +335,7 @@ def _launch(
             norms,
             uppers,
             solution,
+            solution if whole else torch.empty_like(solution),
             *numbers,
             iterations,
             H,
@@ -260,10 +343,11 @@ def _launch(
             D=D,
             C=size,
             WIDTH=width,
-            BLOCK=width if width <= WHOLE_UP_TO[precision] else BLOCK,
+            BLOCK=width if whole else BLOCK,
+            REFINED=refined,
             FACTS=facts,
             ADJOINT=x is not None,
-            PRECISION=precision,
+            PRECISION=products,
             FINER=FINER.get(precision, precision),
         )
     return solution, *numbers, iterations

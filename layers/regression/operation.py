@@ -137,6 +137,9 @@ def gated_kalmanet(
     differentiated again in the same way, to any order; then it keeps all states. There is no forward mode and no
     ``torch.func``, but for ``form="recurrent", solver="exact"``.
 
+    To what traces graphs the chunk-wise form is one operator, whichever computes it: there are meta and fake tensors,
+    ``torch.export``, and ``torch.compile(fullgraph=True)``. Values are then checked when it runs.
+
     Computations are in float32, or float64 if q, k or v is; 16-bit inputs are converted first, but for the kernels of
     Triton, which multiply them as they are, with float32 for sums, states and solutions, and k times beta rounded to
     the type of k. Their products are as precise as ``rtol`` needs: 1e-2 takes one product of bfloat16. Keys so small

@@ -176,9 +176,7 @@ def _backward(*arguments: Any) -> tuple[torch.Tensor, ...]:
     """The gradients by ``TENSORS``; empty of what was not given."""
     (do, dH, dU, o, x, norms, uppers, finite), call = arguments[:8], Call(*arguments[8:])
     inputs, solver, pieces = call.inputs(), call.how(), call.pieces()
-    reach = None
-    if not finite:
-        inputs, reach = spared(inputs)
+    inputs, reach = (inputs, None) if finite else spared(inputs)
     if reach is not None:
         do, dH, dU = reach.unmarked(do, dH, dU)
         o, _, _ = reach.unmarked(o, dH, dU)
@@ -191,7 +189,7 @@ def _backward(*arguments: Any) -> tuple[torch.Tensor, ...]:
     z, dk_too, dgk, d_ratio, dH = solved_adjoint(
         dx, dH, solutions, rows.k, rows.gk, rows.ratio, inputs.H, layout, solver, pieces
     )
-    d_tokens = (z if dq is None else dq + z, dk + dk_too, dv, dg, dgk, d_alpha)
+    d_tokens = (z if dq is None else dq.add_(z), dk.add_(dk_too), dv, dg, dgk, d_alpha)
     found = [None if part is None else rows.join(part) for part in d_tokens]
     if reach is not None:
         spoilt = [reach.bad[name] for name in PARTS]

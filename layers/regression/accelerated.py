@@ -16,6 +16,7 @@ __all__ = ["accelerated", "keeps_16_bits", "refusal"]
 
 INSTALLED = importlib.util.find_spec("triton") is not None
 LARGEST = 256
+CHUNK = 64  # whatever the lengths, so that a sequence gives the same bits packed and alone
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
@@ -31,9 +32,7 @@ def accelerated(
     solver : Solver
     want_info : bool
     """
-    from ...gpu.triton.gated_kalmanet.pieces import CHUNK, precision_for
-
-    return chunk_wise(inputs, solver, want_info, CHUNK, precision_for(inputs.q.dtype, solver))
+    return chunk_wise(inputs, solver, want_info, CHUNK, kernels=True)
 
 
 def refusal(q: torch.Tensor, v: torch.Tensor, solver: Solver) -> str | None:

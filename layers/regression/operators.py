@@ -26,13 +26,13 @@ __all__ = ["chunk_wise"]
 TENSORS = (*PARTS, "ridge_ratio", "H", "U")  # in this order throughout
 ARGUMENTS = (
     "Tensor q, Tensor k, Tensor v, Tensor? g, Tensor? gk, Tensor? alpha, Tensor ridge_ratio, Tensor H, Tensor U, "
-    "Tensor? cu_seqlens, float scale, str solver, str interval, int? num_iter, float? rtol, int? chunk, str? kernels, "
+    "Tensor? cu_seqlens, float scale, str solver, str interval, int? num_iter, float? rtol, int? chunk, bool kernels, "
     "bool want_info, bool unchecked, bool kept"
 )
 
 
 def chunk_wise(
-    inputs: Inputs, solver: Solver, want_info: bool, chunk: int | None = None, kernels: str | None = None
+    inputs: Inputs, solver: Solver, want_info: bool, chunk: int | None = None, kernels: bool = False
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], Info | None]:
     """Regression, mixing with alpha, and readout.
 
@@ -43,8 +43,8 @@ def chunk_wise(
     want_info : bool
     chunk : int, optional
         Tokens a chunk: by default 64, or fewer for short sequences.
-    kernels : str, optional
-        The precision of the products in Triton kernels; by default there are none, but plain PyTorch.
+    kernels : bool
+        Whether in Triton kernels, rather than in plain PyTorch.
 
     Notes
     -----
@@ -89,7 +89,7 @@ class Call(NamedTuple):
     num_iter: int | None
     rtol: float | None
     chunk: int | None
-    kernels: str | None
+    kernels: bool
     want_info: bool
     unchecked: bool
     kept: bool
@@ -101,11 +101,11 @@ class Call(NamedTuple):
         return Solver(self.solver, self.interval, self.num_iter, self.rtol)
 
     def pieces(self) -> Pieces:
-        if self.kernels is None:
+        if not self.kernels:
             return PLAIN
-        from ...gpu.triton.gated_kalmanet.pieces import pieces
+        from ...gpu.triton.gated_kalmanet.pieces import pieces_for
 
-        return pieces(self.kernels)
+        return pieces_for(self.q.dtype, self.how())
 
 
 class Results(NamedTuple):

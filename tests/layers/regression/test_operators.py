@@ -47,7 +47,7 @@ def with_gradients(function, tokens, weights):
     return [o, *states, *torch.autograd.grad(loss, leaves)]
 
 
-def arguments_of_the_operator(monkeypatch, inputs, solver, want_info=False, kernels=None):
+def arguments_of_the_operator(monkeypatch, inputs, solver, want_info=False):
     """As ``chunk_wise`` passes them on."""
     from resolvent.layers.regression import operators
 
@@ -55,7 +55,7 @@ def arguments_of_the_operator(monkeypatch, inputs, solver, want_info=False, kern
     with monkeypatch.context() as patch:
         real = operators._operator
         patch.setattr(operators, "_operator", lambda *given: caught.append(given) or real(*given))
-        chunk_wise(inputs, solver, want_info, kernels=kernels)
+        chunk_wise(inputs, solver, want_info)
     (given,) = caught
     return given
 

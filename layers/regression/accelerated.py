@@ -50,8 +50,10 @@ def refusal(q: torch.Tensor, v: torch.Tensor, solver: Solver) -> str | None:
     return None
 
 
-def keeps_16_bits(q: Any, k: Any, v: Any, solver: Solver, anywhere: bool) -> bool:
+def keeps_16_bits(q: Any, k: Any, v: Any, beta: Any, solver: Solver, anywhere: bool) -> bool:
     """Whether the kernels get q, k and v in 16 bits: what was given, unchecked, on a CUDA device or ``anywhere``."""
     if not all(isinstance(part, torch.Tensor) and part.ndim == 4 and part.dtype == q.dtype for part in (q, k, v)):
         return False
+    if beta is not None and q.dtype is torch.float16:
+        return False  # beta k may be too small for its range
     return q.dtype.itemsize == 2 and (anywhere or q.is_cuda) and refusal(q, v, solver) is None

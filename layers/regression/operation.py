@@ -180,7 +180,7 @@ def gated_kalmanet(
     given = (q, k, v, g, gk, alpha, beta, ridge_ratio, *states)
     if (form, chosen.name) != ("recurrent", "exact"):  # which torch differentiates itself
         refuse_all_but_reverse_mode(*given)
-    keep = form in ("auto", "triton") and keeps_16_bits(q, k, v, chosen, form == "triton")
+    keep = form in ("auto", "triton") and keeps_16_bits(q, k, v, beta, chosen, form == "triton")
     inputs = as_inputs(q, k, v, g, gk, alpha, beta, ridge_ratio, scale, initial_state, cu_seqlens, validate, keep)
     name = form
     if form == "triton" and (reason := refusal(inputs.q, inputs.v, chosen)) is not None:

@@ -11,6 +11,7 @@ import triton.language as tl
 from ....layers.regression.arguments import Info, Inputs
 from ....layers.regression.solving import Solver
 from ..launching import tuned
+from ..table import register
 from .iterations import chebyshev_next, condition_number, settings, steps_for, upper_end
 from .tiles import load_block, store_block
 
@@ -310,3 +311,23 @@ def decode(inputs: Inputs, solver: Solver, want_info: bool) -> Any:
     o, H, U, *facts = step(*parts, ratio, H, U, inputs.scale, solver, want_info)
     info = Info(*(fact.unflatten(0, shape[:2]) for fact in facts)) if want_info else None
     return o.unflatten(0, shape[:2]), (H, U), info
+
+
+def _register() -> None:
+    """For bfloat16 tokens: heads of 128 in all configurations, others and conjugate gradients in one."""
+    types = dict.fromkeys(("q", "k", "v", "o"), "*bf16") | dict.fromkeys(("heads", "steps"), "i32")
+    types |= dict.fromkeys(("scale", "reach", "rtol"), "fp32")
+    shared = {"FROBENIUS": False, "FIXED": False, "DECAY_H": True, "DECAY_U": True, "MIXED": True, "FACTS": False}
+    for D, CG in ((64, False), (128, False), (256, False), (128, True), (256, True)):
+        constants = {**shared, "D": D, "V": D, "WIDTH": D, "BLOCK": D if D <= WHOLE_UP_TO else BLOCK, "CG": CG}
+        arguments = [name for name in _step_kernel.arg_names if name not in (*constants, "COLUMNS")]
+        signature = {name: types.get(name, "*fp32") for name in arguments}
+        name = f"decode[{D}, {'cg' if CG else 'chebyshev'}]"
+        if (D, CG) == (128, False):
+            register(name, _TUNED, signature, constants)
+        else:
+            first, warps = {"COLUMNS": CONFIGURATIONS[0]["COLUMNS"]}, CONFIGURATIONS[0]["num_warps"]
+            register(name, _step_kernel, signature, {**constants, **first}, num_warps=warps, num_stages=1)
+
+
+_register()

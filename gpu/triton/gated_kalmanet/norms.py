@@ -8,6 +8,7 @@ import triton.language as tl
 
 from ....layers.regression.solving import Solver
 from ..launching import tuned
+from ..table import register
 from .iterations import upper_end
 from .tiles import (
     chunk_rows,
@@ -133,3 +134,14 @@ def norms_and_uppers(
                 PRECISION=precision,
             )
     return norms, uppers
+
+
+def _register() -> None:
+    """For bfloat16 tokens in heads of 128."""
+    types = {"k": "*bf16", "table": "*i64", "H": "i32"}
+    constants = {"D": 128, "C": 64, "WIDTH": 128, "FROBENIUS": False, "PRECISION": "tf32x3"}
+    arguments = [name for name in _norms_kernel.arg_names if name not in (*constants, "BLOCK")]
+    register("norms[tf32x3]", _TUNED, {name: types.get(name, "*fp32") for name in arguments}, constants)
+
+
+_register()

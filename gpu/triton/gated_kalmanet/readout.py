@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 
 from ..launching import tuned
+from ..table import register
 from .tiles import chunk_rows, decay_between, load_block, load_rows, log_decays, mixed_rows, multiply, store_rows
 
 __all__ = ["read"]
@@ -125,3 +126,14 @@ def read(
             PRECISION=precision,
         )
     return o
+
+
+def _register() -> None:
+    """For bfloat16 tokens in heads of 128."""
+    types = {"q": "*bf16", "k": "*bf16", "v": "*bf16", "o": "*bf16", "table": "*i64", "H": "i32", "scale": "fp32"}
+    constants = {"D": 128, "V": 128, "C": 64, "MIXED": True, "PRECISION": "tf32x3"}
+    arguments = [name for name in _read_kernel.arg_names if name not in (*constants, "COLUMNS", "BLOCK")]
+    register("read[tf32x3]", _TUNED, {name: types.get(name, "*fp32") for name in arguments}, constants)
+
+
+_register()

@@ -8,6 +8,7 @@ import triton.language as tl
 
 from ....layers.regression.solving import Solver
 from ..launching import tuned
+from ..table import register
 from .iterations import chebyshev_next, condition_number, settings, steps_for
 from .norms import norms_and_uppers
 from .tiles import (
@@ -417,3 +418,42 @@ def solve_adjoint(
         dx, k, gates, ridge_ratio, before, table, size, solver, precision, x, norms, uppers, False
     )
     return z, curvature, overlap
+
+
+def _register() -> None:
+    """For bfloat16 tokens: refined in heads of 128 in all configurations, others in the one that needs least room."""
+    types = {"rhs": "*bf16", "k": "*bf16", "table": "*i64", "H": "i32", "steps": "i32", "reach": "fp32", "rtol": "fp32"}
+    for D, kind, precision in (
+        (128, "refined", "tf32x3"),
+        (64, "refined", "tf32x3"),
+        (256, "refined", "tf32x3"),
+        (128, "adjoint", "tf32x3"),
+        (128, "fixed", "bf16x3"),
+        (128, "cg", "tf32x3"),
+        (256, "cg", "tf32x3"),
+    ):
+        refined = kind in ("refined", "adjoint")
+        products = "bf16" if refined else precision
+        constants = {
+            "D": D,
+            "C": 64,
+            "WIDTH": D,
+            "BLOCK": D if WHOLE_UP_TO[products] >= D else BLOCK,
+            "CG": kind == "cg",
+            "FIXED": kind == "fixed",
+            "REFINED": refined,
+            "FACTS": False,
+            "ADJOINT": kind == "adjoint",
+            "PRECISION": products,
+            "FINER": precision,
+        }
+        arguments = [name for name in _solve_kernel.arg_names if name not in (*constants, "PARTS")]
+        signature = {name: types.get(name, "*fp32") for name in arguments}
+        if (D, kind) == (128, "refined"):
+            register(f"solve[{D}, {kind}]", _TUNED, signature, constants)
+        else:
+            constants["PARTS"] = 2
+            register(f"solve[{D}, {kind}]", _solve_kernel, signature, constants, num_warps=8, num_stages=1)
+
+
+_register()

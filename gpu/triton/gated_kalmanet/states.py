@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 
 from ..launching import tuned
+from ..table import register
 from .tiles import chunk_rows, load_block, load_rows, log_decays, multiply, store_block
 
 __all__ = ["states"]
@@ -120,3 +121,14 @@ def states(
             PRECISION=precision,
         )
     return before, final
+
+
+def _register() -> None:
+    """For bfloat16 tokens in heads of 128."""
+    types = {"k": "*bf16", "values": "*bf16", "sequences": "*i64", "table": "*i64", "H": "i32"}
+    constants = {"D": 128, "V": 128, "C": 64, "PRECISION": "tf32x3"}
+    arguments = [name for name in _states_kernel.arg_names if name not in (*constants, "ROWS", "COLUMNS")]
+    register("states[tf32x3]", _TUNED, {name: types.get(name, "*fp32") for name in arguments}, constants)
+
+
+_register()

@@ -17,10 +17,10 @@ DEVICES = [
     pytest.param("cpu", marks=pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="compiled here")),
     pytest.param("cuda", marks=pytest.mark.gpu),
 ]
-LENGTHS = [34, 0, 1]
+LENGTHS = [20, 0, 1]
 HEADS = 2
-SIZE = 32  # tokens of a chunk
-SOLVERS = [Solver("chebyshev", rtol=1e-5), Solver("chebyshev", "frobenius", 7, None), Solver("cg", rtol=1e-5)]
+SIZE = 16  # tokens of a chunk
+SOLVERS = [Solver("chebyshev", rtol=1e-3), Solver("chebyshev", "frobenius", 4, None), Solver("cg", rtol=1e-3)]
 RIDGE = torch.tensor([0.02, 0.1], dtype=torch.float64)
 # What products with operands of so many bits leave, for sums of some tens of numbers of size one.
 LIMITS = {"ieee": 1e-6, "tf32x3": 1e-6, "bf16x3": 3e-5, "tf32": 1e-3, "bf16": 1e-2}
@@ -43,7 +43,7 @@ class Given:
         self.v, self.x = draw(*tokens, V, dtype=dtype), draw(*tokens, D)
         self.alpha, self.gates = (draw(*tokens).sigmoid().float().double() for _ in range(2))
         self.gates *= -0.2
-        self.gates[0, 22, 0] = self.gates[0, 0, 1] = -math.inf
+        self.gates[0, 11, 0] = self.gates[0, 0, 1] = -math.inf
         root = draw(len(LENGTHS), HEADS, D, 5)
         self.H, self.U = (root @ root.mT / D).float().double(), draw(len(LENGTHS), HEADS, D, V)
         self.ratio = RIDGE
@@ -117,7 +117,7 @@ def test_states(given, dtype, precision, D, V):
 @pytest.mark.parametrize("interval", ["frobenius", "wolkowicz_styan"])
 def test_norms_and_intervals(given, interval):
     here = given()
-    wanted, found = here.solve(Solver(interval=interval))
+    wanted, found = here.solve(Solver("chebyshev", interval, 1, None))
     assert error(found.norms, here.joined(wanted.norms)) <= 1e-6
     assert error(found.uppers, here.joined(wanted.uppers)) <= 1e-5
     assert error(found.facts.condition, here.joined(wanted.facts.condition)) <= 1e-5
@@ -126,46 +126,43 @@ def test_norms_and_intervals(given, interval):
 @pytest.mark.parametrize("size", [1e-9, 1e9])
 def test_norms_neither_overflow_nor_underflow(given, size):
     """Squares of entries of H would, in single precision."""
-    here = given()
-    wanted, _ = here.solve(SOLVERS[0])
+    here, solver = given(), SOLVERS[0]
+    wanted, _ = here.solve(solver)
     here.k, here.H = here.k * size, here.H * size**2
-    _, found = here.solve(SOLVERS[0])
+    _, found = here.solve(solver)
     assert error(found.norms, here.joined(wanted.norms) * size**2) <= 1e-6
-    assert error(found.x * size**2, here.joined(wanted.x)) <= 1e-4
-    assert found.facts.relative_residual.max() <= 2e-5
+    assert error(found.x * size**2, here.joined(wanted.x)) <= 1e-3
+    assert found.facts.relative_residual.max() <= solver.rtol
 
 
 # --- solves ---
 
 
-@pytest.mark.parametrize("solver", [Solver("chebyshev", rtol=1e-5), Solver("cg", rtol=1e-5)], ids=lambda s: s.name)
-@pytest.mark.parametrize(
-    "D", [24, pytest.param(128, marks=pytest.mark.slow), pytest.param(150, marks=pytest.mark.slow)]
-)
-def test_solutions(given, solver, D):
-    """A state of more than 128 rows is read in blocks."""
+@pytest.mark.parametrize("name", ["chebyshev", "cg"])
+@pytest.mark.parametrize("D", [24, *(pytest.param(D, marks=pytest.mark.slow) for D in (128, 150))])
+def test_solutions(given, name, D):
+    """To the tolerance that was asked for, though the products of Chebyshev iteration are of bfloat16."""
     here = given(D=D)
-    wanted, found = here.solve(solver)
+    wanted, found = here.solve(Solver(name, rtol=3e-5))
     assert error(found.x, here.joined(wanted.x)) <= 3e-5
-    assert found.facts.relative_residual.max() <= 2e-5
+    assert found.facts.relative_residual.max() <= 3.1e-5
     assert found.facts.iterations.dtype == torch.int32
 
 
-def test_a_state_read_in_blocks(given, monkeypatch):
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: f"{s.name}-{s.interval}")
+def test_a_state_read_in_blocks(given, monkeypatch, solver):
+    """As one of more than 128 rows is."""
     from resolvent.gpu.triton.gated_kalmanet import solve
 
     here = given()
-    whole = here.solve(SOLVERS[0])[1]
-    monkeypatch.setitem(solve.WHOLE_UP_TO, "tf32x3", 16)
+    whole = here.solve(solver)[1]
+    for precision in solve.WHOLE_UP_TO:
+        monkeypatch.setitem(solve.WHOLE_UP_TO, precision, 16)
     monkeypatch.setattr(solve, "BLOCK", 16)
-    for solver in SOLVERS:
-        wanted, found = here.solve(solver)
-        if solver.rtol is not None:
-            assert error(found.x, here.joined(wanted.x)) <= 3e-5
-    assert error(here.solve(SOLVERS[0])[1].x, whole.x.cpu().double()) <= 1e-5
+    assert error(here.solve(solver)[1].x, whole.x.cpu().double()) <= (1e-6 if solver.rtol is None else 2e-4)
 
 
-@pytest.mark.parametrize("steps", [1, 5, 30])
+@pytest.mark.parametrize("steps", [1, 5])
 def test_as_many_steps_as_asked_for(given, steps):
     """The same iterates as the plain form's, not merely nearly the same solutions."""
     here, solver = given(), Solver("chebyshev", "frobenius", steps, None)
@@ -178,39 +175,40 @@ def test_as_many_steps_as_asked_for(given, steps):
 
 
 def test_every_token_takes_the_steps_that_its_condition_asks_for(given):
-    here = given()
+    """With products of one precision alone, those of the plain form; refined, no more than twice as many."""
+    here, solver = given(), Solver(rtol=0.1)
     before, _ = here.states()
     q, k, gates = here.plain("q", "k", "gates")
-    for rtol in (0.3, 1e-2, 1e-5):
-        solver = Solver(rtol=rtol)
-        wanted = PLAIN.solve(q, k, gates, here.ratio, before, here.layouts["cpu"], solver, True)
-        _, found = here.solve(solver)
-        steps = here.joined(wanted.facts.iterations)
-        assert len(set(steps.flatten().tolist())) > 2
-        assert (found.facts.iterations.cpu() != steps).float().mean() <= 0.02  # where rounding decides
-        assert error(found.x, here.joined(wanted.x)) <= 1e-2 * rtol + 1e-5
-        assert found.facts.relative_residual.max() <= rtol + 1e-5
+    wanted = PLAIN.solve(q, k, gates, here.ratio, before, here.layouts["cpu"], solver, True)
+    steps = here.joined(wanted.facts.iterations)
+    assert len(set(steps.flatten().tolist())) > 1
+    _, found = here.solve(solver, "ieee")
+    assert (found.facts.iterations.cpu() != steps).float().mean() <= 0.02  # where rounding decides
+    assert error(found.x, here.joined(wanted.x)) <= 1e-2
+    _, found = here.solve(solver, "tf32x3")
+    assert found.facts.relative_residual.max() <= 0.1
+    assert (found.facts.iterations.cpu() <= 2 * steps + 2).all()
 
 
 def test_conjugate_gradients_stand_still_once_done(given):
-    here = given()
+    here = given(D=10)
     here.q[0, 5] = 0
-    few, many = (here.solve(Solver("cg", num_iter=steps, rtol=None))[1] for steps in (26, 60))
+    few, many = (here.solve(Solver("cg", num_iter=steps, rtol=None))[1] for steps in (20, 60))
     assert torch.equal(few.x, many.x)
     assert torch.equal(few.facts.iterations, many.facts.iterations)
-    assert many.facts.iterations.max() < 26
+    assert many.facts.iterations.max() < 20
     assert many.facts.iterations[5].max() == 0
     assert not many.x[5].any()
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: f"{s.name}-{s.interval}")
-@pytest.mark.parametrize("size", [1e-8, 1e4, 1e-30])
+@pytest.mark.parametrize("size", [2.0**-26, 2.0**13, 2.0**-100])
 def test_solutions_scale_with_the_right_hand_side(given, solver, size):
     here = given()
     _, one = here.solve(solver)
     here.q = here.q * size
     _, scaled = here.solve(solver)
-    assert error(scaled.x / size, one.x.cpu().double()) <= 1e-5
+    assert torch.equal(scaled.x.cpu().double() / size, one.x.cpu().double())
     assert torch.equal(one.facts.iterations, scaled.facts.iterations)
 
 
@@ -218,24 +216,23 @@ def test_solutions_scale_with_the_right_hand_side(given, solver, size):
 def test_nothing_seen_gives_zero(given, solver):
     here = given()
     here.H *= 0
-    here.k[:, :20] = 0
+    here.k[:, :9] = 0
     _, found = here.solve(solver)
-    assert not any(part[:20].any() for part in (found.x, found.norms, found.uppers, found.facts.relative_residual))
-    assert (found.facts.condition[:20] == 1).all()
+    assert not any(part[:9].any() for part in (found.x, found.norms, found.uppers, found.facts.relative_residual))
+    assert (found.facts.condition[:9] == 1).all()
     assert found.x.isfinite().all()
-    assert found.x[20:].all()
+    assert found.x[9:].all()
 
 
-@pytest.mark.parametrize(
-    ("precision", "limit"), [("bf16", 2e-2), ("bf16x3", 5e-5)], ids=["one product", "three products"]
-)
-def test_precision_of_products_of_bfloat16(given, precision, limit):
-    """The relative residual that is told is the true one, of x as it is returned."""
+@pytest.mark.parametrize(("precision", "rtol"), [("bf16x3", 1e-2), ("tf32x3", 3e-4)])
+def test_tolerances_are_kept_where_one_product_of_bfloat16_keeps_none(given, precision, rtol):
+    """Where few keys were seen, x is fifty times as long as what H makes of it, and rounding as much larger."""
     here = given(dtype=torch.bfloat16)
-    wanted, found = here.solve(Solver(rtol=1e-5), precision)
-    worst = found.facts.relative_residual.max()
-    assert limit / 30 <= worst <= limit
-    assert error(found.x, here.joined(wanted.x)) <= limit
+    _, found = here.solve(Solver(rtol=rtol), "bf16")
+    assert 0.1 <= found.facts.relative_residual.max() <= 0.6
+    wanted, found = here.solve(Solver(rtol=rtol), precision)
+    assert found.facts.relative_residual.max() <= rtol
+    assert error(found.x, here.joined(wanted.x)) <= rtol
 
 
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: f"{s.name}-{s.interval}")
@@ -243,16 +240,16 @@ def test_adjoint_solves(given, solver):
     """The right-hand side is another, norms and intervals those found before; with two inner products."""
     here = given()
     before, found_before = here.states()
-    wanted, forward = here.solve(solver)
+    wanted, forward = here.solve(solver, facts=False)
     q, x, k, gates = here.plain("q", "x", "k", "gates")
     layout = here.layouts["cpu"]
     known = (here.ratio, wanted.norms, wanted.uppers, before, layout)
-    z = PLAIN.solve_adjoint(q, x, k, gates, *known, solver)
+    z = PLAIN.solve_adjoint(q, x, k, gates, *known, Solver("exact") if solver.rtol else solver)
     q, x, k, gates, ratio = here.rows("q", "x", "k", "gates", "ratio")
     known = (ratio, forward.norms, forward.uppers, found_before, here.layouts[here.device])
     found = pieces("tf32x3").solve_adjoint(q, x, k, gates, *known, solver)
     for part, part_wanted in zip(found, z, strict=True):
-        assert error(part, here.joined(part_wanted)) <= 3e-5
+        assert error(part, here.joined(part_wanted)) <= (solver.rtol or 1e-5)
 
 
 # --- readout ---
@@ -282,19 +279,18 @@ def test_readout(given, dtype, precision, mixed):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "rtol", "precision"),
+    ("solver", "dtype", "precision"),
     [
-        (torch.bfloat16, 1e-2, "bf16"),
-        (torch.bfloat16, 1e-3, "tf32"),
-        (torch.float16, 1e-2, "tf32"),
-        (torch.float32, 1e-3, "tf32"),
-        (torch.bfloat16, 3e-4, "bf16x3"),
-        (torch.float32, 1e-6, "tf32x3"),
+        (Solver(rtol=1e-2), torch.float32, "bf16x3"),
+        (Solver(rtol=1e-3), torch.bfloat16, "tf32x3"),
+        (Solver("cg", rtol=1e-6), torch.float16, "tf32x3"),
+        (Solver(num_iter=30, rtol=None), torch.bfloat16, "bf16x3"),
+        (Solver(num_iter=30, rtol=None), torch.float32, "tf32x3"),
     ],
     ids=str,
 )
-def test_the_tolerance_chooses_the_products(dtype, rtol, precision):
-    assert precision_for(dtype, Solver(rtol=rtol)) == precision
+def test_the_tolerance_chooses_the_products(solver, dtype, precision):
+    assert precision_for(dtype, solver) == precision
 
 
 def test_the_same_bits_again(given):

@@ -18,7 +18,7 @@ BENCH := $(VENV)/.installed-bench
 PEERS := $(VENV)/.installed-peers
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint docs bench bench-check fixed-point-table newton-schulz-tables clean
+.PHONY: help demo test test-all lint docs bench bench-check gpu-check fixed-point-table newton-schulz-tables clean
 .NOTPARALLEL:
 # A stamp whose recipe failed must not pass for done.
 .DELETE_ON_ERROR:
@@ -64,6 +64,11 @@ bench-check: $(BENCH)  ## run the cheap benchmarks once each: some minutes
 	$(MAKE) bench ARGS="--quick --bench '^(importing|batches.Small|memory|solving.Whole|starting.Warm)'" \
 		>build/bench-check.log 2>&1; status=$$?; cat build/bench-check.log; \
 		exit $$(( status || $$(grep -c ' failed' build/bench-check.log) > 0 ))
+
+# Installs nothing: on a machine with a device the environment is often given.
+gpu-check: export PYTHON := $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+gpu-check:  ## the tests that need a GPU, then its figures: eight minutes, into benchmarks/results
+	bash benchmarks/gpu_check.sh
 
 fixed-point-table: $(PEERS)  ## evaluations of fixed-point methods on the gallery, beside published counts
 	$(BIN)/python benchmarks/fixed_point_table.py $(ARGS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import inspect
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -25,6 +26,7 @@ from resolvent.precision.tensor_core import TENSOR_CORES
 from resolvent.solvers.compiled_loops import LOOPS
 from resolvent.solvers.matrix_functions.presets import PRESETS
 
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 MARKERS = re.compile(r"(<!-- methods:begin[^>]*-->\n)(.*?)(<!-- methods:end -->)", re.DOTALL)
 
 
@@ -207,6 +209,45 @@ def newton_schulz_presets_table() -> str:
     return _table(("name", "steps", "products", "read in", "what to know"), rows, right=(1, 2))
 
 
+def gpu_figures_table(folder: Path = RESULTS) -> str:
+    """What `make gpu-check` wrote, the newest of each device."""
+    head, newest = ("figure", "found", "target", "note"), {}
+    for path in sorted(folder.glob("gpu-*.json"), key=lambda path: path.stem[-10:]):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        newest[kept["setting"]["device"]] = kept
+    if not newest:
+        return _table(head, [("none taken on a GPU so far", "", "", "")])
+    parts = []
+    for device, kept in newest.items():
+        where = kept["setting"]
+        versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+        rows = []
+        for row in kept["rows"]:
+            if row["value"] is None:
+                found = "failed"
+            else:
+                found = f"{row['value']:.3g} {row['unit']}"
+            target = "" if row["least"] is None else f"{row['least']:g} {row['unit']}"
+            rows.append((row["what"], found, target, row["note"]))
+        table = _table(head, rows, right=(1, 2))
+        parts.append(f"{device}, {where['date']}, commit {where['commit']}; {versions}:\n\n{table}")
+    return "\n".join(parts)
+
+
+def kernels_table() -> str:
+    """What each Triton kernel takes of a device, as on record."""
+    record = json.loads((RESULTS / "compiled_kernels.json").read_text(encoding="utf-8"))
+    rows = []
+    for name, by_architecture in record["kernels"].items():
+        cells = []
+        for found in by_architecture.values():
+            spilled = f" + {found['spilled']}" if found["spilled"] else ""
+            cells.append(f"{found['registers']}{spilled}, {found['shared'] / 1024:.3g}")
+        rows.append((f"`{name}`", *cells))
+    architectures = [f"`{name}`" for name in next(iter(record["kernels"].values()))]
+    return _table(("kernel", *architectures), rows, right=range(1, 1 + len(architectures)))
+
+
 def properties_by_class() -> dict[str, list[str]]:
     """The properties of each public class, by its dotted name, as the templates of the reference list them."""
     found = {}
@@ -234,6 +275,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "cores": cores_table,
     "delays": delays_table,
     "presets": newton_schulz_presets_table,
+    "gpu_figures": gpu_figures_table,
+    "kernels": kernels_table,
     "schedule_errors": partial(newton_schulz_table, "errors"),
     "schedule_tolerances": partial(newton_schulz_table, "tolerances"),
     "schedule_budgets": partial(newton_schulz_table, "budgets"),

@@ -17,10 +17,17 @@ import pytest
 # Figures are drawn without a display; set before anything imports matplotlib.
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-# Triton decides when it is imported whether its kernels are interpreted, as they are where there is no driver.
-try:
-    ctypes.CDLL("libcuda.so.1")
-except OSError:
+
+def driver_has_device() -> bool:
+    """Whether there is a driver, and a device that it can use."""
+    try:
+        return bool(ctypes.CDLL("libcuda.so.1").cuInit(0) == 0)
+    except OSError:
+        return False
+
+
+# Triton decides when it is imported whether its kernels are interpreted, as they are where there is no device.
+if not driver_has_device():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # "short", the default, and "ci", that of --all, try the same examples every time without a deadline, since a first call

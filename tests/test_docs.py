@@ -1,6 +1,7 @@
 """The documentation's code runs and prints what it says, its numbers are the code's, and nothing public is left out."""
 
 import importlib.util
+import json
 import pathlib
 import re
 import shlex
@@ -190,6 +191,19 @@ def test_policies_and_roundings_are_explained():
 def test_delays_are_those_of_the_script():
     """The data beside the figures are complete; tests/test_examples.py makes them anew."""
     assert tables.TABLES["delays"]().count("\n") == 2 + 3 * 5
+
+
+def test_figures_of_a_gpu_are_the_newest_of_each(tmp_path):
+    assert "| none taken on a GPU so far |" in tables.gpu_figures_table(tmp_path)
+    for stem, device, value in (("h-2026-01-02", "H", 2.0), ("h-2026-03-01", "H", 3.0), ("a-2026-02-01", "A", None)):
+        setting = {"device": device, "date": stem[-10:], "commit": "abc", "versions": {"torch": "2"}}
+        row = {"what": "speed", "value": value, "unit": "x", "least": 2.5, "note": ""}
+        (tmp_path / f"gpu-{stem}.json").write_text(json.dumps({"setting": setting, "rows": [row]}))
+    found = tables.gpu_figures_table(tmp_path)
+    assert "H, 2026-03-01, commit abc; torch 2:" in found
+    assert "2026-01-02" not in found
+    assert "| speed | 3 x | 2.5 x |  |" in found
+    assert "| speed | failed | 2.5 x |  |" in found
 
 
 @pytest.mark.parametrize("name", ["errors", "budgets", "precisions", "presets"])

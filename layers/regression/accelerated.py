@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import os
 from typing import Any
@@ -15,7 +14,9 @@ from .solving import Solver
 
 __all__ = ["accelerated", "keeps_16_bits", "refusal"]
 
+INSTALLED = importlib.util.find_spec("triton") is not None
 LARGEST = 256
+CHUNK = 64  # whatever the lengths, so that a sequence gives the same bits packed and alone
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 
@@ -31,17 +32,12 @@ def accelerated(
     solver : Solver
     want_info : bool
     """
-    from ...gpu.triton.gated_kalmanet.decode import decode
-    from ...gpu.triton.gated_kalmanet.pieces import CHUNK, precision_for
-
-    if set(inputs.lengths) == {1} and not inputs.requires_gradient():
-        return decode(inputs, solver, want_info)
-    return chunk_wise(inputs, solver, want_info, CHUNK, precision_for(inputs.q.dtype, solver))
+    return chunk_wise(inputs, solver, want_info, CHUNK, kernels=True)
 
 
 def refusal(q: torch.Tensor, v: torch.Tensor, solver: Solver) -> str | None:
     """What was found and what would be wanted, where the kernels do not take these inputs; None where they do."""
-    if not _installed():
+    if not INSTALLED:
         return "found no Triton; wanted it installed: pip install triton"
     if q.device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         return f"found tensors on {q.device}; wanted them on a CUDA device, or form='chunk'"
@@ -61,8 +57,3 @@ def keeps_16_bits(q: Any, k: Any, v: Any, beta: Any, solver: Solver, anywhere: b
     if beta is not None and q.dtype is torch.float16:
         return False  # beta k may be too small for its range
     return q.dtype.itemsize == 2 and (anywhere or q.is_cuda) and refusal(q, v, solver) is None
-
-
-@functools.cache
-def _installed() -> bool:
-    return importlib.util.find_spec("triton") is not None

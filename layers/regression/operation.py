@@ -11,7 +11,7 @@ import torch
 from ...errors import InputError
 from ...naming import choice
 from .accelerated import accelerated, keeps_16_bits, refusal
-from .arguments import Info, Inputs, as_inputs, as_solver, mark_as_own, refuse_all_but_reverse_mode
+from .arguments import Info, Inputs, as_inputs, as_solver, mark_as_own, refuse_all_but_reverse_mode, values_are_known
 from .compiled import compiled
 from .operators import chunk_wise
 from .recurrent import recurrent
@@ -137,6 +137,9 @@ def gated_kalmanet(
     differentiated again in the same way, to any order; then it keeps all states. There is no forward mode and no
     ``torch.func``, but for ``form="recurrent", solver="exact"``.
 
+    To what traces graphs the chunk-wise form is one operator, whichever computes it: there are meta and fake tensors,
+    ``torch.export``, and ``torch.compile(fullgraph=True)``. Values are then checked when it runs.
+
     Computations are in float32, or float64 if q, k or v is; 16-bit inputs are converted first, but for the kernels of
     Triton, which multiply them as they are, with float32 for sums, states and solutions, and k times beta rounded to
     the type of k. Their products are as precise as ``rtol`` needs: 1e-2 takes one product of bfloat16. Keys so small
@@ -199,11 +202,14 @@ def choose_form(inputs: Inputs, solver: Solver, differentiable: bool) -> str:
     """
     if inputs.q.is_cuda and refusal(inputs.q, inputs.v, solver) is None:
         return "triton"
+    compilable = inputs.q.device.type == "cpu" and solver.name != "exact" and values_are_known(inputs.q)
+    if not compilable or differentiable:
+        return "chunk"
     few = max(inputs.lengths, default=0) * inputs.q.shape[3] ** 2 <= COMPILED_UP_TO
-    compilable = inputs.q.device.type == "cpu" and solver.name != "exact" and not torch.compiler.is_compiling()
-    return "compiled" if few and compilable and not differentiable else "chunk"
+    return "compiled" if few else "chunk"
 
 
 def _own_precision(device: str) -> AbstractContextManager[Any]:
     """Autocast would round the products of the solvers to 16 bits."""
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if on else nullcontext()

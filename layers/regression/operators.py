@@ -26,13 +26,13 @@ __all__ = ["chunk_wise"]
 TENSORS = (*PARTS, "ridge_ratio", "H", "U")  # in this order throughout
 ARGUMENTS = (
     "Tensor q, Tensor k, Tensor v, Tensor? g, Tensor? gk, Tensor? alpha, Tensor ridge_ratio, Tensor H, Tensor U, "
-    "Tensor? cu_seqlens, float scale, str solver, str interval, int? num_iter, float? rtol, int? chunk, str? kernels, "
+    "Tensor? cu_seqlens, float scale, str solver, str interval, int? num_iter, float? rtol, int? chunk, bool kernels, "
     "bool want_info, bool unchecked, bool kept"
 )
 
 
 def chunk_wise(
-    inputs: Inputs, solver: Solver, want_info: bool, chunk: int | None = None, kernels: str | None = None
+    inputs: Inputs, solver: Solver, want_info: bool, chunk: int | None = None, kernels: bool = False
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], Info | None]:
     """Regression, mixing with alpha, and readout.
 
@@ -43,8 +43,8 @@ def chunk_wise(
     want_info : bool
     chunk : int, optional
         Tokens a chunk: by default 64, or fewer for short sequences.
-    kernels : str, optional
-        The precision of the products in Triton kernels; by default there are none, but plain PyTorch.
+    kernels : bool
+        Whether in Triton kernels, rather than in plain PyTorch.
 
     Notes
     -----
@@ -89,7 +89,7 @@ class Call(NamedTuple):
     num_iter: int | None
     rtol: float | None
     chunk: int | None
-    kernels: str | None
+    kernels: bool
     want_info: bool
     unchecked: bool
     kept: bool
@@ -101,11 +101,11 @@ class Call(NamedTuple):
         return Solver(self.solver, self.interval, self.num_iter, self.rtol)
 
     def pieces(self) -> Pieces:
-        if self.kernels is None:
+        if not self.kernels:
             return PLAIN
-        from ...gpu.triton.gated_kalmanet.pieces import pieces
+        from ...gpu.triton.gated_kalmanet.pieces import pieces_for
 
-        return pieces(self.kernels)
+        return pieces_for(self.q.dtype, self.how())
 
 
 class Results(NamedTuple):
@@ -131,6 +131,9 @@ def _forward(*arguments: Any) -> tuple[torch.Tensor, ...]:
     inputs, solver, pieces = call.inputs(), call.how(), call.pieces()
     if call.unchecked:
         check_values(inputs)
+    if pieces.step is not None and not call.kept and set(inputs.lengths) == {1}:
+        o, states, info = pieces.step(inputs, solver, call.want_info)
+        return Results(o, *states, *(info or _nothing(call)[:3]), *_nothing(call)[3:], torch.tensor(True))
     inputs, reach = spared(inputs)
     rows = Rows(inputs, call.chunk, pieces)
     solutions, H = solved(rows.q, rows.k, rows.gk, rows.ratio, inputs.H, rows.layout, solver, call.want_info, pieces)
@@ -173,9 +176,7 @@ def _backward(*arguments: Any) -> tuple[torch.Tensor, ...]:
     """The gradients by ``TENSORS``; empty of what was not given."""
     (do, dH, dU, o, x, norms, uppers, finite), call = arguments[:8], Call(*arguments[8:])
     inputs, solver, pieces = call.inputs(), call.how(), call.pieces()
-    reach = None
-    if not finite:
-        inputs, reach = spared(inputs)
+    inputs, reach = (inputs, None) if finite else spared(inputs)
     if reach is not None:
         do, dH, dU = reach.unmarked(do, dH, dU)
         o, _, _ = reach.unmarked(o, dH, dU)
@@ -188,7 +189,7 @@ def _backward(*arguments: Any) -> tuple[torch.Tensor, ...]:
     z, dk_too, dgk, d_ratio, dH = solved_adjoint(
         dx, dH, solutions, rows.k, rows.gk, rows.ratio, inputs.H, layout, solver, pieces
     )
-    d_tokens = (z if dq is None else dq + z, dk + dk_too, dv, dg, dgk, d_alpha)
+    d_tokens = (z if dq is None else dq.add_(z), dk.add_(dk_too), dv, dg, dgk, d_alpha)
     found = [None if part is None else rows.join(part) for part in d_tokens]
     if reach is not None:
         spoilt = [reach.bad[name] for name in PARTS]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -70,6 +70,8 @@ class Pieces:
         (do, o, x, q, alpha, k, v, gates, before, after, layout, scale) -> (dx, dq, dalpha, dk, dv, d_gates)
         dm_t = scale U_t do_t, whose shares are dx_t = alpha_t dm_t and dq_t, None where alpha is; dalpha_t =
         (x_t - q_t)^T dm_t; dk_t = R_t v_t, dv_t = R_t^T k_t, dgate_t = do_t^T o_t - v_t^T dv_t + dgate_{t+1}.
+    step : (inputs, solver, want_info) -> o, (H, U), info; or None
+        All of it, for sequences of one token each and no derivative, where there is a shorter way for these.
     """
 
     name: str
@@ -84,3 +86,4 @@ class Pieces:
     read: Callable[..., torch.Tensor]
     read_states_adjoint: Callable[..., tuple[torch.Tensor, torch.Tensor]]
     read_rows_adjoint: Callable[..., tuple[torch.Tensor | None, ...]]
+    step: Callable[..., tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], Any]] | None = None

@@ -11,11 +11,9 @@ import torch
 from ....layers.regression.layout import Layout
 from ....layers.regression.pieces import Facts, Pieces, Solutions
 from ....layers.regression.solving import Solver
-from . import backward, readout, solve, states
+from . import backward, decode, readout, solve, states
 
-__all__ = ["CHUNK", "pieces", "precision_for"]
-
-CHUNK = 64  # whatever the lengths, so that a sequence gives the same bits packed and alone
+__all__ = ["pieces", "pieces_for", "precision_for", "sums_precision_for"]
 
 
 def precision_for(dtype: torch.dtype, solver: Solver) -> str:
@@ -29,11 +27,18 @@ def precision_for(dtype: torch.dtype, solver: Solver) -> str:
     return "bf16x3" if solver.rtol >= 2e-3 else "tf32x3"
 
 
+def sums_precision_for(dtype: torch.dtype, solver: Solver) -> str:
+    """That of the readout and of all gradients but for the solves: sums, whose errors no ridge magnifies."""
+    exact = dtype is torch.float32 if solver.rtol is None else solver.rtol < 1e-4
+    return "tf32x3" if exact else "bf16x3"
+
+
 @dataclass(frozen=True)
 class _Kernels:
-    """The kernels, with products of one precision."""
+    """The kernels, with products of one precision for the solves and of one for the readout."""
 
     precision: str
+    sums: str
 
     def states(
         self, k: torch.Tensor, values: torch.Tensor, gates: torch.Tensor, initial: torch.Tensor, layout: Layout
@@ -89,7 +94,7 @@ class _Kernels:
         layout: Layout,
         scale: float,
     ) -> torch.Tensor:
-        return readout.read(x, q, alpha, k, v, gates, before, layout.table, layout.size, scale, self.precision)
+        return readout.read(x, q, alpha, k, v, gates, before, layout.table, layout.size, scale, self.sums)
 
 
 def _split(tokens: torch.Tensor, layout: Layout) -> torch.Tensor:
@@ -105,9 +110,13 @@ def _as_chunks(rows: torch.Tensor, layout: Layout) -> torch.Tensor:
 
 
 @cache
-def pieces(precision: str) -> Pieces:
-    """Kernels whose products are of one precision: "bf16", "bf16x3", "tf32", "tf32x3" or "ieee"."""
-    kernels = _Kernels(precision)
+def pieces(precision: str, sums: str | None = None) -> Pieces:
+    """Kernels whose products are of one precision: "bf16", "bf16x3", "tf32", "tf32x3" or "ieee".
+
+    ``sums`` is that of the readout and of gradients, the same by default.
+    """
+    sums = sums or precision
+    kernels = _Kernels(precision, sums)
     return Pieces(
         name="triton",
         split=_split,
@@ -116,9 +125,15 @@ def pieces(precision: str) -> Pieces:
         states=kernels.states,
         solve=kernels.solve,
         solve_adjoint=kernels.solve_adjoint,
-        states_adjoint=partial(backward.states_adjoint, precision=precision),
-        rows_adjoint=partial(backward.rows_adjoint, precision=precision),
+        states_adjoint=partial(backward.states_adjoint, precision=sums),
+        rows_adjoint=partial(backward.rows_adjoint, precision=sums),
         read=kernels.read,
-        read_states_adjoint=partial(backward.read_states_adjoint, precision=precision),
-        read_rows_adjoint=partial(backward.read_rows_adjoint, precision=precision),
+        read_states_adjoint=partial(backward.read_states_adjoint, precision=sums),
+        read_rows_adjoint=partial(backward.read_rows_adjoint, precision=sums),
+        step=decode.decode,
     )
+
+
+def pieces_for(dtype: torch.dtype, solver: Solver) -> Pieces:
+    """The cheapest ones for tokens of a type and a tolerance."""
+    return pieces(precision_for(dtype, solver), sums_precision_for(dtype, solver))

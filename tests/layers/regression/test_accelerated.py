@@ -13,7 +13,7 @@ from resolvent.layers.regression.solving import Solver  # noqa: E402
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    monkeypatch.setattr(accelerated, "_installed", lambda: True)
+    monkeypatch.setattr(accelerated, "INSTALLED", True)
     monkeypatch.setenv("TRITON_INTERPRET", "1")
 
 
@@ -43,7 +43,7 @@ def test_what_is_not(interpreted, given, solver, told):
 
 
 def test_tensors_on_a_cpu(monkeypatch):
-    monkeypatch.setattr(accelerated, "_installed", lambda: True)
+    monkeypatch.setattr(accelerated, "INSTALLED", True)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     q, v = tokens()
     with pytest.raises(InputError, match="form='triton': found tensors on cpu; wanted them on a CUDA device"):
@@ -51,7 +51,7 @@ def test_tensors_on_a_cpu(monkeypatch):
 
 
 def test_no_triton(monkeypatch):
-    monkeypatch.setattr(accelerated, "_installed", lambda: False)
+    monkeypatch.setattr(accelerated, "INSTALLED", False)
     q, v = tokens()
     with pytest.raises(InputError, match="form='triton': found no Triton; wanted it installed: pip install triton"):
         gated_kalmanet(q, q, v, form="triton")

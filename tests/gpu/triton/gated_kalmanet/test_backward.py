@@ -9,8 +9,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 from resolvent.gpu.triton.gated_kalmanet import backward  # noqa: E402
+from resolvent.gpu.triton.gated_kalmanet.pieces import sums_precision_for  # noqa: E402
 from resolvent.layers.regression.layout import Layout  # noqa: E402
 from resolvent.layers.regression.plain import PLAIN  # noqa: E402
+from resolvent.layers.regression.solving import Solver  # noqa: E402
 
 DEVICES = [
     pytest.param("cpu", marks=pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="compiled here")),
@@ -149,3 +151,18 @@ def test_gates_of_minus_infinity_have_no_gradient(given):
     _, d_gates = check(given(), "rows_adjoint", PIECES["rows_adjoint"])
     assert d_gates[22, 0] == 0
     assert d_gates[22, 1] != 0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "solver", "precision"),
+    [
+        (torch.bfloat16, Solver(), "bf16x3"),
+        (torch.float32, Solver(rtol=1e-3), "bf16x3"),
+        (torch.float32, Solver(rtol=1e-6), "tf32x3"),
+        (torch.float32, Solver(num_iter=30, rtol=None), "tf32x3"),
+        (torch.float16, Solver(num_iter=30, rtol=None), "bf16x3"),
+    ],
+    ids=str,
+)
+def test_products_are_as_precise_as_the_tolerance_needs(dtype, solver, precision):
+    assert sums_precision_for(dtype, solver) == precision

@@ -14,7 +14,16 @@ from typing import Any
 __all__ = ["ARCHITECTURES", "MODULES", "Row", "register", "rows"]
 
 ARCHITECTURES = (80, 90, 100)  # A100, H100 and H200, B200
-MODULES = ("rounding", "newton_schulz")  # of this folder
+MODULES = (  # of this folder
+    "rounding",
+    "newton_schulz",
+    "gated_kalmanet.states",
+    "gated_kalmanet.norms",
+    "gated_kalmanet.solve",
+    "gated_kalmanet.readout",
+    "gated_kalmanet.decode",
+    "gated_kalmanet.backward",
+)
 _ROWS: dict[str, Row] = {}
 
 

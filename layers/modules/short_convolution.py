@@ -68,20 +68,19 @@ class ShortConvolution(nn.Module):
         check_width(x, "x", self.weight.shape[0], "channels", "B T *")
         batch, tokens, channels = x.shape
         before = self.width - 1
-        sizes = [tokens] * batch if lengths is None else lengths
         if state is None:
-            state = x.new_zeros(len(sizes), channels, before)
+            state = x.new_zeros(batch if lengths is None else len(lengths), channels, before)
         history = state.to(x.dtype).transpose(1, 2)
         if lengths is None:
             extended = torch.cat([history, x], dim=1)
             y = self._sum(extended, tokens)
             return nn.functional.silu(y), extended[:, tokens:].transpose(1, 2)
-        parts = [part for piece in zip(history, x[0].split(sizes), strict=True) for part in piece]
+        parts = [part for piece in zip(history, x[0].split(lengths), strict=True) for part in piece]
         extended = torch.cat(parts)
-        ends = (torch.tensor(sizes) + before).cumsum(0).tolist()
+        ends = (torch.tensor(lengths) + before).cumsum(0).tolist()
         last = torch.stack([extended[end - before : end] for end in ends]).transpose(1, 2)
         # Each sequence stands behind its history; the sums that straddle two sequences are left out.
-        kept = [range(end - before - size, end - before) for end, size in zip(ends, sizes, strict=True)]
+        kept = [range(end - before - size, end - before) for end, size in zip(ends, lengths, strict=True)]
         rows = torch.tensor([row for sequence in kept for row in sequence], dtype=torch.long, device=x.device)
         y = self._sum(extended.unsqueeze(0), extended.shape[0] - before).index_select(1, rows)
         return nn.functional.silu(y), last

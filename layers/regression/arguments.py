@@ -6,17 +6,28 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
+from torch._subclasses import FakeTensor
 from torch.autograd import forward_ad
 
 from ...errors import InputError
 from ...naming import choice
 from .solving import INTERVALS, SOLVERS, Solver
 
-__all__ = ["Info", "Inputs", "as_inputs", "as_solver", "mark_as_own", "refuse_all_but_reverse_mode"]
+__all__ = [
+    "Info",
+    "Inputs",
+    "as_inputs",
+    "as_solver",
+    "check_values",
+    "mark_as_own",
+    "refuse_all_but_reverse_mode",
+    "values_are_known",
+]
 
 DEFAULT_RTOL = 3e-4  # what 30 steps on the Frobenius interval guarantee for a ridge ratio of 0.02
 
@@ -41,7 +52,7 @@ class Info(NamedTuple):
 
 @dataclass(frozen=True)
 class Inputs:
-    """Arguments as the forms take them: of one floating-point type, on one device.
+    """Arguments as the forms take them: of one floating-point type, q, k and v perhaps in 16 bits, on one device.
 
     Attributes
     ----------
@@ -55,8 +66,10 @@ class Inputs:
     scale : float
     H, U : Tensor, (N, H, K, K) and (N, H, K, V)
         Initial states, zero where none were given; H is symmetric.
-    lengths : tuple of int
-        Of the N sequences that follow each other in the tokens, taken batch by batch.
+    cu_seqlens : Tensor, (N + 1,), or None
+        Where sequences begin and end, if not with the rows of the batch; on the host if its numbers are known.
+    unchecked : bool
+        Whether values are still to be checked, where they are known.
     """
 
     q: torch.Tensor
@@ -69,12 +82,29 @@ class Inputs:
     scale: float
     H: torch.Tensor
     U: torch.Tensor
-    lengths: tuple[int, ...]
+    cu_seqlens: torch.Tensor | None = None
+    unchecked: bool = False
+
+    @cached_property
+    def lengths(self) -> tuple[int, ...]:
+        """Of the N sequences that follow each other in the tokens, taken batch by batch.
+
+        Raises
+        ------
+        InputError
+            If they do not fill the tokens.
+        """
+        batch, tokens = self.q.shape[:2]
+        return (tokens,) * batch if self.cu_seqlens is None else _lengths(self.cu_seqlens.tolist(), tokens)
+
+    def requires_gradient(self) -> bool:
+        """Whether any of them does, recorded or not."""
+        tensors = (self.q, self.k, self.v, self.g, self.gk, self.alpha, self.ridge_ratio, self.H, self.U)
+        return any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
     def want_gradient(self) -> bool:
         """Whether one could be asked for."""
-        tensors = (self.q, self.k, self.v, self.g, self.gk, self.alpha, self.ridge_ratio, self.H, self.U)
-        return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+        return torch.is_grad_enabled() and self.requires_gradient()
 
 
 def as_solver(name: str, interval: str, num_iter: int | None, rtol: float | None) -> Solver:
@@ -128,8 +158,13 @@ def as_inputs(
     initial_state: tuple[torch.Tensor, torch.Tensor] | None,
     cu_seqlens: torch.Tensor | Sequence[int] | None,
     validate: bool,
+    keep_16_bits: bool = False,
 ) -> Inputs:
     """Check the arguments, with ``validate`` also their values, and bring them to one type.
+
+    Where values are not known, as in a graph that is traced, they are left to ``check_values``.
+
+    With ``keep_16_bits``, q, k and v, which then are of one such type, stay in it; all else is in float32.
 
     Raises
     ------
@@ -143,7 +178,10 @@ def as_inputs(
             _check_tensor(name, gate, q)
             if gate.shape != q.shape[:3]:
                 raise InputError(f"{name}: found the shape {tuple(gate.shape)}; wanted {tuple(q.shape[:3])}, (B, T, H)")
-    lengths = _lengths(cu_seqlens, q)
+    boundaries = _boundaries(cu_seqlens, q)
+    sequences = q.shape[0] if boundaries is None else boundaries.shape[0] - 1
+    known = values_are_known(q)
+    unchecked, validate = validate and not known, validate and known
     if scale is None:
         scale = q.shape[3] ** -0.5
     elif not math.isfinite(scale):
@@ -162,23 +200,46 @@ def as_inputs(
             _check_values("beta", beta, 0)
 
     dtype = torch.float64 if torch.float64 in (q.dtype, k.dtype, v.dtype) else torch.float32
-    q, k, v = _as(dtype, q), _as(dtype, k), _as(dtype, v)
+    tokens = q.dtype if keep_16_bits else dtype
     if beta is not None:
         strength = _as(dtype, beta).unsqueeze(-1)
-        k, v = k * strength, v * strength
+        k, v = k * strength, v * strength  # in ``dtype`` also where k and v are not
+    q, k, v = _as(tokens, q), _as(tokens, k), _as(tokens, v)
     decay = None if gk is None else _as(dtype, gk)
-    return Inputs(
+    inputs = Inputs(
         q,
         k,
         v,
         decay if g is gk else None if g is None else _as(dtype, g),
         decay,
         None if alpha is None else _as(dtype, alpha),
-        _ridge(ridge_ratio, q, validate),
+        _ridge(ridge_ratio, q, dtype, validate),
         float(scale),
-        *_states(initial_state, len(lengths), q, v, validate),
-        lengths,
+        *_states(initial_state, sequences, q, v, dtype, validate),
+        boundaries,
+        unchecked,
     )
+    if known:
+        _ = inputs.lengths  # wrong ones are told of here
+    return inputs
+
+
+def values_are_known(tensor: torch.Tensor) -> bool:
+    """Whether numbers can be looked at: not while a graph is traced, nor those of meta and fake tensors."""
+    return not (torch.compiler.is_compiling() or tensor.is_meta or isinstance(tensor, FakeTensor))
+
+
+def check_values(inputs: Inputs) -> None:
+    """What ``as_inputs`` leaves to be checked; InputError as there, k and v being named for beta, too."""
+    for name in ("q", "k", "v"):
+        _check_values(name, getattr(inputs, name))
+    for name in ("g", "gk"):
+        if (gate := getattr(inputs, name)) is not None:
+            _check_gates(name, gate)
+    if inputs.alpha is not None:
+        _check_values("alpha", inputs.alpha, 0, 1)
+    _check_ridge(inputs.ridge_ratio)
+    _check_states(inputs.H, inputs.U, inputs.H.dtype)
 
 
 def _as(dtype: torch.dtype, tensor: torch.Tensor) -> torch.Tensor:
@@ -239,22 +300,29 @@ def _check_gates(name: str, gate: torch.Tensor) -> None:
         )
 
 
-def _lengths(cu_seqlens: torch.Tensor | Sequence[int] | None, q: torch.Tensor) -> tuple[int, ...]:
+def _boundaries(cu_seqlens: torch.Tensor | Sequence[int] | None, q: torch.Tensor) -> torch.Tensor | None:
     batch, tokens = q.shape[:2]
     if cu_seqlens is None:
-        return (tokens,) * batch
+        return None
     if batch != 1:
         raise InputError(f"cu_seqlens: found a batch of {batch}; wanted sequences packed along T in a batch of 1")
-    if isinstance(cu_seqlens, torch.Tensor):
-        if cu_seqlens.is_floating_point() or cu_seqlens.is_complex() or cu_seqlens.ndim != 1:
-            raise InputError(
-                f"cu_seqlens: found {cu_seqlens.dtype} of the shape {tuple(cu_seqlens.shape)}; wanted integers, "
-                "(N + 1,)"
-            )
-        ends = cu_seqlens.tolist()
-    else:
-        ends = [operator.index(end) for end in cu_seqlens]
-    if len(ends) < 2 or ends[0] != 0 or ends[-1] != tokens:
+    if not isinstance(cu_seqlens, torch.Tensor):
+        cu_seqlens = torch.tensor([operator.index(end) for end in cu_seqlens], dtype=torch.int64)
+    elif cu_seqlens.is_floating_point() or cu_seqlens.is_complex() or cu_seqlens.ndim != 1:
+        raise InputError(
+            f"cu_seqlens: found {cu_seqlens.dtype} of the shape {tuple(cu_seqlens.shape)}; wanted integers, (N + 1,)"
+        )
+    elif values_are_known(cu_seqlens):
+        cu_seqlens = cu_seqlens.cpu()
+    if cu_seqlens.shape[0] < 2:
+        raise InputError(
+            f"cu_seqlens: found {cu_seqlens.shape[0]} numbers; wanted to start with 0 and to end with T = {tokens}"
+        )
+    return cu_seqlens
+
+
+def _lengths(ends: list[int], tokens: int) -> tuple[int, ...]:
+    if ends[0] != 0 or ends[-1] != tokens:
         raise InputError(f"cu_seqlens: found {_shortly(ends)}; wanted to start with 0 and to end with T = {tokens}")
     lengths = tuple(end - start for start, end in pairwise(ends))
     if min(lengths) < 0:
@@ -266,19 +334,24 @@ def _shortly(numbers: list[int]) -> str:
     return str(numbers) if len(numbers) <= 8 else f"[{', '.join(map(str, numbers[:4]))}, ..., {numbers[-1]}]"
 
 
-def _ridge(ridge_ratio: float | torch.Tensor, q: torch.Tensor, validate: bool) -> torch.Tensor:
+def _ridge(ridge_ratio: float | torch.Tensor, q: torch.Tensor, dtype: torch.dtype, validate: bool) -> torch.Tensor:
     if not isinstance(ridge_ratio, torch.Tensor):
         if not (math.isfinite(ridge_ratio) and ridge_ratio > 0):
             raise InputError(f"ridge_ratio: found {ridge_ratio}; wanted a positive number")
-        return torch.full((), ridge_ratio, dtype=q.dtype, device=q.device)
+        return torch.full((), ridge_ratio, dtype=dtype, device=q.device)
     _check_tensor("ridge_ratio", ridge_ratio, q)
     if ridge_ratio.shape not in ((), (q.shape[2],)):
         raise InputError(
             f"ridge_ratio: found the shape {tuple(ridge_ratio.shape)}; wanted () or (H,) = ({q.shape[2]},)"
         )
-    if validate and not bool(((ridge_ratio > 0) & ridge_ratio.isfinite()).all()):
+    if validate:
+        _check_ridge(ridge_ratio)
+    return ridge_ratio.to(dtype)
+
+
+def _check_ridge(ridge_ratio: torch.Tensor) -> None:
+    if not bool(((ridge_ratio > 0) & ridge_ratio.isfinite()).all()):
         raise InputError(f"ridge_ratio: found {ridge_ratio.detach().tolist()}; wanted positive numbers")
-    return ridge_ratio.to(q.dtype)
 
 
 def _states(
@@ -286,12 +359,13 @@ def _states(
     sequences: int,
     q: torch.Tensor,
     v: torch.Tensor,
+    dtype: torch.dtype,
     validate: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     heads, D, V = q.shape[2], q.shape[3], v.shape[3]
     shapes = {"h_kk": (sequences, heads, D, D), "h_kv": (sequences, heads, D, V)}
     if initial_state is None:
-        h_kk, h_kv = (torch.zeros(shape, dtype=q.dtype, device=q.device) for shape in shapes.values())
+        h_kk, h_kv = (torch.zeros(shape, dtype=dtype, device=q.device) for shape in shapes.values())
         return h_kk, h_kv
     if not isinstance(initial_state, tuple | list) or len(initial_state) != 2:
         raise InputError("initial_state: wanted a pair of tensors (h_kk, h_kv)")
@@ -302,13 +376,17 @@ def _states(
             raise InputError(f"{name}: found the shape {tuple(state.shape)}; wanted {shape}")
     h_kk, h_kv = initial_state
     if _is_own(h_kk) and _is_own(h_kv):
-        return _as(q.dtype, h_kk), _as(q.dtype, h_kv)
+        return _as(dtype, h_kk), _as(dtype, h_kv)
     if validate:
-        _check_values("initial_state, h_kv", h_kv)
-        _check_values("initial_state, h_kk", h_kk)
-        _check_semidefinite(h_kk.detach(), q.dtype)
-    h_kk = _as(q.dtype, h_kk)
-    return (h_kk + h_kk.transpose(-1, -2)) / 2, _as(q.dtype, h_kv)
+        _check_states(h_kk, h_kv, dtype)
+    h_kk = _as(dtype, h_kk)
+    return (h_kk + h_kk.transpose(-1, -2)) / 2, _as(dtype, h_kv)
+
+
+def _check_states(h_kk: torch.Tensor, h_kv: torch.Tensor, dtype: torch.dtype) -> None:
+    _check_values("initial_state, h_kv", h_kv)
+    _check_values("initial_state, h_kk", h_kk)
+    _check_semidefinite(h_kk.detach(), dtype)
 
 
 def _check_semidefinite(H: torch.Tensor, dtype: torch.dtype) -> None:
@@ -329,12 +407,13 @@ def _check_semidefinite(H: torch.Tensor, dtype: torch.dtype) -> None:
 
 def mark_as_own(state: torch.Tensor) -> torch.Tensor:
     """Note that a state is a result of the operation, so that it need not be checked when it is given back."""
-    state._as_computed = _version(state)
+    if values_are_known(state):
+        state._as_computed = _version(state)
     return state
 
 
 def _is_own(state: torch.Tensor) -> bool:
-    return getattr(state, "_as_computed", -1) == _version(state)
+    return values_are_known(state) and getattr(state, "_as_computed", -1) == _version(state)
 
 
 def _version(state: torch.Tensor) -> int:

@@ -1,4 +1,4 @@
-"""The chunk-wise form: all tokens of a chunk at once, chunks in parallel, in plain PyTorch on any device."""
+"""All tokens of a chunk at once, chunks in parallel: inputs cut into chunks, and what is not finite among them."""
 
 from __future__ import annotations
 
@@ -8,53 +8,74 @@ from typing import Any
 
 import torch
 
-from .arguments import Info, Inputs
+from .arguments import Inputs
 from .layout import Layout
+from .pieces import Pieces, Solutions
 from .readout import readout
 from .regression import regression
 from .solving import Solver
 
-__all__ = ["chunk_wise"]
+__all__ = ["PARTS", "Reach", "Rows", "differentiable", "spared"]
 
 CHUNK = 64
 LEAST_CHUNK = 16
 PARTS = ("q", "k", "v", "g", "gk", "alpha")
 
 
-def chunk_wise(
-    inputs: Inputs, solver: Solver, want_info: bool, chunk: int | None = None
-) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], Info | None]:
-    """Regression, mixing with alpha, and readout.
+class Rows:
+    """The inputs cut into chunks, as pieces take them.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    chunk : int, optional
+        Tokens a chunk: by default 64, or fewer for short sequences.
+    pieces : Pieces
+    """
+
+    def __init__(self, inputs: Inputs, chunk: int | None, pieces: Pieces) -> None:
+        longest = max(inputs.lengths, default=0)
+        size = chunk or min(CHUNK, max(LEAST_CHUNK, -(-longest // LEAST_CHUNK) * LEAST_CHUNK))
+        self.layout, self.pieces, self.shape = Layout(inputs.lengths, size, inputs.q.device), pieces, inputs.q.shape
+        split = self.split
+        no_decay = inputs.H.new_zeros(self.shape[:3]) if inputs.g is None or inputs.gk is None else None
+        self.q, self.k, self.v = split(inputs.q), split(inputs.k), split(inputs.v)
+        self.gk = split(no_decay if inputs.gk is None else inputs.gk)
+        self.g = self.gk if inputs.g is inputs.gk else split(no_decay if inputs.g is None else inputs.g)
+        self.alpha = None if inputs.alpha is None else split(inputs.alpha)
+        self.mixed = (None if inputs.alpha is None else self.q, self.alpha)
+        self.ratio = inputs.ridge_ratio.expand(self.shape[2])
+
+    def split(self, tokens: Any) -> torch.Tensor:
+        return self.pieces.split(tokens, self.layout)
+
+    def join(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.pieces.join(rows, self.shape, self.layout)
+
+
+def differentiable(
+    inputs: Inputs, solver: Solver, chunk: int | None, pieces: Pieces, known: Solutions | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The outputs and final states by operations that torch differentiates, any number of times.
 
     Parameters
     ----------
     inputs : Inputs
     solver : Solver
-    want_info : bool
     chunk : int, optional
-        Tokens a chunk: by default 64, or fewer for short sequences.
-
-    Notes
-    -----
-    A step of a solver takes 2 D (D + 2 C) multiplications and additions a token and head, all else about 2 D^2 + 2 D V
-    + 2 C (2 D + V + C). States before chunks take D (D + V) / C numbers a token and head while they are needed, and are
-    not kept for the backward pass.
+    pieces : Pieces
+    known : Solutions, optional
+        The tokens' solutions and what belongs to them, so that they need not be found again.
     """
     inputs, reach = spared(inputs)
-    longest = max(inputs.lengths, default=0)
-    size = chunk or min(CHUNK, max(LEAST_CHUNK, -(-longest // LEAST_CHUNK) * LEAST_CHUNK))
-    layout = Layout(inputs.lengths, size, inputs.q.device)
-    split, shape = layout.split, inputs.q.shape
-    q, k, v = split(inputs.q), split(inputs.k), split(inputs.v)
-    flat = torch.zeros(q.shape[:-1], dtype=q.dtype, device=q.device)
-    gk = flat if inputs.gk is None else split(inputs.gk)
-    g = flat if inputs.g is None else gk if inputs.g is inputs.gk else split(inputs.g)
-    x, H, facts = regression(q, k, gk, inputs.ridge_ratio, inputs.H, layout, solver, want_info)
-    mixed = x if inputs.alpha is None else torch.lerp(q, x, split(inputs.alpha).unsqueeze(-1))
-    o, U = readout(mixed, k, v, g, inputs.U, layout, inputs.scale)
-    info = None if facts is None else Info(*(layout.join(fact, shape) for fact in facts))
-    o = layout.join(o, shape)
-    return (o, (H, U), info) if reach is None else reach.marked(o, H, U, info)
+    rows = Rows(inputs, chunk, pieces)
+    if known is not None:
+        known = Solutions(*(rows.split(part.detach()) for part in known[:3]), None)
+    layout = rows.layout
+    x, H, _ = regression(rows.q, rows.k, rows.gk, rows.ratio, inputs.H, layout, solver, False, pieces, known)
+    o, U = readout(x, rows.k, rows.v, rows.g, inputs.U, layout, inputs.scale, *rows.mixed, pieces)
+    o = rows.join(o)
+    return (o, H, U) if reach is None else reach.marked(o, H, U)
 
 
 @dataclass(frozen=True)
@@ -65,20 +86,26 @@ class Reach:
     ----------
     o : Tensor of bool, (B, T, H)
     H, U : Tensor of bool, (N, H)
+    bad : dict
+        What is not finite itself, by the names of ``PARTS``.
     """
 
     o: torch.Tensor
     H: torch.Tensor
     U: torch.Tensor
+    bad: dict[str, torch.Tensor]
 
-    def marked(
-        self, o: torch.Tensor, H: torch.Tensor, U: torch.Tensor, info: Info | None
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], Info | None]:
+    def marked(self, o: torch.Tensor, H: torch.Tensor, U: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The results with NaN there; no gradient passes through it."""
-        if info is not None:
-            info = info._replace(relative_residual=info.relative_residual.masked_fill(self.o, math.nan))
-        H, U = (state.masked_fill(at[..., None, None], math.nan) for state, at in ((H, self.H), (U, self.U)))
-        return o.masked_fill(self.o.unsqueeze(-1), math.nan), (H, U), info
+        return self._filled(o, H, U, math.nan)
+
+    def unmarked(self, o: torch.Tensor, H: torch.Tensor, U: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """With zero there."""
+        return self._filled(o, H, U, 0.0)
+
+    def _filled(self, o: torch.Tensor, H: torch.Tensor, U: torch.Tensor, value: float) -> tuple[torch.Tensor, ...]:
+        H, U = (state.masked_fill(at[..., None, None], value) for state, at in ((H, self.H), (U, self.U)))
+        return o.masked_fill(self.o.unsqueeze(-1), value), H, U
 
 
 def spared(inputs: Inputs) -> tuple[Inputs, Reach | None]:
@@ -114,5 +141,5 @@ def spared(inputs: Inputs) -> tuple[Inputs, Reach | None]:
     def at_the_end(written: torch.Tensor) -> torch.Tensor:
         return torch.stack([part.any(0) for part in written.flatten(0, 1).split(lengths)])
 
-    reach = Reach(q | bad["alpha"] | afterwards(in_H | in_U), at_the_end(in_H), at_the_end(in_U))
+    reach = Reach(q | bad["alpha"] | afterwards(in_H | in_U), at_the_end(in_H), at_the_end(in_U), bad)
     return replace(inputs, **kept), reach

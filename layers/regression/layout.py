@@ -35,26 +35,44 @@ class Layout:
 
     def __init__(self, lengths: Sequence[int], size: int, device: torch.device) -> None:
         self.size, self.device = size, device
-        counts = [-(-length // size) for length in lengths]
-        self.chunks, self.tokens = sum(counts), sum(lengths)
-        starts = [sum(counts[:i]) for i in range(len(counts))] if len(set(counts)) > 1 else None
-        first = torch.tensor(starts, dtype=torch.long) if starts else torch.arange(len(counts)) * max(counts, default=0)
-        order = sorted(range(len(counts)), key=lambda i: -counts[i])
-        self._by_rank = [
-            torch.tensor([i for i in order if counts[i] > rank], dtype=torch.long)
-            for rank in range(max(counts, default=0))
-        ]
-        self._first = first
-        self._gather: torch.Tensor | None = None
-        if self.chunks * size != self.tokens:
-            self._gather, self._scatter = self._places(lengths, first)
+        self._lengths = torch.tensor(lengths, dtype=torch.long)
+        self._counts = -(-self._lengths // size)
+        self._first = self._counts.cumsum(0) - self._counts
+        self.chunks, self.tokens = int(self._counts.sum()), int(self._lengths.sum())
 
-    def _places(self, lengths: Sequence[int], first: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The token of each place of the chunks, one beyond the last where there is none; the place of each token."""
-        sizes = torch.tensor(lengths, dtype=torch.long)
-        sequence = torch.repeat_interleave(torch.arange(len(lengths)), sizes)
+    @cached_property
+    def table(self) -> torch.Tensor:
+        """The first token of each chunk and the one after its last, int64, (chunks, 2), on the device."""
+        rank = torch.arange(self.chunks) - torch.repeat_interleave(self._first, self._counts)
+        ends = self._lengths.cumsum(0)
+        first = torch.repeat_interleave(ends - self._lengths, self._counts) + rank * self.size
+        last = torch.minimum(first + self.size, torch.repeat_interleave(ends, self._counts))
+        return torch.stack([first, last], 1).to(self.device)
+
+    @cached_property
+    def sequences(self) -> torch.Tensor:
+        """The first chunk of each sequence, and the number of all, int64, (sequences + 1,), on the device."""
+        return torch.cat([self._first, self._first.new_tensor([self.chunks])]).to(self.device)
+
+    @cached_property
+    def _by_rank(self) -> list[torch.Tensor]:
+        """The sequences that have a first, second, ... chunk, longest first."""
+        order = self._counts.argsort(descending=True, stable=True)
+        most = int(self._counts.max()) if len(order) else 0
+        return [order[self._counts[order] > rank] for rank in range(most)]
+
+    @cached_property
+    def _places(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The token of each place of the chunks, one beyond the last where there is none; the place of each token.
+
+        None where every chunk is full.
+        """
+        if self.chunks * self.size == self.tokens:
+            return None
+        sizes = self._lengths
+        sequence = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
         within = torch.arange(self.tokens) - (sizes.cumsum(0) - sizes)[sequence]
-        place = first[sequence] * self.size + within
+        place = self._first[sequence] * self.size + within
         token = torch.full((self.chunks * self.size,), self.tokens, dtype=torch.long)
         token[place] = torch.arange(self.tokens)
         return token.to(self.device), place.to(self.device)
@@ -62,15 +80,15 @@ class Layout:
     def split(self, tokens: torch.Tensor) -> torch.Tensor:
         """From (B, T, H, ...) to (chunks, H, size, ...)."""
         rows = tokens.flatten(0, 1)
-        if self._gather is not None:
-            rows = pad(rows, (0, 0) * (rows.ndim - 1) + (0, 1)).index_select(0, self._gather)
+        if self._places is not None:
+            rows = pad(rows, (0, 0) * (rows.ndim - 1) + (0, 1)).index_select(0, self._places[0])
         return rows.unflatten(0, (self.chunks, self.size)).transpose(1, 2).contiguous()
 
     def join(self, chunks: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
         """From (chunks, H, size, ...) to (B, T, H, ...), B and T given by ``shape``."""
         rows = chunks.transpose(1, 2).flatten(0, 1)
-        if self._gather is not None:
-            rows = rows.index_select(0, self._scatter)
+        if self._places is not None:
+            rows = rows.index_select(0, self._places[1])
         return rows.unflatten(0, tuple(shape[:2])).contiguous()
 
     def groups(self, heads: int, dimension: int) -> Iterator[slice]:

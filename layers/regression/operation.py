@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 
+from ...errors import InputError
 from ...naming import choice
-from .arguments import Info, Inputs, as_inputs, as_solver, mark_as_own, refuse_all_but_reverse_mode
-from .chunked import chunk_wise
+from .accelerated import accelerated, keeps_16_bits, refusal
+from .arguments import Info, Inputs, as_inputs, as_solver, mark_as_own, refuse_all_but_reverse_mode, values_are_known
 from .compiled import compiled
+from .operators import chunk_wise
 from .recurrent import recurrent
 from .solving import Solver
 
@@ -19,7 +21,7 @@ __all__ = ["FORMS", "choose_form", "gated_kalmanet"]
 
 Form = Callable[[Inputs, Solver, bool], tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], Info | None]]
 
-FORMS: dict[str, Form] = {"recurrent": recurrent, "chunk": chunk_wise, "compiled": compiled}
+FORMS: dict[str, Form] = {"recurrent": recurrent, "chunk": chunk_wise, "compiled": compiled, "triton": accelerated}
 
 COMPILED_UP_TO = 1 << 19  # tokens of a sequence times D^2: 32 tokens for D = 128, 128 for D = 64
 
@@ -94,10 +96,11 @@ def gated_kalmanet(
     cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
         Where sequences of different lengths, packed along T with B = 1, begin and end: starts with 0, ends with T.
         Equal neighbours are empty sequences. Always read on the host.
-    form : {"auto", "chunk", "compiled", "recurrent"}
-        How it is computed. Chunk-wise parallel in PyTorch on any device; by compiled kernels token by token, on a CPU,
-        without gradients; token by token in PyTorch, the definition. By default compiled for few tokens on a CPU
-        where no argument requires a gradient, chunk-wise otherwise. Forms agree to ``rtol``: name one where the
+    form : {"auto", "chunk", "triton", "compiled", "recurrent"}
+        How it is computed. Chunk-wise parallel in PyTorch on any device; the same in Triton kernels, on a CUDA device,
+        for D and V up to 256, but in float64; by compiled kernels token by token, on a CPU, without gradients; token
+        by token in PyTorch, the definition. By default by Triton kernels where they can, compiled for few tokens on a
+        CPU where no argument requires a gradient, chunk-wise otherwise. Forms agree to ``rtol``: name one where the
         arguments are computed with and without a graph and the results have to be the same.
     return_info : bool
         Return an ``Info``, too, which says how well each regression was solved. One more product a token.
@@ -134,8 +137,13 @@ def gated_kalmanet(
     differentiated again in the same way, to any order; then it keeps all states. There is no forward mode and no
     ``torch.func``, but for ``form="recurrent", solver="exact"``.
 
-    Computations are in float32, or float64 if q, k or v is; 16-bit inputs are converted first. Keys so small that the
-    trace of H is below the smallest normal number count as zero in the compiled form.
+    To what traces graphs the chunk-wise form is one operator, whichever computes it: there are meta and fake tensors,
+    ``torch.export``, and ``torch.compile(fullgraph=True)``. Values are then checked when it runs.
+
+    Computations are in float32, or float64 if q, k or v is; 16-bit inputs are converted first, but for the kernels of
+    Triton, which multiply them as they are, with float32 for sums, states and solutions, and k times beta rounded to
+    the type of k. Their products are as precise as ``rtol`` needs: 1e-2 takes one product of bfloat16. Keys so small
+    that the trace of H is below the smallest normal number count as zero in the compiled form.
 
     References
     ----------
@@ -172,8 +180,11 @@ def gated_kalmanet(
     given = (q, k, v, g, gk, alpha, beta, ridge_ratio, *states)
     if (form, chosen.name) != ("recurrent", "exact"):  # which torch differentiates itself
         refuse_all_but_reverse_mode(*given)
-    inputs = as_inputs(q, k, v, g, gk, alpha, beta, ridge_ratio, scale, initial_state, cu_seqlens, validate)
+    keep = form in ("auto", "triton") and keeps_16_bits(q, k, v, beta, chosen, form == "triton")
+    inputs = as_inputs(q, k, v, g, gk, alpha, beta, ridge_ratio, scale, initial_state, cu_seqlens, validate, keep)
     name = form
+    if form == "triton" and (reason := refusal(inputs.q, inputs.v, chosen)) is not None:
+        raise InputError(f"form='triton': {reason}")
     if form == "auto":
         name = choose_form(inputs, chosen, any(isinstance(part, torch.Tensor) and part.requires_grad for part in given))
     with _own_precision(inputs.q.device.type):
@@ -184,16 +195,21 @@ def gated_kalmanet(
 
 
 def choose_form(inputs: Inputs, solver: Solver, differentiable: bool) -> str:
-    """The fastest form that does what is needed: compiled kernels for few tokens on a CPU, else chunks.
+    """The fastest form that does what is needed: Triton's kernels, compiled ones for few tokens on a CPU, else chunks.
 
     ``differentiable`` is whether an argument requires a gradient, recorded or not: what is computed again for a
     checkpoint is then what was computed before.
     """
+    if inputs.q.is_cuda and refusal(inputs.q, inputs.v, solver) is None:
+        return "triton"
+    compilable = inputs.q.device.type == "cpu" and solver.name != "exact" and values_are_known(inputs.q)
+    if not compilable or differentiable:
+        return "chunk"
     few = max(inputs.lengths, default=0) * inputs.q.shape[3] ** 2 <= COMPILED_UP_TO
-    compilable = inputs.q.device.type == "cpu" and solver.name != "exact" and not torch.compiler.is_compiling()
-    return "compiled" if few and compilable and not differentiable else "chunk"
+    return "compiled" if few else "chunk"
 
 
 def _own_precision(device: str) -> AbstractContextManager[Any]:
     """Autocast would round the products of the solvers to 16 bits."""
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if on else nullcontext()

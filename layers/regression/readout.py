@@ -6,34 +6,44 @@ from functools import partial
 
 import torch
 
-from .layout import Decay, Layout, adjoint, differentiable_scan, gate_gradient, inner, states_before
+from .layout import Decay, Layout, adjoint, differentiable_scan
+from .pieces import Pieces
+from .plain import PLAIN
 
-__all__ = ["readout"]
+__all__ = ["read", "read_adjoint", "readout"]
 
 
 def readout(
-    m: torch.Tensor,
+    x: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
     gates: torch.Tensor,
     initial: torch.Tensor,
     layout: Layout,
     scale: float,
+    q: torch.Tensor | None = None,
+    alpha: torch.Tensor | None = None,
+    pieces: Pieces = PLAIN,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Read the memory of every token.
+    """Read the memory of every token, at m_t = q_t + alpha_t (x_t - q_t), or at x_t.
 
     Parameters
     ----------
-    m, k : Tensor, (chunks, H, C, D)
-    v : Tensor, (chunks, H, C, V)
-    gates : Tensor, (chunks, H, C)
+    x, k, v : Tensor
+        Rows of the pieces: of the plain ones (chunks, H, C, D), v with V in place of D.
+    gates : Tensor
+        One number a row.
     initial : Tensor, (sequences, H, D, V)
     layout : Layout
     scale : float
+    q, alpha : Tensor, optional
+        Both or neither; alpha is one number a row.
+    pieces : Pieces
 
     Returns
     -------
-    o : Tensor, (chunks, H, C, V)
+    o : Tensor
+        Rows as v.
     final : Tensor, (sequences, H, D, V)
 
     Notes
@@ -45,63 +55,89 @@ def readout(
     ----------
     Yang et al. (2024), "Gated linear attention transformers with hardware-efficient training", section 4.
     """
-    return _Readout.apply(m, k, v, gates, initial, layout, scale)
+    return _Readout.apply(x, q, alpha, k, v, gates, initial, layout, scale, pieces)
 
 
-class _Readout(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, m, k, v, gates, initial, layout, scale):  # type: ignore[no-untyped-def]
-        before, final = states_before(k, v, Decay(gates), initial, layout)
-        o = torch.empty_like(v)
-        for part in layout.groups(m.shape[1], max(m.shape[-1], v.shape[-1])):
-            decay, M, K = Decay(gates[part]), m[part], k[part]
-            read = torch.matmul(M, before[part]).mul_(decay.since_start)
-            o[part] = read.add_(torch.matmul((M @ K.transpose(-1, -2)).mul_(decay.within), v[part])).mul_(scale)
-        ctx.save_for_backward(m, k, v, gates, initial, o)
-        ctx.layout, ctx.scale = layout, scale
-        return o, final
-
-    @staticmethod
-    def backward(ctx, do, d_final):  # type: ignore[no-untyped-def]
-        m, k, v, gates, initial, o = ctx.saved_tensors
-        layout, scale = ctx.layout, ctx.scale
-        if torch.is_grad_enabled():  # what follows is to be differentiated again
-            again = partial(_readout, layout=layout, scale=scale)
-            return *adjoint(again, (m, k, v, gates, initial), (do, d_final)), None, None
-        decay = Decay(gates)
-        before, _final = states_before(k, v, decay, initial, layout)
-        dm, dk, dv = torch.empty_like(m), torch.empty_like(k), torch.empty_like(v)
-        after = torch.matmul((m * decay.since_start).transpose(-1, -2), do).mul_(scale)
-        d_initial = layout.scan(after, decay.whole, d_final, reverse=True)
-        boundary = decay.whole * inner(before, after)
-        for part in layout.groups(m.shape[1], max(m.shape[-1], v.shape[-1])):
-            here, M, K, V, dO, R = Decay(gates[part]), m[part], k[part], v[part], do[part] * scale, after[part]
-            pairs = (dO @ V.transpose(-1, -2)).mul_(here.within)
-            read = torch.matmul(dO, before[part].transpose(-1, -2)).mul_(here.since_start)
-            dm[part] = read.add_(pairs @ K)
-            later = torch.matmul(V, R.transpose(-1, -2)).mul_(here.to_end)
-            dk[part] = later.add_(pairs.transpose(-1, -2) @ M)
-            written = torch.matmul(K, R).mul_(here.to_end)
-            boundary[part] += torch.linalg.vecdot(written, V).sum(-1)
-            dv[part] = written.add_((M @ K.transpose(-1, -2)).mul_(here.within).transpose(-1, -2) @ dO)
-        d_gates = gate_gradient(
-            torch.linalg.vecdot(do, o).double() - torch.linalg.vecdot(v, dv).double(), boundary, gates
-        )
-        return dm, dk, dv, d_gates, d_initial, None, None
-
-
-def _readout(
-    m: torch.Tensor,
+def read(
+    x: torch.Tensor,
+    q: torch.Tensor | None,
+    alpha: torch.Tensor | None,
     k: torch.Tensor,
     v: torch.Tensor,
     gates: torch.Tensor,
     initial: torch.Tensor,
     layout: Layout,
     scale: float,
+    pieces: Pieces,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``readout`` without its derivative."""
+    before, final = pieces.states(k, v, gates, initial, layout)
+    return pieces.read(x, q, alpha, k, v, gates, before, layout, scale), final
+
+
+def read_adjoint(
+    do: torch.Tensor,
+    d_final: torch.Tensor,
+    o: torch.Tensor,
+    x: torch.Tensor,
+    q: torch.Tensor | None,
+    alpha: torch.Tensor | None,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    gates: torch.Tensor,
+    initial: torch.Tensor,
+    layout: Layout,
+    scale: float,
+    pieces: Pieces,
+) -> tuple[torch.Tensor | None, ...]:
+    """The gradients of x, q, alpha, k, v, gates and initial."""
+    before, _final = pieces.states(k, v, gates, initial, layout)
+    after, d_initial = pieces.read_states_adjoint(do, x, q, alpha, gates, d_final, layout, scale)
+    return *pieces.read_rows_adjoint(do, o, x, q, alpha, k, v, gates, before, after, layout, scale), d_initial
+
+
+class _Readout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, q, alpha, k, v, gates, initial, layout, scale, pieces):  # type: ignore[no-untyped-def]
+        o, final = read(x, q, alpha, k, v, gates, initial, layout, scale, pieces)
+        ctx.save_for_backward(x, q, alpha, k, v, gates, initial, o)
+        ctx.layout, ctx.scale, ctx.pieces = layout, scale, pieces
+        return o, final
+
+    @staticmethod
+    def backward(ctx, do, d_final):  # type: ignore[no-untyped-def]
+        x, q, alpha, k, v, gates, initial, o = ctx.saved_tensors
+        layout, scale, pieces = ctx.layout, ctx.scale, ctx.pieces
+        if torch.is_grad_enabled():  # what follows is to be differentiated again
+            again = partial(_differentiably, layout=layout, scale=scale, pieces=pieces)
+            given = (x, k, v, gates, initial) if alpha is None else (x, k, v, gates, initial, q, alpha)
+            dx, dk, dv, d_gates, d_initial, *rest = adjoint(again, given, (pieces.as_chunks(do, layout), d_final))
+            dq, d_alpha = rest or (None, None)
+            found = (dx, dq, d_alpha, dk, dv, d_gates, d_initial)
+        else:
+            found = read_adjoint(do, d_final, o, x, q, alpha, k, v, gates, initial, layout, scale, pieces)
+        return *found, None, None, None
+
+
+def _differentiably(
+    x: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    gates: torch.Tensor,
+    initial: torch.Tensor,
+    q: torch.Tensor | None = None,
+    alpha: torch.Tensor | None = None,
+    *,
+    layout: Layout,
+    scale: float,
+    pieces: Pieces,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The same of all chunks at once, in operations that are differentiable any number of times."""
+    x, k, v, gates = (pieces.as_chunks(part, layout) for part in (x, k, v, gates))
+    if q is not None and alpha is not None:
+        x = torch.lerp(pieces.as_chunks(q, layout), x, pieces.as_chunks(alpha, layout).unsqueeze(-1))
     decay = Decay(gates)
     increments = (k * decay.to_end).transpose(-1, -2) @ v
     before, final = differentiable_scan(increments, decay.whole, initial, layout)
-    pairs = (m @ k.transpose(-1, -2)) * decay.within
-    return scale * (decay.since_start * (m @ before) + pairs @ v), final
+    pairs = (x @ k.transpose(-1, -2)) * decay.within
+    return scale * (decay.since_start * (x @ before) + pairs @ v), final

@@ -49,3 +49,26 @@ def bfloat16_is_right():
         patch.setattr(InterpreterBuilder, "create_dot", create_dot)
         patch.setattr(InterpreterBuilder, "binary_op", binary_op)
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def functions_are_called_as_they_are():
+    """A kernel prepares ``triton.language`` for the interpreter; a function that it calls need not do so again.
+
+    That would take half the time of the tests.
+    """
+    if not pytest.importorskip("triton").knobs.runtime.interpret:
+        yield
+        return
+    from triton.runtime.interpreter import InterpretedFunction
+
+    original = InterpretedFunction.__call__
+
+    def call(self, *args, **kwargs):
+        if self.fn.__module__.startswith("triton."):  # which names the language otherwise
+            return original(self, *args, **kwargs)
+        return self.rewrite()(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(InterpretedFunction, "__call__", call)
+        yield

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 
 from resolvent.layers.functional import gated_kalmanet  # noqa: E402
 from resolvent.layers.regression.arguments import as_inputs  # noqa: E402
-from resolvent.layers.regression.chunked import chunk_wise  # noqa: E402
+from resolvent.layers.regression.operators import chunk_wise  # noqa: E402
 from resolvent.layers.regression.solving import Solver  # noqa: E402
 
 NAMES = ("q", "k", "v", "g", "gk", "alpha", "beta", "ridge_ratio", "H", "U")

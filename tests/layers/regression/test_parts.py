@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resolvent.layers.regression.grams import Grams
 from resolvent.layers.regression.layout import Decay, Layout, inner
-from resolvent.layers.regression.regression import Grams
 from resolvent.layers.regression.solving import (
     chebyshev,
     condition_number,
@@ -41,6 +41,17 @@ def test_split_and_join_are_inverse_and_keep_sequences_apart(lengths, size, seed
     assert chunks.shape == (sum(-(-n // size) for n in lengths), 2, size, 3) == (layout.chunks, 2, size, 3)
     assert torch.equal(layout.join(chunks, x.shape), x)
     assert torch.isclose(chunks.abs().sum(), x.abs().sum())  # the rest is zeros
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.integers(1, 5))
+def test_the_table_holds_the_tokens_of_each_chunk(lengths, size):
+    layout = Layout(lengths, size, torch.device("cpu"))
+    starts, wanted, chunks = [sum(lengths[:i]) for i in range(len(lengths))], [], [0]
+    for start, length in zip(starts, lengths, strict=True):
+        wanted += [[start + t, start + min(t + size, length)] for t in range(0, length, size)]
+        chunks.append(len(wanted))
+    assert layout.table.tolist() == wanted
+    assert layout.sequences.tolist() == chunks
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.booleans())

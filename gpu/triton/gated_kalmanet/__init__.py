@@ -1,0 +1,1 @@
+"""Kernels of Gated KalmaNet, chunk-wise and token by token."""

@@ -186,6 +186,14 @@ class CupyBackend(NumpyBackend):
     def to_numpy(self, x: Any) -> Any:
         return x.get()
 
+    def small_matrices(self, batch: Any) -> Any:
+        from .small_batches import BandedMatrices, FullMatrices
+
+        stack = self.sparse_stack(batch.A)
+        if stack is not None:
+            return BandedMatrices(self.vector(stack.values, "A"), batch.matrices, batch.n, stack.pattern)
+        return FullMatrices.of(batch.A) if isinstance(batch.A, self.xp.ndarray) else None
+
     def _working(self, dtype: Any, name: str) -> np.dtype:
         try:
             return working_dtype(_half_or(dtype))

@@ -82,13 +82,13 @@ class SmallMatrices:
 
     def solve(
         self, kernel: _Kernel, dtype: np.dtype, b: Any, x0: Any, inverse_diagonal: Any, limits: Any, kept: bool
-    ) -> tuple[Any, Any, Any]:
-        """Solve for each row of b, (systems, n): x, what was found of each, and the numbers of its iterations.
+    ) -> tuple[Any, Any, Any, Any]:
+        """Solve for each row of b, (systems, n): x, statuses, what was found of each, and its iterations' numbers.
 
         All of them stay on the device. The matrices have as many systems each; x0 and ``inverse_diagonal`` may be None.
         """
         count, steps = b.shape[0], int(limits.steps)
-        x, found = cupy.empty(b.shape, dtype), cupy.empty((count, len(FOUND)))
+        x, found, codes = cupy.empty(b.shape, dtype), cupy.empty((count, len(FOUND))), cupy.empty(count, np.int8)
         numbers = cupy.zeros((count if kept else 1, 3, steps + 1 if kept else 1))
         nothing = cupy.empty(1, dtype)
         blocks = -(-count // kernel.systems)
@@ -106,6 +106,7 @@ class SmallMatrices:
                 nothing if x0 is None else x0,
                 nothing if inverse_diagonal is None else inverse_diagonal,
                 x,
+                codes,
                 numbers,
                 found,
                 np.int32(x0 is not None),
@@ -115,7 +116,7 @@ class SmallMatrices:
                 np.int32(limits.choose != 0),
             ),
         )
-        return x, found, numbers if kept else numbers[:0]
+        return x, codes, found, numbers if kept else numbers[:0]
 
 
 class FullMatrices(SmallMatrices):

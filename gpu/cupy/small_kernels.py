@@ -282,7 +282,7 @@ __global__ void __launch_bounds__(Matrix::THREADS) solve_by_cg(
     const typename Matrix::value* values, const int* places,
     const typename Matrix::value* given, const typename Matrix::value* guess,
     const typename Matrix::value* inverse_diagonal,
-    typename Matrix::value* solutions, double* numbers, double* found,
+    typename Matrix::value* solutions, signed char* codes, double* numbers, double* found,
     int guessed, int preconditioned, int kept,
     double rtol, double atol, double maxiter, double steps, double unit_roundoff, double skew,
     double comfortable, double lowest, double highest, int choose
@@ -459,6 +459,7 @@ __global__ void __launch_bounds__(Matrix::THREADS) solve_by_cg(
     for (int e = 0; e < E; ++e)
         if (A.at(e) < n) solutions[i * n + A.at(e)] = scaled(x[e], back);
     if (lane != 0) return;
+    codes[i] = status;
     double* out = found + i * COUNT;
     const bool solved = status != ALONE && status != ZERO;
     const double unit = solved && reference > 0 ? reference : 1.0;

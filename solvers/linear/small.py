@@ -38,7 +38,7 @@ from .learning import Learning
 from .method import NOTHING, LinearMethod, said_of_choice
 from .schemes import SMALL, kernels, krylov_kernel
 
-__all__ = ["Found", "Room", "Small", "dtype_of", "met", "small_solver"]
+__all__ = ["Found", "Room", "Small", "SmallCourse", "dtype_of", "met", "small_solver"]
 
 MOST_ROWS = 4096  # from which storage by diagonals may be the better one
 KEPT_ROWS = 64  # numbers an iteration up to which they are kept of the systems of a batch
@@ -451,6 +451,8 @@ class Parts:
 
 class Found:
     """The systems of a batch that were solved together."""
+
+    settled = False
 
     def __init__(
         self,

@@ -178,7 +178,7 @@ def test_facts_are_those_of_the_host(cupy):
         .kernels()
         .Limits(1e-4, 0.0, 100, 100, 2.0**-53, 1e-13, 400, -900, 1000, False, False, 1, 1)
     )
-    _, found, _ = matrices.solve(kernel, np.dtype("complex128"), cupy.asarray(b), None, None, limits, False)
+    _, _, found, _ = matrices.solve(kernel, np.dtype("complex128"), cupy.asarray(b), None, None, limits, False)
     for k, row in enumerate(found.get()):
         wanted = rv.operators.Dense(A[k]).facts()
         for name, value in zip(FOUND, row, strict=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -105,8 +104,8 @@ def gmres(
     n = system.b.size
     length = min(20 if restart is None else restart, max(n, 1))
     counted = 1 if by_iterations else length
-    most = 10 * n if maxiter is None else maxiter
-    if isinstance(most, Integral) and most > 0:
+    most: Any = 10 * n if maxiter is None else maxiter
+    if isinstance(most, (int, np.integer)) and most > 0:
         most *= counted
 
     told = None

@@ -110,7 +110,7 @@ class BatchSolution(Solution[V]):
         """Of each system, whether it converged."""
         return np.asarray(self.status == Status.CONVERGED)
 
-    @property
+    @cached_property
     def converged(self) -> bool:
         """Whether every system did."""
         return bool(np.all(self.converged_each))

@@ -1,0 +1,14 @@
+"""CuPy without a device, for the tests of what is made for it."""
+
+import pytest
+
+from . import cuda_on_host, host_cupy
+
+
+@pytest.fixture
+def cupy():
+    """What stands for CuPy: its arrays are NumPy's beneath, its kernels compiled for the host."""
+    if cuda_on_host.COMPILER is None:
+        pytest.skip("no C++ compiler, which stands for CUDA's")
+    with host_cupy.installed() as module:
+        yield module

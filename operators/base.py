@@ -86,6 +86,11 @@ class Operator(ABC):
         """One look at the entries, or None where there are none to look at."""
         return facts_of_csr(self.tocsr()) if self.explicit else None
 
+    @property
+    def storage(self) -> str:
+        """How its coefficients are kept, and by which library: with the method, the key of a compiled loop."""
+        return self.kind if self.library == "numpy" else f"{self.library} {self.kind}"
+
     def __matmul__(self, x: Any) -> Any:
         return self.matvec(x)
 

@@ -29,8 +29,8 @@ _BOARD = Board.text(NUMBERS, LISTS) + f"enum {{ ENDED = {ENDED} }};\n#define ALO
 TEXT = (
     _BOARD
     + """
-// v = A z, and the first step length: of no use where rounding has left no digit of shadow^T v, and the textbook's where
-// the first direction is an eigenvector, after half a step along which nothing is left
+// v = A z, and the first step length: of no use where rounding has left no digit of shadow^T v, and the textbook's
+// where the first direction is an eigenvector, after half a step along which nothing is left
 extern "C" __global__ void bicgstab_first_product(
     MATRIX_PARAMETERS, long long n, long long tiles, const T* z, const T* shadow, T* v, double* board, double* partial,
     unsigned int* arrived)
@@ -175,9 +175,7 @@ def build(arrays: Arrays, rounding: Any, method: BiCGSTAB, system: LinearSystem,
         going = s.rho_before != 0
         vectors = (s.x, s.r, s.p, s.v, s.shadow, s.work, inverse, *((s.Mp, s.Mr) if preconditioned else ()))
         last = {name: float(getattr(s, name)) for name in ("rho", "rho_before", "alpha", "omega", "shadow_norm")}
-        head = replay.until_stopped(
-            board, steps, target, vectors, **last, u=system.unit_roundoff, product=0.0, square=0.0
-        )
+        head = replay.until_stopped(board, steps, target, vectors, **last, u=system.unit_roundoff)
         taken, why = int(head["taken"]), int(head["why"])
         s.rho, s.rho_before, s.alpha, s.omega = (head[name] for name in ("rho", "rho_before", "alpha", "omega"))
         seen = board.list_of("norms", taken)

@@ -48,8 +48,7 @@ extern "C" __global__ void cg_product(
 }
 """
 )
-VECTORS__BOARD = Board.text(NUMBERS, LISTS) + f"enum {{ REPLACE = {REPLACE} }};\n"
-TEXT = (
+VECTORS_TEXT = (
     _BOARD
     + """
 // r -= alpha q, and the ratio of its squares; M is a diagonal where there is one

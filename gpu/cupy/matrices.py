@@ -44,9 +44,9 @@ class Arrays:
     index: np.dtype
     entry_bytes: int
 
-    def launch(self, name: str, text: str, *arguments: Any, options: tuple[str, ...] = ()) -> None:
+    def launch(self, name: str, text: str, *arguments: Any) -> None:
         """Launch the kernel of that name in a text, made for this storage; the matrix, its rows and tiles go first."""
-        made = kernel(name, text, self.dtype.char, self.storage, self.index.char, options)
+        made = kernel(name, text, self.dtype.char, self.storage, self.index.char)
         made((blocks_of(self.tiles),), (THREADS,), (*self.values, self.n, self.tiles, *arguments))
 
 
@@ -72,7 +72,6 @@ class DeviceDiagonals(Operator):
     """
 
     kind = "diagonals"
-    storage = "device diagonals"
 
     def __init__(self, data: Any, offsets: np.ndarray, symmetric: bool, backend: Any) -> None:
         self.data, self.offsets, self.symmetric, self.backend = data, offsets, symmetric, backend
@@ -141,8 +140,6 @@ class DeviceStencil(Stencil):
     stencil : Stencil
     backend : CupyBackend
     """
-
-    storage = "device stencil"
 
     def __init__(self, stencil: Stencil, backend: Any) -> None:
         self.grid, self.coefficients = stencil.grid, stencil.coefficients

@@ -147,7 +147,6 @@ def build(arrays: Arrays, rounding: Any, method: MINRES, system: LinearSystem, s
             **{name: getattr(s, name) for name in CARRIED},
             smallest=KERNEL * math.sqrt(system.unit_roundoff),
             first=not s.diagonal,
-            **dict.fromkeys(("delta", "of_v", "of_w", "of_w_before", "step"), 0.0),
         )
         taken, why = int(head["taken"]), int(head["why"])
         for name in CARRIED:

@@ -45,7 +45,9 @@ extern "C" __global__ void momentum_step(
 """
 
 
-def build(arrays: Arrays, rounding: Any, method: MomentumMethod, system: LinearSystem, state: Any) -> CompiledLoop | None:
+def build(
+    arrays: Arrays, rounding: Any, method: MomentumMethod, system: LinearSystem, state: Any
+) -> CompiledLoop | None:
     """The loop of this method on this system, or None where the textbook step has to be taken."""
     if rounding is not None:
         return None

@@ -97,8 +97,8 @@ extern "C" __global__ void lsmr_update(
 }
 """
 
-# A block of vectors is given by where each of them lies. Of GROUP vectors at a time a thread keeps the sums, so that the
-# other vector is read once for each group. The sums of the blocks are added by a block for each vector.
+# A block of vectors is given by where each of them lies. Of GROUP vectors at a time a thread keeps the sums, so that
+# the other vector is read once for each group. The sums of the blocks are added by a block for each vector.
 GROUP, BLOCK_BLOCKS = 8, 2048
 BLOCK_TEXT = f"""
 #define GROUP {GROUP}
@@ -167,9 +167,7 @@ def bicgstab_update(
     alpha: float, p: Any, omega: float, s: Any, t: Any, shadow: Any, x: Any, r: Any
 ) -> tuple[Any, Any, float, float]:
     """As ``Backend.bicgstab_update``: 8 passes, 7 where s is r."""
-    rho, square = _with_sums(
-        "bicgstab_update", x.size, x.dtype, 2, float(alpha), p, float(omega), s, t, shadow, x, r
-    )
+    rho, square = _with_sums("bicgstab_update", x.size, x.dtype, 2, float(alpha), p, float(omega), s, t, shadow, x, r)
     return x, r, rho, math.sqrt(square)
 
 
@@ -208,7 +206,7 @@ def block_dots(vectors: Sequence[Any], w: Any, out: Any = None) -> Any:
 
 
 def block_add(vectors: Sequence[Any], factors: Any, w: Any, sign: float = 1.0, kept: float = 1.0) -> Any:
-    """kept w + sign V y for k vectors and as many factors on the device, in place of w; ||w||^2, there. k + 2 passes."""
+    """kept w + sign V y for k vectors and k factors on the device, in place of w; ||w||^2, there. k + 2 passes."""
     there = room()
     numbers = places(vectors), len(vectors), factors, sign, kept, w, w.size, *there
     kernel("block_add", BLOCK_TEXT, w.dtype.char)((blocks_of(tiles_of(w.size)),), (THREADS,), numbers)

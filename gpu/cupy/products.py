@@ -31,7 +31,8 @@ extern "C" __global__ void product(MATRIX_PARAMETERS, long long n, long long til
 
 // q = A p and p^T q
 extern "C" __global__ void product_dot(
-    MATRIX_PARAMETERS, long long n, long long tiles, const T* p, T* q, double* partial, unsigned int* arrived, double* out)
+    MATRIX_PARAMETERS, long long n, long long tiles, const T* p, T* q, double* partial, unsigned int* arrived,
+    double* out)
 {
     double sums[1] = {0.0};
     FOR_TILES(tile, tiles) {
@@ -61,8 +62,7 @@ extern "C" __global__ void residual(
     if (summed(sums, partial, arrived) && threadIdx.x == 0) out[0] = sums[0];
 }
 
-// The same in twice the digits of double: every product with its rounding error, and every sum with its own. The errors
-// are those of single operations, so it is compiled without contracting these (see ACCURATE).
+// The same in twice the digits of double: every product with its rounding error, and every sum with its own.
 extern "C" __global__ void accurate_residual(
     MATRIX_PARAMETERS, long long n, long long tiles, const T* x, const T* b, T* r, double* partial,
     unsigned int* arrived, double* out)
@@ -86,7 +86,6 @@ extern "C" __global__ void accurate_residual(
     if (summed(sums, partial, arrived) && threadIdx.x == 0) out[0] = sums[0];
 }
 """
-ACCURATE = ("--fmad=false",)
 KINDS = 8  # of sums that are taken together, at most
 
 
@@ -136,5 +135,5 @@ def residual(A: Arrays, x: Any, b: Any, out: Any) -> tuple[Any, float]:
 def accurate_residual(A: Arrays, x: Any, b: Any, out: Any) -> tuple[Any, float]:
     """The same with sums in twice the digits of double precision."""
     there = room()
-    A.launch("accurate_residual", TEXT, x, b, out, *there, options=ACCURATE)
+    A.launch("accurate_residual", TEXT, x, b, out, *there)
     return out, math.sqrt(float(there.out[0]))

@@ -64,9 +64,9 @@ class Board:
         return self.array, self.room.partial, self.room.arrived
 
     def put(self, steps: int, target: float, **numbers: float) -> None:
-        """Begin a run of so many iterations at most."""
+        """Begin a run of so many iterations at most; numbers that are not named are zero."""
         head = {"why": 0.0, "taken": 0.0, "most": steps, "target": target, **numbers}
-        self.array[: len(self.names)].set(np.array([float(head[name]) for name in self.names]))
+        self.array[: len(self.names)].set(np.array([float(head.get(name, 0.0)) for name in self.names]))
 
     def head(self) -> dict[str, float]:
         """The numbers, once all that was launched is done."""

@@ -161,7 +161,8 @@ __device__ double tile_product(MATRIX_PARAMETERS, long long n, long long tile, c
         long long row = tile * THREADS + first + i;
         double mine = 0.0;
         if (row < n)
-            for (I k = indptr[row] + lane; k < indptr[row + 1]; k += 32) mine += (double)data[k] * (double)x[indices[k]];
+            for (I k = indptr[row] + lane; k < indptr[row + 1]; k += 32)
+                mine += (double)data[k] * (double)x[indices[k]];
         sums[threadIdx.x] = mine;
         __syncthreads();
         for (int half = 16; half > 0; half /= 2) {
@@ -242,6 +243,9 @@ __device__ void entries_of(MATRIX_PARAMETERS, long long n, long long tile, Use u
     + _SUM_OF_ENTRIES,
 }
 
+# Products are rounded before they are added, as written: the bits are then those of any other machine, and the kernels,
+# which wait for memory, take no longer.
+OPTIONS = ("--std=c++14", "--fmad=false")
 _NUMBERS = {"f": "float", "d": "double"}
 _INDICES = {"i": "int", "l": "long long", "q": "long long"}
 
@@ -281,11 +285,9 @@ def source(text: str, dtype: Any, storage: str = "vectors", index: Any = np.int3
 
 
 @cache
-def kernel(
-    name: str, text: str, char: str, storage: str = "vectors", index: str = "i", options: tuple[str, ...] = ()
-) -> Any:
+def kernel(name: str, text: str, char: str, storage: str = "vectors", index: str = "i") -> Any:
     """The kernel of that name in a text; types are given by their characters."""
-    return cupy.RawKernel(source(text, char, storage, index), name, options=("--std=c++14", *options))
+    return cupy.RawKernel(source(text, char, storage, index), name, options=OPTIONS)
 
 
 def launch(name: str, text: str, dtype: Any, n: int, *arguments: Any) -> None:

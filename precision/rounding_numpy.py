@@ -26,6 +26,7 @@ __all__ = [
     "quietly",
     "round_array",
     "same_kind",
+    "split",
     "whole",
     "widened",
     "xp",
@@ -101,7 +102,12 @@ def quietly() -> Any:
 
 def parts(array: Any) -> Any:
     """Real and imaginary parts along a last axis of two."""
-    array = np.ascontiguousarray(array).reshape(array.shape)
+    return split(np, array)
+
+
+def split(xp: Any, array: Any) -> Any:
+    """``parts`` of an array of NumPy or CuPy."""
+    array = xp.ascontiguousarray(array).reshape(array.shape)
     return array[..., np.newaxis].view(array.real.dtype)
 
 

@@ -326,9 +326,9 @@ _PASSES = {
 
 @cache
 def elementwise(name: str) -> Any:
-    """The fused pass of that name, for any type T."""
+    """The fused pass of that name, for any type T; products are rounded before they are added, as NumPy's are."""
     given, changed, operation = _PASSES[name]
-    return cupy.ElementwiseKernel(given, changed, operation, f"resolvent_{name}")
+    return cupy.ElementwiseKernel(given, changed, operation, f"resolvent_{name}", options=("--fmad=false",))
 
 
 @cache

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...precision.formats import FixedPoint, Format
 from ...precision.philox import Stream
-from ...precision.rounding_numpy import delivered, flat, parts, same_kind, whole, widened
+from ...precision.rounding_numpy import delivered, flat, same_kind, split, whole, widened
 from ...precision.rounding_rule import (
     Carrier,
     RoundInMode,
@@ -149,6 +149,11 @@ def finished(x: Any, result: Any) -> Any:
 def is_complex(array: Any) -> bool:
     """Whether it has imaginary parts."""
     return array.dtype.kind == "c"
+
+
+def parts(array: Any) -> Any:
+    """Real and imaginary parts along a last axis of two."""
+    return split(xp, array)
 
 
 def quietly() -> Any:

@@ -10,6 +10,7 @@ import hashlib
 import math
 import os
 import pathlib
+import platform
 import re
 import shutil
 import subprocess
@@ -20,7 +21,16 @@ import numpy as np
 HERE = pathlib.Path(__file__).parent
 KEPT = pathlib.Path(__file__).parents[2] / "build" / "kernels"
 COMPILER = shutil.which("c++") or shutil.which("g++")
-FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-shared", "-fPIC", "-fvisibility=hidden", "-w")
+FLAGS = (
+    "-std=c++17",
+    "-O1",
+    "-march=native",
+    "-fexpensive-optimizations",
+    "-shared",
+    "-fPIC",
+    "-fvisibility=hidden",
+    "-w",
+)
 C_TYPES = {
     "bool": "bool",
     "int8": "signed char",
@@ -52,17 +62,21 @@ def header() -> str:
 
 
 @functools.cache
-def compiled(source: str) -> ctypes.CDLL:
-    """The library of a text, compiled where no earlier run has."""
+def compiled(source: str, options: tuple[str, ...] = ()) -> ctypes.CDLL:
+    """The library of a text, compiled where no earlier run has, for this machine.
+
+    As on a device, products are added without being rounded, unless ``--fmad=false`` is among the options.
+    """
     whole = header() + source
-    name = hashlib.sha256("\0".join([whole, *FLAGS]).encode()).hexdigest()[:32]
+    flags = [*FLAGS, f"-ffp-contract={'off' if '--fmad=false' in options else 'fast'}"]
+    name = hashlib.sha256("\0".join([whole, *flags, platform.node()]).encode()).hexdigest()[:32]
     library = KEPT / f"{name}.so"
     if not library.exists():
         KEPT.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=KEPT) as folder:
             text, made = pathlib.Path(folder, "kernel.cpp"), pathlib.Path(folder, "kernel.so")
             text.write_text(whole)
-            done = subprocess.run([COMPILER, *FLAGS, "-o", made, text], capture_output=True, text=True, check=False)
+            done = subprocess.run([COMPILER, *flags, "-o", made, text], capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SyntaxError(f"{done.stderr}\n{source}")
             os.replace(made, library)
@@ -125,8 +139,8 @@ template <class T> struct Flat {
 class Fused:
     """What elementwise kernels and reductions share: how types are found, and scalars and arrays brought together."""
 
-    def __init__(self, in_params: str, out_params: str, name: str, preamble: str) -> None:
-        self.given, self.made = parameters(in_params), parameters(out_params)
+    def __init__(self, in_params: str, out_params: str, name: str, preamble: str, options: tuple[str, ...]) -> None:
+        self.given, self.made, self.options = parameters(in_params), parameters(out_params), tuple(options)
         self.parameters, self.name, self.preamble = self.given + self.made, name, preamble
 
     def types(self, arguments: list) -> dict[str, np.dtype]:
@@ -167,10 +181,21 @@ class Elementwise(Fused):
     """``cupy.ElementwiseKernel``."""
 
     def __init__(
-        self, in_params, out_params, operation, name="kernel", reduce_dims=True, preamble="", no_return=False, **options
+        self,
+        in_params,
+        out_params,
+        operation,
+        name="kernel",
+        reduce_dims=True,
+        preamble="",
+        no_return=False,
+        *,
+        options=(),
+        loop_prep="",
+        after_loop="",
     ):
-        super().__init__(in_params, out_params, name, preamble)
-        self.operation, self.options = operation, options
+        super().__init__(in_params, out_params, name, preamble, options)
+        self.operation, self.around = operation, (loop_prep, after_loop)
 
     def prepared(self, arguments: list, size: int | None = None) -> tuple:
         """What to call, and its results."""
@@ -197,14 +222,14 @@ class Elementwise(Fused):
             a if p.raw else np.broadcast_to(a, shape) if k < len(self.given) else a
             for k, (a, p) in enumerate(zip(arrays, self.parameters, strict=True))
         ]
-        loop = self.options
+        before, after = self.around
         text = (
             f"{_INDEXING}{self.typedefs(types)}{on_host_text(self.preamble)}\n"
             'extern "C" __attribute__((visibility("default"))) void run(long long n, const on_host::Array* arrays) {'
-            f"Indices _ind{{n}}; {loop.get('loop_prep', '')}; for (ptrdiff_t i = 0; i < n; ++i) {{"
-            f"{self.declared(types, 'i', self.parameters)} {self.operation}; }} {loop.get('after_loop', '')}; }}"
+            f"Indices _ind{{n}}; {before}; for (ptrdiff_t i = 0; i < n; ++i) {{"
+            f"{self.declared(types, 'i', self.parameters)} {self.operation}; }} {after}; }}"
         )
-        run = compiled(text).run
+        run = compiled(text, self.options).run
 
         def call() -> None:
             handed, _kept = _handed(laid)
@@ -230,7 +255,7 @@ class Reduction(Fused):
         preamble="",
         options=(),
     ):
-        super().__init__(in_params, out_params, name, preamble)
+        super().__init__(in_params, out_params, name, preamble, options)
         self.expressions, self.identity, self.reduce_type = (
             (map_expr, reduce_expr, post_map_expr),
             identity,
@@ -278,7 +303,7 @@ class Reduction(Fused):
             f"for (long long {begin}; _j < inner; ++_j) {{ type_reduce _a; {one} _s = reduce(_s, _a); }}"
             f"{{ type_reduce a = _s; {self.declared(types, '_i', self.made, len(self.given))} {after}; }} }} }}"
         )
-        run = compiled(text).run
+        run = compiled(text, self.options).run
 
         def call() -> None:
             handed, _kept = _handed(laid + results)
@@ -298,7 +323,7 @@ class Module:
 
     backwards = False
 
-    def __init__(self, code: str, name_expressions=()) -> None:
+    def __init__(self, code: str, options=(), name_expressions=()) -> None:
         self.names = [*_GLOBAL.findall(code), *(name_expressions or ())]
         text = [on_host_text(code), '#define EXPORTED extern "C" __attribute__((visibility("default")))']
         for k, name in enumerate(self.names):
@@ -308,7 +333,7 @@ class Module:
                 f"EXPORTED int signature_{k}(int* sizes, int* pointers, const char** names) {{"
                 f"return on_host::signature(&{name}, sizes, pointers, names); }}"
             )
-        self.library = compiled("\n".join(text))
+        self.library = compiled("\n".join(text), tuple(options))
 
     def signature(self, name: str) -> list[tuple[int, bool, str]]:
         """Of each argument its size, whether it is a pointer, and the type's name."""

@@ -294,6 +294,9 @@ class Device:
     def __init__(self, device=None) -> None:
         self.id = _device if device is None else int(device)
 
+    def __int__(self):
+        return self.id
+
     def __repr__(self):
         return f"<CUDA Device {self.id}>"
 
@@ -457,7 +460,7 @@ class RawModule:
         name_expressions=None,
         jitify=False,
     ) -> None:
-        self.module = cuda_on_host.Module(code, name_expressions)
+        self.module = cuda_on_host.Module(code, options, name_expressions)
 
     def compile(self, log_stream=None):
         pass
@@ -496,7 +499,7 @@ class RawKernel(RawFunction):
         enable_cooperative_groups=False,
         jitify=False,
     ) -> None:
-        super().__init__(cuda_on_host.Module(code), name)
+        super().__init__(cuda_on_host.Module(code, options), name)
 
 
 def _asarray(x, dtype=None, order=None, *, copy=None, blocking=False):

@@ -24,6 +24,8 @@ class Operator(ABC):
     ----------
     rounded_from : (Operator, str) or None
         What it was before its entries were rounded, and the name of what they were rounded to.
+    portable : bool
+        It has no arrays, and multiplies vectors of whatever library there is.
     tensor : Tensor or None
         What its arrays are views of, where the caller gave a torch tensor.
     """
@@ -32,6 +34,7 @@ class Operator(ABC):
     tensor: Any = None
     kind: ClassVar[str]
     library: str = "numpy"
+    portable: bool = False
     shape: tuple[int, int]
     dtype: np.dtype
 

@@ -29,8 +29,8 @@ class FusedBackend(NumpyBackend):
     steps_a_look = 64  # four graphs of a loop: a look costs as much as some iterations of a small system
 
     def arrays(self, A: Operator) -> Arrays | None:
-        """What kernels take of A: nothing of complex numbers and full matrices, and where there are no kernels."""
-        if self.xp is not cupy or A.dtype.kind != "f":
+        """What kernels take of A; None for complex numbers, full matrices, and what only multiplies."""
+        if A.dtype.kind != "f":
             return None
         if A.kind == "csr":
             held = A.__dict__.get("_device_arrays")
@@ -42,7 +42,7 @@ class FusedBackend(NumpyBackend):
 
     def fused(self, x: Any) -> bool:
         """Whether there are kernels for a vector."""
-        return self.xp is cupy and x.dtype.kind == "f" and x.ndim == 1
+        return x.dtype.kind == "f" and x.ndim == 1
 
     # Products.
 

@@ -141,6 +141,8 @@ class DeviceStencil(Stencil):
     backend : CupyBackend
     """
 
+    portable = False
+
     def __init__(self, stencil: Stencil, backend: Any) -> None:
         self.grid, self.coefficients = stencil.grid, stencil.coefficients
         self.shape, self.dtype = stencil.shape, stencil.dtype

@@ -117,19 +117,18 @@ extern "C" __global__ void block_dots(
             double there = (double)w[i];
             for (int k = 0; k < GROUP; ++k) sums[k] += (double)v[k][i] * there;
         }}
-        for (int k = 0; k < GROUP; ++k) {{
-            double total = block_sum(sums[k]);
-            if (threadIdx.x == 0 && first + k < count) partial[(first + k) * gridDim.x + blockIdx.x] = total;
-        }}
+        block_sums(sums);
+        if (threadIdx.x == 0)
+            for (int k = 0; k < GROUP && first + k < count; ++k) partial[(first + k) * gridDim.x + blockIdx.x] = sums[k];
     }}
 }}
 
 extern "C" __global__ void block_totals(const double* partial, long long blocks, double* out)
 {{
-    double mine = 0.0;
-    for (long long block = threadIdx.x; block < blocks; block += THREADS) mine += partial[blockIdx.x * blocks + block];
-    double total = block_sum(mine);
-    if (threadIdx.x == 0) out[blockIdx.x] = total;
+    double sums[1] = {{0.0}};
+    for (long long block = threadIdx.x; block < blocks; block += THREADS) sums[0] += partial[blockIdx.x * blocks + block];
+    block_sums(sums);
+    if (threadIdx.x == 0) out[blockIdx.x] = sums[0];
 }}
 
 // kept w + sign times the sum of the vectors, each with its factor, in place of w; ||w||^2

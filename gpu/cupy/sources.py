@@ -45,20 +45,24 @@ typedef @I@ I;
     FOR_TILES(tile_, ((n) + THREADS - 1) / THREADS) \\
         for (long long i = tile_ * THREADS + threadIdx.x, once_ = 1; once_ && i < (n); once_ = 0)
 
-// The sum over the threads of a block, which all of them get.
-__device__ double block_sum(double value)
+// K sums over the threads of a block, which all of them get: of every 16th thread first, then of these.
+template <int K>
+__device__ void block_sums(double (&sums)[K])
 {{
-    __shared__ double room[THREADS];
+    __shared__ double room[K][THREADS], parts[K][16];
     int t = threadIdx.x;
-    room[t] = value;
+    for (int k = 0; k < K; ++k) room[k][t] = sums[k];
     __syncthreads();
-    for (int half = THREADS / 2; half > 0; half /= 2) {{
-        if (t < half) room[t] += room[t + half];
-        __syncthreads();
+    if (t < 16 * K) {{
+        double part = 0.0;
+        for (int i = t % 16; i < THREADS; i += 16) part += room[t / 16][i];
+        parts[t / 16][t % 16] = part;
     }}
-    double total = room[0];
     __syncthreads();
-    return total;
+    for (int k = 0; k < K; ++k) {{
+        sums[k] = 0.0;
+        for (int i = 0; i < 16; ++i) sums[k] += parts[k][i];
+    }}
 }}
 
 // Whether all other blocks have come here before: then what they wrote can be read.
@@ -77,17 +81,16 @@ __device__ bool is_last_block(unsigned int* arrived)
 template <int K>
 __device__ bool summed(double (&sums)[K], double* partial, unsigned int* arrived)
 {{
-    for (int k = 0; k < K; ++k) {{
-        double total = block_sum(sums[k]);
-        if (threadIdx.x == 0) partial[(long long)k * gridDim.x + blockIdx.x] = total;
-    }}
+    block_sums(sums);
+    if (threadIdx.x == 0)
+        for (int k = 0; k < K; ++k) partial[(long long)k * gridDim.x + blockIdx.x] = sums[k];
     if (!is_last_block(arrived)) return false;
     for (int k = 0; k < K; ++k) {{
         const volatile double* here = partial + (long long)k * gridDim.x;
-        double mine = 0.0;
-        for (int block = threadIdx.x; block < gridDim.x; block += THREADS) mine += here[block];
-        sums[k] = block_sum(mine);
+        sums[k] = 0.0;
+        for (int block = threadIdx.x; block < gridDim.x; block += THREADS) sums[k] += here[block];
     }}
+    block_sums(sums);
     return true;
 }}
 """
@@ -150,30 +153,21 @@ __device__ double tile_product(MATRIX_PARAMETERS, long long n, long long tile, c
     return total;
 }
 """,
-    # Of long rows each is a warp's: its lanes take every 32nd entry, and their sums are added pair by pair.
+    # Of long rows each is a warp's: its lanes take every 32nd entry, and add their sums pair by pair.
     "csr_long": _CSR
     + """
 __device__ double tile_product(MATRIX_PARAMETERS, long long n, long long tile, const T* x)
 {
-    __shared__ double sums[THREADS], products[THREADS];
-    int lane = threadIdx.x % 32, first = threadIdx.x - lane;
-    for (int i = 0; i < 32; ++i) {
-        long long row = tile * THREADS + first + i;
-        double mine = 0.0;
-        if (row < n)
-            for (I k = indptr[row] + lane; k < indptr[row + 1]; k += 32)
-                mine += (double)data[k] * (double)x[indices[k]];
-        sums[threadIdx.x] = mine;
-        __syncthreads();
-        for (int half = 16; half > 0; half /= 2) {
-            if (lane < half) sums[threadIdx.x] += sums[threadIdx.x + half];
-            __syncthreads();
-        }
-        if (lane == 0) products[first + i] = sums[first];
-        __syncthreads();
+    int lane = threadIdx.x % 32;
+    long long first = tile * THREADS + threadIdx.x - lane;
+    double total = 0.0;
+    for (int i = 0; i < 32 && first + i < n; ++i) {
+        double sum = 0.0;
+        for (I k = indptr[first + i] + lane; k < indptr[first + i + 1]; k += 32)
+            sum += (double)data[k] * (double)x[indices[k]];
+        for (int half = 16; half > 0; half /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, half);
+        if (lane == i) total = sum;
     }
-    double total = products[threadIdx.x];
-    __syncthreads();
     return total;
 }
 """,

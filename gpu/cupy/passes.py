@@ -119,14 +119,16 @@ extern "C" __global__ void block_dots(
         }}
         block_sums(sums);
         if (threadIdx.x == 0)
-            for (int k = 0; k < GROUP && first + k < count; ++k) partial[(first + k) * gridDim.x + blockIdx.x] = sums[k];
+            for (int k = 0; k < GROUP && first + k < count; ++k)
+                partial[(first + k) * gridDim.x + blockIdx.x] = sums[k];
     }}
 }}
 
 extern "C" __global__ void block_totals(const double* partial, long long blocks, double* out)
 {{
+    const double* here = partial + blockIdx.x * blocks;
     double sums[1] = {{0.0}};
-    for (long long block = threadIdx.x; block < blocks; block += THREADS) sums[0] += partial[blockIdx.x * blocks + block];
+    for (long long block = threadIdx.x; block < blocks; block += THREADS) sums[0] += here[block];
     block_sums(sums);
     if (threadIdx.x == 0) out[blockIdx.x] = sums[0];
 }}

@@ -101,9 +101,7 @@ def test_certificates_are_sums_in_twice_the_digits(name, backend, cupy):
     b = A @ x
     exact = [
         Fraction(b[i])
-        - sum(
-            Fraction(A.data[k]) * Fraction(x[A.indices[k]]) for k in range(A.indptr[i], A.indptr[i + 1])
-        )
+        - sum(Fraction(A.data[k]) * Fraction(x[A.indices[k]]) for k in range(A.indptr[i], A.indptr[i + 1]))
         for i in range(n)
     ]
     wanted = np.array([float(value) for value in exact])
@@ -141,7 +139,9 @@ def test_indices_of_64_bits(backend, cupy):
     A, operator = both(backend, "short rows")
     matrices = importlib.import_module("resolvent.gpu.cupy.matrices")
     products = importlib.import_module("resolvent.gpu.cupy.products")
-    wide = matrices.csr_arrays(*(cupy.asarray(part.astype(np.int64)) for part in (A.indptr, A.indices)), operator.values)
+    wide = matrices.csr_arrays(
+        *(cupy.asarray(part.astype(np.int64)) for part in (A.indptr, A.indices)), operator.values
+    )
     assert wide.index == np.int64
     x = random(A.shape[0])
     found = products.product(wide, cupy.asarray(x), cupy.asarray(np.zeros_like(x))).get()

@@ -154,8 +154,9 @@ def build(arrays: Arrays, rounding: Any, method: BiCGSTAB, system: LinearSystem,
             if system.preconditioner_exponent:
                 return None  # the first product with M has shown that M is to be scaled
     s, n, dtype = state, system.n, system.dtype
-    preconditioned = system.preconditioner is not None
-    inverse: Any = system.preconditioner.inverse_diagonal if preconditioned else s.r
+    preconditioner: Any = system.preconditioner
+    preconditioned = preconditioner is not None
+    inverse = preconditioner.inverse_diagonal if preconditioned else s.r
     M = inverse, int(preconditioned), n
     board = Board(NUMBERS, LISTS)
 

@@ -117,8 +117,8 @@ def build(arrays: Arrays, rounding: Any, method: CG, system: LinearSystem, state
         if system.preconditioner_exponent:
             return None  # the first product with M has shown that M is to be scaled
     n, dtype = system.n, system.dtype
-    preconditioned = system.preconditioner is not None
-    inverse: Any = system.preconditioner.inverse_diagonal if preconditioned else state.r
+    M: Any = system.preconditioner
+    preconditioned, inverse = M is not None, state.r if M is None else M.inverse_diagonal
     board = Board(NUMBERS, LISTS)
 
     def iteration(k: int) -> None:

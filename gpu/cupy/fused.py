@@ -75,8 +75,9 @@ class FusedBackend(NumpyBackend):
         return float(self.dot(x, y).real)
 
     def cg_update(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
-        kernels = passes if self.fused(x) else super()
-        return kernels.cg_update(alpha, p, q, x, r)
+        if self.fused(x):
+            return passes.cg_update(alpha, p, q, x, r)
+        return super().cg_update(alpha, p, q, x, r)
 
     def dot_and_square(self, x: Any, y: Any) -> tuple[complex, float]:
         return passes.dot_and_square(x, y) if self.fused(y) else super().dot_and_square(x, y)
@@ -91,8 +92,9 @@ class FusedBackend(NumpyBackend):
     def lsmr_update(
         self, scale: float, v: Any, theta: float, h: Any, older: float, hbar: Any, step: float, x: Any
     ) -> tuple[Any, Any, Any, float]:
-        kernels = passes if self.fused(x) else super()
-        return kernels.lsmr_update(scale, v, theta, h, older, hbar, step, x)
+        if self.fused(x):
+            return passes.lsmr_update(scale, v, theta, h, older, hbar, step, x)
+        return super().lsmr_update(scale, v, theta, h, older, hbar, step, x)
 
     # Blocks.
 
@@ -120,8 +122,9 @@ class FusedBackend(NumpyBackend):
         return w
 
     def orthogonalise(self, V: Block, k: int, unit_roundoff: float) -> tuple[np.ndarray, float]:
-        kernels = passes if self.fused(V[k]) else super()
-        return kernels.orthogonalise(V, k, unit_roundoff)
+        if self.fused(V[k]):
+            return passes.orthogonalise(V, k, unit_roundoff)
+        return super().orthogonalise(V, k, unit_roundoff)
 
     # Sweeps.
 

@@ -2,7 +2,7 @@
 template <class T> struct alignas(2 * sizeof(T)) complex {
     T re, im;
     typedef T value_type;
-    HOST_DEVICE complex() : re(0), im(0) {}
+    complex() = default;
     HOST_DEVICE complex(T re, T im = T(0)) : re(re), im(im) {}
     template <class S> HOST_DEVICE explicit complex(const complex<S>& z) : re((T)z.re), im((T)z.im) {}
     HOST_DEVICE T real() const { return re; }

@@ -1,12 +1,14 @@
 """CUDA kernels on the host: their text compiled as C++ and run on NumPy arrays, by the calls that CuPy has for them.
 
 Elementwise kernels and reductions are loops; of raw kernels every block is run, its threads taking turns at barriers
-(``cuda_on_host.h``). What is compiled is kept under ``build/kernels``, by its text.
+(``cuda_on_host.h``). Where NVRTC is installed, the text is compiled for devices as well, and a warning is an error: so
+whatever a test runs here has been compiled for them. What is compiled is kept under ``build/kernels``, by its text.
 """
 
 import ctypes
 import functools
 import hashlib
+import json
 import math
 import os
 import pathlib
@@ -17,6 +19,8 @@ import subprocess
 import tempfile
 
 import numpy as np
+
+from . import nvrtc
 
 HERE = pathlib.Path(__file__).parent
 KEPT = pathlib.Path(__file__).parents[2] / "build" / "kernels"
@@ -50,6 +54,7 @@ COMPLEX = "\n".join(
     f'template <> struct on_host::Name<complex<{real}>> {{ static const char* of() {{ return "{name}"; }} }};'
     for real, name in (("float", "complex64"), ("double", "complex128"))
 )
+_CUPY = re.compile(r"#include\s*[<\"]cupy/complex.cuh[>\"]")
 _DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\s*\(\s*\d+\s*\)\s+)?([\w:<> ]+?)\s+(\w+)\s*\[\s*\]\s*;")
 _GLOBAL = re.compile(r'extern\s+"C"\s+__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s+)?(\w+)\s*\(')
 
@@ -83,9 +88,31 @@ def compiled(source: str, options: tuple[str, ...] = ()) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
+@functools.cache
+def for_devices(code: str, options: tuple[str, ...] = (), names: tuple[str, ...] = ()) -> dict[str, dict] | None:
+    """Compile a text for each architecture, unless an earlier run has; None where that is not possible.
+
+    Returns
+    -------
+    dict
+        Of each architecture and kernel, the registers of a thread and the bytes it spills.
+    """
+    if nvrtc.library() is None:
+        return None
+    numbers = (HERE / "complex_numbers.h").read_text().replace("HOST_DEVICE ", "__device__ ")
+    text = numbers + _CUPY.sub("", code)
+    name = hashlib.sha256("\0".join([text, *options, *names, *nvrtc.architectures()]).encode()).hexdigest()[:32]
+    told = KEPT / f"{name}.json"
+    if not told.exists():
+        used = {kind: nvrtc.used(nvrtc.compiled(text, kind, options, names)) for kind in nvrtc.architectures()}
+        KEPT.mkdir(parents=True, exist_ok=True)
+        told.write_text(json.dumps(used))
+    return json.loads(told.read_text())
+
+
 def on_host_text(code: str) -> str:
     """A kernel's text as the host's compiler takes it."""
-    code = re.sub(r"#include\s*[<\"](cupy|cuda|cooperative)[^>\"]*[>\"]", "", code)
+    code = _CUPY.sub("", code)
     return _DYNAMIC.sub(r"\1* \2 = reinterpret_cast<\1*>(on_host::dynamic_shared);", code)
 
 
@@ -136,6 +163,17 @@ template <class T> struct Flat {
 """
 
 
+_ON_DEVICE = """
+struct Indices { long long count; __device__ long long size() const { return count; } };
+template <class T> struct Flat {
+    T* data;
+    long long count;
+    __device__ T& operator[](long long i) const { return data[i]; }
+    __device__ long long size() const { return count; }
+};
+"""
+
+
 class Fused:
     """What elementwise kernels and reductions share: how types are found, and scalars and arrays brought together."""
 
@@ -166,6 +204,21 @@ class Fused:
             a if isinstance(a, np.ndarray) else np.asarray(a, types[p.kind])
             for p, a in zip(self.parameters, arguments, strict=False)
         ]
+
+    def on_device(self, types: dict[str, np.dtype], code: str, index: str) -> str:
+        """A kernel with these parameters and a body that goes by ``index``, much as CuPy writes it."""
+        handed = ", ".join(f"{C_TYPES[types[p.kind].name]}* {p.name}_" for p in self.parameters)
+        lines = []
+        for p in self.parameters:
+            kind, constant = C_TYPES[types[p.kind].name], "const " if p in self.given else ""
+            if p.raw:
+                lines.append(f"const Flat<{constant}{kind}> {p.name}{{{p.name}_, n}};")
+            else:
+                lines.append(f"{constant}{kind}{'' if constant else '&'} {p.name} = {p.name}_[{index}];")
+        return (
+            f"{_ON_DEVICE}{self.typedefs(types)}{self.preamble}\n"
+            f'extern "C" __global__ void {self.name}({handed}, long long n) {{ {code.replace("@", " ".join(lines))} }}'
+        )
 
     def declared(self, types: dict[str, np.dtype], index: str, only: list[Parameter], first: int = 0) -> str:
         """What a kernel's body finds under the names of its parameters."""
@@ -229,6 +282,9 @@ class Elementwise(Fused):
             f"Indices _ind{{n}}; {before}; for (ptrdiff_t i = 0; i < n; ++i) {{"
             f"{self.declared(types, 'i', self.parameters)} {self.operation}; }} {after}; }}"
         )
+        loop = "for (long long i = blockIdx.x * blockDim.x + threadIdx.x; i < n; i += gridDim.x * blockDim.x)"
+        body = f"[[maybe_unused]] Indices _ind{{n}}; {before}; {loop} {{ @ {self.operation}; }} {after};"
+        for_devices(self.on_device(types, body, "i"), self.options)
         run = compiled(text, self.options).run
 
         def call() -> None:
@@ -303,6 +359,11 @@ class Reduction(Fused):
             f"for (long long {begin}; _j < inner; ++_j) {{ type_reduce _a; {one} _s = reduce(_s, _a); }}"
             f"{{ type_reduce a = _s; {self.declared(types, '_i', self.made, len(self.given))} {after}; }} }} }}"
         )
+        body = (
+            f"typedef {kind} type_reduce; const long long _j = threadIdx.x;"
+            f"@ type_reduce b = static_cast<type_reduce>({mapped}); type_reduce a = b; a = ({reduced}); {after};"
+        )
+        for_devices(self.on_device(types, body, "_j"), self.options)
         run = compiled(text, self.options).run
 
         def call() -> None:
@@ -333,6 +394,7 @@ class Module:
                 f"EXPORTED int signature_{k}(int* sizes, int* pointers, const char** names) {{"
                 f"return on_host::signature(&{name}, sizes, pointers, names); }}"
             )
+        self.used = for_devices(code, tuple(options), tuple(name_expressions or ()))
         self.library = compiled("\n".join(text), tuple(options))
 
     def signature(self, name: str) -> list[tuple[int, bool, str]]:

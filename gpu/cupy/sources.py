@@ -239,7 +239,7 @@ __device__ void entries_of(MATRIX_PARAMETERS, long long n, long long tile, Use u
 
 # Products are rounded before they are added, as written: the bits are then those of any other machine, and the kernels,
 # which wait for memory, take no longer.
-OPTIONS = ("--std=c++14", "--fmad=false")
+OPTIONS = ("--fmad=false",)
 _NUMBERS = {"f": "float", "d": "double"}
 _INDICES = {"i": "int", "l": "long long", "q": "long long"}
 

@@ -21,7 +21,7 @@ from ...operators import BlackBox, CSRStack, Facts, Operator, Stencil, check_mat
 from ...operators.exchange import PRODUCT, Wording
 from ...precision import working_dtype
 from ...precision.sparse_arrays import SORTED, UNSORTED, coordinates_fault, look_at_rows, rows_kind
-from .bands import bands_of_rows, diagonals_of_columns
+from .bands import bands_of_rows, diagonals_of_columns, stencil_of_bands
 from .fused import FusedBackend
 from .matrices import DeviceDiagonals, DeviceStencil
 
@@ -169,10 +169,13 @@ class CupyBackend(FusedBackend):
         return out
 
     def prepare(self, A: Operator, facts: Facts | None) -> Operator:
-        """A large matrix of a few diagonals as such, the upper half only where it is exactly symmetric."""
+        """A large matrix of a few diagonals as such, half of them if it is symmetric; or as the stencil that it is."""
         arrays = self.arrays(A) if isinstance(A, DeviceCSR) else None
         bands = None if arrays is None else bands_of_rows(arrays)
-        return A if bands is None else DeviceDiagonals(*bands, self)
+        if bands is None:
+            return A
+        stencil = stencil_of_bands(*bands)
+        return DeviceDiagonals(*bands, self) if stencil is None else DeviceStencil(stencil, self)
 
     def stage_arrays(self, rows: Any, block: Any, inverse_diagonal: Any) -> tuple[Any, Any, Any]:
         return self.xp.asarray(rows), self.sparse.csr_matrix(block), self.xp.asarray(inverse_diagonal)

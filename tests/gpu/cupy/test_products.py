@@ -148,32 +148,59 @@ def test_indices_of_64_bits(backend, cupy):
     np.testing.assert_allclose(found, A @ x, rtol=1e-13, atol=1e-13)
 
 
-@pytest.mark.parametrize("kind", ["symmetric", "not", "an entry aside", "zeros that are stored"])
-def test_large_matrices_of_few_diagonals_are_found(kind, backend, cupy):
-    n = 4100
-    A = scipy.sparse.csr_matrix(rv.gallery.poisson((50, 82)).A)
-    if kind == "not":
-        A = A.copy()
-        A.data[A.indptr[2000]] = 7.0
+FOUND = {
+    "a stencil": ("stencil", None),
+    "a stencil that is not symmetric": ("stencil", None),
+    "symmetric": ("diagonals", [0, 1, 82]),
+    "not symmetric": ("diagonals", [-82, -1, 0, 1, 82]),
+    "an entry that was left out": ("diagonals", [0, 1, 82]),
+    "an entry aside": ("csr", None),
+}
+
+
+def large(kind):
+    """A matrix of 4100 rows, of five diagonals."""
+    A = scipy.sparse.lil_matrix(rv.gallery.poisson((50, 82)).A)
+    if kind == "a stencil that is not symmetric":
+        return scipy.sparse.csr_matrix(A + 0.5 * scipy.sparse.tril(A, -1))
+    if kind == "symmetric":
+        A[2000, 2000] = 5.0
+    if kind == "not symmetric":
+        A[2000, 2001] = 7.0
+    if kind == "an entry that was left out":
+        A[2000, 2001] = A[2001, 2000] = 0.0
     if kind == "an entry aside":
-        A = scipy.sparse.lil_matrix(A)
         A[3, 3000] = 1.0
-        A = scipy.sparse.csr_matrix(A)
-    if kind == "zeros that are stored":
-        A = A.copy()
-        A.data[A.indptr[2000]] = 0.0
-        A[A.indices[A.indptr[2000]], 2000] = 0.0
+    return scipy.sparse.csr_matrix(A)
+
+
+@pytest.mark.parametrize("kind", FOUND)
+def test_large_matrices_of_few_diagonals_are_found(kind, backend, cupy):
+    A, (storage, offsets) = large(kind), FOUND[kind]
     sparse = importlib.import_module("cupyx.scipy.sparse")
     operator = backend.operator(sparse.csr_matrix(A))
     prepared = backend.prepare(operator, operator.facts())
-    assert prepared.kind == ("csr" if kind == "an entry aside" else "diagonals")
-    if kind != "an entry aside":
-        assert prepared.symmetric == (kind != "not")
-        assert prepared.offsets.tolist() == ([0, 1, 82] if kind != "not" else [-82, -1, 0, 1, 82])
-    x = random(n)
-    found = backend.matvec(prepared, cupy.asarray(x), cupy.asarray(np.zeros(n)))
+    assert prepared.kind == storage
+    if storage == "diagonals":
+        assert prepared.offsets.tolist() == offsets
+        assert prepared.symmetric == (min(offsets) == 0)
+    if storage == "stencil":
+        assert prepared.grid == (50, 82)
+    x = random(A.shape[0])
+    found = backend.matvec(prepared, cupy.asarray(x), cupy.asarray(np.zeros(A.shape[0])))
     np.testing.assert_allclose(found.get(), A @ x, rtol=0, atol=1e-13)
     assert abs(prepared.tocsr() - A).max() == 0
+
+
+def test_stencils_of_one_and_three_axes_are_found(backend, cupy):
+    sparse = importlib.import_module("cupyx.scipy.sparse")
+    for grid in ((4200,), (20, 15, 14)):
+        stencil = rv.Stencil(grid, 7.0, [(-1.0 - k, -2.0 - k) for k in range(len(grid))])
+        operator = backend.operator(sparse.csr_matrix(scipy.sparse.csr_matrix(stencil.tocsr())))
+        prepared = backend.prepare(operator, None)
+        assert prepared.kind == "stencil"
+        assert prepared.grid == grid
+        np.testing.assert_array_equal(prepared.coefficients, stencil.coefficients)
 
 
 def test_small_matrices_and_those_of_many_diagonals_stay_by_rows(backend, cupy):

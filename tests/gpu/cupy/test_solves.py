@@ -195,3 +195,30 @@ def test_stencils_and_diagonals_multiply_vectors_of_the_device(cupy):
     np.testing.assert_allclose(found.x.get(), plain.x, rtol=1e-6)
     with pytest.raises(rv.BackendError, match=r"numpy and cupy|cupy and numpy"):
         rv.cg(rv.Diagonals(np.ones((1, 504)), [0]), cupy.asarray(b))
+
+
+ENDS = {
+    "converges": (0.0, {"rtol": 1e-8}),
+    "a limit": (0.0, {"maxiter": 7, "rtol": 1e-10}),
+    "all digits": (6.0, {"rtol": 0.0}),
+    "digits of a residual that was replaced": (0.0, {"rtol": 1e-15}),
+    "indefinite": (-1.5, {"rtol": 1e-10}),
+    "preconditioned": (0.0, {"rtol": 1e-8, "M": "jacobi"}),
+}
+
+
+@pytest.mark.parametrize("method", ["cg", "minres"])
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("storage", ["diagonals", "stencil"])
+def test_ends_on_diagonals_and_stencils(storage, end, method, cupy):
+    shift, given = ENDS[end]
+    b, stencil = random(156), rv.Stencil((13, 12), 4.0 + shift, ((-1.0, -1.0), (-1.0, -1.0)))
+    there = stencil
+    if storage == "diagonals":
+        sparse = importlib.import_module("cupyx.scipy.sparse")
+        there = sparse.dia_matrix(scipy.sparse.dia_matrix(stencil.tocsr()))
+    plain = rv.solve(stencil, b, method=method, backend="numpy", **given)
+    found = rv.solve(there, cupy.asarray(b), method=method, **given)
+    assert (found.status, found.cause) == (plain.status, plain.cause)
+    assert without_digits(found.reason) == without_digits(plain.reason)
+    assert abs(found.iterations - plain.iterations) <= (1 if plain.iterations > 20 else 0)

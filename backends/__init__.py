@@ -27,6 +27,8 @@ BACKENDS: dict[str, tuple[str, str]] = {
 }
 # The backend that a library's arrays are worked on with, unless another is asked for.
 _DEFAULT = {"numpy": "numba", "torch": "torch", "cupy": "cupy", "array_api": "array_api"}
+# How arrays of two libraries become those of one, where that is worth saying.
+_CONVERSIONS = {("cupy", "numpy"): "cupy.asarray(...) of NumPy's, or .get() of CuPy's, "}
 # What "numba" is for tensors; those out of its reach it leaves to "torch".
 _VIEWS = ("backends.torch_views", "TorchViews")
 
@@ -58,9 +60,10 @@ def choose_backend(asked: str | Backend | None, *arrays: Any, M: Any = None) -> 
     if isinstance(asked, Backend) and libraries <= set(asked.libraries):
         return asked.bound_to(given)
     if len(libraries) > 1:
+        how = _CONVERSIONS.get(tuple(sorted(libraries)), "")
         raise BackendError(
-            f"A, b and x0 come from {' and '.join(sorted(libraries))}; convert them to one library first, since "
-            "nothing is moved between libraries or devices silently"
+            f"A, b and x0 come from {' and '.join(sorted(libraries))}; convert them to one library first, "
+            f"{how and 'by ' + how}since nothing is moved between libraries or devices silently"
         )
     library = next(iter(libraries), "numpy")
     if library == "torch" and (asked is None or asked == "numba"):

@@ -122,6 +122,10 @@ class Backend(Exchange):
             A = A.tocsr()
         return A if isinstance(A, CSRStack) and A.library in self.libraries else None
 
+    def small_matrices(self, batch: Any) -> Any:
+        """The matrices of a batch for kernels that solve small systems whole; None where this backend has none."""
+        return None
+
     # What fits most libraries as it is.
 
     def unset(self, n: int, dtype: Any) -> Any:

@@ -44,6 +44,8 @@ class CupyBackend(FusedBackend):
     ------
     ImportError
         Where CuPy is not installed.
+    BackendError
+        Where there is no device.
     """
 
     name: ClassVar[str] = "cupy"
@@ -54,6 +56,11 @@ class CupyBackend(FusedBackend):
     def __init__(self) -> None:
         if self.xp is None:
             raise ImportError("CuPy is not installed")
+        if not _device_present():
+            raise BackendError(
+                "backend: 'cupy' found no CUDA device; wanted an NVIDIA GPU and its driver, which nvidia-smi shows, or "
+                "NumPy arrays, which are worked on without one"
+            )
 
     def bound_to(self, arrays: Sequence[Any]) -> CupyBackend:
         matrices = [
@@ -98,7 +105,9 @@ class CupyBackend(FusedBackend):
             return DeviceCSR(matrix if matrix.dtype == dtype else matrix.astype(dtype), self)
         multiply = getattr(A, "matvec", None) or (A if callable(A) else None)
         if multiply is None or hasattr(A, "__array__"):
-            raise BackendError(f"{name}: found {type(A).__name__}; convert it to a {self.library} array first")
+            sparse = hasattr(A, "tocsr")
+            how = f"cupyx.scipy.sparse.csr_matrix({name})" if sparse else f"cupy.asarray({name})"
+            raise BackendError(f"{name}: found {type(A).__name__}; move it to the device first, by {how}")
         shape, kind = getattr(A, "shape", None), getattr(A, "dtype", None)
         if shape is None or kind is None:
             raise undeclared(A, name)
@@ -108,7 +117,7 @@ class CupyBackend(FusedBackend):
 
     def vector(self, b: Any, name: str) -> Any:
         if not isinstance(b, self.xp.ndarray):
-            raise BackendError(f"{name}: found {type(b).__name__}; convert it to a {self.library} array first")
+            raise BackendError(f"{name}: found {type(b).__name__}; wanted a CuPy array, as cupy.asarray makes")
         return b
 
     def numpy_dtype(self, x: Any) -> Any:
@@ -185,6 +194,14 @@ class CupyBackend(FusedBackend):
 
     def to_numpy(self, x: Any) -> Any:
         return x.get()
+
+    def small_matrices(self, batch: Any) -> Any:
+        from .small_batches import BandedMatrices, FullMatrices
+
+        stack = self.sparse_stack(batch.A)
+        if stack is not None:
+            return BandedMatrices(self.vector(stack.values, "A"), batch.matrices, batch.n, stack.pattern)
+        return FullMatrices.of(batch.A) if isinstance(batch.A, self.xp.ndarray) else None
 
     def _working(self, dtype: Any, name: str) -> np.dtype:
         try:
@@ -312,6 +329,13 @@ class DeviceCSR(DeviceMatrix):
 
     def values_of(self, matrix: Any) -> Any:
         return matrix.data
+
+
+def _device_present() -> bool:
+    try:
+        return bool(cupy.cuda.is_available())
+    except Exception:  # what a driver that is missing, or too old, raises differs by CuPy's version
+        return False
 
 
 def _half_or(dtype: Any) -> Any:

@@ -160,12 +160,17 @@ class Together(Protocol):
     ending : Ending or None
         What kept those that were not begun from being solved, and keeps those that are left.
     seconds : float
+    settled : bool
+        All converged, and the fields can wait until somebody reads one of them.
     """
 
-    fields: dict[str, np.ndarray]
     left: np.ndarray
     ending: Ending | None
     seconds: float
+    settled: bool
+
+    @property
+    def fields(self) -> dict[str, np.ndarray]: ...
 
     def solution(self, k: int) -> Solution:
         """That of one system."""
@@ -358,7 +363,13 @@ def _completed(shape: tuple[int, ...], together: Together, held: dict[int, Solut
             together.fields[name][k] = getattr(system, name)
     seconds = together.seconds + sum(system.seconds for system in held.values())
     members = Systems(shape, held, together.solution)
-    return _of_fields(x, together.fields, seconds, members, _first(members))
+
+    def whole() -> BatchSolution:
+        return _of_fields(x, together.fields, seconds, members, _first(members))
+
+    if together.settled:
+        return BatchSolution.later(lambda: vars(whole()), x=x, seconds=seconds, members=members, converged=True)
+    return whole()
 
 
 def stacked(

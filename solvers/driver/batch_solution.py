@@ -110,8 +110,8 @@ class BatchSolution(Solution[V]):
         """Of each system, whether it converged."""
         return np.asarray(self.status == Status.CONVERGED)
 
-    @property
-    def converged(self) -> bool:
+    @cached_property
+    def converged(self) -> bool:  # type: ignore[override]
         """Whether every system did."""
         return bool(np.all(self.converged_each))
 

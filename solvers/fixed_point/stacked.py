@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -51,6 +51,8 @@ class Stacked:
     fresh : ndarray of bool, (members,)
         The last evaluation was at what is returned.
     """
+
+    settled: ClassVar[bool] = False
 
     batch: FixedPoints
     options: Options

@@ -122,7 +122,11 @@ def solve_together(solver: _Settings, batch: Batch, options: Options) -> Togethe
         return small.together(backend, batch, options, solver.M)
     from ..stacked_loops import STACKED
     from .stacked import solve_stack
+    from .whole import solve_whole
 
+    found = solve_whole(small, backend, batch, options, solver.M)
+    if found is not None:
+        return found
     stacked = STACKED.get(place_of(type(small.method)))
     return None if stacked is None else solve_stack(small, stacked, backend, batch, options, solver.M)
 

@@ -38,7 +38,7 @@ from .learning import Learning
 from .method import NOTHING, LinearMethod, said_of_choice
 from .schemes import SMALL, kernels, krylov_kernel
 
-__all__ = ["Room", "Small", "small_solver"]
+__all__ = ["Found", "Room", "Small", "SmallCourse", "dtype_of", "met", "small_solver"]
 
 MOST_ROWS = 4096  # from which storage by diagonals may be the better one
 KEPT_ROWS = 64  # numbers an iteration up to which they are kept of the systems of a batch
@@ -72,13 +72,13 @@ class Small:
             or not isinstance(A, (CSR, Dense, Stencil))
         ):
             return None
-        dtype = A.dtype if x0 is None and A.dtype == b.dtype else _dtype_of(A, b, x0)
+        dtype = A.dtype if x0 is None and A.dtype == b.dtype else dtype_of(A, b, x0)
         if dtype is None:
             return None
         tolerances = options.rtol, options.atol, options.maxiter
         known = room is not None and dtype == A.dtype
-        course = self._course(backend.name, *tolerances, dtype, n, A.entries, known)
-        if course is None or not _met(course.kind, dtype, A.kind):
+        course = self.limited(backend.name, *tolerances, dtype, n, A.entries, known)
+        if course is None or not met(course.kind, dtype, A.kind):
             return None
         course = course.preconditioned(M, backend, n, A, dtype)
         if course is None:
@@ -112,12 +112,12 @@ class Small:
         A, entries = taken
         b = backend.vector(batch.b, "b")
         x0 = None if batch.x0 is None else backend.vector(batch.x0, "x0")
-        dtype = _dtype_of(A, b, x0)
+        dtype = dtype_of(A, b, x0)
         if dtype is None:
             return None
         tolerances = options.rtol, options.atol, options.maxiter
-        course = self._course(backend.name, *tolerances, dtype, batch.n, entries, False)
-        if course is None or not _met(course.kind, dtype, type(A), systems=len(batch)):
+        course = self.limited(backend.name, *tolerances, dtype, batch.n, entries, False)
+        if course is None or not met(course.kind, dtype, type(A), systems=len(batch)):
             return None
         if is_named(M) and batch.matrices:
             return None  # each matrix has one of its own
@@ -156,7 +156,7 @@ class Small:
         return Found(course, batch, backend, x, found, numbers, done, ending, time.perf_counter() - began)
 
     @lru_cache(256)  # noqa: B019 - there are few of these, and each lives as long as the process
-    def _course(
+    def limited(
         self,
         backend: str,
         rtol: float,
@@ -167,7 +167,7 @@ class Small:
         entries: int,
         looked: bool,
     ) -> SmallCourse | None:
-        """For all systems alike; None for those that may need more than one look at the clock, or no step."""
+        """The course of all systems alike; None for those that may need more than one look at the clock, or no step."""
         limit = max(10 * n, 1000) if maxiter is None else maxiter
         steps = min(limit, MOST_STEPS, WORK_A_LOOK // max(1, entries + 10 * n))
         if not 0 < n < MOST_ROWS or not steps or steps < min(limit, 2 * n):
@@ -452,6 +452,8 @@ class Parts:
 class Found:
     """The systems of a batch that were solved together."""
 
+    settled = False
+
     def __init__(
         self,
         course: SmallCourse,
@@ -509,7 +511,7 @@ def small_solver(method: LinearMethod[Any], why: Callable[[bool], str] | None = 
 _small = lru_cache(64)(Small)
 
 
-def _dtype_of(*arrays: Any) -> np.dtype | None:
+def dtype_of(*arrays: Any) -> np.dtype | None:
     """The type that holds all of them; None where one is of a type not worked in, which the driver puts into words."""
     try:
         return working_dtype(*(array.dtype for array in arrays if array is not None))
@@ -523,7 +525,7 @@ SYSTEMS_BEFORE = 16
 _seen: Counter[tuple[Any, ...]] = Counter()
 
 
-def _met(*key: Any, systems: int = 1) -> bool:
+def met(*key: Any, systems: int = 1) -> bool:
     """Whether, with these, there were so many such systems that more must be expected."""
     _seen[key] += systems
     return _seen[key] > SYSTEMS_BEFORE

@@ -26,7 +26,7 @@ from .learning import LOW, exponents_of, states_of_stack
 from .small import Found, Small
 from .stacked_matrices import Matrices
 
-__all__ = ["Came", "StackedMethod", "Stack", "solve_stack"]
+__all__ = ["Came", "Stack", "StackedMethod", "solve_stack", "vectors_of"]
 
 
 @dataclass(frozen=True)
@@ -152,8 +152,8 @@ def solve_stack(
     if M is not None and preconditioner is None:
         return None
     matrices = taken.astype(dtype)
-    rhs = _stacked(backend, batch, b, dtype)
-    guess = None if x0 is None else _stacked(backend, batch, x0, dtype)
+    rhs = vectors_of(backend, batch, b, dtype)
+    guess = None if x0 is None else vectors_of(backend, batch, x0, dtype)
     found = np.zeros((*rhs.shape[:-1], len(FOUND)))
     at = {name: found[..., k] for k, name in enumerate(FOUND)}
     facts, method = matrices.facts(), small.method
@@ -316,7 +316,7 @@ def _bound(M: Any, backend: Any, batch: Batch, dtype: np.dtype) -> BoundPrecondi
         return None
 
 
-def _stacked(backend: Any, batch: Batch, given: Any, dtype: np.dtype) -> Any:
+def vectors_of(backend: Any, batch: Batch, given: Any, dtype: np.dtype) -> Any:
     """b or x0 as (*lead, k, n), k = 1 where each matrix has one right-hand side; a copy."""
     xp = array_namespace(given)
     rows = xp.moveaxis(given, -2, -1) if batch.columns else given[..., None, :]

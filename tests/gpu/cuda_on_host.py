@@ -1,8 +1,8 @@
 """CUDA kernels on the host: their text compiled as C++ and run on NumPy arrays, by the calls that CuPy has for them.
 
 Elementwise kernels and reductions are loops; of raw kernels every block is run, its threads taking turns at barriers
-(``cuda_on_host.h``). Where NVRTC is installed, the text is compiled for devices as well, and a warning is an error: so
-whatever a test runs here has been compiled for them. What is compiled is kept under ``build/kernels``, by its text.
+(``cuda_on_host.h``). Where NVRTC is installed, the text is compiled for a device as well, and a warning is an error: so
+whatever a test runs here has been compiled for one. What is compiled is kept under ``build/kernels``, by its text.
 """
 
 import ctypes
@@ -89,8 +89,10 @@ def compiled(source: str, options: tuple[str, ...] = ()) -> ctypes.CDLL:
 
 
 @functools.cache
-def for_devices(code: str, options: tuple[str, ...] = (), names: tuple[str, ...] = ()) -> dict[str, dict] | None:
-    """Compile a text for each architecture, unless an earlier run has; None where that is not possible.
+def for_devices(
+    code: str, options: tuple[str, ...] = (), names: tuple[str, ...] = (), kinds: tuple[str, ...] = ("sm_90",)
+) -> dict[str, dict] | None:
+    """Compile a text for these architectures, unless an earlier run has; None where that is not possible.
 
     Returns
     -------
@@ -101,10 +103,10 @@ def for_devices(code: str, options: tuple[str, ...] = (), names: tuple[str, ...]
         return None
     numbers = (HERE / "complex_numbers.h").read_text().replace("HOST_DEVICE ", "__device__ ")
     text = numbers + _CUPY.sub("", code)
-    name = hashlib.sha256("\0".join([text, *options, *names, *nvrtc.architectures()]).encode()).hexdigest()[:32]
+    name = hashlib.sha256("\0".join([text, *options, *names, *kinds]).encode()).hexdigest()[:32]
     told = KEPT / f"{name}.json"
     if not told.exists():
-        used = {kind: nvrtc.used(nvrtc.compiled(text, kind, options, names)) for kind in nvrtc.architectures()}
+        used = {kind: nvrtc.used(nvrtc.compiled(text, kind, options, names)) for kind in kinds}
         KEPT.mkdir(parents=True, exist_ok=True)
         told.write_text(json.dumps(used))
     return json.loads(told.read_text())

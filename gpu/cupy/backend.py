@@ -167,6 +167,8 @@ class CupyBackend(FusedBackend):
 
     def accurate_residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
         """b - A x with products and sums in float64 for single precision, block by block of rows."""
+        if self.multiplied(A, x) is not None:
+            return self.certify(A, x, b, out)[0]
         wide = _WIDER.get(out.dtype.char)
         if wide is None or not isinstance(A, DeviceMatrix):
             return self.residual(A, x, b, out)
@@ -179,7 +181,8 @@ class CupyBackend(FusedBackend):
 
     def prepare(self, A: Operator, facts: Facts | None) -> Operator:
         """A large matrix of a few diagonals as such, half of them if it is symmetric; or as the stencil that it is."""
-        arrays = self.arrays(A) if isinstance(A, DeviceCSR) else None
+        square = isinstance(A, DeviceCSR) and A.shape[0] == A.shape[1]
+        arrays = self.arrays(A) if square else None
         bands = None if arrays is None else bands_of_rows(arrays)
         if bands is None:
             return A

@@ -42,30 +42,37 @@ class FusedBackend(NumpyBackend):
 
     def fused(self, x: Any) -> bool:
         """Whether there are kernels for a vector."""
-        return x.dtype.kind == "f" and x.ndim == 1
+        return x.dtype.kind == "f" and x.ndim == 1 and x.flags.c_contiguous
+
+    def multiplied(self, A: Operator, x: Any) -> Arrays | None:
+        """What kernels take of A to multiply x; None where they do not."""
+        arrays = self.arrays(A)
+        return arrays if arrays is not None and arrays.dtype == x.dtype and self.fused(x) else None
 
     # Products.
 
     def matvec(self, A: Operator, x: Any, out: Any) -> Any:
-        arrays = self.arrays(A)
+        arrays = self.multiplied(A, x)
         return super().matvec(A, x, out) if arrays is None else products.product(arrays, x, out)
 
     def matvec_dot(self, A: Operator, p: Any, q: Any) -> tuple[Any, float]:
-        arrays = self.arrays(A)
+        arrays = self.multiplied(A, p)
         if arrays is not None:
             return products.product_dot(arrays, p, q)
         q = self.matvec(A, p, q)
         return q, self.real_dot(p, q)
 
     def residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
-        return super().residual(A, x, b, out) if self.arrays(A) is None else self.residual_norm(A, x, b, out)[0]
+        if self.multiplied(A, x) is None:
+            return super().residual(A, x, b, out)
+        return self.residual_norm(A, x, b, out)[0]
 
     def residual_norm(self, A: Operator, x: Any, b: Any, out: Any) -> tuple[Any, float]:
-        arrays = self.arrays(A)
+        arrays = self.multiplied(A, x)
         return super().residual_norm(A, x, b, out) if arrays is None else products.residual(arrays, x, b, out)
 
     def certify(self, A: Operator, x: Any, b: Any, out: Any) -> tuple[Any, float]:
-        arrays = self.arrays(A)
+        arrays = self.multiplied(A, x)
         return super().certify(A, x, b, out) if arrays is None else products.accurate_residual(arrays, x, b, out)
 
     # Passes over vectors.

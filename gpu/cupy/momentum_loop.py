@@ -70,7 +70,7 @@ def build(
         with replay.running():
             for first in range(0, steps, replay.stretch):
                 part = pairs[first : first + replay.stretch].reshape(-1)
-                coefficients[: part.size].set(part)
+                coefficients[: part.size].set(part, replay.stream)
                 replay.play(part.size // 2, (state.x, state.previous))
         if steps % 2:
             state.x, state.previous = state.previous, state.x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -98,12 +99,12 @@ class Room(NamedTuple):
 
 
 def room() -> Room:
-    """That of the current stream, on which one kernel follows the other."""
-    return _room(cupy.cuda.Device().id, cupy.cuda.get_current_stream().ptr)
+    """That of this thread on the current stream: others write to theirs before the results here are read."""
+    return _room(threading.get_ident(), cupy.cuda.Device().id, cupy.cuda.get_current_stream().ptr)
 
 
 @lru_cache(maxsize=64)
-def _room(device: int, stream: int) -> Room:
+def _room(thread: int, device: int, stream: int) -> Room:
     return new_room()
 
 

@@ -63,10 +63,10 @@ class Board:
         """The last arguments of kernels: the board, and room for sums."""
         return self.array, self.room.partial, self.room.arrived
 
-    def put(self, steps: int, target: float, **numbers: float) -> None:
-        """Begin a run of so many iterations at most; numbers that are not named are zero."""
+    def put(self, stream: Any, steps: int, target: float, **numbers: float) -> None:
+        """Begin a run of so many iterations at most, without waiting; numbers that are not named are zero."""
         head = {"why": 0.0, "taken": 0.0, "most": steps, "target": target, **numbers}
-        self.array[: len(self.names)].set(np.array([float(head.get(name, 0.0)) for name in self.names]))
+        self.array[: len(self.names)].set(np.array([float(head.get(name, 0.0)) for name in self.names]), stream)
 
     def head(self) -> dict[str, float]:
         """The numbers, once all that was launched is done."""
@@ -135,7 +135,7 @@ class Replay:
         """Iterate until the board says why no further, looking at it once a stretch; what it says then."""
         launched, steps = 0, min(steps, MOST)
         with self.running():
-            board.put(steps, target, **numbers)
+            board.put(self.stream, steps, target, **numbers)
             while True:
                 launched += self.play(steps - launched, vectors)
                 head = board.head()

@@ -69,7 +69,7 @@ def build(arrays: Any, rounding: Any, method: SOR, system: LinearSystem, state: 
     def loop(steps: int, target: float) -> Stretch:
         taken = 0
         with replay.running():
-            omega.set(np.array([float(state.omega)]))
+            omega.set(np.array([float(state.omega)]), replay.stream)
             while taken < steps:
                 taken += replay.play(steps - taken, (state.x, system.rhs))
         state.residual_norm = None

@@ -241,3 +241,27 @@ def test_nan_and_infinity_come_through(backend, cupy):
         x[3] = np.nan
         _, norm = backend.residual_norm(operator, cupy.asarray(x), cupy.asarray(x), cupy.asarray(np.zeros_like(x)))
         assert math.isnan(norm)
+
+
+def test_vectors_of_another_kind_are_multiplied_by_the_library(backend, cupy):
+    """Of another type than A, and with gaps between their numbers."""
+    A, operator = both(backend, "short rows")
+    x = random(2 * A.shape[0])
+    gaps = cupy.asarray(x)[::2]
+    found = backend.matvec(operator, gaps, cupy.asarray(np.zeros(A.shape[0])))
+    np.testing.assert_allclose(found.get(), A @ x[::2], rtol=1e-12, atol=1e-12)
+    single = cupy.asarray(x[: A.shape[0]].astype("float32"))
+    found = backend.matvec(operator, single, cupy.asarray(np.zeros(A.shape[0], "float32")))
+    np.testing.assert_allclose(found.get(), A @ x[: A.shape[0]], rtol=1e-4, atol=1e-4)
+
+
+def test_rows_and_columns_of_different_numbers(backend, cupy):
+    sparse = importlib.import_module("cupyx.scipy.sparse")
+    A = rows_of_all_lengths()[:, :40].tocsr()
+    operator = backend.operator(sparse.csr_matrix(A), square=False)
+    x = random(40)
+    found = backend.matvec(operator, cupy.asarray(x), cupy.asarray(np.zeros(300)))
+    np.testing.assert_allclose(found.get(), A @ x, rtol=1e-12, atol=1e-12)
+    b = A @ x
+    solution = rv.lstsq(sparse.csr_matrix(A), cupy.asarray(b), method="lsmr", btol=1e-10)
+    assert solution.converged

@@ -93,7 +93,6 @@ class Replay:
         self.launch, self.stretch = launch, -(-STRETCH // period) * period
         self.stream = cupy.cuda.Stream(non_blocking=True)
         self._graphs: dict[tuple[int, ...], Any] = {}
-        self._warm = False
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -107,17 +106,19 @@ class Replay:
             callers.wait_event(self.stream.record())
 
     def play(self, count: int, vectors: Sequence[Any]) -> int:
-        """Launch the next ``count`` iterations, or a stretch where that is less, on these vectors; how many."""
-        count = min(count, self.stretch)
-        if count < self.stretch or not self._warm:  # what is captured must have been loaded before
-            for k in range(count):
-                self.launch(k)
-            self._warm = True
+        """Launch the next ``count`` iterations, or a stretch where that is less, on these vectors; how many.
+
+        The first stretch is launched kernel by kernel: many a solve ends in it. So is the second, and captured while
+        the device is busy with it.
+        """
+        count, key = min(count, self.stretch), tuple(vector.data.ptr for vector in vectors)
+        if count == self.stretch and self._graphs.get(key) is not None:
+            self._graphs[key].launch(self.stream)
             return count
-        key = tuple(vector.data.ptr for vector in vectors)
-        if key not in self._graphs:
-            self._graphs[key] = self._captured()
-        self._graphs[key].launch(self.stream)
+        for k in range(count):
+            self.launch(k)
+        if count == self.stretch:
+            self._graphs[key] = self._captured() if key in self._graphs else None
         return count
 
     def _captured(self) -> Any:

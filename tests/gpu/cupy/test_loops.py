@@ -93,7 +93,7 @@ def test_graphs_launch_what_single_launches_do(name, cupy):
     system, method, state = begun(cupy, name, "csr")
     other, _, single = begun(cupy, name, "csr")
     loop, one = compiled_loop(method, system, state), compiled_loop(method, other, single)
-    for steps in (21, 41):
+    for steps in (21, 59):
         norms = loop(steps, 0.0).norms
         alone = [norm for _ in range(steps) for norm in one(1, 0.0).norms]
         assert norms == alone[-len(norms) :]
@@ -147,7 +147,7 @@ def test_a_loop_stops_where_the_textbook_does_and_what_is_launched_beyond_change
 def test_the_host_waits_once_a_stretch(name, cupy):
     system, method, state = begun(cupy, name, "csr")
     loop = compiled_loop(method, system, state)
-    loop(1, 0.0)
+    loop(36, 0.0)
     before = host_cupy.SEEN.synchronisations
     loop(64, 0.0)
     few = host_cupy.SEEN.synchronisations
@@ -160,7 +160,7 @@ def test_the_host_waits_once_a_stretch(name, cupy):
 def test_no_number_of_a_chebyshev_stretch_comes_to_the_host(cupy):
     system, method, state = begun(cupy, "chebyshev", "stencil")
     loop = compiled_loop(method, system, state)
-    loop(16, 0.0)
+    loop(32, 0.0)
     before, launches = host_cupy.SEEN.synchronisations, host_cupy.SEEN.launches
     loop(16, 0.0)
     assert host_cupy.SEEN.launches - launches == 17  # one an iteration, and the residual
@@ -193,10 +193,10 @@ def test_graphs_are_kept_by_the_vectors_they_were_captured_on(cupy):
     other, _, textbook = begun(cupy, "cg", "csr")
     loop = compiled_loop(method, system, state)
     plain = compiled_loop(method, other, textbook)
-    loop(32, 0.0)
+    loop(48, 0.0)
     state.x, state.r, state.p = state.x.copy(), state.r.copy(), state.p.copy()
-    loop(32, 0.0)
-    plain(64, 0.0)
+    loop(48, 0.0)
+    plain(96, 0.0)
     np.testing.assert_array_equal(state.x.get(), textbook.x.get())
 
 
@@ -218,3 +218,31 @@ def test_natural_order_of_many_levels_is_left_to_single_sweeps(cupy):
     plain = rv.sor(A, b, omega=1.9, rtol=1e-3, maxiter=20, backend="numpy")
     assert found.status is plain.status
     np.testing.assert_allclose(found.x.get(), plain.x, rtol=1e-10)
+
+
+def test_a_second_stretch_on_the_same_vectors_is_captured(cupy, monkeypatch):
+    resident = importlib.import_module("resolvent.gpu.cupy.resident")
+    captured, capture = [], resident.Replay._captured
+    monkeypatch.setattr(resident.Replay, "_captured", lambda self: captured.append(None) or capture(self))
+    system, method, state = begun(cupy, "cg", "csr")
+    loop = compiled_loop(method, system, state)
+    for steps, graphs in ((16, 0), (15, 0), (17, 1), (64, 1)):
+        loop(steps, 0.0)
+        assert len(captured) == graphs, steps
+
+
+def test_an_error_while_capturing_ends_the_capture(cupy):
+    resident = importlib.import_module("resolvent.gpu.cupy.resident")
+    told = []
+
+    def launch(k):
+        told.append(k)
+        if len(told) == 2 * resident.STRETCH + 3:
+            raise KeyboardInterrupt
+
+    replay = resident.Replay(launch)
+    with replay.running():
+        replay.play(16, ())
+        with pytest.raises(KeyboardInterrupt):
+            replay.play(16, ())
+    assert not replay.stream.is_capturing()

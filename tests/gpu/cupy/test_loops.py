@@ -64,9 +64,8 @@ def vectors(state):
     return {name: getattr(state, name).get() for name in names if getattr(state, name, None) is not None}
 
 
-@pytest.mark.parametrize("storage", STORAGES)
-@pytest.mark.parametrize("name", LOOPED)
-def test_iterates_are_those_of_the_textbook(name, storage, cupy):
+def hold_to_the_textbook(name, storage, cupy):
+    """Iterate by iterate, the vectors, norms and numbers of a loop are those of the textbook's steps."""
     system, method, state = begun(cupy, name, storage)
     other, _, textbook = begun(cupy, name, storage)
     loop = compiled_loop(method, system, state)
@@ -87,11 +86,10 @@ def test_iterates_are_those_of_the_textbook(name, storage, cupy):
             np.testing.assert_allclose(getattr(state, numbers), getattr(textbook, numbers), rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", LOOPED)
-def test_graphs_launch_what_single_launches_do(name, cupy):
+def hold_graphs_to_single_launches(name, storage, cupy):
     """The same bits after single iterations as after a stretch with a rest, and after graphs with a rest."""
-    system, method, state = begun(cupy, name, "csr")
-    other, _, single = begun(cupy, name, "csr")
+    system, method, state = begun(cupy, name, storage)
+    other, _, single = begun(cupy, name, storage)
     loop, one = compiled_loop(method, system, state), compiled_loop(method, other, single)
     for steps in (21, 59):
         norms = loop(steps, 0.0).norms
@@ -99,6 +97,30 @@ def test_graphs_launch_what_single_launches_do(name, cupy):
         assert norms == alone[-len(norms) :]
         for key, wanted in vectors(single).items():
             np.testing.assert_array_equal(vectors(state)[key], wanted, err_msg=key)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("name", LOOPED)
+def test_iterates_are_those_of_the_textbook(name, storage, cupy):
+    hold_to_the_textbook(name, storage, cupy)
+
+
+@pytest.mark.parametrize("name", LOOPED)
+def test_graphs_launch_what_single_launches_do(name, cupy):
+    hold_graphs_to_single_launches(name, "csr", cupy)
+
+
+def test_graphs_of_a_stencil(cupy):
+    hold_graphs_to_single_launches("cg", "stencil", cupy)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("name", LOOPED)
+def test_loops_on_a_device(name, storage):
+    cupy = pytest.importorskip("cupy")
+    hold_to_the_textbook(name, storage, cupy)
+    hold_graphs_to_single_launches(name, storage, cupy)
 
 
 @pytest.mark.parametrize("name", ["cg", "bicgstab", "chebyshev", "richardson"])

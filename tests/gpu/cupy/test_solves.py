@@ -222,3 +222,13 @@ def test_ends_on_diagonals_and_stencils(storage, end, method, cupy):
     assert (found.status, found.cause) == (plain.status, plain.cause)
     assert without_digits(found.reason) == without_digits(plain.reason)
     assert abs(found.iterations - plain.iterations) <= (1 if plain.iterations > 20 else 0)
+
+
+def test_anderson_mixes_by_products_of_blocks(cupy):
+    A, b = poisson(0.5), random(156)
+    A_there, b_there, _ = on_device(cupy, A, b, {})
+    plain = rv.anderson(lambda x: x + 0.2 * (b - A @ x), np.zeros(156), depth=12, rtol=1e-9, backend="numpy")
+    found = rv.anderson(lambda x: x + 0.2 * (b_there - A_there @ x), cupy.zeros(156), depth=12, rtol=1e-9)
+    assert (found.status, found.backend) == (plain.status, "cupy")
+    assert abs(found.iterations - plain.iterations) <= 1
+    np.testing.assert_allclose(found.x.get(), plain.x, rtol=0, atol=1e-7)

@@ -42,6 +42,7 @@ class Backend(Exchange):
     name: ClassVar[str]
     library: ClassVar[str]
     compiles_solves: ClassVar[bool] = False  # whole solves of small systems, as compiled calls on NumPy arrays
+    steps_a_look: ClassVar[int] = 1  # of a compiled loop at least, where a look costs as much as some steps
 
     @abstractmethod
     def operator(self, A: Any, name: str = "A", square: bool = True) -> Operator:

@@ -82,9 +82,14 @@ def costs_table() -> str:
     return _table(head, rows, right=range(3, 9))
 
 
-def has_loop(name: str) -> bool:
-    """Whether the step of a method is among those that are compiled."""
-    known = {place for place, _, _ in LOOPS}
+def has_loop(name: str, backend: str = "numba") -> bool:
+    """Whether the step of a method is among those that a backend has compiled loops for."""
+    own = "ssor" if name == "ssor_cg" else "none"  # what it preconditions with when it is not told to
+    known = {
+        place
+        for place, storage, preconditioner in LOOPS
+        if preconditioner == own and storage.startswith("cupy ") == (backend == "cupy")
+    }
     return any(place_of(kind) in known for kind in rv.METHODS[name].__mro__)
 
 
@@ -93,7 +98,10 @@ def support_table() -> str:
     dtypes = ", ".join(dtype.name for dtype in supported_dtypes)
     rows = []
     for name in rv.METHODS:
-        cells = ["compiled loop" if backend == "numba" and has_loop(name) else "step" for backend in rv.BACKENDS]
+        cells = [
+            "compiled loop" if backend in ("numba", "cupy") and has_loop(name, backend) else "step"
+            for backend in rv.BACKENDS
+        ]
         rows.append((f"`{name}`", *cells))
     rows.append(("precisions", *[dtypes] * len(rv.BACKENDS)))
     return _table(("", *(f"`{backend}`" for backend in rv.BACKENDS)), rows)

@@ -24,6 +24,8 @@ class Operator(ABC):
     ----------
     rounded_from : (Operator, str) or None
         What it was before its entries were rounded, and the name of what they were rounded to.
+    portable : bool
+        It has no arrays, and multiplies vectors of whatever library there is.
     tensor : Tensor or None
         What its arrays are views of, where the caller gave a torch tensor.
     """
@@ -32,6 +34,7 @@ class Operator(ABC):
     tensor: Any = None
     kind: ClassVar[str]
     library: str = "numpy"
+    portable: bool = False
     shape: tuple[int, int]
     dtype: np.dtype
 
@@ -90,6 +93,11 @@ class Operator(ABC):
     def facts(self) -> Facts | None:
         """One look at the entries, or None where there are none to look at."""
         return facts_of_csr(self.tocsr()) if self.explicit else None
+
+    @property
+    def storage(self) -> str:
+        """How its coefficients are kept, and by which library: with the method, the key of a compiled loop."""
+        return self.kind if self.library == "numpy" else f"{self.library} {self.kind}"
 
     def __matmul__(self, x: Any) -> Any:
         return self.matvec(x)

@@ -20,7 +20,7 @@ def library_of(array: Any) -> str | None:
         return found or None
     library = getattr(array, "library", None)
     if isinstance(library, str):
-        return library
+        return None if getattr(array, "portable", False) else library
     if hasattr(array, "__array_namespace__"):
         return "array_api"
     return "numpy" if isinstance(array, (list, tuple, int, float, complex)) else None

@@ -48,6 +48,7 @@ class Stencil(Operator):
     """
 
     kind = "stencil"
+    portable = True
 
     def __init__(self, grid: Any, center: Any, axes: Any, dtype: Any = np.float64) -> None:
         if any(not isinstance(size, Integral) for size in grid):

@@ -1,7 +1,7 @@
-"""The compiled loops of the Numba backend: rows of the table of loops, and how each is fed.
+"""The table of compiled loops: those of the Numba backend, and how each is fed; and where those of a device lie.
 
 Each takes and leaves the state that the textbook step works on, so the two may follow each other. Kernels are imported
-where a loop is made, since that imports Numba.
+where a loop is made, since that imports Numba, or what a device needs.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..lazy import loaded
 from ..precision.rounding_rule import Unrounded
 from .driver.loops import Builder, CompiledLoop, Stretch
 
@@ -246,9 +247,33 @@ _ROWS: tuple[tuple[str, tuple[str, ...], Builder], ...] = (
     ("chebyshev.momentum:MomentumMethod", ("none", "diagonal"), _momentum),
     ("relaxation.sor:SOR", ("none",), _sweeps),
 )
-LOOPS = {
+LOOPS: dict[tuple[str, str, str], Builder] = {
     (f"{__package__}.{method}", storage, preconditioner): build
     for method, preconditioners, build in _ROWS
     for storage in STORAGES
+    for preconditioner in preconditioners
+}
+
+
+def _elsewhere(place: str) -> Builder:
+    """The builder at a place of this package, loaded when it is first needed."""
+
+    def build(*given: Any) -> CompiledLoop | None:
+        return loaded(__package__.rpartition(".")[0], place)(*given)
+
+    return build
+
+
+_ON_CUPY = (
+    ("krylov.cg:CG", ("none", "diagonal"), "cg_loop"),
+    ("krylov.minres:MINRES", ("none",), "minres_loop"),
+    ("krylov.bicgstab:BiCGSTAB", ("none", "diagonal"), "bicgstab_loop"),
+    ("chebyshev.momentum:MomentumMethod", ("none", "diagonal"), "momentum_loop"),
+    ("relaxation.sor:SOR", ("none",), "sweeps"),
+)
+LOOPS |= {
+    (f"{__package__}.{method}", f"cupy {storage}", preconditioner): _elsewhere(f"gpu.cupy.{module}:build")
+    for method, preconditioners, module in _ON_CUPY
+    for storage in ("csr", "diagonals", "stencil")
     for preconditioner in preconditioners
 }

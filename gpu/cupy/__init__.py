@@ -1,1 +1,1 @@
-"""The CuPy backend."""
+"""The CuPy backend, its kernels, and its loops that stay on the device."""

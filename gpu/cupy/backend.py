@@ -15,13 +15,15 @@ import numpy as np
 import scipy.sparse as sparse
 
 from ...backends.array_api_backend import csr_facts, dense_facts
-from ...backends.numpy_backend import NumpyBackend
 from ...backends.protocol import powers_of_two
 from ...errors import BackendError, InputError, undeclared
-from ...operators import BlackBox, CSRStack, Facts, Operator, check_matrix, guarded
+from ...operators import BlackBox, CSRStack, Facts, Operator, Stencil, check_matrix, guarded
 from ...operators.exchange import PRODUCT, Wording
 from ...precision import working_dtype
 from ...precision.sparse_arrays import SORTED, UNSORTED, coordinates_fault, look_at_rows, rows_kind
+from .bands import bands_of_rows, diagonals_of_columns, stencil_of_bands
+from .fused import FusedBackend
+from .matrices import DeviceDiagonals, DeviceStencil
 
 try:
     import cupy
@@ -35,7 +37,7 @@ BLOCK = 1 << 22  # entries that an accurate residual widens at a time
 _WIDER = {"f": np.float64, "F": np.complex128}
 
 
-class CupyBackend(NumpyBackend):
+class CupyBackend(FusedBackend):
     """Vector operations on CuPy arrays of the current device.
 
     Raises
@@ -81,6 +83,8 @@ class CupyBackend(NumpyBackend):
     def operator(self, A: Any, name: str = "A", square: bool = True) -> Operator:
         if isinstance(A, Operator):
             check_matrix(A.shape, name, square)
+            if type(A) is Stencil:  # which has nothing that would have to be moved
+                return DeviceStencil(A, self)
             if A.library != self.library:
                 raise BackendError(f"{name}: found an operator on {A.library} arrays; wanted {self.library} arrays")
             return guarded(A, self, name)
@@ -93,8 +97,11 @@ class CupyBackend(NumpyBackend):
             return DeviceDense(A.astype(self._working(A.dtype, name), copy=False), self)
         if self.sparse.issparse(A):
             check_matrix(A.shape, name, square)
-            matrix = self._canonical(A, name)
             dtype = self._working(A.dtype, name)
+            if A.format == "dia" and A.shape[0] == A.shape[1]:
+                data, offsets = diagonals_of_columns(A.data.astype(dtype), self.to_numpy(A.offsets), A.shape[0])
+                return DeviceDiagonals(data, offsets, False, self)
+            matrix = self._canonical(A, name)
             return DeviceCSR(matrix if matrix.dtype == dtype else matrix.astype(dtype), self)
         multiply = getattr(A, "matvec", None) or (A if callable(A) else None)
         if multiply is None or hasattr(A, "__array__"):
@@ -128,7 +135,7 @@ class CupyBackend(NumpyBackend):
         return x
 
     def dot(self, x: Any, y: Any) -> complex:
-        return self.xp.vdot(x, y).item()
+        return self.real_dot(x, y) if x.dtype.kind == "f" else self.xp.vdot(x, y).item()
 
     def norm(self, x: Any) -> float:
         return math.sqrt(self.real_dot(x, x))
@@ -146,22 +153,6 @@ class CupyBackend(NumpyBackend):
     def dots_each(self, x: Any, y: Any) -> Any:
         return self.xp.sum((x.conj() * y).real, axis=-1, keepdims=True)
 
-    def products_with_rows(self, V: Any, w: Any) -> np.ndarray:
-        products = V @ w if V.dtype.kind == "f" else (V @ w.conj()).conj()
-        return self.to_numpy(products).astype(np.result_type(V.dtype, np.float64))
-
-    def add_rows(self, V: Any, y: np.ndarray, w: Any) -> Any:
-        w += self.xp.asarray(y, V.dtype) @ V
-        return w
-
-    def matvec_dot(self, A: Operator, p: Any, q: Any) -> tuple[Any, float]:
-        q = self.matvec(A, p, q)
-        return q, self.real_dot(p, q)
-
-    def cg_update(self, alpha: float, p: Any, q: Any, x: Any, r: Any) -> tuple[Any, Any, float, float]:
-        self.update("cg_update", (x.dtype.type(alpha), p, q), (x, r))
-        return x, r, self.norm(x), self.norm(r)
-
     def momentum(self, beta: Any, gamma: Any, x: Any, previous: Any, z: Any) -> Any:
         return self.update("momentum", (self.factor(beta, x), self.factor(gamma, x), x, z), (previous,))
 
@@ -176,6 +167,8 @@ class CupyBackend(NumpyBackend):
 
     def accurate_residual(self, A: Operator, x: Any, b: Any, out: Any) -> Any:
         """b - A x with products and sums in float64 for single precision, block by block of rows."""
+        if self.multiplied(A, x) is not None:
+            return self.certify(A, x, b, out)[0]
         wide = _WIDER.get(out.dtype.char)
         if wide is None or not isinstance(A, DeviceMatrix):
             return self.residual(A, x, b, out)
@@ -185,6 +178,16 @@ class CupyBackend(NumpyBackend):
             part = slice(low, min(low + rows, out.size))
             out[part] = b[part] - A.matrix[part].astype(wide) @ vector
         return out
+
+    def prepare(self, A: Operator, facts: Facts | None) -> Operator:
+        """A large matrix of a few diagonals as such, half of them if it is symmetric; or as the stencil that it is."""
+        square = isinstance(A, DeviceCSR) and A.shape[0] == A.shape[1]
+        arrays = self.arrays(A) if square else None
+        bands = None if arrays is None else bands_of_rows(arrays)
+        if bands is None:
+            return A
+        stencil = stencil_of_bands(*bands)
+        return DeviceDiagonals(*bands, self) if stencil is None else DeviceStencil(stencil, self)
 
     def stage_arrays(self, rows: Any, block: Any, inverse_diagonal: Any) -> tuple[Any, Any, Any]:
         return self.xp.asarray(rows), self.sparse.csr_matrix(block), self.xp.asarray(inverse_diagonal)
@@ -347,7 +350,6 @@ def _half_or(dtype: Any) -> Any:
 _PASSES = {
     "axpy": ("T a, T x", "T y", "y += a * x"),
     "axpby": ("T a, T x, T b", "T y", "y = a * x + b * y"),
-    "cg_update": ("T alpha, T p, T q", "T x, T r", "x += alpha * p; r -= alpha * q"),
     "momentum": ("T beta, T gamma, T x, T z", "T previous", "previous = x + beta * (x - previous) + gamma * z"),
 }
 

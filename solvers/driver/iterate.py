@@ -233,7 +233,7 @@ def _steps_to_next_look(run: Run, limit: int, wanted: float) -> int:
     if run.options.callback is not None or run.options.backward_error:
         return 1
     if method.check_every == 1:
-        most = min(left, MOST_STEPS, max(1, WORK_A_LOOK // problem.work))
+        most = min(left, MOST_STEPS, max(problem.backend.steps_a_look, WORK_A_LOOK // problem.work))
         return min(most, watch.window) if problem.coarse else most
     steps = min(method.check_every, left, max(1, run.iterations))
     expected = watch.iterations_to(wanted)

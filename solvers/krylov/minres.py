@@ -118,7 +118,7 @@ class MINRES(LinearMethod[MINRESState]):
         s.diagonal, s.off = [], []
         s.begun = False
 
-    def _begin(self, system: LinearSystem, state: MINRESState) -> None:
+    def begin(self, system: LinearSystem, state: MINRESState) -> None:
         """The first Lanczos vector is the residual. Left to the first step, since M may break down."""
         s, backend = state, system.backend
         s.begun = True
@@ -143,7 +143,7 @@ class MINRES(LinearMethod[MINRESState]):
     def step(self, system: LinearSystem, state: MINRESState) -> None:
         backend, s = system.backend, state
         if not s.begun:
-            self._begin(system, s)
+            self.begin(system, s)
         preconditioned = system.preconditioner is not None
         # Lanczos: one product, orthogonal to the last two vectors.
         s.work, curvature = system.matvec_dot(s.z if preconditioned else s.v, s.work)

@@ -234,7 +234,7 @@ class LinearSystem(Units):
 
     @property
     def storage(self) -> str:  # type: ignore[override]
-        return self.operator.kind
+        return self.operator.storage
 
     @property
     def preconditioner_kind(self) -> str:  # type: ignore[override]

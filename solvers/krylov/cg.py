@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Unpack
 
 import numpy as np
@@ -27,6 +27,8 @@ WHY_JACOBI = "Jacobi-preconditioned, since A is Hermitian with a positive diagon
 WHY_POSITIVE = "A is Hermitian with a positive diagonal"
 MULTIGRID_FROM = 100_000  # unknowns, below which conjugate gradients alone are done before a cycle is compiled
 MOST_CYCLES = 100  # where multigrid fits A, some ten are enough
+AMG_FROM = 200_000  # unknowns: a hierarchy and its cycles take the time of some 1200 iterations
+BEFORE_AMG = 300  # iterations that are tried first, in which conjugate gradients may be done
 
 
 class Gap:
@@ -213,9 +215,16 @@ class CG(LinearMethod[CGState]):
             yield Candidate(1, cls(), why, sign=-1)
         elif system.facts.diagonal_positive:
             yield from cls._by_multigrid(system)
-            if system.preconditioner is None and system.diagonal_varies:
-                yield Candidate(1, cls(), WHY_JACOBI, preconditioner="jacobi")
-            yield Candidate(1, cls(), WHY_POSITIVE)
+            plain = Candidate(1, cls(), WHY_POSITIVE)
+            jacobi = replace(plain, why=WHY_JACOBI, preconditioner="jacobi")
+            varies = system.preconditioner is None and system.diagonal_varies
+            if cls._coarsens(system):
+                yield replace(jacobi if varies else plain, maxiter=BEFORE_AMG)
+                why = "preconditioned by algebraic multigrid, since A is sparse, and its rows are next to zero in sum"
+                yield replace(plain, why=why, preconditioner="amg", maxiter=MOST_CYCLES)
+            if varies:
+                yield jacobi
+            yield plain
 
     @classmethod
     def _by_multigrid(cls, system: LinearSystem) -> Iterator[Candidate]:
@@ -229,6 +238,15 @@ class CG(LinearMethod[CGState]):
             points = " x ".join(map(str, grid))
             why = f"preconditioned by multigrid, since A is definite as its rows tell, on a grid of {points} points"
             yield Candidate(1, cls(), why, preconditioner="multigrid", maxiter=MOST_CYCLES)
+
+    @staticmethod
+    def _coarsens(system: LinearSystem) -> bool:
+        """Whether algebraic multigrid is at hand, and made for such an A: large, sparse, elliptic as its rows tell."""
+        if system.preconditioner is not None or not system.on_host or system.n < AMG_FROM or system.dtype.kind == "c":
+            return False
+        from ..preconditioners.amg import is_elliptic, is_installed
+
+        return is_installed() and is_elliptic(system.truth, system.facts)
 
     @staticmethod
     def why_chosen(jacobi: bool) -> str:

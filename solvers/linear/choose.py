@@ -153,7 +153,8 @@ class _Trial:
             return None
         self.latest = solution
         self.iterations += solution.iterations
-        self.tried.add((method.name, candidate.preconditioner))
+        if candidate.maxiter is None or solution.status is not Status.MAX_ITERATIONS:
+            self.tried.add((method.name, candidate.preconditioner))
         if solution.cause is Cause.INCONSISTENT:
             self.inconsistent = solution
         if self.patience is not None and not method.factors and solution.status is Status.MAX_ITERATIONS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,16 @@ import scipy.sparse as sparse
 
 from ...errors import BackendError, InputError, NotHermitianError
 from ...naming import choice, refusing_other_names
+from ...operators import Facts, Operator
+from ...precision import precision_facts
 from .multilevel import Hierarchy, Level
 from .polynomial import guarded_largest
 
-__all__ = ["amg"]
+__all__ = ["amg", "is_elliptic", "is_installed"]
 
 METHODS = ("auto", "ruge_stuben", "smoothed_aggregation", "rootnode")
 COARSEST = 300  # unknowns, up to which a level is solved by its inverse
+SLACK = 1e-3  # of the largest row sum: rows with more on the diagonal make conjugate gradients fast without
 LANCZOS = 10  # steps, for the upper end of the spectrum of each level
 POSITIVE = 0.1  # of the sum of the moduli off the diagonal, up to which it is scalar diffusion
 RANGE = 6.0  # of the part of the spectrum that a cycle smooths
@@ -81,7 +85,6 @@ def amg(
     True
     """
     from ...backends import choose_backend
-    from ...precision import precision_facts
 
     if not isinstance(degree, (int, np.integer)) or isinstance(degree, bool) or degree < 1:
         raise InputError(f"degree: found {degree!r}; wanted an integer of at least 1")
@@ -112,6 +115,19 @@ def _fitting(A: Any) -> str:
     off = A.data.real[A.indices != np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))]
     positive = float(off[off > 0].sum())
     return "ruge_stuben" if positive <= POSITIVE * float(np.abs(off).sum()) else "smoothed_aggregation"
+
+
+def is_installed() -> bool:
+    """Whether PyAMG can be imported."""
+    return importlib.util.find_spec("pyamg") is not None
+
+
+def is_elliptic(A: Operator, facts: Facts | None) -> bool:
+    """Whether the rows of a symmetric A are those of diffusion: sparse, and next to nothing in sum, but for few."""
+    if facts is None or A.kind == "dense" or not facts.diagonal_positive:
+        return False
+    rounding = 1e3 * precision_facts(A.dtype).unit_roundoff * facts.row_sum
+    return -rounding <= facts.margin <= SLACK * facts.row_sum
 
 
 def _set_up(A: Any, method: str, options: dict[str, Any]) -> Any:

@@ -1,6 +1,7 @@
 """Hierarchies by PyAMG, cycled here: definite, independent of the size, and what is refused."""
 
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -102,6 +103,22 @@ def test_a_small_singular_matrix_is_solved_on_its_range(backend):
 def test_what_has_no_hierarchy_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_rv_solve_takes_it_where_conjugate_gradients_alone_do_not_get_there_soon(monkeypatch):
+    cg = import_module("resolvent.solvers.krylov.cg")
+    monkeypatch.setattr(cg, "AMG_FROM", 1000)
+    monkeypatch.setattr(cg, "BEFORE_AMG", 30)
+    A = linear_elements(4200)
+    b = np.ones(A.shape[0])
+    solution = rv.solve(A, b, rtol=1e-8, callback=lambda _: None)
+    assert solution.converged
+    assert "algebraic multigrid" in solution.reason
+    assert solution.reason.count("cg was chosen") == 2
+    assert solution.iterations < 30
+    # Rows with more on the diagonal do without.
+    heavy = A + sparse.diags_array(A.diagonal())
+    assert "algebraic" not in rv.solve(heavy, b, rtol=1e-8, callback=lambda _: None).reason
 
 
 def test_without_pyamg_it_says_what_to_install(monkeypatch):

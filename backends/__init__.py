@@ -28,7 +28,7 @@ BACKENDS: dict[str, tuple[str, str]] = {
 # The backend that a library's arrays are worked on with, unless another is asked for.
 _DEFAULT = {"numpy": "numba", "torch": "torch", "cupy": "cupy", "array_api": "array_api"}
 # How arrays of two libraries become those of one, where that is worth saying.
-_CONVERSIONS = {("cupy", "numpy"): "cupy.asarray(...) of NumPy's, or .get() of CuPy's, "}
+_CONVERSIONS: dict[tuple[str, ...], str] = {("cupy", "numpy"): "cupy.asarray(...) of NumPy's, or .get() of CuPy's, "}
 # What "numba" is for tensors; those out of its reach it leaves to "torch".
 _VIEWS = ("backends.torch_views", "TorchViews")
 

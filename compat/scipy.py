@@ -10,30 +10,19 @@ True
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from numbers import Integral
 from typing import Any
 
 import numpy as np
-from scipy import sparse
-from scipy.linalg import norm as _norm
 from scipy.sparse import linalg
 
-from ..errors import InputError, NotHermitianError, warn_caller
-from ..solvers.driver.progress import Progress
-from ..solvers.driver.solution import Solution
-from ..solvers.driver.status import Cause, Status
-from ..solvers.krylov import bicgstab as _bicgstab
-from ..solvers.krylov import cg as _cg
-from ..solvers.krylov import gmres as _gmres
-from ..solvers.krylov import minres as _minres
-from ..solvers.least_squares import lsmr as _lsmr
-from .conventions import System, drop_in, every_iterate, matrix, shown, solved, tolerances, vector
+from ..errors import InputError, warn_caller
+from . import answers
+from .conventions import SCIPY
 
 __all__ = list(linalg.__all__)
 
-BREAKDOWN = -10  # what SciPy's bicgstab returns of a recurrence that ended
+drop_in = SCIPY.drop_in
 
 
 def __getattr__(name: str) -> Any:
@@ -100,18 +89,7 @@ def cg(
     >>> np.allclose(x, [1 / 11, 7 / 11]), info
     (True, 0)
     """
-    system = System.of(A, b, x0, M)
-    options = {**tolerances(rtol, atol, system.b), "callback": every_iterate(callback)}
-    solution = _of_system(_cg.cg, system, **options, maxiter=maxiter)
-    if solution.cause is Cause.PRECONDITIONER and solution.iterations == 0:  # the iterates do not depend on its sign
-        system = system._replace(M=-linalg.aslinearoperator(system.M))
-        solution = _of_system(_cg.cg, system, **options, maxiter=maxiter)
-    if solution.cause is not Cause.INDEFINITE:
-        return solution.x, _info(solution)
-    before = solution.iterations
-    left = None if maxiter is None else maxiter - before
-    solution = _of_system(_minres.minres, system._replace(x0=solution.x), **options, maxiter=left)
-    return solution.x, 0 if solution.converged else max(1, before + solution.iterations)
+    return answers.cg(SCIPY, A, b, x0, M, rtol, atol, maxiter, callback)
 
 
 @drop_in
@@ -148,10 +126,7 @@ def bicgstab(
     >>> np.allclose(x, [1 / 14, 10 / 14]), info
     (True, 0)
     """
-    system = System.of(A, b, x0, M)
-    options = {**tolerances(rtol, atol, system.b), "maxiter": maxiter, "callback": every_iterate(callback)}
-    solution = _of_system(_bicgstab.bicgstab, system, **options)
-    return solution.x, BREAKDOWN if solution.status is Status.BREAKDOWN else _info(solution)
+    return answers.bicgstab(SCIPY, A, b, x0, M, rtol, atol, maxiter, callback)
 
 
 @drop_in
@@ -198,16 +173,7 @@ def minres(
     >>> np.allclose(x, [1.0, 0.0]), info
     (True, 0)
     """
-    system = System.of(A, b, x0, M)
-    if check:
-        for name, product in (("A", system.A), ("M", system.M)):
-            if product is not None:
-                _check_hermitian(product, name, system.b)
-    if shift:
-        system = system._replace(A=_shifted(system.A, shift))
-    options = {**tolerances(rtol, 0.0, system.b), "maxiter": maxiter, "callback": every_iterate(callback)}
-    solution = _of_system(_minres.minres, system, trusted=not check, **options)
-    return shown(solution, show).x, _info(solution)
+    return answers.minres(SCIPY, A, b, x0, M, rtol, shift, maxiter, callback, show=show, check=check)
 
 
 @drop_in
@@ -271,22 +237,9 @@ def gmres(
     kind = "legacy" if callback_type is None else callback_type
     if kind not in ("x", "pr_norm", "legacy"):
         raise InputError(f'callback_type: found {callback_type!r}; wanted "x", "pr_norm" or "legacy"')
-    system = System.of(A, b, x0, M)
-    n = system.b.size
-    length = min(20 if restart is None else restart, max(n, 1))
-    counted = 1 if kind == "legacy" and callback is not None else length
-    most = 10 * n if maxiter is None else maxiter
-    if isinstance(most, Integral) and most > 0:
-        most *= counted
-
-    told = None
-    if callback is not None:
-        told = _after_each_basis(callback, length) if kind == "x" else _norms(callback, system)
-    options = tolerances(rtol, atol, system.b)
-    solution = _of_system(_gmres.gmres, system, **options, restart=length, maxiter=most, callback=told)
-    if callback is not None and kind == "x" and solution.iterations % length:
-        callback(solution.x.copy())
-    return solution.x, _info(solution, counted)
+    by_iterations = kind == "legacy" and callback is not None
+    each = "x" if kind == "x" else "norm"
+    return answers.gmres(SCIPY, A, b, x0, M, rtol, atol, restart, maxiter, callback, each, by_iterations)
 
 
 @drop_in
@@ -343,91 +296,4 @@ def lsmr(
     >>> np.allclose(x, [1 / 3, 1 / 3]), istop
     (True, 2)
     """
-    A = matrix(A)
-    b = np.atleast_1d(np.squeeze(np.asarray(b) if isinstance(b, np.matrix) else b))
-    if not damp and not b.any():
-        x0 = None  # zero is a solution
-    given = [A.dtype, b.dtype] if x0 is None else [A.dtype, b.dtype, np.asarray(x0).dtype]
-    solution = solved(
-        _lsmr.lsmr,
-        A,
-        vector(b, "b", A.shape[0], np.result_type(*given, np.float64)),
-        damp=damp,
-        atol=_below_one(atol),
-        btol=_below_one(btol),
-        conlim=1e8 if conlim is None else conlim if conlim > 0 else math.inf,
-        maxiter=min(A.shape) if maxiter is None else maxiter,
-        x0=None if x0 is None else vector(x0, "x0", A.shape[1], np.asarray(x0).dtype),
-    )
-    s = shown(solution, show)
-    size = s.norma if s.spectrum is None else max(s.norma, s.spectrum[1])
-    condition = 1.0 if s.condition is None else s.condition
-    return s.x, _istop(s), s.iterations, s.normr, s.normar, size, condition, s.normx
-
-
-def _of_system(solver: Callable[..., Solution[Any]], system: System, **options: Any) -> Solution[Any]:
-    return solved(solver, system.A, system.b, x0=system.x0, M=system.M, **options)
-
-
-def _info(solution: Solution[Any], counted: int = 1) -> int:
-    """0, or how many times so many iterations were taken, at least one."""
-    return 0 if solution.converged else max(1, -(-solution.iterations // counted))
-
-
-def _istop(solution: Any) -> int:
-    """SciPy's code for the end of a least-squares solve."""
-    kind = 1 if solution.consistent else 2
-    if solution.converged:
-        return kind if solution.iterations else 0
-    if solution.cause is Cause.CONDITION:
-        return 3
-    if solution.status is Status.STAGNATED or solution.relative_residual <= 10 * solution.attainable_residual:
-        return kind + 3
-    return 7 if solution.status is Status.MAX_ITERATIONS else 6
-
-
-def _below_one(tolerance: Any) -> Any:
-    """A tolerance of at least 1, which every x meets, as the largest that is less."""
-    return math.nextafter(1.0, 0.0) if tolerance is not None and tolerance >= 1 else tolerance
-
-
-def _after_each_basis(callback: Callable[[np.ndarray], Any], length: int) -> Callable[[Progress], None]:
-    def watch(progress: Progress) -> None:
-        if progress.iteration % length == 0:
-            callback(progress.x)
-
-    return watch
-
-
-def _norms(callback: Callable[[Any], Any], system: System) -> Callable[[Progress], None]:
-    """Hands on the norm of the preconditioned residual over that of b."""
-    A, b, _, M = system
-
-    def watch(progress: Progress) -> None:
-        if M is None:
-            callback(np.float64(progress.relative_residual))
-        else:
-            callback(np.float64(_norm(M @ (b - A @ progress.x)) / _norm(b)))
-
-    return watch
-
-
-def _shifted(A: Any, shift: float) -> Any:
-    """A - shift I, by its entries where they are at hand."""
-    n = A.shape[0]
-    if isinstance(A, np.ndarray):
-        return A - shift * np.eye(n)
-    if sparse.issparse(A):
-        return A - shift * sparse.eye_array(n)
-    return linalg.LinearOperator(A.shape, matvec=lambda x: A.matvec(x) - shift * x, dtype=A.dtype)
-
-
-def _check_hermitian(A: Any, name: str, b: np.ndarray) -> None:
-    """Refuse an A of which (A b, A b) and (b, A (A b)) differ, as SciPy does."""
-    image = A @ b
-    square, other = np.vdot(image, image).real, np.vdot(b, A @ image)
-    if not abs(square - other) <= square * float(np.finfo(np.float64).eps) ** (1 / 3):
-        raise NotHermitianError(
-            f"{name}: found (A p, A p) = {square:.6g} and (p, A A p) = {other:.6g} for p = b; wanted a symmetric "
-            "(complex: Hermitian) matrix"
-        )
+    return answers.lsmr(SCIPY, A, b, damp, atol, btol, conlim, maxiter, x0, show=show)

@@ -167,10 +167,11 @@ class Together(Protocol):
     left: np.ndarray
     ending: Ending | None
     seconds: float
-    settled: bool
 
     @property
     def fields(self) -> dict[str, np.ndarray]: ...
+    @property
+    def settled(self) -> bool: ...
 
     def solution(self, k: int) -> Solution:
         """That of one system."""

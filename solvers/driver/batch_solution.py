@@ -111,7 +111,7 @@ class BatchSolution(Solution[V]):
         return np.asarray(self.status == Status.CONVERGED)
 
     @cached_property
-    def converged(self) -> bool:  # type: ignore[override]
+    def converged(self) -> bool:
         """Whether every system did."""
         return bool(np.all(self.converged_each))
 

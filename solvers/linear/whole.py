@@ -14,6 +14,7 @@ from array_api_compat import array_namespace
 from ...backends.compiled.found import ALONE, CONVERGED, ZERO
 from ..driver.batch import KEPT, Batch
 from ..driver.solution import Solution
+from ..driver.status import Ending
 from ..driver.stopping import Options
 from ..preconditioners.given import is_named
 from .schemes import kernels
@@ -64,7 +65,7 @@ class Whole:
     """The systems of a batch that were solved together on a device, where all but x and the statuses stays until it is
     asked for."""
 
-    ending = None
+    ending: Ending | None = None
 
     def __init__(
         self, course: SmallCourse, batch: Batch, backend: Any, arrays: Any, codes: np.ndarray, seconds: float

@@ -12,7 +12,7 @@ from scipy.sparse import linalg
 
 import resolvent as rv
 import resolvent.compat.scipy as drop_in
-from resolvent.compat.conventions import drop_in as as_in_scipy
+from resolvent.compat.conventions import SCIPY
 
 from .suite import DEVIATIONS, NAMES, module_of_tests
 
@@ -68,7 +68,7 @@ def test_what_another_version_takes_besides_is_its_own_affair(monkeypatch):
 
     monkeypatch.setattr(linalg, "cg", cg)
     ours.__name__ = "cg"
-    call = as_in_scipy(ours)
+    call = SCIPY.drop_in(ours)
     assert inspect.signature(call) == inspect.signature(cg)
     assert call(1, 2, maxiter=7) == ("ours", None, 1e-3, 7)
     assert call(1, 2, tol=4) == ("theirs", 4, None, 1e-3)

@@ -2,12 +2,14 @@
 
 import pytest
 
-from . import cuda_on_host, host_cupy
+from . import cuda_on_host, host_cupy, nvrtc
 
 
 @pytest.fixture
-def cupy():
+def cupy(request, monkeypatch):
     """What stands for CuPy: its arrays are NumPy's beneath, its kernels compiled for the host."""
+    if request.config.getoption("all") and nvrtc.library() is not None:
+        monkeypatch.setattr(cuda_on_host, "KINDS", nvrtc.architectures())
     if cuda_on_host.COMPILER is None:
         pytest.skip("no C++ compiler, which stands for CUDA's")
     with host_cupy.installed() as module:

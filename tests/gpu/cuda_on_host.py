@@ -35,6 +35,7 @@ FLAGS = (
     "-fvisibility=hidden",
     "-w",
 )
+KINDS: tuple[str, ...] = ("sm_90",)  # what every kernel is compiled for; with --all, each architecture that is known
 C_TYPES = {
     "bool": "bool",
     "int8": "signed char",
@@ -90,9 +91,9 @@ def compiled(source: str, options: tuple[str, ...] = ()) -> ctypes.CDLL:
 
 @functools.cache
 def for_devices(
-    code: str, options: tuple[str, ...] = (), names: tuple[str, ...] = (), kinds: tuple[str, ...] = ("sm_90",)
+    code: str, options: tuple[str, ...] = (), names: tuple[str, ...] = (), kinds: tuple[str, ...] | None = None
 ) -> dict[str, dict] | None:
-    """Compile a text for these architectures, unless an earlier run has; None where that is not possible.
+    """Compile a text for these architectures, by default ``KINDS``, unless an earlier run has; None without NVRTC.
 
     Returns
     -------
@@ -101,6 +102,7 @@ def for_devices(
     """
     if nvrtc.library() is None:
         return None
+    kinds = KINDS if kinds is None else kinds
     numbers = (HERE / "complex_numbers.h").read_text().replace("HOST_DEVICE ", "__device__ ")
     text = numbers + _CUPY.sub("", code)
     name = hashlib.sha256("\0".join([text, *options, *names, *kinds]).encode()).hexdigest()[:32]

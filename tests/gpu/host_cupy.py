@@ -12,6 +12,7 @@ import types
 
 import numpy as np
 import scipy.sparse
+import scipy.sparse.linalg
 
 from . import cuda_on_host
 
@@ -541,6 +542,79 @@ def _spmv(a, x, y=None, alpha=1, beta=0, transa=False):
     return y
 
 
+class LinearOperator:
+    """``cupyx.scipy.sparse.linalg.LinearOperator``."""
+
+    __module__ = "cupyx.scipy.sparse.linalg"
+    __array_ufunc__ = None
+
+    def __init__(self, shape, matvec, rmatvec=None, matmat=None, dtype=None, rmatmat=None) -> None:
+        self.shape, self.matvec, self._adjoint = shape, matvec, rmatvec
+        self.dtype = np.dtype(float if dtype is None else dtype)
+
+    def rmatvec(self, x):
+        if self._adjoint is None:
+            raise NotImplementedError("rmatvec is not defined")
+        return self._adjoint(x)
+
+    def __matmul__(self, x):
+        return self.matvec(x)
+
+    def __neg__(self):
+        return LinearOperator(self.shape, lambda x: -self.matvec(x), dtype=self.dtype)
+
+
+def _aslinearoperator(A):
+    if isinstance(A, LinearOperator):
+        return A
+    if isinstance(A, (ndarray, Matrix)):
+        return LinearOperator(A.shape, lambda x: A @ x, lambda x: A.conj().T @ x, dtype=A.dtype)
+    if hasattr(A, "shape") and hasattr(A, "matvec"):
+        return LinearOperator(A.shape, A.matvec, getattr(A, "rmatvec", None), dtype=getattr(A, "dtype", None))
+    raise TypeError("type not understood")
+
+
+# The signatures of CuPy 14.
+
+
+def _cg(A, b, x0=None, *, rtol=1e-5, atol=0.0, maxiter=None, M=None, callback=None):
+    raise AssertionError("CuPy's own")
+
+
+_bicgstab = _cgs = _cg
+
+
+def _gmres(
+    A, b, x0=None, *, rtol=1e-5, atol=0.0, restart=None, maxiter=None, M=None, callback=None, callback_type=None
+):
+    raise AssertionError("CuPy's own")
+
+
+def _minres(A, b, x0=None, shift=0.0, tol=1e-5, maxiter=None, M=None, callback=None, check=False):
+    raise AssertionError("CuPy's own")
+
+
+def _lsmr(A, b, x0=None, damp=0.0, atol=1e-6, btol=1e-6, conlim=1e8, maxiter=None):
+    raise AssertionError("CuPy's own")
+
+
+def _spsolve(A, b):
+    return _do(lambda a, c: scipy.sparse.linalg.spsolve(a.tocsc(), c), (A, b), {})
+
+
+_LINALG = {
+    "LinearOperator": LinearOperator,
+    "aslinearoperator": _aslinearoperator,
+    "cg": _cg,
+    "cgs": _cgs,
+    "bicgstab": _bicgstab,
+    "gmres": _gmres,
+    "minres": _minres,
+    "lsmr": _lsmr,
+    "spsolve": _spsolve,
+}
+
+
 def _standing_in(name, source, **own):
     """A module with these names, and the functions of another one for arrays of the device."""
     module = types.ModuleType(name)
@@ -618,10 +692,11 @@ def modules() -> dict[str, types.ModuleType]:
         **{f"{name}_matrix": kind for name, kind in _KINDS.items()},
         **{f"isspmatrix_{name}": (lambda x, kind=kind: isinstance(x, kind)) for name, kind in _KINDS.items()},
     )
+    solvers = sparse.linalg = _standing_in("cupyx.scipy.sparse.linalg", None, **_LINALG)
     scipy_part = _standing_in("cupyx.scipy", None, sparse=sparse)
     cusparse = _standing_in("cupyx.cusparse", None, spmv=_spmv)
     cupyx = _standing_in("cupyx", None, scipy=scipy_part, cusparse=cusparse)
-    found = (cupy, cuda, device, linalg, fft, cupyx, scipy_part, sparse, cusparse)
+    found = (cupy, cuda, device, linalg, fft, cupyx, scipy_part, sparse, solvers, cusparse)
     return {module.__name__: module for module in found}
 
 

@@ -152,6 +152,11 @@ class DeviceStencil(Stencil):
     def diagonal(self) -> Any:
         return self.backend.xp.full(self.shape[0], self.coefficients[0], self.dtype)
 
+    def mapped(self, function: Callable[[Any], Any]) -> Stencil:
+        """With coefficients that are a function of arrays on the device, as those of other matrices are."""
+        there = function(self.backend.xp.asarray(self.coefficients))
+        return self._with(self.backend.to_numpy(there), self.dtype)
+
     def _with(self, coefficients: np.ndarray, dtype: np.dtype) -> Stencil:
         return DeviceStencil(super()._with(coefficients, dtype), self.backend)
 

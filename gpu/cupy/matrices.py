@@ -16,6 +16,7 @@ __all__ = ["Arrays", "DeviceDiagonals", "DeviceStencil", "csr_arrays", "stencil_
 
 # Mean entries a row from which a row is a warp's: a thread that adds up more of them keeps the others waiting.
 LONG_ROWS = 32
+INT32 = np.dtype(np.int32)
 PATCH_LINES, PATCH_WIDTH = 4, 6  # a patch of 4 lines of 2**6 points: half of its surroundings are read with it
 
 
@@ -31,9 +32,7 @@ class Arrays:
     n, tiles : int
         Rows, and tiles of them.
     index : dtype
-        Of the index arrays.
-    entry_bytes : int
-        Bytes of the matrix that one product reads.
+        Of the index arrays, where there are any.
     """
 
     storage: str
@@ -41,8 +40,7 @@ class Arrays:
     values: tuple[Any, ...]
     n: int
     tiles: int
-    index: np.dtype
-    entry_bytes: int
+    index: np.dtype = INT32
 
     def launch(self, name: str, text: str, *arguments: Any) -> None:
         """Launch the kernel of that name in a text, made for this storage; the matrix, its rows and tiles go first."""
@@ -54,8 +52,7 @@ def csr_arrays(indptr: Any, indices: Any, data: Any) -> Arrays:
     """Those of a matrix by rows."""
     n = indptr.shape[0] - 1
     storage = "csr_long" if data.shape[0] >= LONG_ROWS * n else "csr_short"
-    size = data.shape[0] * (data.dtype.itemsize + indices.dtype.itemsize) + indptr.shape[0] * indptr.dtype.itemsize
-    return Arrays(storage, data.dtype, (indptr, indices, data), n, tiles_of(n), np.dtype(indices.dtype), size)
+    return Arrays(storage, data.dtype, (indptr, indices, data), n, tiles_of(n), np.dtype(indices.dtype))
 
 
 class DeviceDiagonals(Operator):
@@ -85,7 +82,7 @@ class DeviceDiagonals(Operator):
             return None
         n, offsets = self.shape[0], self.backend.xp.asarray(self.offsets.astype(np.int64))
         values = (self.data, offsets, len(self.offsets), int(self.symmetric))
-        return Arrays("diagonals", self.dtype, values, n, tiles_of(n), np.dtype(np.int32), int(self.data.nbytes))
+        return Arrays("diagonals", self.dtype, values, n, tiles_of(n))
 
     @property
     def entries(self) -> int:
@@ -152,6 +149,11 @@ class DeviceStencil(Stencil):
     def diagonal(self) -> Any:
         return self.backend.xp.full(self.shape[0], self.coefficients[0], self.dtype)
 
+    def mapped(self, function: Callable[[Any], Any]) -> Stencil:
+        """With coefficients that are a function of arrays on the device, as those of other matrices are."""
+        there = function(self.backend.xp.asarray(self.coefficients))
+        return self._with(self.backend.to_numpy(there), self.dtype)
+
     def _with(self, coefficients: np.ndarray, dtype: np.dtype) -> Stencil:
         return DeviceStencil(super()._with(coefficients, dtype), self.backend)
 
@@ -167,4 +169,4 @@ def stencil_arrays(stencil: Stencil) -> Arrays:
     patches = -(-points >> width) * -(-lines // (THREADS >> width))
     sides = [side for _, *pair in axes for side in pair]
     values = (planes, lines, points, width, own, *sides)
-    return Arrays("stencil", stencil.dtype, values, stencil.shape[0], patches * planes, np.dtype(np.int32), 0)
+    return Arrays("stencil", stencil.dtype, values, stencil.shape[0], patches * planes)

@@ -17,7 +17,7 @@ try:
 except ImportError:
     cupy = None
 
-__all__ = ["Room", "accurate_residual", "product", "product_dot", "residual", "room"]
+__all__ = ["Room", "accurate_residual", "new_room", "product", "product_dot", "residual", "room"]
 
 TEXT = """
 // y = A x

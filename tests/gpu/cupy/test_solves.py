@@ -232,3 +232,19 @@ def test_anderson_mixes_by_products_of_blocks(cupy):
     assert (found.status, found.backend) == (plain.status, "cupy")
     assert abs(found.iterations - plain.iterations) <= 1
     np.testing.assert_allclose(found.x.get(), plain.x, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("storage", ["stencil", "diagonals"])
+def test_prepared_and_emulated_solves(storage, cupy):
+    b, stencil = random(156), rv.Stencil((13, 12), 6.0, ((-1.0, -1.0), (-1.0, -1.0)))
+    there = stencil
+    if storage == "diagonals":
+        there = importlib.import_module("cupyx.scipy.sparse").dia_matrix(scipy.sparse.dia_matrix(stencil.tocsr()))
+    plain = rv.cg(stencil, b, rtol=1e-8, backend="numpy")
+    prepared = rv.prepare(there, method="cg", backend="cupy").solve(cupy.asarray(b), rtol=1e-8)
+    assert prepared.iterations == plain.iterations
+    np.testing.assert_allclose(prepared.x.get(), plain.x, rtol=0, atol=1e-7)
+    coarse = rv.cg(stencil, b, rtol=1e-2, precision="bf16", backend="numpy")
+    found = rv.cg(there, cupy.asarray(b), rtol=1e-2, precision="bf16")
+    assert (found.status, found.iterations) == (coarse.status, coarse.iterations)
+    np.testing.assert_allclose(found.x.get(), coarse.x, rtol=0, atol=0.1 * np.abs(coarse.x).max())

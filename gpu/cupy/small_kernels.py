@@ -105,7 +105,9 @@ template <class T, int N> struct Full {
         vector = vectors + system * N;
         n = rows;
         lane = own_lane;
+#pragma unroll 8
         for (int i = 0; i < N; ++i)
+#pragma unroll
             for (int e = 0; e < E; ++e) tile[i * WIDTH + at(e)] = i < n && at(e) < n ? values[i * n + at(e)] : T(0);
         __syncwarp();
         if (N <= 32) {

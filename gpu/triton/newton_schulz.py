@@ -16,7 +16,7 @@ import triton.language as tl
 
 from ...errors import InputError
 from ...naming import choice
-from .launching import check_devices, tuned
+from .launching import check_devices, processors, tuned
 from .table import register
 
 __all__ = ["LARGEST_SMALL", "SCALINGS", "orthogonal_small", "product", "product_"]
@@ -50,12 +50,13 @@ def _of_rectangle(tile, tall, wide):  # type: ignore[no-untyped-def]
     return first + inside % height, inside // height
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["waves"])
 def _product_kernel(  # type: ignore[no-untyped-def]
     L,
     R,
     C,
     out,
+    waves,
     m,
     n,
     depth,
@@ -78,7 +79,10 @@ def _product_kernel(  # type: ignore[no-untyped-def]
     DEPTH: tl.constexpr,
     TILE: tl.constexpr,
 ):
-    """A tile of out = alpha L R + beta C; where it is symmetric, of the lower triangle, and its mirror image."""
+    """A tile of out = alpha L R + beta C; where it is symmetric, of the lower triangle, and its mirror image.
+
+    ``waves`` is what the tuner goes by: large tiles a multiprocessor, up to four.
+    """
     tall, wide = tl.cdiv(m, TILE), tl.cdiv(n, TILE)
     tiles = tall * (tall + 1) // 2 if SYMMETRIC else tall * wide
     matrix = (tl.program_id(0) // tiles).to(tl.int64)
@@ -116,7 +120,7 @@ def _product_kernel(  # type: ignore[no-untyped-def]
     tl.store(result + rows[:, None] * out_row + columns[None, :], total.to(out.dtype.element_ty), mask=inside)
 
 
-_TUNED = tuned(TILES, ("m", "n", "depth", "SYMMETRIC"))(_product_kernel)
+_TUNED = tuned(TILES, ("waves", "SYMMETRIC"))(_product_kernel)
 
 
 @triton.jit
@@ -211,16 +215,17 @@ def product_(
         return
     C_strides = (0, 0, 0) if C is None else C.stride()
 
-    def grid(meta: dict[str, int]) -> tuple[int]:
-        tall, wide = triton.cdiv(m, meta["TILE"]), triton.cdiv(n, meta["TILE"])
-        return (count * (tall * (tall + 1) // 2 if symmetric else tall * wide),)
+    def tiles(size: int) -> int:
+        tall, wide = triton.cdiv(m, size), triton.cdiv(n, size)
+        return count * (tall * (tall + 1) // 2 if symmetric else tall * wide)
 
     with torch.cuda.device_of(out):
-        _TUNED[grid](
+        _TUNED[lambda meta: (tiles(meta["TILE"]),)](
             L,
             R,
             out if C is None else C,
             out,
+            min(triton.cdiv(tiles(TILES[0]["TILE"]), processors(out)), 4),
             m,
             n,
             depth,
@@ -416,7 +421,7 @@ orthogonal_small.register_autograd(_orthogonal_backward, setup_context=_keep_ste
 
 
 def _register() -> None:
-    numbers = {"m": "i32:16", "n": "i32:16", "depth": "i32:16", "alpha": "fp32", "beta": "fp32"}
+    numbers = {"waves": "i32", "m": "i32:16", "n": "i32:16", "depth": "i32:16", "alpha": "fp32", "beta": "fp32"}
     numbers |= {f"{name}_matrix": "i64:16" for name in ("L", "R", "C", "out")}
     numbers |= {f"{name}_row": "i32:16" for name in ("L", "R", "C", "out")}
     numbers |= {f"{name}_column": "i32:16" for name in ("L", "R", "C")}

@@ -9,6 +9,7 @@ import torch
 
 from ...backends import Backend
 from ...solvers.matrix_functions.products import TorchProducts
+from .launching import processors
 from .newton_schulz import LARGEST_SMALL, orthogonal_small, product_
 
 __all__ = ["TritonProducts"]
@@ -33,7 +34,7 @@ class TritonProducts(TorchProducts):
 
     def __init__(self, backend: Backend, like: Any) -> None:
         super().__init__(backend, like)
-        self._processors = torch.cuda.get_device_properties(like.device).multi_processor_count if like.is_cuda else 1
+        self._processors = processors(like)
         # Torch's setting says whether tensor cores may round the factors of float32; without, its products are used.
         self._allowed = like.dtype != torch.float32 or torch.get_float32_matmul_precision() != "highest"
 

@@ -38,7 +38,7 @@ STRIPS = 4  # of rows, in which a symmetric product of two matrices is computed 
 FROM_STRIPS = 384  # from this order on that is faster than all of it
 # A stack of so many matrices of at most this order is worked on by compiled loops, one matrix after the other.
 COMPILED_ORDER, COMPILED_COUNT = 96, 32
-TRITON_DTYPES = ("torch.bfloat16", "torch.float16", "torch.float32")
+TRITON_DTYPES = ("torch.bfloat16", "torch.float16", "torch.float32") if find_spec("triton") is not None else ()
 
 
 def products_for(backend: Backend, like: Any, compiled: bool = False) -> Products:
@@ -58,7 +58,7 @@ def products_for(backend: Backend, like: Any, compiled: bool = False) -> Product
         count, rows, columns = like.shape
         if count >= COMPILED_COUNT and rows <= COMPILED_ORDER and columns <= COMPILED_ORDER:
             key = "numba"
-    if key == "torch" and like.is_cuda and str(like.dtype) in TRITON_DTYPES and find_spec("triton") is not None:
+    if key == "torch" and like.is_cuda and str(like.dtype) in TRITON_DTYPES:
         key = "triton"
     module, cls = PRODUCTS[key]
     return getattr(import_module(f"{__name__.partition('.')[0]}.{module}"), cls)(backend, like)

@@ -1,6 +1,8 @@
 """Newton-Schulz kernels against products, iterations and derivatives in float64."""
 
+import json
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ tl = triton.language
 
 from resolvent.backends import choose_backend  # noqa: E402
 from resolvent.errors import InputError  # noqa: E402
-from resolvent.gpu.triton import launching  # noqa: E402
+from resolvent.gpu.triton import launching, table  # noqa: E402
 from resolvent.gpu.triton.newton_schulz import (  # noqa: E402
     LARGEST_SMALL,
     SCALINGS,
@@ -25,6 +27,7 @@ from resolvent.layers.optim.orthogonal import orthogonal  # noqa: E402
 from resolvent.solvers.matrix_functions.newton_schulz import preset  # noqa: E402
 from resolvent.solvers.matrix_functions.products import products_for  # noqa: E402
 
+ROOT = pathlib.Path(__file__).parents[3]
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 # Of a product's entries, over the largest of the products of moduli: that of the sum, and of storing it.
 ROUNDOFF = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11, torch.float32: 2.0**-21}
@@ -230,6 +233,14 @@ def test_exported_and_on_meta_tensors():
     assert newton_schulz(X.to("meta")).shape == X.shape
 
 
+def test_all_kernels_use_tensor_cores():
+    record = json.loads((ROOT / "benchmarks" / "results" / "compiled_kernels.json").read_text())["kernels"]
+    mine = [name for name, row in table.rows().items() if row.kernel.fn.__module__.endswith("newton_schulz")]
+    assert len(mine) > 20
+    for name in mine:
+        assert all(found["tensor_cores"] for found in record[name].values()), name
+
+
 def test_what_is_refused(monkeypatch):
     X = drawn(2, 8, 4)
     for wrong, message in (
@@ -257,6 +268,41 @@ def test_what_is_refused(monkeypatch):
 def test_tensors_of_the_cpu_are_left_to_torch():
     X = drawn(40, 256, 256).cpu()
     assert type(products_for(choose_backend("torch", X), X)).__name__ == "TorchProducts"
+
+
+class OnCuda(torch.Tensor):
+    """Says that it lies on a device."""
+
+    is_cuda = True
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="there are such tensors")
+@pytest.mark.parametrize("dtype", [*ROUNDOFF, torch.float64], ids=str)
+def test_those_of_a_device_are_not(dtype, monkeypatch):
+    """In the types that kernels know."""
+    monkeypatch.setattr("resolvent.gpu.triton.products.processors", lambda tensor: 132)
+    X = drawn(1, 8, 4, dtype=dtype).as_subclass(OnCuda)
+    found = products_for(choose_backend("torch", drawn(1)), X)
+    assert type(found).__name__ == ("TorchProducts" if dtype == torch.float64 else "TritonProducts")
+
+
+@pytest.mark.parametrize(
+    ("count", "n", "symmetric", "fused"),
+    [
+        (1, 2048, True, False),
+        (1, 1920, False, True),
+        (32, 1024, True, True),
+        (10_000, 128, False, True),
+        (1, 512, False, False),
+    ],
+)
+def test_what_pays(count, n, symmetric, fused, monkeypatch):
+    """Symmetric products where 132 multiprocessors get a tile each, fused steps where the copy they spare is dear."""
+    monkeypatch.setattr("resolvent.gpu.triton.products.processors", lambda tensor: 132)
+    X = torch.empty(count, n, n, dtype=torch.bfloat16, device="meta")
+    products = TritonProducts(choose_backend("torch", drawn(1)), X)
+    assert products._symmetric_pays(count, n) is symmetric
+    assert products._fused_pays(X) is fused
 
 
 @pytest.fixture

@@ -314,20 +314,17 @@ def decode(inputs: Inputs, solver: Solver, want_info: bool) -> Any:
 
 
 def _register() -> None:
-    """For bfloat16 tokens: heads of 128 in all configurations, others and conjugate gradients in one."""
+    """For bfloat16 tokens, in the second configuration."""
     types = dict.fromkeys(("q", "k", "v", "o"), "*bf16") | dict.fromkeys(("heads", "steps"), "i32")
     types |= dict.fromkeys(("scale", "reach", "rtol"), "fp32")
     shared = {"FROBENIUS": False, "FIXED": False, "DECAY_H": True, "DECAY_U": True, "MIXED": True, "FACTS": False}
-    for D, CG in ((64, False), (128, False), (256, False), (128, True), (256, True)):
-        constants = {**shared, "D": D, "V": D, "WIDTH": D, "BLOCK": D if D <= WHOLE_UP_TO else BLOCK, "CG": CG}
-        arguments = [name for name in _step_kernel.arg_names if name not in (*constants, "COLUMNS")]
-        signature = {name: types.get(name, "*fp32") for name in arguments}
-        name = f"decode[{D}, {'cg' if CG else 'chebyshev'}]"
-        if (D, CG) == (128, False):
-            register(name, _TUNED, signature, constants)
-        else:
-            first, warps = {"COLUMNS": CONFIGURATIONS[0]["COLUMNS"]}, CONFIGURATIONS[0]["num_warps"]
-            register(name, _step_kernel, signature, {**constants, **first}, num_warps=warps, num_stages=1)
+    for D, CG in ((128, False), (128, True), (256, False)):
+        configuration = dict(CONFIGURATIONS[1])
+        launch = {name: configuration.pop(name) for name in ("num_warps", "num_stages")}
+        block = D if D <= WHOLE_UP_TO else BLOCK
+        constants = {**shared, **configuration, "D": D, "V": D, "WIDTH": D, "BLOCK": block, "CG": CG}
+        signature = {name: types.get(name, "*fp32") for name in _step_kernel.arg_names if name not in constants}
+        register(f"decode[{D}, {'cg' if CG else 'chebyshev'}]", _step_kernel, signature, constants, **launch)
 
 
 _register()

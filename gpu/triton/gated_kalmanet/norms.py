@@ -137,11 +137,14 @@ def norms_and_uppers(
 
 
 def _register() -> None:
-    """For bfloat16 tokens in heads of 128."""
+    """For bfloat16 tokens in heads of 128, in the first configuration."""
     types = {"k": "*bf16", "table": "*i64", "H": "i32"}
     constants = {"D": 128, "C": 64, "WIDTH": 128, "FROBENIUS": False, "PRECISION": "tf32x3"}
-    arguments = [name for name in _norms_kernel.arg_names if name not in (*constants, "BLOCK")]
-    register("norms[tf32x3]", _TUNED, {name: types.get(name, "*fp32") for name in arguments}, constants)
+    first = dict(CONFIGURATIONS[0])
+    launch = {name: first.pop(name) for name in ("num_warps", "num_stages")}
+    constants |= first
+    signature = {name: types.get(name, "*fp32") for name in _norms_kernel.arg_names if name not in constants}
+    register("norms[tf32x3]", _norms_kernel, signature, constants, **launch)
 
 
 _register()

@@ -129,11 +129,14 @@ def read(
 
 
 def _register() -> None:
-    """For bfloat16 tokens in heads of 128."""
+    """For bfloat16 tokens in heads of 128, in the first configuration."""
     types = {"q": "*bf16", "k": "*bf16", "v": "*bf16", "o": "*bf16", "table": "*i64", "H": "i32", "scale": "fp32"}
     constants = {"D": 128, "V": 128, "C": 64, "MIXED": True, "PRECISION": "tf32x3"}
-    arguments = [name for name in _read_kernel.arg_names if name not in (*constants, "COLUMNS", "BLOCK")]
-    register("read[tf32x3]", _TUNED, {name: types.get(name, "*fp32") for name in arguments}, constants)
+    first = dict(CONFIGURATIONS[0])
+    launch = {name: first.pop(name) for name in ("num_warps", "num_stages")}
+    constants |= first
+    signature = {name: types.get(name, "*fp32") for name in _read_kernel.arg_names if name not in constants}
+    register("read[tf32x3]", _read_kernel, signature, constants, **launch)
 
 
 _register()

@@ -17,6 +17,7 @@ from .tiles import (
     load_block,
     load_numbers,
     load_rows,
+    load_written_rows,
     log_decays,
     multiply,
     store_numbers,
@@ -72,12 +73,12 @@ def _product_of_rows(  # type: ignore[no-untyped-def]
 ):
     """A_t p_t = zeta_t H_0 p_t + sum_j M_tj (k_j^T p_t) k_j + shift_t p_t, p_t being the stored rows."""
     every = tl.arange(0, WIDTH)
-    p = load_rows(stored, base, rows, every, count, H, D).to(tl.float32)
+    p = load_written_rows(stored, base, rows, every, count, H, D).to(tl.float32)
     Y = tl.zeros(p.shape, tl.float32)
     W = tl.zeros(M.shape, tl.float32)
     for start in range(0, D, BLOCK):
         along = start + tl.arange(0, BLOCK)
-        part = load_rows(stored, base, rows, along, count, H, D).to(tl.float32)
+        part = load_written_rows(stored, base, rows, along, count, H, D).to(tl.float32)
         Y = multiply(part, load_block(before, state, along, every, D, D), Y, PRECISION)
         W = multiply(part, tl.trans(load_rows(k, base, tokens, along, count, H, D)), W, PRECISION)
     return multiply(W * M, K, shift[:, None] * p, PRECISION) + zeta[:, None] * Y
@@ -228,6 +229,7 @@ def _solve_kernel(  # type: ignore[no-untyped-def]
             taken = tl.zeros(shift.shape, tl.int32)
             going = going & (length > 0)
             store_rows(solution, base, rows, every, count, H, D, tl.zeros(b.shape, tl.float32))
+            tl.debug_barrier()
         r, X, sweeps = b, b, 0
         while tl.max(going.to(tl.int32), 0) > 0:
             if REFINED:
@@ -246,7 +248,7 @@ def _solve_kernel(  # type: ignore[no-untyped-def]
                 d = tl.where((step < last)[:, None], beta[:, None] * d + gamma[:, None] * (r - AX), 0.0)
                 X += d
             if REFINED:  # what is found adds up where it is stored, out of the way of the iteration
-                X += load_rows(solution, base, rows, every, count, H, D)
+                X += load_written_rows(solution, base, rows, every, count, H, D)
                 store_rows(solution, base, rows, every, count, H, D, X)
                 tl.debug_barrier()
                 AX = _product_of_rows(
@@ -264,7 +266,7 @@ def _solve_kernel(  # type: ignore[no-untyped-def]
             else:
                 going = going & (sweeps > 0)
         if REFINED:
-            X = load_rows(solution, base, rows, every, count, H, D)
+            X = load_written_rows(solution, base, rows, every, count, H, D)
         else:
             X = tl.where(empty[:, None], 0.0, X)
 
@@ -421,39 +423,28 @@ def solve_adjoint(
 
 
 def _register() -> None:
-    """For bfloat16 tokens: refined in heads of 128 in all configurations, others in the one that needs least room."""
+    """For bfloat16 tokens, in the first configuration; heads of 256 in the last, which needs least room."""
     types = {"rhs": "*bf16", "k": "*bf16", "table": "*i64", "H": "i32", "steps": "i32", "reach": "fp32", "rtol": "fp32"}
-    for D, kind, precision in (
-        (128, "refined", "tf32x3"),
-        (64, "refined", "tf32x3"),
-        (256, "refined", "tf32x3"),
-        (128, "adjoint", "tf32x3"),
-        (128, "fixed", "bf16x3"),
-        (128, "cg", "tf32x3"),
-        (256, "cg", "tf32x3"),
-    ):
-        refined = kind in ("refined", "adjoint")
-        products = "bf16" if refined else precision
+    for D, kind, place in ((64, "refined", 0), (128, "refined", 0), (256, "refined", -1), (128, "cg", 0)):
+        configuration = dict(CONFIGURATIONS[place])
+        launch = {name: configuration.pop(name) for name in ("num_warps", "num_stages")}
+        products = "bf16" if kind == "refined" else "bf16x3"
         constants = {
+            **configuration,
             "D": D,
             "C": 64,
             "WIDTH": D,
             "BLOCK": D if WHOLE_UP_TO[products] >= D else BLOCK,
             "CG": kind == "cg",
-            "FIXED": kind == "fixed",
-            "REFINED": refined,
+            "FIXED": False,
+            "REFINED": kind == "refined",
             "FACTS": False,
-            "ADJOINT": kind == "adjoint",
+            "ADJOINT": False,
             "PRECISION": products,
-            "FINER": precision,
+            "FINER": "bf16x3",
         }
-        arguments = [name for name in _solve_kernel.arg_names if name not in (*constants, "PARTS")]
-        signature = {name: types.get(name, "*fp32") for name in arguments}
-        if (D, kind) == (128, "refined"):
-            register(f"solve[{D}, {kind}]", _TUNED, signature, constants)
-        else:
-            constants["PARTS"] = 2
-            register(f"solve[{D}, {kind}]", _solve_kernel, signature, constants, num_warps=8, num_stages=1)
+        signature = {name: types.get(name, "*fp32") for name in _solve_kernel.arg_names if name not in constants}
+        register(f"solve[{D}, {kind}]", _solve_kernel, signature, constants, **launch)
 
 
 _register()

@@ -124,11 +124,14 @@ def states(
 
 
 def _register() -> None:
-    """For bfloat16 tokens in heads of 128."""
+    """For bfloat16 tokens in heads of 128, in the first configuration."""
     types = {"k": "*bf16", "values": "*bf16", "sequences": "*i64", "table": "*i64", "H": "i32"}
     constants = {"D": 128, "V": 128, "C": 64, "PRECISION": "tf32x3"}
-    arguments = [name for name in _states_kernel.arg_names if name not in (*constants, "ROWS", "COLUMNS")]
-    register("states[tf32x3]", _TUNED, {name: types.get(name, "*fp32") for name in arguments}, constants)
+    first = dict(CONFIGURATIONS[0])
+    launch = {name: first.pop(name) for name in ("num_warps", "num_stages")}
+    constants |= first
+    signature = {name: types.get(name, "*fp32") for name in _states_kernel.arg_names if name not in constants}
+    register("states[tf32x3]", _states_kernel, signature, constants, **launch)
 
 
 _register()

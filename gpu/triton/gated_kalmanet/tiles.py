@@ -31,6 +31,13 @@ def load_rows(pointer, base, rows, columns, count, H, width: tl.constexpr):  # t
 
 
 @triton.jit
+def load_written_rows(pointer, base, rows, columns, count, H, width: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Of what the same program wrote: not by copies ahead of time past the cache in which that may still be."""
+    places, inside = _places(rows, columns, count, H, width)
+    return tl.load(pointer + base * width + places, mask=inside, other=0.0, volatile=True)
+
+
+@triton.jit
 def store_rows(pointer, base, rows, columns, count, H, width: tl.constexpr, values):  # type: ignore[no-untyped-def]
     places, inside = _places(rows, columns, count, H, width)
     tl.store(pointer + base * width + places, values.to(pointer.dtype.element_ty), mask=inside)

@@ -90,9 +90,8 @@ def matrix_of_stencil(A: Stencil) -> GridMatrix:
     for axis, (lower, upper) in enumerate(zip(A.coefficients[1::2], A.coefficients[2::2], strict=True)):
         if lower != upper and A.grid[axis] > 1:
             raise InputError(f"A: found coefficients {lower} and {upper} along axis {axis}; wanted a symmetric stencil")
-        place = [0, 0, 0]
-        place[0 if axis == 0 and len(A.grid) > 1 else axis + 3 - len(A.grid)] = 1
-        coefficients[tuple(place)] = upper
+        place = 0 if axis == 0 and len(A.grid) > 1 else axis + 3 - len(A.grid)
+        coefficients[int(place == 0), int(place == 1), int(place == 2)] = upper
     at = alike(sides[0])
     unit = np.empty((len(coefficients), *sides[1:]), A.dtype)
     for d, (step, value) in enumerate(coefficients.items()):

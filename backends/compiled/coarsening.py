@@ -15,7 +15,7 @@ from ...kernels import kernel
 from ...operators.grid import GridMatrix
 from .compiling import FAST, Shared, share
 
-__all__ = ["GridArrays", "arrays_of_grid", "interpolation", "product_on_coarse"]
+__all__ = ["GridArrays", "arrays_of_grid", "interpolation", "product_of_moduli", "product_on_coarse"]
 
 
 class GridArrays(NamedTuple):
@@ -122,6 +122,27 @@ def _largest_ratio(moduli, diagonal):  # type: ignore[no-untyped-def]
             return np.inf
         largest = max(largest, moduli[i] / diagonal[i])
     return largest
+
+
+@Shared
+def product_of_moduli(team, A, x, y):  # type: ignore[no-untyped-def]
+    """y = |A| x, the moduli entry by entry."""
+    size = A.data.shape[2]
+    first, last = share(team, A.units)
+    for u in range(first, last):
+        to = y[u * size : (u + 1) * size]
+        _clear(to)
+        for d in range(A.offsets.shape[0]):
+            s, low, high = A.steps[d], max(0, -A.steps[d]), min(size, size - A.steps[d])
+            for end in range(2 if d else 1):
+                unit = u - end * A.offsets[d, 0]
+                if unit < 0 or unit + A.offsets[d, 0] >= A.units:
+                    continue
+                couplings = A.data[d, A.at[unit], low:high]
+                there = x[(u + (1 - 2 * end) * A.offsets[d, 0]) * size + low + (1 - end) * s :]
+                at = to[low + end * s :]
+                for i in range(couplings.size):
+                    at[i] += abs(couplings[i]) * there[i]
 
 
 @Shared

@@ -229,11 +229,12 @@ class CG(LinearMethod[CGState]):
     @classmethod
     def _by_multigrid(cls, system: LinearSystem) -> Iterator[Candidate]:
         """With a multigrid cycle, where A lies on a grid that is large enough."""
-        if system.preconditioner is not None or not system.on_host or system.n < MULTIGRID_FROM:
+        facts = system.facts
+        if facts is None or system.preconditioner is not None or not system.on_host or system.n < MULTIGRID_FROM:
             return
         from ..preconditioners.multigrid import grid_that_pays
 
-        grid = grid_that_pays(system.operator, system.facts, system.backend)
+        grid = grid_that_pays(system.operator, facts, system.backend)
         if grid is not None:
             points = " x ".join(map(str, grid))
             why = f"preconditioned by multigrid, since A is definite as its rows tell, on a grid of {points} points"
@@ -375,8 +376,8 @@ def cg(
     x0 : array_like like b, optional
         First guess.
     M : str, preconditioner, SuperLU, matrix, LinearOperator or callable, optional
-        Approximates the inverse of A; Hermitian positive definite. "jacobi", "ssor", "polynomial" and "neumann" are
-        made of A; with other parameters, see ``rv.precondition``.
+        Approximates the inverse of A; Hermitian positive definite. "jacobi", "ssor", "polynomial", "neumann" and
+        "multigrid" are made of A; with other parameters, see ``rv.precondition``.
     rtol, atol : float
         Stop when the true residual satisfies ||b - A x|| <= max(rtol ||b||, atol); atol in the units of b.
     maxiter : int, optional

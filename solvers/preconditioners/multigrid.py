@@ -23,6 +23,8 @@ FEWEST = 3  # points along an axis that is coarsened
 STRONG = 0.3  # of the strongest coupling: axes with less are not coarsened as yet
 SAMPLED = 4096  # points that tell of what sign couplings are
 FEW = 1000  # entries that tell most matrices which are on no grid
+SHARP = 2.1  # a row sum over its diagonal entry that is sharp enough: couplings below zero, rows zero in sum, have 2
+POWERS = 4
 SPAN = 6.0  # of the part of the spectrum that smoothing has to reduce
 PAYS_ABOVE = 36.0  # condition: below, conjugate gradients alone take less than 60 iterations to a residual of 1e-8
 PAYS_MARGIN = 1e-8  # of a row sum: how far from dominant rounding may have left a row
@@ -180,7 +182,24 @@ def _coarsened(A: GridMatrix, axes: list[int]) -> tuple[Level, GridMatrix]:
     for axis in axes:
         left[axis], right[axis], ratio, coarse = _coarsened_along(coarse, axis)
         bound = bound or ratio
+    if SHARP < bound < math.inf and A.data.shape[1] == A.sides[0]:
+        bound = _sharpened(A, bound)
     return Level(A, tuple(left), tuple(right), coarse.sides, bound), coarse  # type: ignore[arg-type]
+
+
+def _sharpened(A: GridMatrix, bound: float) -> float:
+    """What no eigenvalue of D^-1 A exceeds, by row sums weighted with powers of D^-1 |A| (Collatz)."""
+    from ...backends.compiled import coarsening as kernels
+
+    arrays, product = kernels.arrays_of_grid(A), kernels.product_of_moduli.for_size(A.n)
+    inverse = arrays.inverse.ravel()
+    weights, sums = np.ones(A.n, inverse.dtype), np.empty(A.n, inverse.dtype)
+    for _ in range(POWERS):
+        product(arrays, weights, sums)
+        sums *= inverse
+        bound = min(bound, float((sums / weights).max()))
+        weights, sums = sums / sums.max(), weights
+    return bound
 
 
 def _coarsened_along(A: GridMatrix, axis: int) -> tuple[np.ndarray, np.ndarray, float, GridMatrix]:

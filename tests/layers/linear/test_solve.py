@@ -1016,3 +1016,25 @@ def test_factors_precondition_with_their_adjoints_backwards():
     )
     x.sum().backward()
     assert solves.forward.iterations == solves.backward[0].iterations == 1
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("method", ["cg", "bicgstab"])
+def test_multigrid_preconditions_both_solves(method, named):
+    matrix = rv.gallery.poisson((13, 13)).A.tocsr()
+    values, b = torch.from_numpy(matrix.data.copy()), random(169)
+    places = torch.from_numpy(matrix.indptr), torch.from_numpy(matrix.indices)
+    M = "multigrid" if named else rv.precondition.multigrid(matrix)
+
+    def solution(values, b):
+        A = torch.sparse_csr_tensor(*places, values, matrix.shape)
+        return solve(A, b, method=method, M=M, rtol=1e-11)
+
+    found = gradients(solution, values, b)
+
+    def dense(values, b):
+        rows = torch.repeat_interleave(torch.arange(169), places[0].diff())
+        return inverse_solve(torch.zeros(169, 169, dtype=torch.float64).index_put((rows, places[1].long()), values), b)
+
+    for one, other in zip(found, gradients(dense, values, b), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-8)

@@ -76,8 +76,8 @@ def smoothed(A, D, factors, r, x):
     return x
 
 
-def cycle(A, grid, r, degree=2):
-    """A V-cycle from zero."""
+def cycle(A, grid, r, bounds, degree):
+    """A V-cycle from zero; ``bounds`` of the spectra of D^-1 A on the grids."""
     if math.prod(grid) <= COARSEST:
         return np.linalg.solve(A.toarray(), r)
     coarse, fine, P = A, grid, sparse.eye_array(A.shape[0])
@@ -85,11 +85,11 @@ def cycle(A, grid, r, degree=2):
         Q, fine = interpolation(coarse, fine, axis)
         coarse, P = sparse.csr_array(Q.T @ coarse @ Q), P @ Q
     D = A.diagonal()
-    high = float((abs(A).sum(1) / D).max())
+    high, *others = bounds
     middle, radius = (high + high / SPAN) / 2, (high - high / SPAN) / 2
     factors = 1 / (middle + radius * np.cos(math.pi * (np.arange(degree) + 0.5) / degree))
     x = smoothed(A, D, factors, r, np.zeros_like(r))
-    x = x + P @ cycle(coarse, fine, P.T @ (r - A @ x), degree)
+    x = x + P @ cycle(coarse, fine, P.T @ (r - A @ x), others, degree)
     return smoothed(A, D, factors, r, x)
 
 
@@ -98,9 +98,11 @@ def cycle(A, grid, r, degree=2):
 def test_it_is_the_textbook_cycle(grid, degree):
     for A in (sparse.csr_array(poisson(grid).A), varied(grid)):
         r = np.random.default_rng(5).standard_normal(A.shape[0])
-        found = rv.precondition.multigrid(A, degree) @ r
+        M = rv.precondition.multigrid(A, degree)
+        bounds = [level.bound for level in M.levels(M.dtype)[0]]
+        found = M @ r
         # Weights are kept in single precision.
-        np.testing.assert_allclose(found, cycle(A, grid, r, degree), rtol=0, atol=1e-6 * np.abs(found).max())
+        np.testing.assert_allclose(found, cycle(A, grid, r, bounds, degree), rtol=0, atol=1e-6 * np.abs(found).max())
 
 
 @pytest.mark.parametrize("grid", [(45, 33), (40, 9, 8)])
@@ -328,3 +330,31 @@ def test_where_it_cannot_be_made_or_fails_the_next_candidate_goes_on(monkeypatch
     solution = rv.solve(A, b, rtol=1e-8)
     assert solution.converged
     assert "A: found nothing to coarsen. cg was chosen: Jacobi-preconditioned" in solution.reason
+
+
+@pytest.mark.parametrize("grid", [(24, 20), (8, 9, 10)])
+def test_bounds_of_the_spectrum_hold_and_are_sharp(grid):
+    """Where coefficients jump, coarser matrices have couplings of either sign, and sums of moduli tell little."""
+    A = diffusion(np.where(np.random.default_rng(4).random(grid) < 0.25, 1e3, 1.0))
+    levels, _ = rv.precondition.multigrid(A).levels(np.dtype(float))
+    assert len(levels) > 1
+    for level in levels:
+        M = full(level.matrix)
+        scale = np.diag(1 / np.sqrt(M.diagonal()))
+        largest = np.linalg.eigvalsh(scale @ M @ scale)[-1]
+        row_sums = (np.abs(M).sum(1) / M.diagonal()).max()
+        assert largest <= level.bound * (1 + 1e-12)
+        assert level.bound <= row_sums * (1 + 1e-12)
+        assert level.bound < 2.5 * largest
+
+
+def full(grid):
+    """The matrix on a grid, of which all units are kept."""
+    n, size = grid.n, grid.data.shape[2]
+    half = np.zeros((n, n))
+    for d, (unit, line, point) in enumerate(grid.offsets):
+        here = np.arange(n - unit * size)
+        there = here + unit * size + line * grid.sides[2] + point
+        inside = (there >= 0) & (there < n)
+        half[here[inside], there[inside]] += grid.data[d].ravel()[here[inside]]
+    return half + np.triu(half, 1).T

@@ -11,13 +11,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import cupy
-import cupyx.scipy.sparse
-from cupyx.scipy.sparse import linalg
-
 from ...compat import answers
 from ...compat.conventions import Library
 from ...errors import InputError
+
+try:
+    import cupy
+    import cupyx.scipy.sparse
+    from cupyx.scipy.sparse import linalg
+except ModuleNotFoundError as error:  # whose signatures and other names these are
+    raise ModuleNotFoundError(
+        f"{__name__} needs CuPy ({error}); install resolvent[cuda12] or resolvent[cuda13]", name=error.name
+    ) from error
 
 __all__ = sorted(name for name in dir(linalg) if not name.startswith("_") and callable(getattr(linalg, name)))
 

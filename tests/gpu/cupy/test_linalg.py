@@ -1,6 +1,7 @@
 """The drop-in for ``cupyx.scipy.sparse.linalg``: its names and signatures, its codes, and what it takes."""
 
 import importlib
+import importlib.util
 import inspect
 
 import numpy as np
@@ -36,6 +37,13 @@ def test_names_and_signatures(ours, theirs):
     assert set(OURS) < set(ours.__all__) == set(dir(ours))
     with pytest.raises(AttributeError, match="nor has cupyx"):
         ours.idrs  # noqa: B018
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cupy") is not None, reason="CuPy is installed")
+def test_without_cupy_it_says_what_to_install():
+    with pytest.raises(ModuleNotFoundError, match=r"needs CuPy .*install resolvent\[cuda12\]") as caught:
+        importlib.import_module("resolvent.gpu.cupy.linalg")
+    assert caught.value.name == "cupy"
 
 
 FORMS = {

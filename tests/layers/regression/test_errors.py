@@ -88,7 +88,7 @@ SHAPES = [
     ({"rtol": 1e-3, "num_iter": 5}, r"num_iter, rtol: found both; wanted a number of steps or a tolerance"),
     ({"solver": "gmres"}, r"solver: found 'gmres'; wanted one of chebyshev, cg, exact"),
     ({"interval": "gershgorin"}, r"interval: found 'gershgorin'; wanted one of wolkowicz_styan, frobenius"),
-    ({"form": "triton"}, r"form: found 'triton'; wanted one of auto, recurrent, chunk, compiled"),
+    ({"form": "gpu"}, r"form: found 'gpu'; wanted one of auto, recurrent, chunk, compiled, triton"),
     ({"form": "compiled", "solver": "exact"}, r"form: found 'compiled' for the solver 'exact'"),
     (
         {"form": "compiled", "k": lambda k: k.requires_grad_()},

@@ -307,18 +307,15 @@ def _boundaries(cu_seqlens: torch.Tensor | Sequence[int] | None, q: torch.Tensor
     if batch != 1:
         raise InputError(f"cu_seqlens: found a batch of {batch}; wanted sequences packed along T in a batch of 1")
     if not isinstance(cu_seqlens, torch.Tensor):
-        cu_seqlens = torch.tensor([operator.index(end) for end in cu_seqlens], dtype=torch.int64)
-    elif cu_seqlens.is_floating_point() or cu_seqlens.is_complex() or cu_seqlens.ndim != 1:
-        raise InputError(
-            f"cu_seqlens: found {cu_seqlens.dtype} of the shape {tuple(cu_seqlens.shape)}; wanted integers, (N + 1,)"
-        )
-    elif values_are_known(cu_seqlens):
-        cu_seqlens = cu_seqlens.cpu()
-    if cu_seqlens.shape[0] < 2:
-        raise InputError(
-            f"cu_seqlens: found {cu_seqlens.shape[0]} numbers; wanted to start with 0 and to end with T = {tokens}"
-        )
-    return cu_seqlens
+        ends = torch.tensor([operator.index(end) for end in cu_seqlens], dtype=torch.int64)
+    else:
+        ends = cu_seqlens.cpu() if values_are_known(cu_seqlens) else cu_seqlens
+    if ends.is_floating_point() or ends.is_complex() or ends.ndim != 1:
+        raise InputError(f"cu_seqlens: found {ends.dtype} of the shape {tuple(ends.shape)}; wanted integers, (N + 1,)")
+    count = ends.shape[0]
+    if count < 2:
+        raise InputError(f"cu_seqlens: found {count} numbers; wanted to start with 0 and to end with T = {tokens}")
+    return ends
 
 
 def _lengths(ends: list[int], tokens: int) -> tuple[int, ...]:

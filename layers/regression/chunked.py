@@ -70,7 +70,8 @@ def differentiable(
     inputs, reach = spared(inputs)
     rows = Rows(inputs, chunk, pieces)
     if known is not None:
-        known = Solutions(*(rows.split(part.detach()) for part in known[:3]), None)
+        x, norms, uppers = (rows.split(part.detach()) for part in known[:3])
+        known = Solutions(x, norms, uppers, None)
     layout = rows.layout
     x, H, _ = regression(rows.q, rows.k, rows.gk, rows.ratio, inputs.H, layout, solver, False, pieces, known)
     o, U = readout(x, rows.k, rows.v, rows.g, inputs.U, layout, inputs.scale, *rows.mixed, pieces)

@@ -52,20 +52,10 @@ def chunk_wise(
     + 2 C (2 D + V + C). States before chunks take D (D + V) / C numbers a token and head while they are needed, and are
     not kept for the backward pass.
     """
-    call = Call(
-        *(getattr(inputs, name) for name in (*TENSORS, "cu_seqlens")),
-        inputs.scale,
-        solver.name,
-        solver.interval,
-        solver.num_iter,
-        solver.rtol,
-        chunk,
-        kernels,
-        want_info,
-        inputs.unchecked,
-        inputs.requires_gradient(),
-    )
-    found = Results(*_operator(*call))
+    tensors = (getattr(inputs, name) for name in (*TENSORS, "cu_seqlens"))
+    how = (solver.name, solver.interval, solver.num_iter, solver.rtol, chunk, kernels)
+    call = (*tensors, inputs.scale, *how, want_info, inputs.unchecked, inputs.requires_gradient())
+    found = Results._make(_operator(*call))
     info = Info(found.relative_residual, found.condition, found.iterations) if want_info else None
     return found.o, (found.H, found.U), info
 
@@ -133,7 +123,7 @@ def _forward(*arguments: Any) -> tuple[torch.Tensor, ...]:
         check_values(inputs)
     if pieces.step is not None and not call.kept and set(inputs.lengths) == {1}:
         o, states, info = pieces.step(inputs, solver, call.want_info)
-        return Results(o, *states, *(info or _nothing(call)[:3]), *_nothing(call)[3:], torch.tensor(True))
+        return Results._make((o, *states, *(info or _nothing(call)[:3]), *_nothing(call)[3:], torch.tensor(True)))
     inputs, reach = spared(inputs)
     rows = Rows(inputs, call.chunk, pieces)
     solutions, H = solved(rows.q, rows.k, rows.gk, rows.ratio, inputs.H, rows.layout, solver, call.want_info, pieces)
@@ -145,7 +135,7 @@ def _forward(*arguments: Any) -> tuple[torch.Tensor, ...]:
         o, H, U = reach.marked(o, H, U)
         if call.want_info:
             facts[0] = facts[0].masked_fill(reach.o, math.nan)
-    return Results(o, H, U, *facts, *kept, torch.tensor(reach is None))
+    return Results._make((o, H, U, *facts, *kept, torch.tensor(reach is None)))
 
 
 def _nothing(call: Call) -> list[torch.Tensor]:
@@ -181,11 +171,10 @@ def _backward(*arguments: Any) -> tuple[torch.Tensor, ...]:
         do, dH, dU = reach.unmarked(do, dH, dU)
         o, _, _ = reach.unmarked(o, dH, dU)
     rows = Rows(inputs, call.chunk, pieces)
-    layout, (do, o, *known) = rows.layout, map(rows.split, (do, o, x, norms, uppers))
-    solutions = Solutions(*known, None)
-    dx, dq, d_alpha, dk, dv, dg, dU = read_adjoint(
-        do, dU, o, solutions.x, *rows.mixed, rows.k, rows.v, rows.g, inputs.U, layout, inputs.scale, pieces
-    )
+    layout, (do, o, x, norms, uppers) = rows.layout, map(rows.split, (do, o, x, norms, uppers))
+    solutions = Solutions(x, norms, uppers, None)
+    found: Any = read_adjoint(do, dU, o, x, *rows.mixed, rows.k, rows.v, rows.g, inputs.U, layout, inputs.scale, pieces)
+    dx, dq, d_alpha, dk, dv, dg, dU = found
     z, dk_too, dgk, d_ratio, dH = solved_adjoint(
         dx, dH, solutions, rows.k, rows.gk, rows.ratio, inputs.H, layout, solver, pieces
     )
@@ -201,8 +190,8 @@ def _backward(*arguments: Any) -> tuple[torch.Tensor, ...]:
 
 
 def _shapes_of_gradients(*arguments: Any) -> tuple[torch.Tensor, ...]:
-    call = Call(*arguments[8:])
-    return tuple(call.H.new_empty(0) if part is None else part.new_empty(part.shape) for part in call[: len(TENSORS)])
+    call, given = Call(*arguments[8:]), arguments[8 : 8 + len(TENSORS)]
+    return tuple(call.H.new_empty(0) if part is None else part.new_empty(part.shape) for part in given)
 
 
 _operator = torch.library.custom_op(

@@ -108,6 +108,7 @@ class _Readout(torch.autograd.Function):
     def backward(ctx, do, d_final):  # type: ignore[no-untyped-def]
         x, q, alpha, k, v, gates, initial, o = ctx.saved_tensors
         layout, scale, pieces = ctx.layout, ctx.scale, ctx.pieces
+        found: tuple[torch.Tensor | None, ...]
         if torch.is_grad_enabled():  # what follows is to be differentiated again
             again = partial(_differentiably, layout=layout, scale=scale, pieces=pieces)
             given = (x, k, v, gates, initial) if alpha is None else (x, k, v, gates, initial, q, alpha)

@@ -318,7 +318,7 @@ def states_adjoint(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """``Pieces.states_adjoint``."""
     after, d_initial = torch.empty_like(before), torch.empty_like(d_final)
-    sequences, H, D = len(d_final), *k.shape[1:]
+    sequences, H, D, _ = d_final.shape
     given = (rows.contiguous() for rows in (x, z, weight, k, gates, before, d_final))
 
     def grid(constants: dict[str, int]) -> tuple[int, int, int]:
@@ -356,6 +356,13 @@ def rows_adjoint(
     return dk, d_gates
 
 
+def _mixture(
+    x: torch.Tensor, q: torch.Tensor | None, alpha: torch.Tensor | None, gates: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """q and alpha; where they are not given, what takes their places and is not read."""
+    return (x, gates) if q is None or alpha is None else (q, alpha)
+
+
 def read_states_adjoint(
     do: torch.Tensor,
     x: torch.Tensor,
@@ -374,8 +381,7 @@ def read_states_adjoint(
     after = torch.empty(layout.chunks, H, D, V, dtype=kept, device=do.device)
     d_initial = torch.empty(d_final.shape, dtype=d_final.dtype, device=do.device)
     mixed = q is not None and alpha is not None
-    rows = (do, x, q, alpha, gates, d_final) if mixed else (do, x, x, gates, gates, d_final)
-    given = (part.contiguous() for part in rows)
+    given = [part.contiguous() for part in (do, x, *_mixture(x, q, alpha, gates), gates, d_final)]
 
     def grid(constants: dict[str, int]) -> tuple[int, int, int]:
         return sequences * H, triton.cdiv(D, constants["BLOCK"]), triton.cdiv(V, constants["BLOCK"])
@@ -416,9 +422,9 @@ def read_rows_adjoint(
 ) -> tuple[torch.Tensor | None, ...]:
     """``Pieces.read_rows_adjoint``."""
     mixed = q is not None and alpha is not None
-    given = [rows.contiguous() for rows in (do, o, x, *((q, alpha) if mixed else (x, gates)), k, v, gates)]
+    given = [rows.contiguous() for rows in (do, o, x, *_mixture(x, q, alpha, gates), k, v, gates)]
     dx, dq, d_alpha, dk, dv, d_gates = (torch.empty_like(rows) for rows in given[2:])
-    H, D, V = *k.shape[1:], v.shape[2]
+    H, D, V = k.shape[1], k.shape[2], v.shape[2]
     with torch.cuda.device_of(k):
         _read_rows_adjoint_kernel[(layout.chunks * H,)](
             *given,

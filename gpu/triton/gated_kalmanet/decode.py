@@ -302,13 +302,23 @@ def decode(inputs: Inputs, solver: Solver, want_info: bool) -> Any:
     """The form of sequences of one token each, without derivatives."""
     shape = inputs.q.shape
 
-    def rows(tokens: torch.Tensor | None) -> Any:
+    def rows(tokens: Any) -> Any:
         return None if tokens is None else tokens.detach().flatten(0, 1)
 
-    parts = (rows(part) for part in (inputs.q, inputs.k, inputs.v, inputs.g, inputs.gk, inputs.alpha))
-    ratio = inputs.ridge_ratio.detach().expand(shape[2]).contiguous()
-    H, U = inputs.H.detach(), inputs.U.detach()
-    o, H, U, *facts = step(*parts, ratio, H, U, inputs.scale, solver, want_info)
+    o, H, U, *facts = step(
+        rows(inputs.q),
+        rows(inputs.k),
+        rows(inputs.v),
+        rows(inputs.g),
+        rows(inputs.gk),
+        rows(inputs.alpha),
+        inputs.ridge_ratio.detach().expand(shape[2]).contiguous(),
+        inputs.H.detach(),
+        inputs.U.detach(),
+        inputs.scale,
+        solver,
+        want_info,
+    )
     info = Info(*(fact.unflatten(0, shape[:2]) for fact in facts)) if want_info else None
     return o.unflatten(0, shape[:2]), (H, U), info
 

@@ -48,11 +48,11 @@ def chebyshev_next(center, ratio, rho):  # type: ignore[no-untyped-def]
 
 def settings(solver: Solver) -> dict[str, Any]:
     """The arguments of a launch that follow from the solver."""
-    fixed = solver.rtol is None
+    rtol = solver.rtol
     return {
-        "steps": solver.num_iter if fixed else 0,
-        "reach": 0.0 if fixed else math.acosh(1 / solver.rtol),
-        "rtol": max(0.0 if fixed else solver.rtol, 2.0**-24),  # of float32
+        "steps": solver.num_iter if rtol is None else 0,
+        "reach": 0.0 if rtol is None else math.acosh(1 / rtol),
+        "rtol": max(rtol or 0.0, 2.0**-24),  # of float32
         "CG": solver.name == "cg",
-        "FIXED": fixed,
+        "FIXED": rtol is None,
     }

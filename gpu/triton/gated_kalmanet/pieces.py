@@ -19,12 +19,13 @@ __all__ = ["pieces", "pieces_for", "precision_for", "sums_precision_for"]
 def precision_for(dtype: torch.dtype, solver: Solver) -> str:
     """The cheapest products with which the tolerance is reached by residuals that are computed with them.
 
-    The error of H x is up to its unit roundoff over the ridge ratio, times q: fifty times 2^-17 for two parts of
-    bfloat16, 2^-22 for three products of TF32. The steps of Chebyshev iteration are of bfloat16 even so, and refined.
+    The error of H x is up to their unit roundoff over the ridge ratio, times q: fifty times 2^-17 or 2^-22 for a ratio
+    of 0.02 and two parts of bfloat16, or three products of TF32. The steps of Chebyshev iteration are of bfloat16 even
+    so, and refined.
     """
     if solver.rtol is None:
         return "tf32x3" if dtype is torch.float32 else "bf16x3"
-    return "bf16x3" if solver.rtol >= 2e-3 else "tf32x3"
+    return "bf16x3" if solver.rtol >= 1e-2 else "tf32x3"
 
 
 def sums_precision_for(dtype: torch.dtype, solver: Solver) -> str:

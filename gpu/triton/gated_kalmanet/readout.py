@@ -98,7 +98,7 @@ def read(
     Tensor, (tokens, H, V)
         Of the dtype of v.
     """
-    H, D, V = *k.shape[1:], v.shape[2]
+    H, D, V = k.shape[1], k.shape[2], v.shape[2]
     o = torch.empty(v.shape, dtype=v.dtype, device=v.device)
     if not o.numel():
         return o

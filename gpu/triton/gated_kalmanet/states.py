@@ -95,7 +95,7 @@ def states(
     before : Tensor, (chunks, H, D, V)
     final : Tensor of float32, (sequences, H, D, V)
     """
-    H, D, V = *k.shape[1:], values.shape[2]
+    H, D, V = k.shape[1], k.shape[2], values.shape[2]
     before = torch.empty(chunks, H, D, V, dtype=dtype, device=k.device)
     final = torch.empty(initial.shape, dtype=torch.float32, device=k.device)
     if not final.numel():

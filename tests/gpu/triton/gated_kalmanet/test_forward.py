@@ -235,6 +235,14 @@ def test_tolerances_are_kept_where_one_product_of_bfloat16_keeps_none(given, pre
     assert error(found.x, here.joined(wanted.x)) <= rtol
 
 
+def test_a_ridge_too_small_for_products_of_bfloat16(given):
+    here = given()
+    here.ratio = torch.tensor([1e-3, 0.1], dtype=torch.float64)
+    wanted, found = here.solve(Solver(rtol=0.1))
+    assert found.facts.relative_residual.max() <= 0.1
+    assert error(found.x, here.joined(wanted.x)) <= 0.1
+
+
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.name)
 def test_adjoint_solves(given, solver):
     """The right-hand side is another, norms and intervals those found before; with two inner products."""

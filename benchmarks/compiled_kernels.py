@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.pop("TRITON_INTERPRET", None)  # what is interpreted cannot be compiled
@@ -57,13 +58,11 @@ def resources(row: Row, architecture: int) -> Resources:
     }
 
 
-def compiled(only: str = "") -> Record:
-    """The resources of all kernels, or of those with ``only`` in their names, by name and architecture."""
-    return {
-        name: {f"sm_{architecture}": resources(row, architecture) for architecture in ARCHITECTURES}
-        for name, row in rows().items()
-        if only in name
-    }
+def compiled(only: str = "") -> Iterator[tuple[str, dict[str, Resources]]]:
+    """Names of kernels, or of those with ``only`` in them, and what they take by architecture."""
+    for name, row in rows().items():
+        if only in name:
+            yield name, {f"sm_{architecture}": resources(row, architecture) for architecture in ARCHITECTURES}
 
 
 def too_large(record: Record) -> list[str]:
@@ -100,12 +99,15 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="record what is found")
     parser.add_argument("--only", default="", metavar="X", help="kernels with X in their names")
     options = parser.parse_args()
-    found = compiled(options.only)
     recorded = json.loads(RECORD.read_text()) if RECORD.exists() else {"triton": triton.__version__, "kernels": {}}
     if options.write:
-        kept = {name: value for name, value in recorded["kernels"].items() if options.only and options.only not in name}
-        RECORD.write_text(written(kept | found))
+        same = recorded["triton"] == triton.__version__
+        kept = {name: value for name, value in recorded["kernels"].items() if same and name in rows()}
+        for name, by_architecture in compiled(options.only):
+            kept[name] = by_architecture
+            RECORD.write_text(written(kept))
         return 0
+    found = dict(compiled(options.only))
     if recorded["triton"] != triton.__version__:
         print(f"Recorded with Triton {recorded['triton']}, this is {triton.__version__}: not compared")
         return 0

@@ -21,11 +21,11 @@ NEEDS = {"array_api": "array_api_strict", "torch": "torch", "cupy": "cupy"}
 PRESENT = [name for name in rv.BACKENDS if importlib.util.find_spec(NEEDS.get(name, "numpy")) is not None]
 
 
-def to_library(name, x):
+def to_library(name, x, device=None):
     if name == "torch":
         import torch
 
-        return torch.tensor(x)
+        return torch.tensor(x, device=device)
     if name == "array_api":
         import array_api_strict
 
@@ -40,12 +40,12 @@ def to_library(name, x):
 class On:
     """A backend bound to arrays of its library, spoken to in NumPy arrays."""
 
-    def __init__(self, name):
-        self.name = name
-        self.backend = choose_backend(name, to_library(name, np.ones(1)))
+    def __init__(self, name, device=None):
+        self.name, self.device = name, device
+        self.backend = choose_backend(name, to_library(name, np.ones(1), device))
 
     def give(self, *arrays):
-        return [to_library(self.name, x) if isinstance(x, np.ndarray) else x for x in arrays]
+        return [to_library(self.name, x, self.device) if isinstance(x, np.ndarray) else x for x in arrays]
 
     def take(self, result):
         if isinstance(result, tuple):
@@ -56,9 +56,13 @@ class On:
         return lambda *arguments: self.take(getattr(self.backend, primitive)(*self.give(*arguments)))
 
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.gpu] * (name == "cupy")) for name in PRESENT])
+PLACES = [pytest.param((name,), id=name, marks=[pytest.mark.gpu] * (name == "cupy")) for name in PRESENT]
+PLACES += [pytest.param(("torch", "cuda"), id="torch-cuda", marks=pytest.mark.gpu)] * ("torch" in PRESENT)
+
+
+@pytest.fixture(params=PLACES)
 def on(request):
-    return On(request.param)
+    return On(*request.param)
 
 
 def vectors(dtype, count, n=33):
@@ -261,7 +265,7 @@ def operators(on, A):
 
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Sparse", category=UserWarning)
-            tensor = torch.tensor(A).to_sparse_csr()
+            tensor = torch.tensor(A, device=on.device).to_sparse_csr()
         yield on.backend.operator(tensor)
     if on.name == "cupy":
         import cupyx.scipy.sparse

@@ -72,6 +72,22 @@ def test_every_measurement_runs(scripts, name):
     assert all(row.value is not None or "no peer" in row.note for row in rows)
 
 
+def test_a_peer_that_fails_is_a_row(scripts, monkeypatch):
+    """The others are compared with."""
+    _, measurements = scripts
+
+    def broken(q, k, v, g):
+        raise RuntimeError("no kernel image")
+
+    def other(q, k, v, g):
+        return q * k * v * g[..., None]
+
+    monkeypatch.setattr(measurements, "gka_peers", lambda *given: {"broken": broken, "other": other})
+    rows = list(measurements.gated_kalmanet(measurements.Place("cpu"), Counting(), **SIZES["gka"]))
+    assert [row.note for row in rows if row.value is None] == ["RuntimeError: no kernel image"] * 2
+    assert [row.value for row in rows if "as fast as other" in row.what] == [2.0] * 4  # of times 1 and 2
+
+
 def test_numbers_follow_from_the_times(scripts):
     """A row of CSR moves 7 values and columns, a start, and ten passes; boundary rows of a small grid have fewer."""
     _, measurements = scripts

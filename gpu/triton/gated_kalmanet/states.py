@@ -14,8 +14,8 @@ __all__ = ["states"]
 
 # A program of few rows and columns leaves others for the rest of the device; the loop over chunks is sequential.
 CONFIGURATIONS = (
-    {"ROWS": 64, "COLUMNS": 64, "num_warps": 4, "num_stages": 2},
     {"ROWS": 32, "COLUMNS": 64, "num_warps": 4, "num_stages": 2},
+    {"ROWS": 64, "COLUMNS": 64, "num_warps": 4, "num_stages": 2},
     {"ROWS": 128, "COLUMNS": 64, "num_warps": 8, "num_stages": 2},
 )
 

@@ -150,7 +150,7 @@ def test_symmetric_and_positive_definite(make, dtype):
     assert np.linalg.eigvalsh((M + M.T) / 2)[0] > 0
 
 
-@pytest.mark.parametrize("side", [16, 25, 32])
+@pytest.mark.parametrize("side", [14, 17, 22])
 def test_the_error_of_a_cycle_contracts(side):
     """Eigenvalues of M A between 1 - rate and 1: none above, since A is P^T A P on coarser grids."""
     A = poisson((side, side)).A.toarray()

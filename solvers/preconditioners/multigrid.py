@@ -77,6 +77,7 @@ class MultigridPreconditioner(Preconditioner):
     def memory(self, dtype: np.dtype) -> float:
         levels, inverse = self.levels(dtype)
         arrays = [inverse, *(level.matrix.data for level in levels[1:])]
+        arrays += [level.matrix.data[0] for level in levels]  # the inverse of the diagonal
         arrays += [weights for level in levels for weights in (*level.left, *level.right)]
         vectors = self.shape[0] + 3 * sum(math.prod(level.coarse_sides) for level in levels)
         return float(sum(array.nbytes for array in arrays)) + vectors * dtype.itemsize
@@ -351,8 +352,8 @@ def multigrid(A: Any, degree: int = 2, *, backend: Any = None) -> MultigridPreco
     Returns
     -------
     MultigridPreconditioner
-        Symmetric positive definite. An application costs about ``3 * degree`` products with A. Kept are two thirds of
-        A, less where the lines (in three dimensions, planes) are all alike, and 3 vectors.
+        Symmetric positive definite. An application costs about ``3 * degree`` products with A. Beside A it keeps what
+        six vectors take, two or three where the lines (in three dimensions, planes) are all alike.
 
     Raises
     ------

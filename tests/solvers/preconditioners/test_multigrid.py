@@ -150,7 +150,7 @@ def test_symmetric_and_positive_definite(make, dtype):
     assert np.linalg.eigvalsh((M + M.T) / 2)[0] > 0
 
 
-@pytest.mark.parametrize("side", [16, 25, 32])
+@pytest.mark.parametrize("side", [14, 17, 22])
 def test_the_error_of_a_cycle_contracts(side):
     """Eigenvalues of M A between 1 - rate and 1: none above, since A is P^T A P on coarser grids."""
     A = poisson((side, side)).A.toarray()
@@ -332,7 +332,7 @@ def test_where_it_cannot_be_made_or_fails_the_next_candidate_goes_on(monkeypatch
     assert "A: found nothing to coarsen. cg was chosen: Jacobi-preconditioned" in solution.reason
 
 
-@pytest.mark.parametrize("grid", [(24, 20), (8, 9, 10)])
+@pytest.mark.parametrize("grid", [(30, 26), (12, 12, 8)])
 def test_bounds_of_the_spectrum_hold_and_are_sharp(grid):
     """Where coefficients jump, coarser matrices have couplings of either sign, and sums of moduli tell little."""
     A = diffusion(np.where(np.random.default_rng(4).random(grid) < 0.25, 1e3, 1.0))

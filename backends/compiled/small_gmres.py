@@ -177,7 +177,7 @@ def gmres(A, given, x0, x, limits, scheme, work, numbers, found):  # type: ignor
             scale(ALONE, V[k + 1], real(1.0 / rest))
         k, taken = k + 1, taken + 1
         norms[taken] = norm
-    if k == 0 or not form(R, rotated, k, u * largest, before, norm, V, d, z, y, x):
+    if taken == 0 or k == 0 or not form(R, rotated, k, u * largest, before, norm, V, d, z, y, x):
         return
     found[PRODUCTS] += taken
     conclude(A, b, x, r, norms, taken, target, wanted, limits, found)

@@ -247,7 +247,10 @@ class _Trial:
             self.said += [self._of_latest(), f"x is that of {best.method}."]
         self.said.append(best.reason)
         if last is None and not best.converged and best is not self.inconsistent:
-            if self.system.emulated is not None or best.status not in (Status.STAGNATED, Status.MAX_ITERATIONS):
+            if self.system.emulated is None and best.backward_error <= best.unit_roundoff:
+                best.status, best.cause = Status.STAGNATED, Cause.DIGITS
+                self.said.append("x solves a system that is A to rounding: no other of this precision is nearer.")
+            elif self.system.emulated is not None or best.status not in (Status.STAGNATED, Status.MAX_ITERATIONS):
                 best.status = Status.INFEASIBLE
             self.said.append(self._outlook())
         best.reason = " ".join(filter(None, self.said))

@@ -90,7 +90,8 @@ class Small:
             return None
         A = A.astype(dtype)
         given = np.ascontiguousarray(b, dtype)
-        guess = np.empty(0, dtype) if x0 is None else np.ascontiguousarray(x0, dtype).reshape(-1)
+        # Of a guess of zeros no product is needed.
+        guess = np.empty(0, dtype) if x0 is None or not x0.any() else np.ascontiguousarray(x0, dtype).reshape(-1)
         given = given if given.ndim == 1 else given.reshape(-1)
         x = np.empty(n, dtype)
         if known and room is not None:

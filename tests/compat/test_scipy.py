@@ -304,7 +304,7 @@ def test_gmres_tells_of_x_after_every_basis():
     solution = rv.gmres(matrix, b, rtol=1e-8, restart=10)
     assert info == 0
     assert len(seen) == -(-solution.iterations // 10) > 1
-    np.testing.assert_array_equal(x, solution.x)
+    np.testing.assert_allclose(x, solution.x, rtol=1e-12, atol=1e-15)
     np.testing.assert_array_equal(seen[-1], x)
     after = rv.gmres(matrix, b, rtol=1e-8, restart=10, maxiter=10, callback=lambda at: None)
     np.testing.assert_allclose(seen[0], after.x, rtol=1e-12)

@@ -82,7 +82,7 @@ class BlockCG:
     ) -> None:
         self.backend, self.product, self.precondition = backend, product, precondition
         self.unit_roundoff = unit_roundoff
-        self.X = self.Q = self.Z = X
+        self.X = X
         self.begin(R)
 
     @property
@@ -93,7 +93,7 @@ class BlockCG:
     def begin(self, R: Any) -> None:
         """Begin anew from the iterates, whose residuals are R."""
         xp = self.backend.namespace(R)
-        self.Q, self.Z = xp.empty_like(R), xp.empty_like(R)
+        self.Q, self.room = xp.empty_like(R), xp.empty_like(R)
         columns = int(R.shape[0])
         self.sigma, self.W, self.S = np.eye(columns), R, R[:0]
         self._turn(None, 0.0)
@@ -132,7 +132,7 @@ class BlockCG:
         backend, T = self.backend, self.W
         Z = T
         if self.precondition is not None:
-            self.Z = Z = self.precondition(T, self.Z[: T.shape[0], :])
+            Z = self.precondition(T, self.room[: T.shape[0], :])
             square = backend.gram(T, Z)
         elif square is None:
             square = backend.gram(T, T)

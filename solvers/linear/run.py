@@ -9,6 +9,7 @@ import numpy as np
 
 from ...backends import choose_backend
 from ...lazy import place_of
+from ...naming import choice
 from ..driver.batch import Batch, Together, one_or_many
 from ..driver.iterate import iterate
 from ..driver.solution import Solution
@@ -17,7 +18,7 @@ from .method import LinearMethod
 from .small import Small, small_solver
 from .system import LinearSystem
 
-__all__ = ["ByMethod", "check_fits", "solve_alone", "solve_together", "solve_with"]
+__all__ = ["ByMethod", "check_fits", "checked_block", "solve_alone", "solve_together", "solve_with"]
 
 
 def solve_with(
@@ -29,6 +30,7 @@ def solve_with(
     M: Any = None,
     backend: Any = None,
     precision: Any = None,
+    block: Any = False,
     **limits: Any,
 ) -> Solution[Any]:
     """Solve with one method, and warn when it did not converge.
@@ -38,6 +40,8 @@ def solve_with(
     method : LinearMethod
     A, b, x0, M, backend, precision :
         As in ``LinearSystem``; A may be a batch (..., n, n), and b may hold several right-hand sides.
+    block : bool or "auto"
+        Whether those of one matrix share a Krylov space.
     **limits
         As in ``Options``.
 
@@ -51,7 +55,15 @@ def solve_with(
     """
 
     options = Options(**limits)
-    return one_or_many(ByMethod(method, small_solver(method), M, backend, precision), A, b, x0, options)
+    solver = ByMethod(method, small_solver(method), M, backend, precision, checked_block(block))
+    return one_or_many(solver, A, b, x0, options)
+
+
+def checked_block(given: Any) -> bool | str:
+    """True, False or "auto"."""
+    if isinstance(given, (bool, np.bool)):
+        return bool(given)
+    return choice("block", given, ("auto",), more=", True or False")
 
 
 class ByMethod(NamedTuple):
@@ -62,6 +74,7 @@ class ByMethod(NamedTuple):
     M: Any
     backend: Any
     precision: Any
+    block: Any = False
 
     def alone(self, A: Any, b: Any, x0: Any, options: Options) -> Solution:
         """One system."""
@@ -75,6 +88,11 @@ class ByMethod(NamedTuple):
         """Those that take the ordinary course."""
         return solve_together(self, batch, options)
 
+    def by_block(self, system: LinearSystem) -> tuple[LinearMethod[Any], str]:
+        """The method whose block form is taken, and what is to be said of the choice."""
+        check_fits(self.method, system)
+        return self.method, ""
+
 
 class _Settings(Protocol):
     """What of a solver the small systems depend on."""
@@ -87,6 +105,10 @@ class _Settings(Protocol):
     def backend(self) -> Any: ...
     @property
     def precision(self) -> Any: ...
+    @property
+    def block(self) -> Any: ...
+
+    def by_block(self, system: LinearSystem) -> tuple[LinearMethod[Any], str] | None: ...
 
 
 def solve_alone(
@@ -113,7 +135,13 @@ def solve_alone(
 
 
 def solve_together(solver: _Settings, batch: Batch, options: Options) -> Together | None:
-    """The systems of a batch that are small and take the ordinary course; None where there are none such."""
+    """The systems of a batch that take the ordinary course, by a block method or side by side; None where none do."""
+    if solver.block and len(batch) > 1 and not batch.matrices:
+        from .block import in_blocks
+
+        found = in_blocks(solver, batch, options)
+        if found is not None:
+            return found
     small = solver.small
     if small is None or solver.precision is not None:
         return None

@@ -10,6 +10,7 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload, register_jitable
 
+from ...kernels import kernel
 from .compiling import BLOCK, Shared, meet, share
 from .products import block_product
 
@@ -103,38 +104,46 @@ def product(team, A, X, Y):  # type: ignore[no-untyped-def]
 
 @Shared
 def csr_product(team, A, X, Y, room):  # type: ignore[no-untyped-def]
-    """The same of compressed rows, four vectors interleaved in ``room``, (2, n, 4): an entry's column is read once."""
+    """The same of compressed rows, the vectors interleaved in ``room``, (n, groups, 4).
+
+    So an entry finds the numbers that it multiplies side by side. What no vector fills of room is multiplied too.
+    """
     count, n = X.shape
-    zero = X.dtype.type(0)
     first, last = share(team, n)
-    indptr, indices, data = A.indptr, A.indices, A.data
-    for group in range((count + 3) // 4):
-        # The last group may hold some of the one before once more.
-        j = max(0, min(4 * group, count - 4))
-        together = room[group % 2]
-        for t in range(4):
-            if j + t < count:
-                x = X[j + t]
-                for i in range(first, last):
-                    together[i, t] = x[i]
-        meet(team)
-        end = indptr[first]
-        for i in range(first, last):
-            k, end = end, indptr[i + 1]
-            a = b = c = d = zero
-            for at in range(k, end):
-                entry, x = data[at], together[indices[at]]
-                a += entry * x[0]
-                b += entry * x[1]
-                c += entry * x[2]
-                d += entry * x[3]
-            Y[j, i] = a
-            if count > 1:
-                Y[j + 1, i] = b
-            if count > 2:
-                Y[j + 2, i] = c
-            if count > 3:
-                Y[j + 3, i] = d
+    for low in range(first, last, PANEL):
+        high = min(last, low + PANEL)
+        for j in range(count):
+            x = X[j]
+            for i in range(low, high):
+                room[i, j // 4, j % 4] = x[i]
+    meet(team)
+    made = np.empty((4, PANEL), Y.dtype)
+    for low in range(first, last, PANEL):
+        high = min(last, low + PANEL)
+        for group in range(room.shape[1]):
+            _four_products(A.indptr, A.indices, A.data, room, group, low, high, made)
+            for j in range(4 * group, min(count, 4 * group + 4)):
+                Y[j, low:high] = made[j % 4, : high - low]
+
+
+# Sums in this order: where they may be reassociated, the compiler gathers entries into registers.
+@kernel(fastmath={"contract"})
+def _four_products(indptr, indices, data, room, group, low, high, made):  # type: ignore[no-untyped-def]
+    """Rows low..high of A times the vectors of a group."""
+    zero = made.dtype.type(0)
+    end = indptr[low]
+    one = end - end + 1
+    for i in range(low, high):
+        k, end = end, indptr[i + 1]
+        a = b = c = d = zero
+        while k < end:
+            entry, column = data[k], indices[k]
+            a += entry * room[column, group, 0]
+            b += entry * room[column, group, 1]
+            c += entry * room[column, group, 2]
+            d += entry * room[column, group, 3]
+            k += one
+        made[0, i - low], made[1, i - low], made[2, i - low], made[3, i - low] = a, b, c, d
 
 
 @Shared

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ from ..driver.method import Breakdown
 from ..driver.solution import Solution
 from ..driver.status import Ending, Status
 from ..driver.stopping import Options, Watch
-from ..preconditioners.base import BoundPreconditioner
+from .block_space import Space
 from .method import LinearMethod
 from .system import LinearSystem
 
@@ -108,7 +108,10 @@ def in_blocks(solver: Solver, batch: Batch, options: Options) -> BlockFound | No
         return LinearSystem(batch.A, b, x0=x0, M=solver.M, backend=backend)
 
     def choose(system: LinearSystem) -> Chosen | None:
-        by = solver.by_block(system)
+        try:
+            by = solver.by_block(system)
+        except InputError:
+            return None  # the driver says so
         if by is None:
             return None
         method, said = by
@@ -220,7 +223,12 @@ def solve_block(
         columns[k] = _begun(k, system, chosen.method, options)
     if first is None or chosen is None:
         return None
-    ending = _iterated([column for column in columns if column is not None], chosen, options, began)
+    ending = None
+    begun = [column for column in columns if column is not None]
+    blocks = -(-len(begun) // chosen.width)
+    space = Space(first) if begun else None
+    for part in np.array_split(np.arange(len(begun)), blocks) if blocks else []:
+        ending = ending or _Block([begun[k] for k in part], space, chosen, options, began).run()
     found = BlockFound(batch, first.backend, columns, ending)
     found.seconds = time.perf_counter() - began
     return found
@@ -242,18 +250,6 @@ def _begun(number: int, system: LinearSystem, method: LinearMethod[Any], options
     return column
 
 
-def _iterated(columns: list[_Column], chosen: Chosen, options: Options, began: float) -> Ending | None:
-    """Iterate all columns, in blocks of one size as near as may be; what kept some from being begun, if anything."""
-    if not columns:
-        return None
-    blocks = -(-len(columns) // chosen.width)
-    for part in np.array_split(np.arange(len(columns)), blocks):
-        ending = _Block([columns[k] for k in part], chosen, options, began).run()
-        if ending is not None:
-            return ending
-    return None
-
-
 class _Block:
     """Columns that are iterated together.
 
@@ -263,13 +259,12 @@ class _Block:
         The columns that are still iterated, in the order of the block method's.
     """
 
-    def __init__(self, columns: list[_Column], chosen: Chosen, options: Options, began: float) -> None:
-        self.going, self.chosen, self.options = columns, chosen, options
-        system = columns[0].system
-        self.system, self.backend = system, system.backend
+    def __init__(self, columns: list[_Column], space: Space, chosen: Chosen, options: Options, began: float) -> None:
+        self.going, self.space, self.chosen, self.options = columns, space, chosen, options
+        self.method: BlockMethod | None = None
         self.deadline = math.inf if options.time_limit is None else began + options.time_limit
         self.iterations = 0
-        limit = options.most_iterations(system.n)
+        limit = options.most_iterations(space.system.n)
         self.limit = limit if chosen.limit is None else min(limit, chosen.limit)
         self.limited = self.limit == limit
 
@@ -282,12 +277,10 @@ class _Block:
             return Ending(Status.INTERRUPTED, "The batch was interrupted from the keyboard before this system.")
 
     def _run(self) -> Ending | None:
-        xp = self.backend.namespace(self.going[0].x)
-        X, R = (xp.stack(part) for part in zip(*((one.x, one.r) for one in self.going), strict=True))
-        arguments = (self.backend, self._product(), _preconditioned(self.system), self.system.unit_roundoff)
-        self.method = None
+        space, u = self.space, self.space.system.unit_roundoff
+        X, R = space.entered([one.x for one in self.going]), space.entered([one.r for one in self.going])
         try:
-            self.method = self.chosen.form(*arguments, X, R)
+            self.method = self.chosen.form(space.backend, space.product, space.precondition, u, X, R)
             while self.going:
                 if self.iterations >= self.limit:
                     self._end(Ending(Status.MAX_ITERATIONS) if self.limited else None)
@@ -319,7 +312,7 @@ class _Block:
             elif run.watch is not None and run.watch.observe(self.iterations, norm) is not None:
                 column.gone = True
         parted = False
-        for j, x in zip(near, self.method.formed(near), strict=True):
+        for j, x in zip(near, self._formed(near), strict=True):
             column = self.going[j]
             if column.certify(x) <= column.run.target:
                 column.conclude(x, Ending(Status.CONVERGED), self.chosen.said)
@@ -333,6 +326,10 @@ class _Block:
         if parted:
             self._renew()
 
+    def _formed(self, columns: Iterable[int]) -> list[Any]:
+        """The iterates of these columns, as vectors of the system."""
+        return self.space.left(self.method.formed(list(columns)))
+
     def _leave(self) -> None:
         """Go on without the columns that have ended or are the driver's."""
         kept = [j for j, column in enumerate(self.going) if not column.gone and column.solution is None]
@@ -342,14 +339,14 @@ class _Block:
 
     def _renew(self) -> None:
         """Begin anew from the true residuals."""
-        for column, x in zip(self.going, self.method.formed(list(range(len(self.going)))), strict=True):
+        for column, x in zip(self.going, self._formed(range(len(self.going))), strict=True):
             column.certify(x)
         if self.going:
-            self.method.begin(self.backend.namespace(self.going[0].r).stack([column.r for column in self.going]))
+            self.method.begin(self.space.entered([column.r for column in self.going]))
 
     def _end(self, ending: Ending | None) -> None:
         """No further: with this ending, or left to the driver; those that are solved as they stand are."""
-        iterates = [] if self.method is None else self.method.formed(list(range(len(self.going))))
+        iterates = [] if self.method is None else self._formed(range(len(self.going)))
         for column, x in zip(self.going, iterates, strict=False):
             if ending is None and not column.run.norms[-1] <= 100 * column.run.target:
                 continue
@@ -359,40 +356,3 @@ class _Block:
             elif ending is not None and residual <= column.run.norms[0]:
                 column.conclude(x, ending, self.chosen.said)
         self.going = []
-
-    def _product(self) -> Callable[[Any, Any], Any]:
-        backend, operator = self.backend, self.system.operator
-        product = backend.product_each(operator)
-        if product is not None:
-            return product
-
-        def one_by_one(X: Any, out: Any) -> Any:
-            room = self.system.unset()
-            return backend.namespace(X).stack(
-                [backend.copy(backend.matvec(operator, X[j, :], room)) for j in range(X.shape[0])]
-            )
-
-        return one_by_one
-
-
-def _preconditioned(system: LinearSystem) -> Callable[[Any, Any], Any] | None:
-    """M of every vector of a block; None without one."""
-    if system.preconditioner is None:
-        return None
-    backend = system.backend
-    system.precondition(system.rhs, system.vector())  # which settles its units
-    bound = system.preconditioner if system.preconditioner_exponent == 0 else None
-    rooms: dict[int, BoundPreconditioner | None] = {}  # whose rooms are for so many vectors
-
-    def apply(R: Any, out: Any) -> Any:
-        count = int(R.shape[0])
-        if bound is not None and count not in rooms:
-            rooms.clear()
-            rooms[count] = bound.of_stacks()
-        together = rooms.get(count)
-        if together is not None:
-            return together.apply(R, out)
-        room = system.vector()
-        return backend.namespace(R).stack([backend.copy(system.precondition(R[j, :], room)) for j in range(count)])
-
-    return apply

@@ -202,7 +202,7 @@ class NumbaBackend(NumpyBackend):
         def product(x: Any, out: Any) -> Any:
             X, Y = x.reshape(-1, x.shape[-1]), out.reshape(-1, out.shape[-1])
             if isinstance(arrays, products.CSRArrays):
-                room = np.zeros((X.shape[1], -(-len(X) // 4), 4), X.dtype)
+                room = np.empty((X.shape[1], len(X)), X.dtype)
                 columns.csr_product.for_size(work * len(X))(arrays, X, Y, room)
             else:
                 columns.product.for_size(work * len(X))(arrays, X, Y)

@@ -187,14 +187,14 @@ class Backend(Exchange):
 
     def gram(self, X: Any, Y: Any) -> np.ndarray:
         """X^H Y of the vectors of two blocks, (j, k), on the host in double precision."""
-        xp = self.namespace(X)
+        xp = array_namespace(X)
         left = xp.conj(X) if self.numpy_dtype(X).kind == "c" else X
         products = self.to_numpy(xp.matmul(left, xp.matrix_transpose(Y)))
         return self.total(products.astype(np.result_type(products.dtype, np.float64)))
 
     def combinations(self, C: np.ndarray, X: Any) -> Any:
         """The sums over a of C[a, j] X[a], a new block, of which none may be asked for."""
-        xp = self.namespace(X)
+        xp = array_namespace(X)
         return xp.matmul(self.from_numpy(np.ascontiguousarray(C.T), self.numpy_dtype(X)), X)
 
     def block_update(

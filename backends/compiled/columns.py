@@ -10,7 +10,6 @@ import numpy as np
 from numba.core import types
 from numba.extending import overload, register_jitable
 
-from ...kernels import kernel
 from .compiling import BLOCK, Shared, meet, share
 from .products import block_product
 
@@ -104,10 +103,7 @@ def product(team, A, X, Y):  # type: ignore[no-untyped-def]
 
 @Shared
 def csr_product(team, A, X, Y, room):  # type: ignore[no-untyped-def]
-    """The same of compressed rows, the vectors interleaved in ``room``, (n, groups, 4).
-
-    So an entry finds the numbers that it multiplies side by side. What no vector fills of room is multiplied too.
-    """
+    """The same of compressed rows, the vectors interleaved in ``room``, (n, k): an entry multiplies a row of it."""
     count, n = X.shape
     first, last = share(team, n)
     for low in range(first, last, PANEL):
@@ -115,35 +111,30 @@ def csr_product(team, A, X, Y, room):  # type: ignore[no-untyped-def]
         for j in range(count):
             x = X[j]
             for i in range(low, high):
-                room[i, j // 4, j % 4] = x[i]
+                room[i, j] = x[i]
     meet(team)
-    made = np.empty((4, PANEL), Y.dtype)
+    indptr, indices, data = A.indptr, A.indices, A.data
+    made = np.empty((PANEL, count), Y.dtype)
     for low in range(first, last, PANEL):
         high = min(last, low + PANEL)
-        for group in range(room.shape[1]):
-            _four_products(A.indptr, A.indices, A.data, room, group, low, high, made)
-            for j in range(4 * group, min(count, 4 * group + 4)):
-                Y[j, low:high] = made[j % 4, : high - low]
-
-
-# Sums in this order: where they may be reassociated, the compiler gathers entries into registers.
-@kernel(fastmath={"contract"})
-def _four_products(indptr, indices, data, room, group, low, high, made):  # type: ignore[no-untyped-def]
-    """Rows low..high of A times the vectors of a group."""
-    zero = made.dtype.type(0)
-    end = indptr[low]
-    one = end - end + 1
-    for i in range(low, high):
-        k, end = end, indptr[i + 1]
-        a = b = c = d = zero
-        while k < end:
-            entry, column = data[k], indices[k]
-            a += entry * room[column, group, 0]
-            b += entry * room[column, group, 1]
-            c += entry * room[column, group, 2]
-            d += entry * room[column, group, 3]
-            k += one
-        made[0, i - low], made[1, i - low], made[2, i - low], made[3, i - low] = a, b, c, d
+        for i in range(low, high):
+            row = made[i - low]
+            row[:] = 0
+            k, end = indptr[i], indptr[i + 1]
+            one = end - end + 1
+            while k + one < end:
+                a, b, x, y = data[k], data[k + one], room[indices[k]], room[indices[k + one]]
+                for j in range(row.size):
+                    row[j] += a * x[j] + b * y[j]
+                k += one + one
+            if k < end:
+                a, x = data[k], room[indices[k]]
+                for j in range(row.size):
+                    row[j] += a * x[j]
+        for j in range(count):
+            y = Y[j]
+            for i in range(low, high):
+                y[i] = made[i - low, j]
 
 
 @Shared

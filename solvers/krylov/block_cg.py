@@ -90,6 +90,14 @@ class BlockCG:
         """Directions of the next step."""
         return int(self.W.shape[0])
 
+    @property
+    def cycle_ended(self) -> bool:
+        """Whether no step can follow before it is begun anew: the residuals span nothing."""
+        return not self.width
+
+    def take(self) -> None:
+        """The iterates are those that are begun from already."""
+
     def begin(self, R: Any) -> None:
         """Begin anew from the iterates, whose residuals are R."""
         xp = self.backend.namespace(R)
@@ -115,8 +123,6 @@ class BlockCG:
         Breakdown
             Where S^H A S is not positive definite, or something not finite.
         """
-        if not self.width:
-            raise Breakdown("The residuals span nothing.", Cause.RECURRENCE)
         if self.Q.shape[0] != self.width:
             self.Q = self.Q[: self.width, :]
         self.Q = self.product(self.S, self.Q)

@@ -44,6 +44,13 @@ class BlockMethod(Protocol):
     def step(self) -> np.ndarray:
         """One iteration; the residual norms, carried by recurrence."""
 
+    @property
+    def cycle_ended(self) -> bool:
+        """Whether no step can follow before it is begun anew."""
+
+    def take(self) -> None:
+        """The iterates, of which a method may not have formed more than it was asked for, become what is begun from."""
+
     def formed(self, columns: list[int]) -> list[Any]:
         """The iterates of these columns."""
 
@@ -134,7 +141,17 @@ def _may_pay(backend: Any, batch: Batch) -> bool:
 
 @dataclass
 class _Column:
-    """A right-hand side on its way; ``gone`` where it is the driver's."""
+    """A right-hand side on its way; ``gone`` where it is the driver's.
+
+    Attributes
+    ----------
+    x, r : vector
+        The first guess, and the residual of what was certified last.
+    wanted : float
+        The carried residual norm at which it is certified.
+    start : float
+        The residual norm at which the method began, the last time it did.
+    """
 
     number: int
     system: LinearSystem
@@ -144,6 +161,7 @@ class _Column:
     solution: Solution[Any] | None = None
     gone: bool = False
     wanted: float = 0.0
+    start: float = math.inf
 
     def certify(self, x: Any) -> float:
         """The true residual norm of an iterate; the residual stays in r."""
@@ -245,7 +263,7 @@ def _begun(number: int, system: LinearSystem, method: LinearMethod[Any], options
     run = Run(system, method, options, target, began=system.backend.clock())
     run.at.append(0)
     run.norms.append(norm)
-    column = _Column(number, system, run, x, r, wanted=max(target, system.negligible))
+    column = _Column(number, system, run, x, r, wanted=max(target, system.negligible), start=norm)
     run.watch = Watch(norm, system.unit_roundoff, lambda: system.rounding_floor(column.x), method.patience)
     return column
 
@@ -323,8 +341,8 @@ class _Block:
                 column.wanted = max(0.5 * column.run.target, column.system.negligible)
                 parted = True
         self._leave()
-        if parted:
-            self._renew()
+        if self.going and (parted or self.method.cycle_ended):
+            self._renew(parted)
 
     def _formed(self, columns: Iterable[int]) -> list[Any]:
         """The iterates of these columns, as vectors of the system."""
@@ -337,10 +355,14 @@ class _Block:
             self.method.keep(kept)
         self.going = [self.going[j] for j in kept]
 
-    def _renew(self) -> None:
-        """Begin anew from the true residuals."""
+    def _renew(self, parted: bool) -> None:
+        """Begin anew from the true residuals; a cycle that made none smaller would be followed by its like."""
+        self.method.take()
         for column, x in zip(self.going, self._formed(range(len(self.going))), strict=True):
-            column.certify(x)
+            before = column.start
+            column.start = column.certify(x)
+            column.gone = not parted and not column.start < (1 - math.sqrt(column.system.unit_roundoff)) * before
+        self._leave()
         if self.going:
             self.method.begin(self.space.entered([column.r for column in self.going]))
 

@@ -22,6 +22,7 @@ from ..block_methods import BLOCKS
 from ..driver.batch import GATHERED, Batch
 from ..driver.iterate import Run, concluded
 from ..driver.method import Breakdown
+from ..driver.room import check_memory
 from ..driver.solution import Solution
 from ..driver.status import Ending, Status
 from ..driver.stopping import Options, Watch
@@ -124,12 +125,14 @@ def in_blocks(solver: Solver, batch: Batch, options: Options) -> BlockFound | No
             return None
         method, said = by
         row = BLOCKS.get(place_of(type(method)))
-        form = None if row is None else row(method)
+        form = None if row is None else row.made(method)
         if form is None and solver.block is True:
             raise InputError(f"block: found True, but {method!r} has no form for blocks; wanted False or 'auto'")
-        if form is None:
+        if row is None or form is None or (solver.block == "auto" and not row.unasked):
             return None
-        return Chosen(method, form, WIDTH, said=said)
+        width = min(WIDTH, len(batch))
+        check_memory(float(row.vectors(method)) * width * system.local * system.dtype.itemsize, method.name)
+        return Chosen(method, form, width, said=said)
 
     with np.errstate(all="ignore"):  # overflow and NaN are looked for
         return solve_block(batch, options, system_of, choose)

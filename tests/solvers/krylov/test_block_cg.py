@@ -109,7 +109,7 @@ def test_a_block_takes_fewer_iterations_and_becomes_smaller_with_its_columns():
 
 def test_an_indefinite_matrix_or_a_product_that_is_not_finite_breaks_it_down():
     B = np.random.default_rng(4).standard_normal((2, 30))
-    indefinite = begun("numpy", np.diag(np.r_[-1.0, np.ones(29)]), np.eye(30)[:2] + B[:, :1])
+    indefinite = begun("numpy", np.diag(np.r_[-1.0, np.ones(29)]), 10 * np.eye(30)[:2] + B)
     with pytest.raises(Breakdown):
         BlockCG.step(indefinite)
     with pytest.raises(Breakdown):

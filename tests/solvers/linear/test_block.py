@@ -143,7 +143,7 @@ def test_what_has_no_solution_ends_as_it_does_alone():
 
 @pytest.mark.filterwarnings("ignore::resolvent.ConvergenceWarning")
 def test_nothing_wrong_is_called_converged():
-    for seed in range(60):
+    for seed in range(10):
         rng = np.random.default_rng(seed)
         n, k = rng.integers(2, 25), rng.integers(2, 9)
         Q = np.linalg.qr(rng.standard_normal((n, n)))[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,6 @@ import scipy.sparse as sparse
 from scipy.spatial import Delaunay
 
 import resolvent as rv
-
-from . import measure
-from .measure import Times
 
 
 def linear_elements(count: int) -> sparse.csr_array:
@@ -41,9 +39,16 @@ def calls(n: int, columns: int, alone: int) -> dict[str, Callable[[], Any]]:
     return {"block": lambda: call(B, True), "alone": lambda: call(single, False)}
 
 
-def times(n: int, columns: int, alone: int, seconds: float = 2.0) -> dict[str, Times]:
-    """Seconds of both, in turns."""
-    return measure.call_times(calls(n, columns, alone), seconds)
+def seconds(n: int, columns: int, alone: int) -> dict[str, float]:
+    """Seconds of one call of each, which takes long enough; kernels were loaded by a small one before."""
+    for call in calls(20_000, columns, 2).values():
+        call()
+    found = {}
+    for name, call in calls(n, columns, alone).items():
+        began = time.perf_counter()
+        call()
+        found[name] = time.perf_counter() - began
+    return found
 
 
 class Columns:
@@ -55,7 +60,7 @@ class Columns:
 
     def track_against_single(self, n: int, columns: int) -> float:
         """One by one over block."""
-        found = times(n, columns, 4)
-        return columns / 4 * measure.ratio(found["alone"], found["block"])[0]
+        found = seconds(n, columns, 4)
+        return columns / 4 * found["alone"] / found["block"]
 
     track_against_single.unit = "times faster"  # type: ignore[attr-defined]

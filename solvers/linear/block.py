@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -96,8 +98,11 @@ class Solver(Protocol):
     @property
     def block(self) -> Any: ...
 
-    def by_block(self, system: LinearSystem) -> tuple[LinearMethod[Any], str] | None:
-        """The method whose block form is to be taken, and what is to be said of the choice; None for none."""
+    def by_block(self, system: LinearSystem) -> tuple[LinearMethod[Any], str, int | None] | None:
+        """The method whose block form is to be taken, what is to be said of the choice, and iterations at most.
+
+        None where no method has one.
+        """
 
 
 def in_blocks(solver: Solver, batch: Batch, options: Options) -> BlockFound | None:
@@ -123,7 +128,7 @@ def in_blocks(solver: Solver, batch: Batch, options: Options) -> BlockFound | No
             return None  # the driver says so
         if by is None:
             return None
-        method, said = by
+        method, said, limit = by
         row = BLOCKS.get(place_of(type(method)))
         form = None if row is None else row.made(method)
         if form is None and solver.block is True:
@@ -132,7 +137,7 @@ def in_blocks(solver: Solver, batch: Batch, options: Options) -> BlockFound | No
             return None
         width = min(WIDTH, len(batch))
         check_memory(float(row.vectors(method)) * width * system.local * system.dtype.itemsize, method.name)
-        return Chosen(method, form, width, said=said)
+        return Chosen(method, form, width, limit, said)
 
     with np.errstate(all="ignore"):  # overflow and NaN are looked for
         return solve_block(batch, options, system_of, choose)
@@ -182,8 +187,8 @@ class _Column:
 class BlockFound:
     """The columns that a block method solved, and those that it left."""
 
-    def __init__(self, batch: Batch, backend: Any, columns: list[_Column | None], ending: Ending | None) -> None:
-        self._batch, self._backend, self.ending = batch.without_arrays(), backend, ending
+    def __init__(self, batch: Batch, columns: list[_Column | None], ending: Ending | None) -> None:
+        self._batch, self._backend, self.ending = batch.without_arrays(), choose_backend(None, batch.b), ending
         self._held = {
             k: column.solution for k, column in enumerate(columns) if column is not None and column.solution is not None
         }
@@ -248,10 +253,13 @@ def solve_block(
     ending = None
     begun = [column for column in columns if column is not None]
     blocks = -(-len(begun) // chosen.width)
-    space = Space(first) if begun else None
-    for part in np.array_split(np.arange(len(begun)), blocks) if blocks else []:
+    try:
+        space = Space(first) if begun else None
+    except Breakdown:
+        return None  # M is not to be applied, which the driver says
+    for part in np.array_split(np.arange(len(begun)), blocks) if space is not None else []:
         ending = ending or _Block([begun[k] for k in part], space, chosen, options, began).run()
-    found = BlockFound(batch, first.backend, columns, ending)
+    found = BlockFound(batch, columns, ending)
     found.seconds = time.perf_counter() - began
     return found
 
@@ -268,7 +276,7 @@ def _begun(number: int, system: LinearSystem, method: LinearMethod[Any], options
     run.at.append(0)
     run.norms.append(norm)
     column = _Column(number, system, run, x, r, wanted=max(target, system.negligible), start=norm)
-    run.watch = Watch(norm, system.unit_roundoff, lambda: system.rounding_floor(column.x), method.patience)
+    run.watch = Watch(norm, system.unit_roundoff, lambda: system.rounding_floor(x), method.patience)
     return column
 
 
@@ -289,6 +297,9 @@ class _Block:
         limit = options.most_iterations(space.system.n)
         self.limit = limit if chosen.limit is None else min(limit, chosen.limit)
         self.limited = self.limit == limit
+        for column in columns:
+            if column.run.watch is not None:
+                column.run.watch.floor = partial(self._floor, column)
 
     def run(self) -> Ending | None:
         """Iterate until every column has ended or left; what ends all others too, if anything does."""
@@ -313,7 +324,8 @@ class _Block:
                 else:
                     self._step()
         except Breakdown:
-            self._end(None)
+            with suppress(Breakdown):
+                self._end(None)
         return None
 
     def _step(self) -> None:
@@ -347,6 +359,11 @@ class _Block:
         self._leave()
         if self.going and (parted or self.method.cycle_ended):
             self._renew(parted)
+
+    def _floor(self, column: _Column) -> float:
+        """What rounding its iterate alone leaves as a residual."""
+        (x,) = self._formed([next(j for j, one in enumerate(self.going) if one is column)])
+        return column.system.rounding_floor(x)
 
     def _formed(self, columns: Iterable[int]) -> list[Any]:
         """The iterates of these columns, as vectors of the system."""

@@ -88,10 +88,10 @@ class ByMethod(NamedTuple):
         """Those that take the ordinary course."""
         return solve_together(self, batch, options)
 
-    def by_block(self, system: LinearSystem) -> tuple[LinearMethod[Any], str]:
-        """The method whose block form is taken, and what is to be said of the choice."""
+    def by_block(self, system: LinearSystem) -> tuple[LinearMethod[Any], str, int | None]:
+        """The method whose block form is taken, with nothing to be said of a choice, and no limit but the caller's."""
         check_fits(self.method, system)
-        return self.method, ""
+        return self.method, "", None
 
 
 class _Settings(Protocol):
@@ -108,7 +108,7 @@ class _Settings(Protocol):
     @property
     def block(self) -> Any: ...
 
-    def by_block(self, system: LinearSystem) -> tuple[LinearMethod[Any], str] | None: ...
+    def by_block(self, system: LinearSystem) -> tuple[LinearMethod[Any], str, int | None] | None: ...
 
 
 def solve_alone(

@@ -12,7 +12,7 @@ from ..krylov.cg import CG
 from ..methods import STAGES, MethodName, is_auto, method_named
 from ..preconditioners.jacobi import JacobiPreconditioner
 from .call import solver as with_types
-from .choose import candidates, solve_by_choice
+from .choose import candidates, patience, solve_by_choice
 from .method import LinearMethod, said_of_choice
 from .run import ByMethod, checked_block, solve_alone, solve_together
 from .small import Small, small_solver
@@ -130,7 +130,7 @@ class ByChoice(NamedTuple):
         """Those that conjugate gradients are chosen for, with or without Jacobi's preconditioner."""
         return solve_together(self, batch, options) if batch.square else None
 
-    def by_block(self, system: LinearSystem) -> tuple[LinearMethod[Any], str] | None:
+    def by_block(self, system: LinearSystem) -> tuple[LinearMethod[Any], str, int | None] | None:
         """Conjugate gradients where they are chosen first, with the preconditioner that is made for them."""
         recommended = candidates(system, STAGES[0].values())
         if not recommended or recommended[0].method != CG() or recommended[0].sign < 0:
@@ -139,7 +139,7 @@ class ByChoice(NamedTuple):
         if first.preconditioner is not None:
             bound = JacobiPreconditioner(system.operator).bind(system.backend, system.dtype)
             system.use_preconditioner(bound, system.matrix_exponent)
-        return first.method, said_of_choice(CG.name, first.why)
+        return first.method, said_of_choice(CG.name, first.why), patience(system)
 
 
 def _by_choice(system: LinearSystem, options: Options) -> Solution:

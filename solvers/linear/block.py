@@ -32,7 +32,7 @@ from .block_space import Space
 from .method import LinearMethod
 from .system import LinearSystem
 
-__all__ = ["BlockMethod", "Chosen", "in_blocks", "solve_block"]
+__all__ = ["BlockMethod", "BlockSolver", "Chosen", "in_blocks", "solve_block"]
 
 WIDTH = 16  # columns of a block at most
 # From where on a block took less time than its columns one by one, by measurement.
@@ -86,7 +86,7 @@ class Chosen:
     said: str = ""
 
 
-class Solver(Protocol):
+class BlockSolver(Protocol):
     """How the systems of a call are solved, as far as blocks depend on it."""
 
     @property
@@ -105,7 +105,7 @@ class Solver(Protocol):
         """
 
 
-def in_blocks(solver: Solver, batch: Batch, options: Options) -> BlockFound | None:
+def in_blocks(solver: BlockSolver, batch: Batch, options: Options) -> BlockFound | None:
     """The columns of a batch of one matrix by block methods; None where they are to be solved otherwise.
 
     That is where somebody watches, where they are iterated in an emulated precision, and, with ``block="auto"``, where
@@ -253,12 +253,13 @@ def solve_block(
     ending = None
     begun = [column for column in columns if column is not None]
     blocks = -(-len(begun) // chosen.width)
-    try:
-        space = Space(first) if begun else None
-    except Breakdown:
-        return None  # M is not to be applied, which the driver says
-    for part in np.array_split(np.arange(len(begun)), blocks) if space is not None else []:
-        ending = ending or _Block([begun[k] for k in part], space, chosen, options, began).run()
+    if begun:
+        try:
+            space = Space(first)
+        except Breakdown:
+            return None  # M is not to be applied, which the driver says
+        for part in np.array_split(np.arange(len(begun)), blocks):
+            ending = ending or _Block([begun[k] for k in part], space, chosen, options, began).run()
     found = BlockFound(batch, columns, ending)
     found.seconds = time.perf_counter() - began
     return found
@@ -287,11 +288,14 @@ class _Block:
     ----------
     going : list
         The columns that are still iterated, in the order of the block method's.
+    begun : bool
+        Whether there is a method yet.
     """
 
     def __init__(self, columns: list[_Column], space: Space, chosen: Chosen, options: Options, began: float) -> None:
         self.going, self.space, self.chosen, self.options = columns, space, chosen, options
-        self.method: BlockMethod | None = None
+        self.method: BlockMethod
+        self.begun = False
         self.deadline = math.inf if options.time_limit is None else began + options.time_limit
         self.iterations = 0
         limit = options.most_iterations(space.system.n)
@@ -314,6 +318,7 @@ class _Block:
         X, R = space.entered([one.x for one in self.going]), space.entered([one.r for one in self.going])
         try:
             self.method = self.chosen.form(space.backend, space.product, space.precondition, u, X, R)
+            self.begun = True
             while self.going:
                 if self.iterations >= self.limit:
                     self._end(Ending(Status.MAX_ITERATIONS) if self.limited else None)
@@ -389,8 +394,8 @@ class _Block:
 
     def _end(self, ending: Ending | None) -> None:
         """No further: with this ending, or left to the driver; those that are solved as they stand are."""
-        iterates = [] if self.method is None else self._formed(range(len(self.going)))
-        for column, x in zip(self.going, iterates, strict=False):
+        iterates = self._formed(range(len(self.going))) if self.begun else []
+        for column, x in zip(self.going, iterates, strict=self.begun):
             if ending is None and not column.run.norms[-1] <= 100 * column.run.target:
                 continue
             residual = column.certify(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,7 +18,10 @@ from .method import LinearMethod
 from .small import Small, small_solver
 from .system import LinearSystem
 
-__all__ = ["ByMethod", "check_fits", "checked_block", "solve_alone", "solve_together", "solve_with"]
+if TYPE_CHECKING:
+    from .block import BlockSolver
+
+__all__ = ["ByMethod", "check_fits", "checked_block", "solve_in_blocks", "solve_alone", "solve_together", "solve_with"]
 
 
 def solve_with(
@@ -86,7 +89,7 @@ class ByMethod(NamedTuple):
 
     def together(self, batch: Batch, options: Options) -> Together | None:
         """Those that take the ordinary course."""
-        return solve_together(self, batch, options)
+        return solve_in_blocks(self, batch, options) or solve_together(self, batch, options)
 
     def by_block(self, system: LinearSystem) -> tuple[LinearMethod[Any], str, int | None]:
         """The method whose block form is taken, with nothing to be said of a choice, and no limit but the caller's."""
@@ -105,10 +108,6 @@ class _Settings(Protocol):
     def backend(self) -> Any: ...
     @property
     def precision(self) -> Any: ...
-    @property
-    def block(self) -> Any: ...
-
-    def by_block(self, system: LinearSystem) -> tuple[LinearMethod[Any], str, int | None] | None: ...
 
 
 def solve_alone(
@@ -135,13 +134,7 @@ def solve_alone(
 
 
 def solve_together(solver: _Settings, batch: Batch, options: Options) -> Together | None:
-    """The systems of a batch that take the ordinary course, by a block method or side by side; None where none do."""
-    if solver.block and len(batch) > 1 and not batch.matrices:
-        from .block import in_blocks
-
-        found = in_blocks(solver, batch, options)
-        if found is not None:
-            return found
+    """The systems of a batch that are small and take the ordinary course; None where there are none such."""
     small = solver.small
     if small is None or solver.precision is not None:
         return None
@@ -153,6 +146,15 @@ def solve_together(solver: _Settings, batch: Batch, options: Options) -> Togethe
 
     stacked = STACKED.get(place_of(type(small.method)))
     return None if stacked is None else solve_stack(small, stacked, backend, batch, options, solver.M)
+
+
+def solve_in_blocks(solver: BlockSolver, batch: Batch, options: Options) -> Together | None:
+    """Several right-hand sides of one matrix by a block method; None where they are solved otherwise."""
+    if not solver.block or len(batch) < 2 or batch.matrices:
+        return None
+    from .block import in_blocks
+
+    return in_blocks(solver, batch, options)
 
 
 def check_fits(method: LinearMethod[Any], system: LinearSystem) -> None:

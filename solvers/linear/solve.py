@@ -14,7 +14,7 @@ from ..preconditioners.jacobi import JacobiPreconditioner
 from .call import solver as with_types
 from .choose import candidates, patience, solve_by_choice
 from .method import LinearMethod, said_of_choice
-from .run import ByMethod, checked_block, solve_alone, solve_together
+from .run import ByMethod, checked_block, solve_alone, solve_in_blocks, solve_together
 from .small import Small, small_solver
 from .system import LinearSystem
 
@@ -128,7 +128,9 @@ class ByChoice(NamedTuple):
 
     def together(self, batch: Batch, options: Options) -> Together | None:
         """Those that conjugate gradients are chosen for, with or without Jacobi's preconditioner."""
-        return solve_together(self, batch, options) if batch.square else None
+        if not batch.square:
+            return None
+        return solve_in_blocks(self, batch, options) or solve_together(self, batch, options)
 
     def by_block(self, system: LinearSystem) -> tuple[LinearMethod[Any], str, int | None] | None:
         """Conjugate gradients where they are chosen first, with the preconditioner that is made for them."""

@@ -28,7 +28,7 @@ from ..driver.room import check_memory
 from ..driver.solution import Solution
 from ..driver.status import Ending, Status
 from ..driver.stopping import Options, Watch
-from .block_space import Space
+from .block_space import Space, scattered
 from .method import LinearMethod
 from .system import LinearSystem
 
@@ -133,7 +133,9 @@ def in_blocks(solver: BlockSolver, batch: Batch, options: Options) -> BlockFound
         form = None if row is None else row.made(method)
         if form is None and solver.block is True:
             raise InputError(f"block: found True, but {method!r} has no form for blocks; wanted False or 'auto'")
-        if row is None or form is None or (solver.block == "auto" and not row.unasked):
+        if row is None or form is None:
+            return None
+        if solver.block == "auto" and not (row.unasked and scattered(system) and _cheap(system)):
             return None
         width = min(WIDTH, len(batch))
         check_memory(float(row.vectors(method)) * width * system.local * system.dtype.itemsize, method.name)
@@ -143,8 +145,17 @@ def in_blocks(solver: BlockSolver, batch: Batch, options: Options) -> BlockFound
         return solve_block(batch, options, system_of, choose)
 
 
+def _cheap(system: LinearSystem) -> bool:
+    """Whether M is none or diagonal, so that the matrix may be renumbered."""
+    return system.preconditioner_kind in ("none", "diagonal")
+
+
 def _may_pay(backend: Any, batch: Batch) -> bool:
-    """Whether a block method may take less time than its columns one by one."""
+    """Whether a block method may take less time than its columns one by one, as far as sizes tell.
+
+    On top of that the matrix is to be one whose products take long, since the work on blocks is several times that on
+    single vectors: where those run at the speed of memory, fewer iterations do not make up for it.
+    """
     return backend.name == "numba" and batch.n >= ROWS_FROM and len(batch) >= COLUMNS_FROM
 
 

@@ -11,7 +11,7 @@ from ...operators import CSR
 from ..preconditioners.base import BoundPreconditioner
 from .system import LinearSystem
 
-__all__ = ["Space"]
+__all__ = ["Space", "scattered"]
 
 RENUMBERED_FROM = 1 << 14  # rows from which four vectors leave a second-level cache
 FAR = 0.02  # of the rows: entries farther from the diagonal on average are gathered from all over memory
@@ -94,21 +94,25 @@ class Space:
         return precondition
 
 
-def _order(system: LinearSystem) -> np.ndarray | None:
-    """A numbering in which neighbours are near; None where they are, or it cannot be had."""
-    A, M = system.operator, system.preconditioner
+def scattered(system: LinearSystem) -> bool:
+    """Whether neighbours are far apart in a large sparse matrix, so that it multiplies slower than memory is read."""
+    A = system.operator
     if system.backend.name != "numba" or not isinstance(A, CSR) or A.shape[0] < RENUMBERED_FROM:
-        return None
-    if M is not None and (M.inverse_diagonal is None or system.preconditioner_exponent != 0):
-        return None
+        return False
     n = A.shape[0]
     rows = np.arange(0, n, max(1, n // SAMPLED))
-    starts, ends = A.indptr[rows], A.indptr[rows + 1]
-    distances = [
-        np.abs(A.indices[low:high].astype(np.int64) - i) for i, low, high in zip(rows, starts, ends, strict=True)
-    ]
-    if np.concatenate(distances).mean() < FAR * n:
+    near = zip(rows, A.indptr[rows], A.indptr[rows + 1], strict=True)
+    distances = np.concatenate([np.abs(A.indices[low:high].astype(np.int64) - i) for i, low, high in near])
+    return distances.size > 0 and bool(distances.mean() >= FAR * n)
+
+
+def _order(system: LinearSystem) -> np.ndarray | None:
+    """A numbering in which neighbours are near; None where they are, or it cannot be had."""
+    M = system.preconditioner
+    if M is not None and (M.inverse_diagonal is None or system.preconditioner_exponent != 0):
+        return None
+    if not scattered(system):
         return None
     from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-    return reverse_cuthill_mckee(A.tocsr(), symmetric_mode=bool(system.hermitian))
+    return reverse_cuthill_mckee(system.operator.tocsr(), symmetric_mode=bool(system.hermitian))

@@ -237,19 +237,26 @@ def test_products_alone_are_enough():
 
 
 def test_when_blocks_are_taken_unasked(monkeypatch):
-    A, B = scaled_poisson(), np.random.default_rng(17).standard_normal((N, 8))
-    taken = []
-    monkeypatch.setattr(blocks, "solve_block", lambda *arguments: taken.append(arguments))
-    rv.cg(A, B)
-    assert not taken  # a small one
+    mixed = np.random.default_rng(18).permutation(N)
+    near, B = scaled_poisson(), np.random.default_rng(17).standard_normal((N, 8))
+    far = near[mixed][:, mixed]
+
+    def shares(A, B, **options):
+        """Whether columns took other iterations than alone."""
+        found, alone = (rv.cg(A, B, rtol=1e-9, block=way, **options) for way in ("auto", False))
+        return found.iterations.sum() < alone.iterations.sum()
+
+    assert not shares(far, B)  # a small one
     monkeypatch.setattr(blocks, "ROWS_FROM", N)
-    rv.cg(A, B[:, : blocks.COLUMNS_FROM - 1])
-    rv.cg(A, B, backend="numpy")
-    rv.cg(A, B, block=False)
-    rv.cg(np.broadcast_to(np.eye(N), (2, N, N)), B)
-    assert not taken
-    rv.cg(A, B)
-    assert len(taken) == 1
+    monkeypatch.setattr(block_space, "RENUMBERED_FROM", N)
+    monkeypatch.setattr(block_space, "FAR", 0.1)  # on a grid this small, the next line is far away as well
+    assert shares(far, B)
+    assert shares(far, B, M="jacobi")
+    assert not shares(near, B)
+    assert not shares(far, B[:, : blocks.COLUMNS_FROM - 1])
+    assert not shares(far, B, backend="numpy")
+    assert not shares(far, B, M="ssor")
+    assert not shares(far, B, flexible=True)
 
 
 def test_what_block_may_be():

@@ -197,12 +197,14 @@ class NumbaBackend(NumpyBackend):
         arrays = self.arrays(A)
         if arrays is None or isinstance(A, Dense):
             return super().product_each(A)
-        work = A.entries
+        work, room = A.entries, np.empty((0, 0), A.dtype)
 
         def product(x: Any, out: Any) -> Any:
+            nonlocal room
             X, Y = x.reshape(-1, x.shape[-1]), out.reshape(-1, out.shape[-1])
             if isinstance(arrays, products.CSRArrays):
-                room = np.empty((X.shape[1], len(X)), X.dtype)
+                if room.shape != X.shape[::-1] or room.dtype != X.dtype:
+                    room = np.empty(X.shape[::-1], X.dtype)
                 columns.csr_product.for_size(work * len(X))(arrays, X, Y, room)
             else:
                 columns.product.for_size(work * len(X))(arrays, X, Y)

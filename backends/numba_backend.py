@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,8 +15,8 @@ from ..operators.ordering import Ordering
 from ..operators.stack import Pattern
 from ..precision.rounding_rule import Unrounded
 from .block import Block
-from .compiled import accurate, arnoldi, facts, least_squares, products, small_batch, sweeps, vectors
-from .compiled.compiling import threads
+from .compiled import accurate, arnoldi, columns, facts, least_squares, products, small_batch, sweeps, vectors
+from .compiled.compiling import BLOCK, threads
 from .compiled.patterns import BandPattern
 from .kept import PAGES, Kept
 from .numpy_backend import NumpyBackend
@@ -192,6 +193,49 @@ class NumbaBackend(NumpyBackend):
             sweeps.staged_sweep.for_size(x.size)(arrays, inverse, rows, starts, x, b, float(omega), UNROUNDED, reverse)
         return x
 
+    def product_each(self, A: Operator) -> Callable[[Any, Any], Any] | None:
+        arrays = self.arrays(A)
+        if arrays is None or isinstance(A, Dense):
+            return super().product_each(A)
+        work, room = A.entries, np.empty((0, 0), A.dtype)
+
+        def product(x: Any, out: Any) -> Any:
+            nonlocal room
+            X, Y = x.reshape(-1, x.shape[-1]), out.reshape(-1, out.shape[-1])
+            if isinstance(arrays, products.CSRArrays):
+                if room.shape != X.shape[::-1] or room.dtype != X.dtype:
+                    room = np.empty(X.shape[::-1], X.dtype)
+                columns.csr_product.for_size(work * len(X))(arrays, X, Y, room)
+            else:
+                columns.product.for_size(work * len(X))(arrays, X, Y)
+            return out
+
+        return product
+
+    def gram(self, X: Any, Y: Any) -> np.ndarray:
+        sums = _sums(X, Y)
+        columns.gram.for_size(X.size)(X, Y, sums)
+        return sums.sum(axis=0)
+
+    def combinations(self, C: np.ndarray, X: Any) -> Any:
+        made = np.empty((C.shape[1], X.shape[1]), X.dtype)
+        columns.combine.for_size(X.size)(_small(C, X), X, made)
+        return made
+
+    def block_update(
+        self, alpha: np.ndarray, S: Any, X: Any, xi: np.ndarray, Q: Any, W: Any
+    ) -> tuple[Any, Any, np.ndarray]:
+        sums = _sums(W, W)
+        columns.block_update.for_size(W.size)(_small(alpha, S), S, X, _small(xi, S), Q, W, sums)
+        return X, W, sums.sum(axis=0)
+
+    def block_turn(self, C: np.ndarray, T: Any, Z: Any, zeta: np.ndarray, S: Any) -> tuple[Any, Any]:
+        made = C.shape[1]
+        W = T if made == len(T) else np.empty((made, T.shape[1]), T.dtype)
+        P = S if made == len(S) else np.empty((made, S.shape[1]), S.dtype)
+        columns.block_turn.for_size(T.size)(_small(C, T), T, Z, _small(zeta, T), S, W, P)
+        return W, P
+
     def facts(self, A: Operator) -> Facts | None:
         if isinstance(A, CSR):
             bands = self.bands(A)
@@ -295,3 +339,14 @@ class NumbaBackend(NumpyBackend):
     def shared(self, kernel: Any, work: int) -> Any:
         """The variant of a kernel over many systems that is faster for so much work in all."""
         return kernel.parallel if work >= small_batch.SHARED and threads() > 1 else kernel.serial
+
+
+def _sums(X: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    """Room for the inner products of two blocks of vectors, of each block of rows."""
+    blocks = -(-X.shape[1] // BLOCK)
+    return np.empty((blocks, len(X), len(Y)), np.result_type(X.dtype, np.float64))
+
+
+def _small(C: np.ndarray, X: np.ndarray) -> np.ndarray:
+    """A small matrix in the precision of a block."""
+    return np.ascontiguousarray(C, X.dtype)

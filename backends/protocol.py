@@ -188,6 +188,35 @@ class Backend(Exchange):
 
         return product
 
+    # Blocks of vectors, (k, n), and small matrices on the host: what block methods are made of.
+
+    def gram(self, X: Any, Y: Any) -> np.ndarray:
+        """X^H Y of the vectors of two blocks, (j, k), on the host in double precision."""
+        xp = array_namespace(X)
+        left = xp.conj(X) if self.numpy_dtype(X).kind == "c" else X
+        products = self.to_numpy(xp.matmul(left, xp.matrix_transpose(Y)))
+        return self.total(products.astype(np.result_type(products.dtype, np.float64)))
+
+    def combinations(self, C: np.ndarray, X: Any) -> Any:
+        """The sums over a of C[a, j] X[a], a new block, of which none may be asked for."""
+        xp = array_namespace(X)
+        return xp.matmul(self.from_numpy(np.ascontiguousarray(C.T), self.numpy_dtype(X)), X)
+
+    def block_update(
+        self, alpha: np.ndarray, S: Any, X: Any, xi: np.ndarray, Q: Any, W: Any
+    ) -> tuple[Any, Any, np.ndarray]:
+        """X with the combinations by alpha of S added, and W with those by xi of Q, in place of them, and W^H W."""
+        X, W = X + self.combinations(alpha, S), W + self.combinations(xi, Q)
+        return X, W, self.gram(W, W)
+
+    def block_turn(self, C: np.ndarray, T: Any, Z: Any, zeta: np.ndarray, S: Any) -> tuple[Any, Any]:
+        """The combinations by C of T, and those of Z with those by zeta of S added; in place of T and S where possible.
+
+        Z may be T.
+        """
+        turned = self.combinations(C, Z) + self.combinations(zeta, S)
+        return self.combinations(C, T), turned
+
     def put_each(self, x: Any, rows: np.ndarray, values: Any) -> Any:
         """x, (systems, k, n), with values, (systems, n), in these rows, one of each system or -1; in place of x."""
         here = (np.arange(x.shape[1]) == rows[:, None])[:, :, None]

@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar, Literal, Unpack
 
 import numpy as np
 
@@ -359,6 +359,7 @@ def cg(
     *,
     flexible: bool = False,
     residual_replacement: bool = True,
+    block: bool | Literal["auto"] = "auto",
     **common: Unpack[Preconditioned],
 ) -> Solution[Any]:
     r"""Solve A x = b, A Hermitian positive definite, by conjugate gradients.
@@ -387,6 +388,9 @@ def cg(
     residual_replacement : bool
         Replace the carried residual by b - A x when rounding may have set them sqrt(u) apart: one more product each
         time, and an answer as accurate as the precision allows.
+    block : bool or "auto"
+        Of several right-hand sides of one matrix: whether they share a Krylov space, by block conjugate gradients, or
+        each has its own. "auto" decides by what was measured to take less time.
     callback : callable, optional
         Called with a ``Progress`` after every iteration, which is no array: the iterate is its ``x``. A true result
         stops the solve.
@@ -440,4 +444,4 @@ def cg(
     >>> np.allclose(solution.x, [1 / 11, 7 / 11])
     True
     """
-    return solve_with(CG(flexible, residual_replacement), A, b, **common)
+    return solve_with(CG(flexible, residual_replacement), A, b, block=block, **common)

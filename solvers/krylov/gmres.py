@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, ClassVar, Unpack
+from typing import Any, ClassVar, Literal, Unpack
 
 import numpy as np
 
@@ -259,6 +259,7 @@ def gmres(
     *,
     restart: int = 30,
     flexible: bool = False,
+    block: bool | Literal["auto"] = "auto",
     **common: Unpack[Preconditioned],
 ) -> Solution[Any]:
     """Solve A x = b, for any nonsingular A, by the generalised minimal residual method, restarted.
@@ -275,6 +276,9 @@ def gmres(
         where this is less than n.
     flexible : bool
         M may change from one application to the next; as many more vectors are kept.
+    block : bool or "auto"
+        Of several right-hand sides of one matrix: whether they share a Krylov space, by block GMRES, whose basis has as
+        many vectors for each of them, or each has its own. "auto" decides by what was measured to take less time.
     M : preconditioner, optional
         Approximates the inverse of A, and is applied from the right: residuals are those of A x = b.
     x0, rtol, atol, maxiter, callback, progress, time_limit, backend, precision, errors :
@@ -317,4 +321,4 @@ def gmres(
     >>> np.allclose(solution.x, [1 / 14, 10 / 14])
     True
     """
-    return solve_with(GMRES(restart, flexible), A, b, **common)
+    return solve_with(GMRES(restart, flexible), A, b, block=block, **common)

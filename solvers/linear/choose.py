@@ -17,7 +17,7 @@ from .costs import patience
 from .method import NOTHING, Candidate, LinearMethod, said_of_choice
 from .system import LinearSystem
 
-__all__ = ["Stage", "candidates", "solve_by_choice"]
+__all__ = ["Stage", "candidates", "patience_with", "solve_by_choice"]
 
 # Methods that are asked together, by name; the next stage is asked when none of this one has solved the system.
 Stage = Mapping[str, type[LinearMethod[Any]]]
@@ -32,6 +32,11 @@ def candidates(system: LinearSystem, methods: Iterable[type[LinearMethod[Any]]])
     best = min((candidate.rank for candidate in found), default=0)
     # What is exact in one step needs no second.
     return sorted((c for c in found if best > 0 or c.rank == 0), key=lambda candidate: candidate.rank)
+
+
+def patience_with(system: LinearSystem) -> int | None:
+    """Iterations that a method is given where A may be factored instead; None where it cannot be."""
+    return patience(system.truth) if system.on_host else None
 
 
 def solve_by_choice(system: LinearSystem, stages: Sequence[Stage], options: Options) -> Solution:
@@ -105,9 +110,7 @@ class _Trial:
         clock = system.backend.clock
         self.deadline = None if limit is None else Deadline(clock() + limit, clock)
         self.given = (system.preconditioner, system.preconditioner_units)
-        self.patience: int | None = None
-        if system.on_host:
-            self.patience = patience(system.truth)
+        self.patience = patience_with(system)
 
     def recommended(self, stage: Stage) -> list[Candidate]:
         """What the methods of a stage recommend; what they measure is done within the time limit."""

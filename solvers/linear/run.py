@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from ...backends import choose_backend
 from ...lazy import place_of
+from ...naming import choice
 from ..driver.batch import Batch, Together, one_or_many
 from ..driver.iterate import iterate
 from ..driver.solution import Solution
@@ -17,7 +18,10 @@ from .method import LinearMethod
 from .small import Small, small_solver
 from .system import LinearSystem
 
-__all__ = ["ByMethod", "check_fits", "solve_alone", "solve_together", "solve_with"]
+if TYPE_CHECKING:
+    from .block import BlockSolver
+
+__all__ = ["ByMethod", "check_fits", "checked_block", "solve_in_blocks", "solve_alone", "solve_together", "solve_with"]
 
 
 def solve_with(
@@ -29,6 +33,7 @@ def solve_with(
     M: Any = None,
     backend: Any = None,
     precision: Any = None,
+    block: Any = False,
     **limits: Any,
 ) -> Solution[Any]:
     """Solve with one method, and warn when it did not converge.
@@ -38,6 +43,8 @@ def solve_with(
     method : LinearMethod
     A, b, x0, M, backend, precision :
         As in ``LinearSystem``; A may be a batch (..., n, n), and b may hold several right-hand sides.
+    block : bool or "auto"
+        Whether those of one matrix share a Krylov space.
     **limits
         As in ``Options``.
 
@@ -51,7 +58,15 @@ def solve_with(
     """
 
     options = Options(**limits)
-    return one_or_many(ByMethod(method, small_solver(method), M, backend, precision), A, b, x0, options)
+    solver = ByMethod(method, small_solver(method), M, backend, precision, checked_block(block))
+    return one_or_many(solver, A, b, x0, options)
+
+
+def checked_block(given: Any) -> bool | str:
+    """True, False or "auto"."""
+    if isinstance(given, (bool, np.bool)):
+        return bool(given)
+    return choice("block", given, ("auto",), more=", True or False")
 
 
 class ByMethod(NamedTuple):
@@ -62,6 +77,7 @@ class ByMethod(NamedTuple):
     M: Any
     backend: Any
     precision: Any
+    block: Any = False
 
     def alone(self, A: Any, b: Any, x0: Any, options: Options) -> Solution:
         """One system."""
@@ -73,7 +89,12 @@ class ByMethod(NamedTuple):
 
     def together(self, batch: Batch, options: Options) -> Together | None:
         """Those that take the ordinary course."""
-        return solve_together(self, batch, options)
+        return solve_in_blocks(self, batch, options) or solve_together(self, batch, options)
+
+    def by_block(self, system: LinearSystem) -> tuple[LinearMethod[Any], str, int | None]:
+        """The method whose block form is taken, with nothing to be said of a choice, and no limit but the caller's."""
+        check_fits(self.method, system)
+        return self.method, "", None
 
 
 class _Settings(Protocol):
@@ -129,6 +150,15 @@ def solve_together(solver: _Settings, batch: Batch, options: Options) -> Togethe
         return found
     stacked = STACKED.get(place_of(type(small.method)))
     return None if stacked is None else solve_stack(small, stacked, backend, batch, options, solver.M)
+
+
+def solve_in_blocks(solver: BlockSolver, batch: Batch, options: Options) -> Together | None:
+    """Several right-hand sides of one matrix by a block method; None where they are solved otherwise."""
+    if not solver.block or len(batch) < 2 or batch.matrices:
+        return None
+    from .block import in_blocks
+
+    return in_blocks(solver, batch, options)
 
 
 def check_fits(method: LinearMethod[Any], system: LinearSystem) -> None:

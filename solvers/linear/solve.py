@@ -10,9 +10,11 @@ from ..driver.solution import Solution
 from ..driver.stopping import Options
 from ..krylov.cg import CG
 from ..methods import STAGES, MethodName, is_auto, method_named
+from ..preconditioners.jacobi import JacobiPreconditioner
 from .call import solver as with_types
-from .choose import solve_by_choice
-from .run import ByMethod, solve_alone, solve_together
+from .choose import candidates, patience_with, solve_by_choice
+from .method import LinearMethod, said_of_choice
+from .run import ByMethod, checked_block, solve_alone, solve_in_blocks, solve_together
 from .small import Small, small_solver
 from .system import LinearSystem
 
@@ -43,6 +45,7 @@ def solve(
     backend: str | Backend | None = None,
     precision: str | Format | BlockFormat | Precision | None = None,
     errors: Literal["raise", "collect"] = "raise",
+    block: bool | Literal["auto"] = "auto",
     **parameters: Any,
 ) -> Solution[Any]:
     """Solve A x = b by a method that fits A.
@@ -65,6 +68,8 @@ def solve(
         As in ``resolvent.cg``.
     method : str
         "auto" or a name in ``resolvent.METHODS``.
+    block : bool or "auto"
+        As in ``resolvent.cg`` and ``resolvent.gmres``, where these are named, and where conjugate gradients are chosen.
     **parameters
         Of the method named: ``omega``, ``interval``, ``sweep``, ``order``, ``accelerate``, ``flexible``.
 
@@ -95,11 +100,12 @@ def solve(
     """
     options = Options(rtol, atol, maxiter, callback, progress, time_limit, errors=errors)
     solver: Solver
+    shared = checked_block(block)
     if is_auto(method, parameters):
-        solver = ByChoice(small_solver(CG(), CG.why_chosen), M, backend, precision)
+        solver = ByChoice(small_solver(CG(), CG.why_chosen), M, backend, precision, shared)
         return one_or_many(solver, A, b, x0, options, square=False)
     chosen = method_named(method, parameters)
-    solver = ByMethod(chosen, small_solver(chosen), M, backend, precision)
+    solver = ByMethod(chosen, small_solver(chosen), M, backend, precision, shared)
     return one_or_many(solver, A, b, x0, options)
 
 
@@ -110,6 +116,7 @@ class ByChoice(NamedTuple):
     M: Any
     backend: Any
     precision: Any
+    block: Any = False
 
     def alone(self, A: Any, b: Any, x0: Any, options: Options) -> Solution:
         """One system, which need not be square."""
@@ -122,7 +129,20 @@ class ByChoice(NamedTuple):
 
     def together(self, batch: Batch, options: Options) -> Together | None:
         """Those that conjugate gradients are chosen for, with or without Jacobi's preconditioner."""
-        return solve_together(self, batch, options) if batch.square else None
+        if not batch.square:
+            return None
+        return solve_in_blocks(self, batch, options) or solve_together(self, batch, options)
+
+    def by_block(self, system: LinearSystem) -> tuple[LinearMethod[Any], str, int | None] | None:
+        """Conjugate gradients where they are chosen first, with the preconditioner that is made for them."""
+        recommended = candidates(system, STAGES[0].values())
+        if not recommended or recommended[0].method != CG() or recommended[0].sign < 0:
+            return None
+        first = recommended[0]
+        if first.preconditioner is not None:
+            bound = JacobiPreconditioner(system.operator).bind(system.backend, system.dtype)
+            system.use_preconditioner(bound, system.matrix_exponent)
+        return first.method, said_of_choice(CG.name, first.why), patience_with(system)
 
 
 def _by_choice(system: LinearSystem, options: Options) -> Solution:

@@ -198,6 +198,8 @@ class _Column:
 class BlockFound:
     """The columns that a block method solved, and those that it left."""
 
+    settled = False
+
     def __init__(self, batch: Batch, columns: list[_Column | None], ending: Ending | None) -> None:
         self._batch, self._backend, self.ending = batch.without_arrays(), choose_backend(None, batch.b), ending
         self._held = {

@@ -7,7 +7,7 @@ its place; only the kernels need a device. Data cross to the host as scalars of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from ...backends.array_api_backend import csr_facts, dense_facts
+from ...backends.block import Block
 from ...backends.numpy_backend import NumpyBackend
 from ...backends.protocol import powers_of_two
 from ...errors import BackendError, InputError, undeclared
@@ -144,6 +145,9 @@ class CupyBackend(NumpyBackend):
     def add_rows(self, V: Any, y: np.ndarray, w: Any) -> Any:
         w += self.xp.asarray(y, V.dtype) @ V
         return w
+
+    def parts(self, V: Block, W: Block) -> Iterator[slice]:
+        return iter((slice(None),))
 
     def matvec_dot(self, A: Operator, p: Any, q: Any) -> tuple[Any, float]:
         q = self.matvec(A, p, q)

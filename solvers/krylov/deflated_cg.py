@@ -32,20 +32,20 @@ class DeflatedCGState(CGState):
         U^H A U.
     mu : ndarray of shape (k,)
         E^-1 C^H z of the latest z.
+    projected : float
+        The residual norm when its part along U was last taken away.
     window : LanczosWindow or None
         Where the next space comes from.
     recalled : int
         Vectors of the systems before that were used.
-    steps : int
-        Since the window was opened.
     """
 
     space: Images | None = None
     E: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     mu: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    projected: float = 0.0
     window: LanczosWindow | None = None
     recalled: int = 0
-    steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,42 @@ class DeflatedCG(CG):
     def begin(self, system: LinearSystem, state: CGState) -> None:
         """x and r so that U^H r = 0, and the first direction A-orthogonal to U."""
         assert isinstance(state, DeflatedCGState)
-        s, backend = state, system.backend
+        s = state
         if s.window is None:
             self._recall(system, s)
+        self._project(system, s)
+        super().begin(system, s)
+        self._deflate(system, s)
+
+    def _project(self, system: LinearSystem, state: DeflatedCGState) -> None:
+        """x <- x + U (U^H A U)^-1 U^H r, and its residual."""
+        s, backend = state, system.backend
         if s.space is not None:
             y = np.linalg.solve(s.E, backend.dots(s.space.U, s.r))
             s.x = backend.add_block(s.space.U, y, s.x)
             s.r = backend.add_block(s.space.C, -y, s.r)
             solution, s.residual_norm = backend.norms(s.x, s.r)
             s.gap.replaced(solution, s.residual_norm)
-        super().begin(system, s)
-        self._deflate(system, s)
+            s.projected = s.residual_norm
+
+    def _project_again(self, system: LinearSystem, state: DeflatedCGState) -> None:
+        """What rounding left along U when r was larger is no longer small: it would make steps too long."""
+        s, backend = state, system.backend
+        s.p = backend.axpy(-1.0, s.z, s.p)
+        self._project(system, s)
+        s.z = system.precondition(s.r, s.z)
+        s.p = backend.axpy(1.0, s.z, s.p)
+        s.rho = self._rho(system, s)
+
+    def review(self, system: LinearSystem, state: CGState, iteration: int, norm: float, best: Any) -> None:
+        """A residual that was replaced has a part along U again, which no step would take away."""
+        assert isinstance(state, DeflatedCGState)
+        s, before = state, state.replacements
+        super().review(system, s, iteration, norm, best)
+        if s.begun and s.replacements > before and s.space is not None:
+            self._project(system, s)
+            s.z = system.precondition(s.r, s.z)
+            s.rho = self._rho(system, s)
 
     def _recall(self, system: LinearSystem, state: DeflatedCGState) -> None:
         """U of the systems before, and C = A U of this A."""
@@ -133,6 +158,8 @@ class DeflatedCG(CG):
         if watched and window is not None:
             window.vector(s.r, s.z, scale)
         super().step(system, s)
+        if s.space is not None and s.residual_norm < math.sqrt(system.unit_roundoff) * s.projected:
+            self._project_again(system, s)
         self._deflate(system, s)
         if watched and window is not None and not window.full:
             last = s.betas[-2] / s.alphas[-2] if len(s.alphas) > 1 else 0.0
@@ -179,6 +206,9 @@ class DeflatedCG(CG):
         assert isinstance(state, DeflatedCGState)
         said = said_of_space(state.recalled, state.recalled > 0 and state.space is None)
         return " ".join(filter(None, (said, super().describe(state))))
+
+    def applications(self, iterations: int) -> int:
+        return iterations + min(len(self.kept.vectors), self.recycle)
 
     def cost(self, iterations: int) -> Cost:
         """That of conjugate gradients, of U and C in every step, and of what is kept."""

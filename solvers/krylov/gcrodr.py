@@ -245,6 +245,9 @@ class GCRODR(LinearMethod[GCRODRState]):
             self.kept.found = None if U is None else unit_vectors(system.backend, U)
         return ending, {}
 
+    def applications(self, iterations: int) -> int:
+        return iterations + min(len(self.kept.vectors), self.recycle)
+
     def cost(self, iterations: int) -> Cost:
         """That of GMRES whose bases begin with the k vectors that were kept, and of what these are made of."""
         k, m = min(len(self.kept.vectors), self.recycle), self.restart

@@ -71,7 +71,7 @@ class LanczosWindow:
     def close(self, v: Vector, z: Vector, scale: float) -> None:
         """The end of the process: of what there is, with the vector after the last column; nothing more is taken."""
         if not self.full and self.diagonal:
-            if scale:
+            if scale and self.count == self.lead + len(self.diagonal):  # it is not there from a step that failed
                 self._put(v, z, scale)
             self.reduce()
         self.full = True

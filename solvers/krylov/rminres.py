@@ -193,6 +193,9 @@ class RMINRES(MINRES):
         assert isinstance(state, RMINRESState)
         return said_of_space(state.recalled, state.recalled > 0 and state.space is None)
 
+    def applications(self, iterations: int) -> int:
+        return iterations + min(len(self.kept.vectors), self.recycle)
+
     def cost(self, iterations: int) -> Cost:
         """That of MINRES, of C and D in every step, and of what is kept."""
         plain, k = super().cost(iterations), min(len(self.kept.vectors), self.recycle)

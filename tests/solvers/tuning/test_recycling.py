@@ -10,7 +10,7 @@ import resolvent as rv
 from resolvent.solvers.krylov.deflated_cg import DeflatedCG
 from resolvent.solvers.krylov.gcrodr import GCRODR
 from resolvent.solvers.krylov.rminres import RMINRES
-from resolvent.tuning import Fixed, GaussianThompson
+from resolvent.solvers.tuning import Fixed, GaussianThompson
 
 KINDS = {"gmres": GCRODR, "minres": RMINRES, "cg": DeflatedCG}
 SIDE = 16

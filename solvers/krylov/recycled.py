@@ -109,11 +109,13 @@ def images(
         return None
     U, C = (backend.basis(k, system.local, system.dtype) for _ in range(2))
     D = C if weight is None else backend.basis(k, system.local, system.dtype)
+    z = None if weight is None else system.vector()
     for j, vector in enumerate(vectors):
         U[j] = backend.assign(vector, U[j])
         C[j] = backend.assign(product(U[j], C[j]), C[j])
         if weight is not None:
-            D[j] = backend.assign(weight(C[j], D[j]), D[j])
+            z = weight(C[j], z)
+            D[j] = backend.assign(z, D[j])
     for _ in range(2):
         T = _orthonormalising(backend.block_dots(C, D), system.unit_roundoff)
         if T is None:

@@ -96,9 +96,14 @@ def test_where_it_does_not_pay_it_is_dropped(name):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_where_it_pays_it_stays(name):
+    """Of full matrices, whose products cost more than some vectors."""
+
+    def full(name, t, dtype):
+        return system(name, t, 10).toarray()
+
     recycling, plain = make(name), make(name, recycle=0, cost="work")
     for sequence in (recycling, plain):
-        march(sequence, name, 30)
+        march(sequence, name, 30, made=full)
     assert recycling.cost == "work"
     assert recycling.history.parameters.count(8) >= 22
     assert sum(recycling.history.costs) < sum(plain.history.costs)
@@ -123,8 +128,8 @@ def test_a_tuner_of_something_else_leaves_the_space_in_use():
 
 
 def test_a_preconditioner_that_is_made_of_each_system():
-    sequence = rv.Sequence("cg", recycle=8, precondition=lambda A, value: "jacobi", rtol=1e-8, warm_start=None)
-    with_name = rv.Sequence("cg", recycle=8, M="ssor", rtol=1e-8, warm_start=None, tuner=always(8))
+    sequence = make("cg", precondition=lambda A, value: "jacobi")
+    with_name = make("cg", M="ssor", tuner=always(8))
     for one in (sequence, with_name):
         solutions = march(one, "cg", 5)
         assert solutions[-1].iterations < 0.8 * solutions[0].iterations
@@ -138,7 +143,7 @@ def test_a_preconditioner_that_is_made_of_each_system():
 def test_dtypes(name, dtype):
     def turned(name, t, dtype):
         """The same with entries that are complex, and Hermitian where they were symmetric."""
-        A = system(name, t).toarray()
+        A = system(name, t, 9).toarray()
         if np.dtype(dtype).kind == "c":
             phase = np.exp(1j * np.arange(A.shape[0]))
             A = phase[:, None] * A * phase.conj()
@@ -177,16 +182,14 @@ def test_tensors(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_sizes_kinds_and_libraries_may_change(name):
-    sequence = make(name, tuner=always(8), backend=None)
+def test_sizes_and_types_may_change(name):
+    sequence = make(name, tuner=always(8))
     rng = np.random.default_rng(0)
     for side, dtype in ((8, float), (5, float), (2, float), (1, float), (8, complex), (8, float), (8, np.float32)):
         A = system(name, 0.0, side).toarray() if side > 1 else np.array([[2.0]])
         b = rng.standard_normal(side**2)
         assert sequence.solve(A.astype(dtype), b.astype(dtype)).status.name in ("CONVERGED", "STAGNATED")
     assert sequence.solve(A, np.zeros(64)).iterations == 0
-    torch = pytest.importorskip("torch")
-    assert sequence.solve(torch.from_numpy(A), torch.from_numpy(b.astype(float))).converged
     assert sequence.solve(A, b).converged
 
 
@@ -206,7 +209,7 @@ def test_failures_leave_the_sequence_as_it_was(name):
 
         def matvec(self, x):
             self.calls += 1
-            if self.calls == 12:
+            if self.calls >= 12:
                 return self.what(A @ x)
             return A @ x
 

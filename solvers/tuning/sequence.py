@@ -73,8 +73,8 @@ class Sequence(Rounds[LinearSystem]):
     recycle : int
         Vectors, harmonic Ritz vectors of the systems before, whose span "gmres", "minres" and "cg" leave out of the
         Krylov space of the next: GCRO-DR (as many of the ``restart`` vectors of a basis), recycling MINRES, deflated
-        conjugate gradients. Each takes a product with A a system, and two vector passes an iteration. A bandit between
-        this number and 0 finds out whether that pays; a tuner of ``parameter="recycle"`` chooses among other numbers,
+        conjugate gradients. Each takes a product with A a system, and two vector passes an iteration. Now and then 0 is
+        tried instead, and the cheaper of both goes on; a tuner of ``parameter="recycle"`` chooses among other numbers,
         and with a tuner of something else, or ``precondition``, the vectors are always used. A solve to which they are
         of no use goes on without.
     **parameters
@@ -159,7 +159,7 @@ class Sequence(Rounds[LinearSystem]):
         if len(self.names) > 1:
             return Choice(auto)
         if self.recycle and not self._tunes_preconditioner:
-            return Recycling([0, self.recycle])
+            return Recycling(self.recycle)
         return None if "omega" in self.parameters else auto[self.names[0]]
 
     def _known_parameters(self, kind: type[LinearMethod[Any]]) -> Several[str]:

@@ -158,7 +158,7 @@ class DeflatedCG(CG):
         if watched and window is not None:
             window.vector(s.r, s.z, scale)
         super().step(system, s)
-        if s.space is not None and s.residual_norm < math.sqrt(system.unit_roundoff) * s.projected:
+        if s.space is not None and s.gap.norm < math.sqrt(system.unit_roundoff) * s.projected:
             self._project_again(system, s)
         self._deflate(system, s)
         if watched and window is not None and not window.full:

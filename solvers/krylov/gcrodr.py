@@ -208,7 +208,7 @@ class GCRODR(LinearMethod[GCRODRState]):
         s.work, norm = system.certify(self.iterate(system, s), s.work)
         if not norm < (1 - math.sqrt(system.unit_roundoff)) * s.began:
             if not s.deflating or not s.k:
-                raise stands_still(system, s, norm)
+                raise stands_still(system, s.x, len(s.problem), s.ended, norm)
             s.deflating = False
         self._take(system, s)
         if not s.deflating:

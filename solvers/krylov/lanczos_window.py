@@ -39,7 +39,8 @@ class LanczosWindow:
 
     def __init__(self, system: LinearSystem, length: int, most: int, space: Images | None = None) -> None:
         backend, self.system, self.length, self.most = system.backend, system, length, most
-        self.U, self.C = (None, None) if space is None else (space.U, space.C)
+        self.U: Block | None = None if space is None else space.U
+        self.C: Block | None = None if space is None else space.C
         self.moves, self.full, self.found = space is None, False, False
         self.V = backend.basis(length + 2, system.local, system.dtype)
         self.Z = self.V if system.preconditioner is None else backend.basis(length + 2, system.local, system.dtype)

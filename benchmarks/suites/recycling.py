@@ -13,7 +13,7 @@ import resolvent as rv
 
 SYSTEMS = 100
 # By method, what is kept, and the preconditioner.
-RECYCLED: dict[str, tuple[int, str | None]] = {"gmres": (10, "ssor"), "minres": (10, None), "cg": (10, "jacobi")}
+RECYCLED: dict[str, tuple[int, str | None]] = {"gmres": (10, "ssor"), "minres": (10, None), "cg": (10, "ssor")}
 
 
 def convection_diffusion(side: int, t: float, peclet: float) -> Any:

@@ -16,7 +16,10 @@ class LanczosWindow:
     """The Lanczos process A Z = V T + C B, watched through a window of some vectors.
 
     V and Z = M V are orthonormal, V^H Z = 1; C = A U, C^H M C = 1, is taken out of the process where it is deflated.
-    Harmonic Ritz vectors are made of [U Z], whose images are [C V] [1 B; 0 T].
+    Harmonic Ritz vectors are made of [U Z], whose images are [C V] [1 B; 0 T]. Where the window moves on, those without
+    the last vector are kept besides: together they stand for what is left behind (Stathopoulos & Orginos 2010,
+    "Computing and deflating eigenvalues while solving multiple right-hand side linear systems in quantum
+    chromodynamics").
 
     Parameters
     ----------
@@ -41,7 +44,7 @@ class LanczosWindow:
         backend, self.system, self.length, self.most = system.backend, system, length, most
         self.U: Block | None = None if space is None else space.U
         self.C: Block | None = None if space is None else space.C
-        self.moves, self.full, self.found = space is None, False, False
+        self.moves, self.full = space is None, False
         self.V = backend.basis(length + 2, system.local, system.dtype)
         self.Z = self.V if system.preconditioner is None else backend.basis(length + 2, system.local, system.dtype)
         self.lead = self.count = 0  # vectors before the first column, vectors in all
@@ -54,11 +57,10 @@ class LanczosWindow:
         """The next Lanczos vectors, of length one where multiplied by scale."""
         if len(self.diagonal) == self.length:
             self._put(v, z, scale)
-            self.reduce()
-            self.full = self.full or not self.moves
-            if self.full:
-                return
-            self._move()
+            self.full = not self.moves
+            self.reduce(goes_on=self.moves)
+            if self.moves:
+                self._move()
         else:
             self._put(v, z, scale)
 
@@ -74,7 +76,7 @@ class LanczosWindow:
         if not self.full and self.diagonal:
             if scale and self.count == self.lead + len(self.diagonal):  # it is not there from a step that failed
                 self._put(v, z, scale)
-            self.reduce()
+            self.reduce(goes_on=False)
         self.full = True
 
     def _put(self, v: Vector, z: Vector, scale: float) -> None:
@@ -93,7 +95,7 @@ class LanczosWindow:
         self.lead, self.count, self.before = 1, 2, self.off[-1]
         self.diagonal, self.off, self.B = [], [], []
 
-    def reduce(self) -> None:
+    def reduce(self, goes_on: bool) -> None:
         """Harmonic Ritz vectors of [U Z], which become U."""
         system, backend, lead, c = self.system, self.system.backend, self.lead, len(self.diagonal)
         V, Z = self.V[: self.count], self.Z[: self.count]
@@ -115,16 +117,15 @@ class LanczosWindow:
             gram[:k, k:], gram[k:, :k] = across, across.conj().T
             overlap[:k, :k], overlap[:k, k:] = backend.block_dots(self.C, self.U), across[:, lead : lead + c]
             overlap[k:, :k] = backend.block_dots(V, self.U)
-        P = harmonic(G, overlap, self.most, system.unit_roundoff, gram)
+        P = harmonic(G, overlap, self.most, system.unit_roundoff, gram, without_last=goes_on)
         if P is None:
             return
-        self.found = True
         image = G @ P
         U, C = self.U, self.C
         self.U = combined(system, Z[lead : lead + c], P[k:])
         if U is not None:
             self.U = backend.block_add(U, P[:k], self.U)
-        if self.moves:
+        if goes_on:
             self.C = _sum(system, C, image[:k], V, image[k:])
 
 

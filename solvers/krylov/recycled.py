@@ -147,7 +147,12 @@ def _orthonormalising(gram: np.ndarray, unit_roundoff: float) -> np.ndarray | No
 
 
 def harmonic(
-    G: np.ndarray, overlap: np.ndarray, most: int, unit_roundoff: float, gram: np.ndarray | None = None
+    G: np.ndarray,
+    overlap: np.ndarray,
+    most: int,
+    unit_roundoff: float,
+    gram: np.ndarray | None = None,
+    without_last: bool = False,
 ) -> np.ndarray | None:
     r"""The combinations of vectors S that are harmonic Ritz vectors, of values near zero.
 
@@ -162,6 +167,8 @@ def harmonic(
     unit_roundoff : float
     gram : ndarray, optional
         F^H F (F^H M F); by default F is orthonormal.
+    without_last : bool
+        Besides, those of S without its last vector: as many again.
 
     Returns
     -------
@@ -181,6 +188,22 @@ def harmonic(
         G, overlap = L.conj().T @ G, np.linalg.solve(L, overlap)
     if not (G.size and np.isfinite(G).all() and np.isfinite(overlap).all()):
         return None
+    Z = _nearest_to_zero(G, overlap, most)
+    if without_last and G.shape[1] > 1:
+        before = _nearest_to_zero(G[:, :-1], overlap[:, :-1], most)
+        Z = np.hstack((Z, np.vstack((before, np.zeros((1, before.shape[1]))))))
+    _, R = np.linalg.qr(G @ Z)
+    pivots = abs(np.diag(R))
+    independent = np.flatnonzero(pivots > math.sqrt(unit_roundoff) * np.linalg.norm(R[:, : len(pivots)], axis=0))
+    if not (independent.size and np.isfinite(R).all()):
+        return None
+    Z = Z[:, independent]
+    _, R = np.linalg.qr(G @ Z)
+    return np.linalg.solve(R.T, Z.T).T
+
+
+def _nearest_to_zero(G: np.ndarray, overlap: np.ndarray, most: int) -> np.ndarray:
+    """Coefficients of the harmonic Ritz vectors, (l, k); those of a complex pair are its real and imaginary parts."""
     inverses, Y = np.linalg.eig(np.linalg.lstsq(G, overlap, rcond=None)[0])
     chosen: list[np.ndarray] = []
     for i in np.argsort(-abs(inverses), kind="stable"):
@@ -193,14 +216,7 @@ def harmonic(
             taken = [y.real, y.imag] if inverses[i].imag > 0 else []
         if len(chosen) + len(taken) <= most:
             chosen += taken
-    Z = np.stack(chosen, axis=1) if chosen else np.zeros((G.shape[1], 0))
-    _, R = np.linalg.qr(G @ Z)
-    pivots = abs(np.diag(R))
-    independent = np.cumprod(pivots > math.sqrt(unit_roundoff) * np.linalg.norm(R, axis=0)).astype(bool)
-    k = int(independent.sum())
-    if not (k and np.isfinite(R).all()):
-        return None
-    return np.linalg.solve(R[:k, :k].T, Z[:, :k].T).T
+    return np.stack(chosen, axis=1) if chosen else np.zeros((G.shape[1], 0))
 
 
 def unit_vectors(backend: Backend, V: Block) -> list[Vector]:
@@ -235,4 +251,4 @@ def said_of_space(recalled: int, left: bool) -> str:
 
 def window_length(recycle: int) -> int:
     """Lanczos vectors of which, with those kept, the next ones to be kept are made."""
-    return 2 * recycle + 10
+    return 4 * recycle + 20

@@ -181,6 +181,7 @@ def test_tensors(name, tmp_path):
     assert other.solve(A, b).iterations == sequence.solve(A, b).iterations
 
 
+@pytest.mark.filterwarnings("ignore::resolvent.ConvergenceWarning")
 @pytest.mark.parametrize("name", KINDS)
 def test_sizes_and_types_may_change(name):
     sequence = make(name, tuner=always(8))

@@ -120,7 +120,7 @@ class DeflatedCG(CG):
             s.E = (E + E.conj().T) / 2
             if np.linalg.eigvalsh(s.E).min() > 0:
                 s.space, s.recalled = found, len(found.U)
-        s.window = LanczosWindow(system, min(window_length(self.recycle), system.n), self.recycle, s.space)
+        s.window = LanczosWindow(system, window_length(self.recycle), self.recycle, s.space)
 
     def _deflate(self, system: LinearSystem, state: DeflatedCGState) -> None:
         """p <- p - U (U^H A U)^-1 (A U)^H z."""

@@ -41,7 +41,9 @@ class LanczosWindow:
     """
 
     def __init__(self, system: LinearSystem, length: int, most: int, space: Images | None = None) -> None:
-        backend, self.system, self.length, self.most = system.backend, system, length, most
+        backend, self.system = system.backend, system
+        length = self.length = min(length, system.n)
+        self.most = max(1, min(most, system.n - 1))
         self.U: Block | None = None if space is None else space.U
         self.C: Block | None = None if space is None else space.C
         self.moves, self.full = space is None, False

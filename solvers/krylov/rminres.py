@@ -86,7 +86,7 @@ class RMINRES(MINRES):
         s.space = images(system, vectors, system.matvec, weight)
         if s.space is not None:
             s.recalled, s.formed = len(s.space.U), system.unset()
-        s.window = LanczosWindow(system, min(window_length(self.recycle), system.n), self.recycle, s.space)
+        s.window = LanczosWindow(system, window_length(self.recycle), self.recycle, s.space)
 
     def _lanczos(self, system: LinearSystem, state: MINRESState) -> float:
         """Orthogonal to C besides; D^H A z is what had to be taken away."""

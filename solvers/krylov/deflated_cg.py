@@ -19,6 +19,8 @@ from .recycled import Images, Recycled, check_recycle, images, said_of_space, un
 
 __all__ = ["DeflatedCG"]
 
+GROWN = 100  # a residual that has grown by this has found what the space should have held
+
 
 @dataclass(kw_only=True)
 class DeflatedCGState(CGState):
@@ -38,6 +40,8 @@ class DeflatedCGState(CGState):
         Where the next space comes from.
     recalled : int
         Vectors of the systems before that were used.
+    left : bool
+        They were of no use.
     """
 
     space: Images | None = None
@@ -46,6 +50,7 @@ class DeflatedCGState(CGState):
     projected: float = 0.0
     window: LanczosWindow | None = None
     recalled: int = 0
+    left: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,9 +136,10 @@ class DeflatedCG(CG):
             s.p = system.backend.add_block(s.space.U, -s.mu, s.p)
 
     def renew(self, system: LinearSystem, state: CGState) -> None:
+        """Without the space: at the limit of accuracy nothing but the method itself is to be trusted."""
         assert isinstance(state, DeflatedCGState)
-        if state.window is not None:
-            self._close(system, state)
+        self._close(system, state)
+        state.space = None
         super().renew(system, state)
 
     def step(self, system: LinearSystem, state: CGState) -> None:
@@ -158,10 +164,12 @@ class DeflatedCG(CG):
         if watched and window is not None:
             window.vector(s.r, s.z, scale)
         super().step(system, s)
-        if s.space is not None and s.gap.norm < math.sqrt(system.unit_roundoff) * s.projected:
+        if s.space is not None and not s.gap.norm <= GROWN * s.projected:
+            self._go_on_without(system, s)
+        elif s.space is not None and s.gap.norm < math.sqrt(system.unit_roundoff) * s.projected:
             self._project_again(system, s)
         self._deflate(system, s)
-        if watched and window is not None and not window.full:
+        if watched and window is not None and not window.full and s.alphas:
             last = s.betas[-2] / s.alphas[-2] if len(s.alphas) > 1 else 0.0
             window.column(
                 1 / s.alphas[-1] + last,
@@ -183,7 +191,7 @@ class DeflatedCG(CG):
     def _go_on_without(self, system: LinearSystem, state: DeflatedCGState) -> None:
         """The space is of no use: begin anew as conjugate gradients do."""
         s = state
-        s.space = None
+        s.left = True
         s.work, _ = system.certify(s.x, s.work)
         self.renew(system, s)
 
@@ -193,8 +201,7 @@ class DeflatedCG(CG):
         s = state
         if ending.status is Status.CONVERGED and s.window is not None:
             self._close(system, s)
-            used = s.space is not None or not s.recalled
-            if used and s.window.U is not None:
+            if s.window.U is not None and not s.left:
                 self.kept.found = unit_vectors(system.backend, s.window.U)
         return ending, {}
 
@@ -204,7 +211,7 @@ class DeflatedCG(CG):
 
     def describe(self, state: CGState) -> str:
         assert isinstance(state, DeflatedCGState)
-        said = said_of_space(state.recalled, state.recalled > 0 and state.space is None)
+        said = said_of_space(state.recalled, state.left)
         return " ".join(filter(None, (said, super().describe(state))))
 
     def applications(self, iterations: int) -> int:

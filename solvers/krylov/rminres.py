@@ -36,6 +36,8 @@ class RMINRESState(MINRESState):
         Where the next space comes from.
     recalled : int
         Vectors of the systems before that were used.
+    left : bool
+        They were of no use.
     """
 
     space: Images | None = None
@@ -44,6 +46,7 @@ class RMINRESState(MINRESState):
     formed_at: int = -1
     window: LanczosWindow | None = None
     recalled: int = 0
+    left: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,12 +144,13 @@ class RMINRES(MINRES):
         return s.formed
 
     def renew(self, system: LinearSystem, state: MINRESState) -> None:
+        """Without the space: at the limit of accuracy nothing but the method itself is to be trusted."""
         assert isinstance(state, RMINRESState)
         s = state
         if self.iterate(system, s) is not s.x:
             s.x, s.formed = s.formed, s.x
-        s.formed_at = -1
         self._close(s)
+        s.space = None
         super().renew(system, s)
 
     def _close(self, state: RMINRESState) -> None:
@@ -158,8 +162,8 @@ class RMINRES(MINRES):
         """The space is of no use: begin anew as MINRES does."""
         s = state
         s.work, _ = system.certify(self.iterate(system, s), s.work)
+        s.left = True
         self.renew(system, s)
-        s.space = None
 
     def _look_into_kernel(self, system: LinearSystem, state: MINRESState) -> None:
         """At the whole iterate. What is found there is left to MINRES without the space, which has the shortest x."""
@@ -180,8 +184,7 @@ class RMINRES(MINRES):
         s = state
         if ending.status is Status.CONVERGED and s.window is not None:
             self._close(s)
-            used = s.space is not None or not s.recalled
-            if used and s.window.U is not None:
+            if s.window.U is not None and not s.left:
                 self.kept.found = unit_vectors(system.backend, s.window.U)
         return ending, {}
 
@@ -191,7 +194,7 @@ class RMINRES(MINRES):
 
     def describe(self, state: MINRESState) -> str:
         assert isinstance(state, RMINRESState)
-        return said_of_space(state.recalled, state.recalled > 0 and state.space is None)
+        return said_of_space(state.recalled, state.left)
 
     def applications(self, iterations: int) -> int:
         return iterations + min(len(self.kept.vectors), self.recycle)

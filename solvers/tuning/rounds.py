@@ -132,6 +132,10 @@ class Rounds(ABC, Generic[P]):
     def _cost(self, solution: Solution, problem: P, method: Any, M: Any) -> float:
         """What a solve did cost."""
 
+    def _unsolved(self, solution: Solution, value: Any) -> bool:
+        """Whether another value might solve what this one has not."""
+        return solution.status in UNSOLVED
+
     def _tells(self, value: Any) -> bool:
         """Whether the cost of the solve that has just ended tells something of this value."""
         return True
@@ -225,7 +229,7 @@ class Rounds(ABC, Generic[P]):
         if cut and budget is not None and _remaining(solution) <= budget:
             solution, extra = self._again(problem, given, solution, options, value, left)
             cut, cost = False, cost + extra
-        given_up = solution.status in UNSOLVED and solution.iterations > 0 and good is not None
+        given_up = self._unsolved(solution, value) and solution.iterations > 0 and good is not None
         if given_up:
             said = f"The parameter {value!r} was given up after {solution.iterations} iterations for {good!r}"
             solution, extra = self._again(problem, given, solution, options, good, options.maxiter)

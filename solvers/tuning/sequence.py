@@ -14,6 +14,7 @@ from ...errors import InputError
 from ...naming import choice, refusing_other_names
 from ..driver.batch import Batch, one_or_many
 from ..driver.solution import Solution
+from ..driver.status import Status
 from ..driver.stopping import Options
 from ..krylov.recycled import Recycled, check_recycle
 from ..linear.method import LinearMethod
@@ -174,6 +175,11 @@ class Sequence(Rounds[LinearSystem]):
         if own.pop("flexible", False):
             raise InputError("recycle: what is kept serves a preconditioner that stays the same; wanted flexible=False")
         return RECYCLING[kind.name](**own, recycle=recycle, kept=self._recycled)  # type: ignore[call-arg]
+
+    def _unsolved(self, solution: Solution, value: Any) -> bool:
+        """At the limit of accuracy a space may be to blame."""
+        recycled = bool(value) and getattr(self.tuner, "parameter", "") == "recycle" and bool(self._recycled.vectors)
+        return super()._unsolved(solution, value) or (recycled and solution.status is Status.STAGNATED)
 
     def _tells(self, value: Any) -> bool:
         """The first solve that keeps something has nothing to use yet."""

@@ -73,7 +73,7 @@ def test_the_iterations_are_those_of_the_deflated_matrix(name, dtype, preconditi
     assert found.status is Status.CONVERGED
     assert found.iterations == 3
     # The products of the space, and one more of MINRES for what its iterate lacks.
-    assert found.matvecs == without.matvecs - without.iterations + 3 + FEW + (name == "minres")
+    assert found.matvecs == 1 + 3 + FEW + (name == "minres")
     assert np.linalg.norm(A @ found.x - b) <= 1e-10 * np.linalg.norm(b)
 
 
@@ -84,7 +84,7 @@ def test_one_system_teaches_the_next(name, dtype, preconditioned):
     """A Krylov space that is all there is has the outliers to the last digit: another b takes three iterations."""
     _, recycling = METHODS[name]
     A, M, _ = system_of(name, dtype, preconditioned)
-    rtol = 1e-10 if np.finfo(dtype).eps < 1e-10 else 1e-4
+    rtol = 1e-10 if np.finfo(dtype).eps < 1e-10 else 1e-3
     kept, counts = Recycled(), []
     for b in right_sides(dtype, 4):
         solution = solve(recycling(recycle=FEW, kept=kept), A, b, M, rtol=rtol)

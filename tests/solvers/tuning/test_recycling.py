@@ -1,6 +1,7 @@
 """What a sequence keeps from one system to the next: fewer products, the same answers, and no more than it says."""
 
 import copy
+import warnings
 
 import numpy as np
 import pytest
@@ -238,6 +239,21 @@ def test_a_solve_that_fails_with_the_space_goes_on_without():
     rng = np.random.default_rng(0)
     for _ in range(12):
         assert sequence.solve(shift + 0.01 * rng.standard_normal((n, n)), rng.standard_normal(n)).converged
+
+
+def test_at_the_limit_of_accuracy_the_method_without_has_the_last_word():
+    """Single precision at a condition of 4e4, to what it just attains: whatever MINRES solves is solved."""
+    rng = np.random.default_rng(0)
+    Q = np.linalg.qr(rng.standard_normal((60, 60)))[0]
+    values = np.concatenate([[1e-3, -2e-3, 0.01, 0.03, 40.0], np.resize([1.0, -1.5, 2.0], 55)])
+    A = ((Q * values) @ Q.T).astype(np.float32)
+    sequence = make("minres", recycle=5, rtol=1e-4)
+    for _ in range(8):
+        b = rng.standard_normal(60).astype(np.float32)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rv.ConvergenceWarning)
+            if rv.minres(A, b, rtol=1e-4, backend="numpy").converged:
+                assert sequence.solve(A, b).converged
 
 
 # What it shows, keeps and refuses.

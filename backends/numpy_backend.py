@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -16,6 +17,8 @@ from .block import Block, add_rows, products_with_rows
 from .protocol import Backend
 
 __all__ = ["NumpyBackend"]
+
+PRODUCTS_AT_ONCE = 1 << 17  # of a product of blocks; a BLAS does not think of threads for so few
 
 
 class NumpyBackend(NumpyExchange, Backend):
@@ -74,6 +77,31 @@ class NumpyBackend(NumpyExchange, Backend):
 
     def add_block(self, V: Any, y: Any, w: Any) -> Any:
         return self.add_rows(V.array, np.asarray(y), w) if isinstance(V, Block) else super().add_block(V, y, w)
+
+    def block_dots(self, V: Block, W: Block) -> np.ndarray:
+        wide = np.result_type(V.array.dtype, np.float64)
+        found = np.zeros((len(V), len(W)), wide)
+        for part in self.parts(V, W):
+            found += self.to_numpy(V.array[:, part].conj() @ W.array[:, part].T)
+        return self.total(found)
+
+    def block_combine(self, V: Block, Y: np.ndarray, out: Block) -> Block:
+        factors = self.xp.asarray(Y.T, V.array.dtype)
+        for part in self.parts(V, out):
+            self.xp.matmul(factors, V.array[:, part], out=out.array[:, part])
+        return out
+
+    def block_add(self, V: Block, Y: np.ndarray, out: Block) -> Block:
+        factors = self.xp.asarray(Y.T, V.array.dtype)
+        for part in self.parts(V, out):
+            out.array[:, part] += factors @ V.array[:, part]
+        return out
+
+    def parts(self, V: Block, W: Block) -> Iterator[slice]:
+        """Of the entries of vectors, so many that a product of two blocks keeps to the cache, and to one thread."""
+        n = V.array.shape[1]
+        step = max(1, PRODUCTS_AT_ONCE // max(1, len(V) * len(W)))
+        return (slice(low, low + step) for low in range(0, n, step))
 
     def products_with_rows(self, V: Any, w: Any) -> np.ndarray:
         """conj(V) w of an array of rows, on the host in double precision."""

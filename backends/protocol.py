@@ -275,6 +275,22 @@ class Backend(Exchange):
             w = self.axpy(coefficient, v, w)
         return w
 
+    def block_dots(self, V: Block, W: Block) -> np.ndarray:
+        """V^H W, (k, l), for blocks V of k and W of l vectors."""
+        return np.stack([self.dots(V, w) for w in W], axis=1)
+
+    def block_combine(self, V: Block, Y: np.ndarray, out: Block) -> Block:
+        """V Y for a block V of k vectors and Y of shape (k, l), in place of out, none of whose l vectors is in V."""
+        for j in range(len(out)):
+            out[j] = self.combine(V, Y[:, j], out[j])
+        return out
+
+    def block_add(self, V: Block, Y: np.ndarray, out: Block) -> Block:
+        """out + V Y for a block V of k vectors and Y of shape (k, l), in place of out, of which nothing is in V."""
+        for j in range(len(out)):
+            out[j] = self.add_block(V, Y[:, j], out[j])
+        return out
+
     def orthogonalise(self, V: Block, k: int, unit_roundoff: float) -> tuple[np.ndarray, float]:
         """V[k] made orthogonal to the k vectors before it; the coefficients of what was taken away, and the norm left.
 

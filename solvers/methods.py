@@ -12,7 +12,7 @@ from .linear.call import DEFAULTS
 from .linear.method import LinearMethod
 from .relaxation.method import Relaxation
 
-__all__ = ["METHODS", "STAGES", "MethodName", "is_auto", "method_named", "method_of", "parameters_of"]
+__all__ = ["METHODS", "RECYCLING", "STAGES", "MethodName", "is_auto", "method_named", "method_of", "parameters_of"]
 
 MethodName = Literal[
     "cg", "ssor_cg", "minres", "gmres", "bicgstab", "idrs",
@@ -34,6 +34,15 @@ PLACES: Mapping[MethodName, str] = {
     "ssor": "relaxation.sor:SSOR",
 }
 METHODS: Mapping[MethodName, type[LinearMethod[Any]]] = Rows(__package__, PLACES)
+# The same methods with a space that is kept from one system to the next.
+RECYCLING: Mapping[str, type[LinearMethod[Any]]] = Rows(
+    __package__,
+    {
+        "cg": "krylov.deflated_cg:DeflatedCG",
+        "minres": "krylov.rminres:RMINRES",
+        "gmres": "krylov.gcrodr:GCRODR",
+    },
+)
 # Those that may recommend themselves to rv.solve, by stages: the next is loaded when one has failed.
 STAGES: tuple[Mapping[str, type[LinearMethod[Any]]], ...] = tuple(
     Rows(__package__, stage)

@@ -7,7 +7,7 @@ its place; only the kernels need a device. Data cross to the host as scalars of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
@@ -15,6 +15,7 @@ import numpy as np
 import scipy.sparse as sparse
 
 from ...backends.array_api_backend import csr_facts, dense_facts
+from ...backends.block import Block
 from ...backends.protocol import powers_of_two
 from ...errors import BackendError, InputError, undeclared
 from ...operators import BlackBox, CSRStack, Facts, Operator, Stencil, check_matrix, guarded
@@ -152,6 +153,9 @@ class CupyBackend(FusedBackend):
 
     def dots_each(self, x: Any, y: Any) -> Any:
         return self.xp.sum((x.conj() * y).real, axis=-1, keepdims=True)
+
+    def parts(self, V: Block, W: Block) -> Iterator[slice]:
+        return iter((slice(None),))
 
     def momentum(self, beta: Any, gamma: Any, x: Any, previous: Any, z: Any) -> Any:
         return self.update("momentum", (self.factor(beta, x), self.factor(gamma, x), x, z), (previous,))

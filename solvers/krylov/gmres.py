@@ -23,7 +23,7 @@ from ..linear.system import LinearSystem
 from ..spectra.ritz import SpectralEvidence
 from .arnoldi import HessenbergProblem
 
-__all__ = ["GMRES", "gmres"]
+__all__ = ["GMRES", "gmres", "stands_still"]
 
 
 @dataclass(kw_only=True)
@@ -181,7 +181,7 @@ class GMRES(LinearMethod[GMRESState]):
         s = state
         s.work, norm = system.certify(self.iterate(system, s), s.work)
         if not norm < (1 - math.sqrt(system.unit_roundoff)) * s.began:
-            raise _stands_still(system, s, norm)
+            raise stands_still(system, s.x, len(s.problem), s.ended, norm)
         self._take(system, s)
         self._begin(system, s, norm)
 
@@ -233,12 +233,11 @@ def _compiled_passes(k: int) -> int:
     return _passes(k) - min(k + 1, 2) - 2
 
 
-def _stands_still(system: LinearSystem, state: GMRESState, norm: float) -> Breakdown:
+def stands_still(system: LinearSystem, x: Vector, k: int, ended: bool, norm: float) -> Breakdown:
     """Why a whole basis was of no use: rounding, a singular A, or one that needs a longer basis."""
-    if norm <= 10 * system.rounding_floor(state.x):
+    if norm <= 10 * system.rounding_floor(x):
         return Breakdown("", Cause.DIGITS, Status.STAGNATED)
-    k = len(state.problem)
-    if state.ended:
+    if ended:
         return Breakdown(
             f"The Krylov space cannot be enlarged after {k} iterations, and no solution lies in it: A is singular as "
             "far as rounding lets see, and b has a part that A cannot reach. Regularise, or solve the least-squares "

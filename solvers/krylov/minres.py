@@ -145,11 +145,7 @@ class MINRES(LinearMethod[MINRESState]):
         if not s.begun:
             self.begin(system, s)
         preconditioned = system.preconditioner is not None
-        # Lanczos: one product, orthogonal to the last two vectors.
-        s.work, curvature = system.matvec_dot(s.z if preconditioned else s.v, s.work)
-        gamma, delta = s.gamma, curvature / s.gamma / s.gamma
-        s.v_before = backend.axpbypcz(1 / gamma, s.work, -delta / gamma, s.v, -gamma / s.gamma_before, s.v_before)
-        s.v, s.v_before = s.v_before, s.v
+        gamma, delta = s.gamma, self._lanczos(system, s)
         if preconditioned:
             s.z, s.z_before = system.precondition(s.v, s.z_before), s.z
         after = self._length(system, s)
@@ -187,6 +183,17 @@ class MINRES(LinearMethod[MINRESState]):
         if preconditioned:
             s.r = backend.axpby(s.eta * s.c / after if after else 0.0, s.v, s.s**2, s.r)
             s.residual_norm = backend.norm(s.r)
+
+    def _lanczos(self, system: LinearSystem, state: MINRESState) -> float:
+        """One product, orthogonal to the last two vectors, becomes v; the entry of the diagonal."""
+        s, gamma = state, state.gamma
+        s.work, curvature = system.matvec_dot(s.v if system.preconditioner is None else s.z, s.work)
+        delta = curvature / gamma / gamma
+        s.v_before = system.backend.axpbypcz(
+            1 / gamma, s.work, -delta / gamma, s.v, -gamma / s.gamma_before, s.v_before
+        )
+        s.v, s.v_before = s.v_before, s.v
+        return delta
 
     def _length(self, system: LinearSystem, state: MINRESState) -> float:
         """sqrt(v^H M v)."""

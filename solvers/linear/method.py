@@ -129,6 +129,10 @@ class LinearMethod(Method["LinearSystem", S]):
         """Bytes of all that it keeps, b apart."""
         return self.vectors_memory(system)
 
+    def applications(self, iterations: int) -> int:
+        """How often M is applied in so many iterations."""
+        return iterations
+
     @property
     def search(self) -> Search | None:
         """How the parameter is found; None where it is given, or there is none."""

@@ -132,6 +132,21 @@ class Rounds(ABC, Generic[P]):
     def _cost(self, solution: Solution, problem: P, method: Any, M: Any) -> float:
         """What a solve did cost."""
 
+    def _unsolved(self, solution: Solution, value: Any) -> bool:
+        """Whether another value might solve what this one has not."""
+        return solution.status in UNSOLVED
+
+    def _tells(self, value: Any) -> bool:
+        """Whether the cost of the solve that has just ended tells something of this value."""
+        return True
+
+    def _vectors(self) -> list[Any]:
+        """Vectors that are saved besides the solutions."""
+        return []
+
+    def _take_vectors(self, vectors: list[np.ndarray]) -> None:
+        """Go on with what ``_vectors`` was in a file."""
+
     def _tuner(self, tuner: Any) -> Any:
         """The tuner, or the default one, bound to the method."""
         if tuner is None:
@@ -168,7 +183,7 @@ class Rounds(ABC, Generic[P]):
         with self.tuner.in_use() if isinstance(self.tuner, Tuner) else nullcontext():
             solution, name, cost, evidence, given_up = self._attempts(problem, given, value, options)
         # A method's first solve may have been compiled: its seconds say nothing of the next.
-        telling = solution.iterations > 0 and (self.cost != "seconds" or name in self._started)
+        telling = solution.iterations > 0 and (self.cost != "seconds" or name in self._started) and self._tells(value)
         self._started.add(name)
         if self.tuner is not None and telling and solution.status is not Status.INTERRUPTED:
             self.tuner.observe(cost, evidence)
@@ -214,7 +229,7 @@ class Rounds(ABC, Generic[P]):
         if cut and budget is not None and _remaining(solution) <= budget:
             solution, extra = self._again(problem, given, solution, options, value, left)
             cut, cost = False, cost + extra
-        given_up = solution.status in UNSOLVED and solution.iterations > 0 and good is not None
+        given_up = self._unsolved(solution, value) and solution.iterations > 0 and good is not None
         if given_up:
             said = f"The parameter {value!r} was given up after {solution.iterations} iterations for {good!r}"
             solution, extra = self._again(problem, given, solution, options, good, options.maxiter)
@@ -308,7 +323,7 @@ class Rounds(ABC, Generic[P]):
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write to a file what has been learnt: the tuner, the history, and the solutions for warm starts.
+        """Write to a file what has been learnt: the tuner, the history, solutions for warm starts, what is recycled.
 
         Raises
         ------
@@ -336,9 +351,10 @@ class Rounds(ABC, Generic[P]):
         }
         backend = None
         arrays: dict[str, np.ndarray] = {}
-        for k, x in enumerate(solutions):
-            backend = backend or choose_backend(None, x)
-            arrays[f"x{k}"] = backend.to_numpy(x)
+        for name, vectors in (("x", solutions), ("u", self._vectors())):
+            for k, x in enumerate(vectors):
+                backend = backend or choose_backend(None, x)
+                arrays[f"{name}{k}"] = backend.to_numpy(x)
         with open(path, "wb") as stream:
             np.savez(stream, state=np.array(json.dumps(state)), **arrays)  # type: ignore[arg-type]
 
@@ -355,11 +371,15 @@ class Rounds(ABC, Generic[P]):
         try:
             with np.load(path, allow_pickle=False) as stored:
                 state = json.loads(str(stored["state"]))
-                solutions = [stored[f"x{k}"] for k in range(len(stored.files) - 1)]
+                solutions, vectors = (
+                    [stored[f"{name}{k}"] for k in range(sum(file.startswith(name) for file in stored.files))]
+                    for name in ("x", "u")
+                )
         except (ValueError, KeyError) as error:
             raise InputError(f"path: {os.fspath(path)!r} was not written by Sequence.save ({error})") from None
         with self._turn.taken("sequence"):
             self._load(state, solutions)
+            self._take_vectors(vectors)
 
     def _load(self, state: dict[str, Any], solutions: list[np.ndarray]) -> None:
         """Take over what was saved."""

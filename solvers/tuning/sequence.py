@@ -14,17 +14,20 @@ from ...errors import InputError
 from ...naming import choice, refusing_other_names
 from ..driver.batch import Batch, one_or_many
 from ..driver.solution import Solution
+from ..driver.status import Status
 from ..driver.stopping import Options
+from ..krylov.recycled import Recycled, check_recycle
 from ..linear.method import LinearMethod
 from ..linear.run import check_fits
 from ..linear.system import LinearSystem
-from ..methods import METHODS, method_of, parameters_of
+from ..methods import METHODS, RECYCLING, method_of, parameters_of
 from ..preconditioners.given import as_preconditioner
 from .adaptive_sor import AdaptiveSORMethod
 from .auto import Auto
 from .choice import Choice
 from .closed_forms import CLOSED_FORMS
 from .evidence import look_at
+from .recycling import Recycling
 from .rounds import Rounds
 from .tuner import Tuner
 from .warm_start import WarmStart
@@ -57,8 +60,8 @@ class Sequence(Rounds[LinearSystem]):
         a while.
     cost : {"iterations", "seconds", "work"}
         What the tuner is to make small. Work is the number of matrix entries and vector elements touched; it does not
-        depend on the machine. By default iterations, and work where there are several methods. The seconds of each
-        method's first solve are not told to the tuner, since they may be those of its compilation.
+        depend on the machine. By default iterations, and work where there are several methods or something is recycled.
+        The seconds of each method's first solve are not told to the tuner, since they may be those of its compilation.
     give_up : float or None
         A solve that has taken this many times the usual iterations, and at its rate needs as many again, goes on from
         where it is with a parameter that served well, or that the tuner knows to suit this system; for what the tuner
@@ -68,6 +71,13 @@ class Sequence(Rounds[LinearSystem]):
         The same for all systems, or a name, made of each A.
     precondition : callable, optional
         ``precondition(A, value)`` makes the preconditioner of each system; the tuner then chooses its value.
+    recycle : int
+        Vectors, harmonic Ritz vectors of the systems before, whose span "gmres", "minres" and "cg" leave out of the
+        Krylov space of the next: GCRO-DR (as many of the ``restart`` vectors of a basis), recycling MINRES, deflated
+        conjugate gradients. Each takes a product with A a system, and two vector passes an iteration. Now and then 0 is
+        tried instead, and the cheaper of both goes on; a tuner of ``parameter="recycle"`` chooses among other numbers,
+        and with a tuner of something else, or ``precondition``, the vectors are always used. A solve to which they are
+        of no use goes on without.
     **parameters
         Of the method, the same for all systems.
 
@@ -80,7 +90,7 @@ class Sequence(Rounds[LinearSystem]):
     ------
     InputError
         For an unknown method, warm start or cost, a parameter that the method does not have, a tuner that has been
-        tuning for another method.
+        tuning for another method; for ``recycle`` with a method that cannot, or no less than its ``restart``.
 
     Notes
     -----
@@ -90,7 +100,10 @@ class Sequence(Rounds[LinearSystem]):
     References
     ----------
     Khodak, Chow, Balcan & Talwalkar (2024), "Learning to relax: setting solver parameters across a sequence of linear
-    system instances".
+    system instances". Parks, de Sturler, Mackey, Johnson & Maiti (2006), "Recycling Krylov subspaces for sequences of
+    linear systems", the appendix; Wang, de Sturler & Paulino (2007), "Large-scale topology optimization using
+    preconditioned Krylov subspace methods with recycling"; Saad, Yeung, Erhel & Guyomarc'h (2000), "A deflated version
+    of the conjugate gradient algorithm", for what is recycled.
 
     Examples
     --------
@@ -115,6 +128,7 @@ class Sequence(Rounds[LinearSystem]):
         give_up: float | None = 5.0,
         M: Any = None,
         precondition: Callable[[Any, Any], Any] | None = None,
+        recycle: int = 0,
         time_limit: float | None = None,
         backend: Any = None,
         precision: Any = None,
@@ -122,6 +136,10 @@ class Sequence(Rounds[LinearSystem]):
     ) -> None:
         given = list(method) if isinstance(method, (list, tuple)) else [method]
         methods = dict(_named(one) for one in given)
+        check_recycle(recycle)
+        if recycle and not (len(methods) == 1 and all(map(_recycles, methods.values()))):
+            raise InputError(f"recycle: found {recycle} for {', '.join(methods)}; wanted one of {', '.join(RECYCLING)}")
+        self.recycle, self._recycled = int(recycle), Recycled()
         if M is not None and precondition is not None:
             raise InputError("M: found a preconditioner and precondition=, which makes one; wanted one of the two")
         self.M, self.precondition, self.precision = M, precondition, precision
@@ -131,7 +149,7 @@ class Sequence(Rounds[LinearSystem]):
             tuner=tuner,
             parameters=parameters,
             options=Options(rtol, atol, maxiter, None, False, time_limit),
-            cost=choice("cost", cost or ("iterations" if len(methods) == 1 else "work"), COSTS),
+            cost=choice("cost", cost or ("iterations" if len(methods) == 1 and not recycle else "work"), COSTS),
             give_up=give_up,
             warm=WarmStart(warm_start),
             backend=backend,
@@ -141,13 +159,37 @@ class Sequence(Rounds[LinearSystem]):
         auto = {name: Auto() if name in CLOSED_FORMS else None for name in self.names}
         if len(self.names) > 1:
             return Choice(auto)
+        if self.recycle and not self._tunes_preconditioner:
+            return Recycling(self.recycle)
         return None if "omega" in self.parameters else auto[self.names[0]]
 
     def _known_parameters(self, kind: type[LinearMethod[Any]]) -> Several[str]:
-        return parameters_of(kind)
+        return (*parameters_of(kind), "recycle") if _recycles(kind) else parameters_of(kind)
 
     def _method(self, kind: type[LinearMethod[Any]], parameters: dict[str, Any]) -> LinearMethod[Any]:
-        return method_of(kind, parameters, self._taken() if parameters else ())
+        own = {name: value for name, value in parameters.items() if name != "recycle" or not _recycles(kind)}
+        plain = method_of(kind, own, self._taken() if own else ())
+        recycle = parameters.get("recycle", self.recycle)
+        if not (recycle and _recycles(kind)):
+            return plain
+        if own.pop("flexible", False):
+            raise InputError("recycle: what is kept serves a preconditioner that stays the same; wanted flexible=False")
+        return RECYCLING[kind.name](**own, recycle=recycle, kept=self._recycled)  # type: ignore[call-arg]
+
+    def _unsolved(self, solution: Solution, value: Any) -> bool:
+        """At the limit of accuracy a space may be to blame."""
+        recycled = bool(value) and getattr(self.tuner, "parameter", "") == "recycle" and bool(self._recycled.vectors)
+        return super()._unsolved(solution, value) or (recycled and solution.status is Status.STAGNATED)
+
+    def _tells(self, value: Any) -> bool:
+        """The first solve that keeps something has nothing to use yet."""
+        return bool(self._recycled.vectors) or not (getattr(self.tuner, "parameter", "") == "recycle" and value)
+
+    def _vectors(self) -> list[Any]:
+        return self._recycled.vectors
+
+    def _take_vectors(self, vectors: list[np.ndarray]) -> None:
+        self._recycled.vectors = vectors
 
     def _method_named(self, name: str) -> type[LinearMethod[Any]]:
         return _named(name)[1]
@@ -186,8 +228,10 @@ class Sequence(Rounds[LinearSystem]):
             system.guess = self._warm.guess(system)
         if self.tuner is not None and getattr(self.tuner, "wants_look", False):
             self.tuner.inspect(look_at(system))
+        self._recycled.found = None
         solution = self._round(system, A, options, context)
         if solution.converged:
+            self._recycled.advance()
             first = solution.history[1][0] if len(solution.history[1]) else math.inf
             x = system.backend.vector(solution.x, "x")
             kept = system.backend.exact.copy(system.backend.reshape(x, (-1,)))
@@ -227,6 +271,11 @@ def _named(method: Any) -> tuple[str, type[LinearMethod[Any]]]:
         return method.name, method
     name = choice("method", method, _METHODS, more=", or a subclass of LinearMethod")
     return name, _METHODS[name]
+
+
+def _recycles(kind: type[LinearMethod[Any]]) -> bool:
+    """Whether there is a form of this method that keeps a space from one system to the next."""
+    return kind.name in RECYCLING and METHODS[kind.name] is kind  # type: ignore[index]
 
 
 class _InTurn(NamedTuple):

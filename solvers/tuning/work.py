@@ -28,5 +28,6 @@ def cost_of(solution: Solution, system: LinearSystem, method: LinearMethod[Any],
     compiled = system.backend.arrays(system.operator) is not None
     vectors = (cost.compiled_passes if compiled else cost.passes) * system.n
     bound = system.preconditioner
-    applied = 0 if M is None or bound is None else solution.iterations * bound.work(system.operator.entries)
+    touched = 0 if M is None or bound is None else bound.work(system.operator.entries)
+    applied = method.applications(solution.iterations) * touched
     return float(solution.matvecs * system.operator.entries + vectors + applied)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import math
 import warnings
 
 import numpy as np
@@ -102,6 +103,34 @@ def test_blocks_are_reduced_and_combined_together(on, dtype):
     near(on.backend.to_numpy(on.backend.combine(V[:3], y, *on.give(w))), (y @ kept).astype(dtype), dtype)
     np.testing.assert_allclose(on.backend.dots(V[1:4], V[3])[-1], np.vdot(rows[3], rows[3]), rtol=1e-4)
     near(on.backend.to_numpy(V[3]), rows[3], dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [33, 70_000])
+def test_blocks_are_multiplied_with_blocks(on, dtype, n):
+    """Also those that are so long that a product is taken in parts."""
+    if n > 100 and on.backend.name not in ("numpy", "numba"):
+        pytest.skip("one product is as good as another")
+    rows = vectors(dtype, 5, n)
+    V, W, out = (on.backend.basis(k, n, np.dtype(dtype)) for k in (3, 2, 2))
+    for j, row in enumerate(on.give(*rows[:3])):
+        V[j] = on.backend.assign(row, V[j])
+    for block in (W, out):
+        for j, row in enumerate(on.give(*rows[3:])):
+            block[j] = on.backend.assign(row, block[j])
+    kept, others = np.array(rows[:3]), np.array(rows[3:])
+    found = on.backend.block_dots(V, W)
+    assert found.dtype == np.result_type(dtype, float)
+    np.testing.assert_allclose(found, kept.conj() @ others.T, rtol=1e-3, atol=1e-3 * math.sqrt(n))
+    Y = np.array([[1.0, -2.0], [0.5, 3.0], [-1.5, 0.25]])
+    if np.dtype(dtype).kind == "c":
+        Y = Y * (1 + 0.5j)
+    out = on.backend.block_add(V, Y, out)
+    for j in range(2):
+        near(on.backend.to_numpy(out[j]), (others[j] + Y[:, j] @ kept).astype(dtype), dtype)
+    out = on.backend.block_combine(V, Y, out)
+    for j in range(2):
+        near(on.backend.to_numpy(out[j]), (Y[:, j] @ kept).astype(dtype), dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

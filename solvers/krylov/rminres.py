@@ -70,7 +70,7 @@ class RMINRES(MINRES):
     def start(self, system: LinearSystem) -> RMINRESState:
         return RMINRESState(**vars(super().start(system)))
 
-    def _begin(self, system: LinearSystem, state: MINRESState) -> None:
+    def begin(self, system: LinearSystem, state: MINRESState) -> None:
         """The first Lanczos vector is the residual without its part in C."""
         assert isinstance(state, RMINRESState)
         s, backend = state, system.backend
@@ -79,7 +79,7 @@ class RMINRES(MINRES):
         if s.space is not None:
             s.v = backend.add_block(s.space.C, -backend.dots(s.space.D, s.v), s.v)
             s.residual_norm = backend.norm(s.v)
-        super()._begin(system, s)
+        super().begin(system, s)
 
     def _recall(self, system: LinearSystem, state: RMINRESState) -> None:
         """U of the systems before, and C = A U of this A."""

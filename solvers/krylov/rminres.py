@@ -105,7 +105,7 @@ class RMINRES(MINRES):
         assert isinstance(state, RMINRESState)
         s = state
         if not s.begun:
-            self._begin(system, s)
+            self.begin(system, s)
             if s.residual_norm is not None and s.residual_norm <= s.target:
                 return  # the space has the solution
         try:

@@ -138,7 +138,8 @@ class Sequence(Rounds[LinearSystem]):
         methods = dict(_named(one) for one in given)
         check_recycle(recycle)
         if recycle and not (len(methods) == 1 and all(map(_recycles, methods.values()))):
-            raise InputError(f"recycle: found {recycle} for {', '.join(methods)}; wanted one of {', '.join(RECYCLING)}")
+            listed = ", ".join(methods)
+            raise InputError(f"recycle: found {recycle} for {listed}; wanted one method of {', '.join(RECYCLING)}")
         self.recycle, self._recycled = int(recycle), Recycled()
         if M is not None and precondition is not None:
             raise InputError("M: found a preconditioner and precondition=, which makes one; wanted one of the two")

@@ -150,7 +150,7 @@ def test_defaults_of_torch_do_not_matter(on):
         relaxed = rv.gauss_seidel(A.to_sparse_csr(), b, order="multicolor", backend=on)
     finally:
         torch.set_default_dtype(torch.float32)
-        torch.set_default_device("cpu")
+        torch.set_default_device(None)  # "cpu" would leave a mode on, in which nothing is traced
     assert torch.equal(found.x, plain.x)
     assert relaxed.converged
     assert relaxed.x.device.type == "cpu"

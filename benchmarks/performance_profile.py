@@ -29,6 +29,7 @@ import numpy as np
 import scipy
 import scipy.sparse as sparse
 import scipy.sparse.linalg as splinalg
+from suites.problems import linear_elements
 
 import resolvent as rv
 
@@ -46,22 +47,6 @@ Solver = Callable[[Any, np.ndarray, float], np.ndarray]
 
 class TooSlow(Exception):
     """The time of a solver is up."""
-
-
-def elements(count: int, seed: int = 0) -> Any:
-    """The stiffness matrix of linear elements on a Delaunay triangulation of random points, without its boundary."""
-    from scipy.spatial import Delaunay
-
-    points = np.random.default_rng(seed).random((count, 2))
-    corners = Delaunay(points).simplices
-    p = points[corners]
-    normals = np.stack([p[:, 1] - p[:, 2], p[:, 2] - p[:, 0], p[:, 0] - p[:, 1]], 1)
-    area = 0.5 * np.abs(np.linalg.det(p[:, 1:] - p[:, :1]))
-    local = normals @ normals.transpose(0, 2, 1) / (4 * area)[:, None, None]
-    rows, columns = np.repeat(corners, 3, axis=1).ravel(), np.tile(corners, (1, 3)).ravel()
-    A = sparse.coo_array((local.ravel(), (rows, columns)), shape=(count, count)).tocsr()
-    inside = np.flatnonzero((points.min(axis=1) > 0.01) & (points.max(axis=1) < 0.99))
-    return (A + A.T)[inside][:, inside] / 2
 
 
 def random_sparse(kind: str, n: int, seed: int) -> Any:
@@ -109,7 +94,7 @@ def systems() -> Iterator[tuple[str, Callable[[], Any]]]:
     for name in gallery.finite_element_names():
         yield f"PyAMG's {name}", lambda name=name: gallery.load_finite_elements(name).A
     for count in (1000, 10000, 100000):
-        yield f"elements, {count}", lambda count=count: elements(count)
+        yield f"elements, {count}", lambda count=count: linear_elements(count)
     for kind in ("definite", "scaled", "indefinite", "nonsymmetric", "general"):
         for n in (300, 3000, 30000):
             if n == 30000 and kind in ("indefinite", "general"):

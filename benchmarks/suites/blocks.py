@@ -7,24 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sparse
-from scipy.spatial import Delaunay
 
 import resolvent as rv
 
-
-def linear_elements(count: int) -> sparse.csr_array:
-    """The stiffness matrix of linear elements on a Delaunay triangulation of random points, without a margin."""
-    points = np.random.default_rng(0).random((count, 2))
-    corners = Delaunay(points).simplices
-    p = points[corners]
-    normals = np.stack([p[:, 1] - p[:, 2], p[:, 2] - p[:, 0], p[:, 0] - p[:, 1]], 1)
-    area = 0.5 * np.abs(np.linalg.det(p[:, 1:] - p[:, :1]))
-    local = normals @ normals.transpose(0, 2, 1) / (4 * area)[:, None, None]
-    rows, columns = np.repeat(corners, 3, axis=1).ravel(), np.tile(corners, (1, 3)).ravel()
-    A = sparse.coo_array((local.ravel(), (rows, columns)), shape=(count, count)).tocsr()
-    inside = np.flatnonzero((points.min(axis=1) > 0.02) & (points.max(axis=1) < 0.98))
-    return sparse.csr_array((A + A.T)[inside][:, inside] / 2)
+from .problems import linear_elements
 
 
 def calls(n: int, columns: int, alone: int) -> dict[str, Callable[[], Any]]:

@@ -237,7 +237,7 @@ def timed(solve: Solver, A: Any, b: np.ndarray, fastest: float) -> float | None:
         if first and not missed(A, x, b) <= ROOM * RTOL:
             return None
         best, spent = min(best, taken), spent + taken
-        if (spent > SHORTEST and not first) or taken > 2.0:
+        if (spent > SHORTEST and not first) or taken > LONGEST / 3:
             return best
         first = False
 

@@ -139,6 +139,8 @@ class ByChoice(NamedTuple):
         if not recommended or recommended[0].method != CG() or recommended[0].sign < 0:
             return None
         first = recommended[0]
+        if first.preconditioner not in (None, "jacobi"):
+            return None  # a cycle takes one vector at a time
         if first.preconditioner is not None:
             bound = JacobiPreconditioner(system.operator).bind(system.backend, system.dtype)
             system.use_preconditioner(bound, system.matrix_exponent)

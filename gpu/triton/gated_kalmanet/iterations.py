@@ -28,6 +28,7 @@ def upper_end(norm, trace, shift, D: tl.constexpr, FROBENIUS: tl.constexpr):  # 
 
 @triton.jit
 def condition_number(lower, upper):  # type: ignore[no-untyped-def]
+    """``solving.condition_number``."""
     return tl.where(lower == 0, 1.0, upper / tl.where(lower == 0, 1.0, lower))
 
 

@@ -26,6 +26,7 @@ def _places(rows, columns, count, H, width: tl.constexpr):  # type: ignore[no-un
 
 @triton.jit
 def load_rows(pointer, base, rows, columns, count, H, width: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Rows of tokens; 0 beyond them."""
     places, inside = _places(rows, columns, count, H, width)
     return tl.load(pointer + base * width + places, mask=inside, other=0.0)
 
@@ -39,6 +40,7 @@ def load_written_rows(pointer, base, rows, columns, count, H, width: tl.constexp
 
 @triton.jit
 def store_rows(pointer, base, rows, columns, count, H, width: tl.constexpr, values):  # type: ignore[no-untyped-def]
+    """Rows of tokens, as what the pointer points to."""
     places, inside = _places(rows, columns, count, H, width)
     tl.store(pointer + base * width + places, values.to(pointer.dtype.element_ty), mask=inside)
 
@@ -51,6 +53,7 @@ def load_numbers(pointer, base, rows, count, H):  # type: ignore[no-untyped-def]
 
 @triton.jit
 def store_numbers(pointer, base, rows, count, H, values):  # type: ignore[no-untyped-def]
+    """One number a row."""
     tl.store(pointer + base + rows.to(tl.int64) * H, values, mask=rows < count)
 
 
@@ -63,6 +66,7 @@ def load_block(pointer, base, rows, columns, height: tl.constexpr, width: tl.con
 
 @triton.jit
 def store_block(pointer, base, rows, columns, height: tl.constexpr, width: tl.constexpr, values):  # type: ignore[no-untyped-def]
+    """Of a state, (height, width), that begins at ``base``."""
     inside = (rows < height)[:, None] & (columns < width)[None, :]
     values = values.to(pointer.dtype.element_ty)
     tl.store(pointer + base + rows[:, None] * width + columns[None, :], values, mask=inside)

@@ -265,3 +265,14 @@ def test_what_block_may_be():
         rv.cg(A, B, block="yes")
     with pytest.raises(InputError, match=r"block: found True, but CG\(flexible=True"):
         rv.cg(A, B, block=True, flexible=True)
+
+
+def test_a_block_is_not_said_to_be_preconditioned_by_what_it_is_not(monkeypatch):
+    """Multigrid takes one vector at a time, so that where it is chosen first columns go one by one."""
+    monkeypatch.setattr("resolvent.solvers.krylov.cg.MULTIGRID_FROM", 1000)
+    problem = rv.gallery.poisson((80, 80))
+    B = np.random.default_rng(0).standard_normal((6400, 3))
+    solution = rv.solve(sparse.csr_array(problem.A), B, rtol=1e-8, block=True)
+    assert solution.converged
+    assert "multigrid" in solution.systems[0].reason
+    assert solution.iterations.max() < 12

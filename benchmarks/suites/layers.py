@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from resolvent.layers.functional import gated_kalmanet
-from resolvent.layers.regression.layout import Layout
+from resolvent.layers.recurrence.layout import Layout
 from resolvent.layers.regression.regression import regression
 from resolvent.layers.regression.solving import Solver
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from ..recurrence.layout import Layout
 from .arguments import Inputs
-from .layout import Layout
 from .pieces import Pieces, Solutions
 from .readout import readout
 from .regression import regression

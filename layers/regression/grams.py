@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .layout import Decay
+from ..recurrence.layout import Decay
 
 __all__ = ["Grams"]
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..recurrence.layout import adjoint
 from .arguments import Info, Inputs, check_values
 from .chunked import PARTS, Rows, differentiable, spared
-from .layout import adjoint
 from .pieces import Pieces, Solutions
 from .plain import PLAIN
 from .readout import read, read_adjoint

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .layout import Layout
+from ..recurrence.layout import Layout
 
 __all__ = ["Facts", "Pieces", "Solutions"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
+from ..recurrence.layout import Decay, Layout, gate_gradient, inner, states_before
 from .grams import Grams
-from .layout import Decay, Layout, gate_gradient, inner, states_before
 from .pieces import Facts, Pieces, Solutions
 from .solving import Solved, Solver, condition_number, exact, iterate, upper_end
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from .layout import Decay, Layout, adjoint, differentiable_scan
+from ..recurrence.layout import Decay, Layout, adjoint, differentiable_scan
 from .pieces import Pieces
 from .plain import PLAIN
 

@@ -6,8 +6,8 @@ from functools import partial
 
 import torch
 
+from ..recurrence.layout import Decay, Layout, adjoint, differentiable_scan
 from .grams import Grams
-from .layout import Decay, Layout, adjoint, differentiable_scan
 from .pieces import Facts, Pieces, Solutions
 from .plain import PLAIN
 from .readout import readout

@@ -9,7 +9,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ....layers.regression.layout import Layout
+from ....layers.recurrence.layout import Layout
 from ..launching import tuned
 from ..table import register
 from .tiles import (

@@ -8,7 +8,7 @@ from functools import cache, partial
 
 import torch
 
-from ....layers.regression.layout import Layout
+from ....layers.recurrence.layout import Layout
 from ....layers.regression.pieces import Facts, Pieces, Solutions
 from ....layers.regression.solving import Solver
 from . import backward, decode, readout, solve, states

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from resolvent.layers.recurrence.layout import Decay, Layout, inner
 from resolvent.layers.regression.grams import Grams
-from resolvent.layers.regression.layout import Decay, Layout, inner
 from resolvent.layers.regression.solving import (
     chebyshev,
     condition_number,

@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
 
 from resolvent.gpu.triton.gated_kalmanet.pieces import pieces, precision_for  # noqa: E402
-from resolvent.layers.regression.layout import Layout  # noqa: E402
+from resolvent.layers.recurrence.layout import Layout  # noqa: E402
 from resolvent.layers.regression.plain import PLAIN  # noqa: E402
 from resolvent.layers.regression.solving import Solver  # noqa: E402
 

@@ -223,7 +223,7 @@ def adjoint(
     Examples
     --------
     >>> import torch
-    >>> from resolvent.layers.regression.layout import adjoint
+    >>> from resolvent.layers.recurrence.layout import adjoint
     >>> x = torch.tensor(2.0, requires_grad=True)
     >>> (once,) = adjoint(lambda x: (x**3,), (x,), (torch.tensor(1.0),))
     >>> once.item(), torch.autograd.grad(once, x)[0].item()

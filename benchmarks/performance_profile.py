@@ -2,11 +2,16 @@
 
     python benchmarks/performance_profile.py            measures, and writes table and figure for the documentation
     python benchmarks/performance_profile.py --quick    the small systems alone, nothing written
+    python benchmarks/performance_profile.py --resume   goes on with what is not on file; --systems 5: with so many
 
 Each solver is given A as a CSR matrix and b, and is to reach ||b - A x|| <= 1e-8 ||b||, which is looked at in extended
-precision afterwards; set-up counts. An answer that misses it counts as a failure, whatever the solver says of it. Of
-repeated calls the shortest counts, the first one, in which kernels may be compiled or loaded, apart. All solvers run in
-one process, on the threads that the environment gives them. PETSc takes part where petsc4py can be imported.
+precision afterwards; set-up counts. An answer that misses it counts as a failure, whatever the solver says of it, and
+so does one that takes thirty times as long as the fastest before it, and more than a second, or more than 30 s. Of
+repeated calls the shortest counts, the first one, in which kernels may be compiled or loaded, apart. Solvers run in a
+process beside this one (profiled_solvers.py), which is ended when their time is up, on the threads that the environment
+gives them. PETSc takes part where petsc4py can be imported, or in a Python of its own: ``--petsc "env PYTHONPATH=FOLDER python3"``.
+
+What was measured is kept system by system: a run that was broken off is continued with ``--resume``.
 
 References
 ----------
@@ -19,8 +24,11 @@ import argparse
 import datetime
 import json
 import platform
-import time
-import warnings
+import select
+import shlex
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,25 +36,15 @@ from typing import Any
 import numpy as np
 import scipy
 import scipy.sparse as sparse
-import scipy.sparse.linalg as splinalg
 from suites.problems import linear_elements
 
 import resolvent as rv
 
-RTOL = 1e-8
-ROOM = 1.01  # of the tolerance: what rounding in the norm of a peer's own may cost it
 LONGEST = 30.0  # seconds that a solver may take
+COMPILING = 60.0  # seconds that the first call of Resolvent may take
 HOPELESS = 30.0  # times the fastest so far, and one is stopped
-SHORTEST = 0.3  # seconds of calls, from which no more are made
 HERE = Path(__file__).parents[1] / "docs"
 FACTORS = (1, 1.1, 2, 5, 10, 100)
-
-System = tuple[Any, np.ndarray, bool]
-Solver = Callable[[Any, np.ndarray, float], np.ndarray]
-
-
-class TooSlow(Exception):
-    """The time of a solver is up."""
 
 
 def random_sparse(kind: str, n: int, seed: int) -> Any:
@@ -113,162 +111,92 @@ def as_csr(A: Any) -> Any:
     return matrix
 
 
-def stop_at(deadline: float) -> Callable[..., None]:
-    """A callback that ends a solver."""
+class Bench:
+    """A process in which solvers run, ended and started anew where one does not come back in time.
 
-    def callback(*_: Any) -> None:
-        if time.perf_counter() > deadline:
-            raise TooSlow
+    Parameters
+    ----------
+    command : list of str
+        A Python, and its options.
+    """
 
-    return callback
+    def __init__(self, command: list[str]) -> None:
+        self._command = [*command, str(Path(__file__).with_name("profiled_solvers.py"))]
+        self._process: subprocess.Popen[str] | None = None
+        self.solvers = json.loads(self._started().stdout.readline())
 
+    def _started(self) -> Any:
+        if self._process is None:
+            pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            self._process = subprocess.Popen(self._command, text=True, **pipes)
+        return self._process
 
-def scipys(method: str, factored: bool) -> Solver:
-    """One of SciPy's, with or without SuperLU's incomplete factors."""
-    solve = getattr(splinalg, method)
+    def timed(self, request: dict[str, Any]) -> float | None:
+        """The seconds that a solver takes; None where it fails."""
+        fresh = self._process is None
+        process = self._started()
+        if fresh:
+            process.stdout.readline()  # what solvers there are
+        process.stdin.write(json.dumps(request) + "\n")
+        process.stdin.flush()
+        # A good solver is called twice; the rest is for starting, reading and looking at the residual.
+        ready, _, _ = select.select([process.stdout], [], [], 10 + 2 * request["first_limit"])
+        answer = process.stdout.readline() if ready else ""
+        if answer:
+            return json.loads(answer)
+        self.close()  # too slow, or it crashed
+        return None
 
-    def run(A: Any, b: np.ndarray, deadline: float) -> np.ndarray:
-        options: dict[str, Any] = {"rtol": RTOL, "maxiter": 10 * b.size, "callback": stop_at(deadline)}
-        if method == "gmres":
-            options |= {"restart": 30, "callback_type": "pr_norm"}
-        if factored:
-            factors = splinalg.spilu(A.tocsc())
-            options["M"] = splinalg.LinearOperator(A.shape, factors.solve, dtype=A.dtype)
-        return solve(A, b, **options)[0]
-
-    return run
-
-
-def spsolve(A: Any, b: np.ndarray, deadline: float) -> np.ndarray:
-    """SciPy's direct solver."""
-    return splinalg.spsolve(A, b)
-
-
-def blackbox(A: Any, b: np.ndarray, deadline: float) -> np.ndarray:
-    """PyAMG's choice of its own."""
-    import pyamg
-
-    return pyamg.solve(A, b, tol=RTOL, verb=False, maxiter=400)
-
-
-def aggregation(A: Any, b: np.ndarray, deadline: float) -> np.ndarray:
-    """PyAMG's smoothed aggregation with conjugate gradients."""
-    import pyamg
-
-    hierarchy = pyamg.smoothed_aggregation_solver(A)
-    return hierarchy.solve(b, tol=RTOL, accel="cg", maxiter=400, callback=stop_at(deadline))
+    def close(self) -> None:
+        """End the process."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
 
-def petscs(method: str, preconditioner: str) -> Solver:
-    """PETSc, one process."""
-
-    def run(A: Any, b: np.ndarray, deadline: float) -> np.ndarray:
-        from petsc4py import PETSc
-
-        csr = (A.indptr.astype(PETSc.IntType), A.indices.astype(PETSc.IntType), A.data)
-        matrix = PETSc.Mat().createAIJ(size=A.shape, csr=csr)
-        rhs, x = PETSc.Vec().createWithArray(b.copy()), PETSc.Vec().createSeq(b.size)
-        solver = PETSc.KSP().create()
-        solver.setOperators(matrix)
-        solver.setType(method)
-        solver.getPC().setType(preconditioner)
-        if method == "gmres":
-            solver.setPCSide(PETSc.PC.Side.RIGHT)
-        solver.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
-        solver.setTolerances(rtol=RTOL, max_it=10 * b.size)
-        solver.setMonitor(lambda *_: stop_at(deadline)())
-        solver.solve(rhs, x)
-        return x.getArray().copy()
-
-    return run
-
-
-def resolvent(A: Any, b: np.ndarray, deadline: float) -> np.ndarray:
-    """``rv.solve`` as it is called without arguments but the tolerance."""
-    return rv.solve(A, b, rtol=RTOL, time_limit=max(0.01, deadline - time.perf_counter())).x
-
-
-def solvers() -> dict[str, tuple[Solver, bool]]:
-    """The solvers, and whether they are for Hermitian matrices alone."""
-    found: dict[str, tuple[Solver, bool]] = {"Resolvent": (resolvent, False), "SciPy spsolve": (spsolve, False)}
-    for method in ("cg", "minres", "gmres", "bicgstab"):
-        hermitian = method in ("cg", "minres")
-        found[f"SciPy {method}"] = (scipys(method, False), hermitian)
-        if method != "minres":  # which wants a definite preconditioner
-            found[f"SciPy {method} + spilu"] = (scipys(method, True), hermitian)
-    found["PyAMG solve"] = (blackbox, False)
-    found["PyAMG SA + CG"] = (aggregation, True)
-    try:
-        import petsc4py
-
-        petsc4py.init([])
-    except ImportError:
-        return found
-    for method, preconditioner in (("cg", "icc"), ("cg", "gamg"), ("gmres", "ilu"), ("bcgs", "ilu")):
-        found[f"PETSc {method} + {preconditioner}"] = (petscs(method, preconditioner), method == "cg")
-    return found
-
-
-def missed(A: Any, x: Any, b: np.ndarray) -> float:
-    """||b - A x|| / ||b||, summed in extended precision."""
-    x = np.asarray(x).ravel()
-    if x.shape != b.shape or not np.isfinite(x).all():
-        return float("inf")
-    wide = np.clongdouble if np.iscomplexobj(x) or A.dtype.kind == "c" else np.longdouble
-    rows = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
-    r = b.astype(wide)
-    np.subtract.at(r, rows, A.data.astype(wide) * x.astype(wide)[A.indices])
-    return float(np.linalg.norm(r.astype(complex)) / np.linalg.norm(b))
-
-
-def timed(solve: Solver, A: Any, b: np.ndarray, fastest: float) -> float | None:
-    """The shortest of some calls in seconds; None for a failure."""
-    limit = min(LONGEST, max(1.0, HOPELESS * fastest))
-    best, spent, first = float("inf"), 0.0, True
-    while True:
-        began = time.perf_counter()
-        try:
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
-                warnings.simplefilter("ignore")
-                x = solve(A.copy(), b.copy(), began + (LONGEST if first else limit))
-        except Exception:  # whatever a peer raises, it has not solved the system
-            return None
-        taken = time.perf_counter() - began
-        if first and not missed(A, x, b) <= ROOM * RTOL:
-            return None
-        best, spent = min(best, taken), spent + taken
-        if (spent > SHORTEST and not first) or taken > LONGEST / 3:
-            return best
-        first = False
-
-
-def measure(quick: bool) -> dict[str, Any]:
-    """Seconds by system and solver."""
-    rows = []
-    chosen = solvers()
+def measure(
+    benches: list[Bench], rows: list[dict[str, Any]], quick: bool, most: int | None
+) -> Iterator[dict[str, Any]]:
+    """Seconds by solver, system by system, of what is not yet in the rows; as many systems as are wanted."""
+    known = {row["system"]: row for row in rows}
+    chosen = {name: (bench, hermitian) for bench in benches for name, hermitian in bench.solvers.items()}
+    done = 0
     for name, make in systems():
+        seconds: dict[str, float | None] = dict(known[name]["seconds"]) if name in known else {}
+        if done == most:
+            return
+        if set(chosen) <= set(seconds):
+            continue
         A = as_csr(make())
         if quick and A.shape[0] > 2000:
             continue
         b = A @ np.random.default_rng(1).standard_normal(A.shape[0])
         difference = abs(A - A.conj().T)
         hermitian = difference.nnz == 0 or difference.max() <= 1e-12 * abs(A).max()
-        seconds: dict[str, float | None] = {}
-        for solver, (solve, needs_hermitian) in chosen.items():
-            fastest = min((taken for taken in seconds.values() if taken is not None), default=LONGEST)
-            seconds[solver] = timed(solve, A, b, fastest) if hermitian or not needs_hermitian else None
-        rows.append({"system": name, "n": A.shape[0], "entries": int(A.nnz), "seconds": seconds})
-        solved = {solver: taken for solver, taken in seconds.items() if taken is not None}
-        best = min(solved, key=solved.__getitem__, default="none")
-        print(f"{name:40} {solved.get('Resolvent', float('nan')):10.4f}   {best} {solved.get(best, 0):.4f}", flush=True)
-    return {
-        "date": datetime.date.today().isoformat(),
-        "machine": platform.processor() or platform.machine(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "resolvent": rv.__version__,
-        "rows": rows,
-    }
+        with tempfile.TemporaryDirectory() as folder:
+            file = f"{folder}/system.npz"
+            np.savez(file, data=A.data, indices=A.indices, indptr=A.indptr, b=b)
+            for solver, (bench, needs_hermitian) in chosen.items():
+                if solver in seconds:
+                    continue
+                fastest = min((taken for taken in seconds.values() if taken is not None), default=LONGEST)
+                limit = min(LONGEST, max(1.0, HOPELESS * fastest))
+                first = COMPILING if solver == "Resolvent" else limit
+                seconds[solver] = None
+                if hermitian or not needs_hermitian:
+                    request = {"solver": solver, "file": file, "limit": limit, "first_limit": first}
+                    seconds[solver] = bench.timed(request)
+        yield {"system": name, "n": A.shape[0], "entries": int(A.nnz), "seconds": seconds}
+        done += 1
+
+
+def report(row: dict[str, Any]) -> str:
+    """A line on one system: Resolvent's seconds, and the fastest."""
+    solved = {solver: taken for solver, taken in row["seconds"].items() if taken is not None}
+    best = min(solved, key=solved.__getitem__, default="none")
+    own = solved.get("Resolvent", float("nan"))
+    return f"{row['system']:40} {own:10.4f}   {best} {solved.get(best, 0):.4f}"
 
 
 def ratios(found: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -323,14 +251,36 @@ def main() -> None:
     """From the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--systems", type=int, metavar="N", help="measure so many, and stop")
+    parser.add_argument("--petsc", metavar="COMMAND", help="a Python of its own in which petsc4py can be imported")
     arguments = parser.parse_args()
-    found = measure(arguments.quick)
+    file = Path(__file__).parent / "results" / "performance_profile.json"
+    found: dict[str, Any] = {
+        "date": datetime.date.today().isoformat(),
+        "machine": platform.processor() or platform.machine(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "resolvent": rv.__version__,
+        "rows": [],
+    }
+    if arguments.resume and file.exists():
+        found = json.loads(file.read_text(encoding="utf-8"))
+    benches = [Bench([sys.executable])]
+    if arguments.petsc:
+        benches.append(Bench(shlex.split(arguments.petsc)))
+    try:
+        for row in measure(benches, found["rows"], arguments.quick, arguments.systems):
+            found["rows"] = [*(other for other in found["rows"] if other["system"] != row["system"]), row]
+            print(report(row), flush=True)
+            if not arguments.quick:
+                file.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    finally:
+        for bench in benches:
+            bench.close()
     print(f"\n{len(found['rows'])} systems\n\n{table(found)}")
-    if arguments.quick:
-        return
-    results = Path(__file__).parent / "results"
-    (results / "performance_profile.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    draw(found, HERE / "images" / "performance_profile.svg")
+    if not arguments.quick:
+        draw(found, HERE / "images" / "performance_profile.svg")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,8 +49,8 @@ class CSR(Operator):
     def entries(self) -> int:
         return len(self.data)
 
-    @property
-    def bandwidth(self) -> int:
+    @cached_property
+    def bandwidth(self) -> int:  # type: ignore[override]
         filled = np.flatnonzero(np.diff(self.indptr))
         if not filled.size:
             return 0

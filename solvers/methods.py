@@ -47,7 +47,7 @@ RECYCLING: Mapping[str, type[LinearMethod[Any]]] = Rows(
 STAGES: tuple[Mapping[str, type[LinearMethod[Any]]], ...] = tuple(
     Rows(__package__, stage)
     for stage in (
-        {name: PLACES[name] for name in ("cg", "jacobi", "gauss_seidel")},
+        {name: PLACES[name] for name in ("cg", "jacobi", "gauss_seidel")} | {"lu": "linear.direct:BandLU"},
         {"lu": "linear.direct:LU"} | {name: PLACES[name] for name in ("minres", "bicgstab", "gmres")},
         {"lu": "linear.direct:LastResort", "lstsq": "linear.shortest:ShortestSolution"},
     )

@@ -1,4 +1,4 @@
-"""A factorisation, certified and refined like every other answer: LAPACK's or SuperLU's.
+"""A factorisation, certified and refined like every other answer: LAPACK's, of full matrices and bands, or SuperLU's.
 
 A step solves for the correction of the residual that was recomputed: the first gives the answer, others refine it.
 """
@@ -17,11 +17,11 @@ from ...operators.fill import column_order, factor_entries
 from ..driver.method import Breakdown
 from ..driver.status import Cause, Status
 from .correcting import Correcting, CorrectingState
-from .costs import iterations_worth
+from .costs import is_band, is_narrow_band, iterations_worth
 from .method import Candidate
 from .system import LinearSystem
 
-__all__ = ["LU", "MEMORY", "LastResort"]
+__all__ = ["LU", "MEMORY", "BandLU", "LastResort"]
 
 MEMORY = 2.0**31  # bytes that a factorisation may take, foreseen from the entries of A
 PADDING = 32  # entries a column that SuperLU may add, to have columns alike
@@ -53,6 +53,8 @@ class LU(Correcting[DirectState]):
         n, itemsize = system.n, 16 if system.dtype.kind == "c" else 8
         if system.truth.kind == "dense":
             return 2.0 * n * n * itemsize
+        if is_band(system.truth):
+            return float(n) * (3 * system.truth.bandwidth + 1) * itemsize
         full = float(n + PADDING) * n * (itemsize + 4)
         if full <= MEMORY:  # whatever the pattern
             return full
@@ -80,7 +82,7 @@ class LU(Correcting[DirectState]):
     def correction(self, system: LinearSystem, state: DirectState) -> Any:
         if state.solve is None:
             if "lu" not in system.kept:
-                system.kept["lu"] = _by_lapack(system) if system.truth.kind == "dense" else _by_superlu(system)
+                system.kept["lu"] = _factored(system)
             state.solve, state.said = system.kept["lu"]
         return state.solve(state.work)
 
@@ -88,6 +90,16 @@ class LU(Correcting[DirectState]):
         refined = state.corrections > 1
         lost = refined and not (state.residual_norm or 0.0) <= 0.5 * before
         return Breakdown("", Cause.DIGITS, Status.STAGNATED) if lost else None
+
+
+@dataclass(frozen=True)
+class BandLU(LU):
+    """The same before anything is iterated, where A has so few diagonals that nothing is quicker."""
+
+    @classmethod
+    def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
+        if system.on_host and is_narrow_band(system.truth):
+            yield Candidate(0, cls(), "A is a narrow band, factored at the cost of some iterations")
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,13 @@ def _wide(dtype: np.dtype) -> type:
     return np.complex128 if dtype.kind == "c" else np.float64
 
 
+def _factored(system: LinearSystem) -> tuple[Callable[[Any], Any], str]:
+    """What solves with the factors, and a sentence on them."""
+    if system.truth.kind == "dense":
+        return _by_lapack(system)
+    return _by_bands(system) if is_band(system.truth) else _by_superlu(system)
+
+
 def _by_lapack(system: LinearSystem) -> tuple[Callable[[Any], Any], str]:
     from scipy.linalg import get_lapack_funcs, lu_solve
 
@@ -118,6 +137,27 @@ def _by_lapack(system: LinearSystem) -> tuple[Callable[[Any], Any], str]:
     if info > 0:
         raise _singular()
     return lambda r: lu_solve((factors, pivots), r, check_finite=False), "A was factored by LAPACK."
+
+
+def _by_bands(system: LinearSystem) -> tuple[Callable[[Any], Any], str]:
+    from scipy.linalg import get_lapack_funcs
+
+    A, dtype, n = system.truth.tocsr(), _wide(system.dtype), system.n
+    w = min(system.truth.bandwidth, n - 1)
+    names = ("gttrf", "gttrs") if w == 1 < n - 1 else ("gbtrf", "gbtrs")  # whose wrapper wants three rows
+    factor, solve = get_lapack_funcs(names, dtype=dtype)
+    if names[0] == "gttrf":
+        lower, diagonal, upper, second, pivots, info = factor(*(A.diagonal(k).astype(dtype) for k in (-1, 0, 1)))
+        if info > 0:
+            raise _singular()
+        return lambda r: solve(lower, diagonal, upper, second, pivots, r)[0], "A was factored by LAPACK, as a band."
+    band = np.zeros((3 * w + 1, n), dtype, order="F")
+    rows = np.repeat(np.arange(n), np.diff(A.indptr))
+    band[2 * w + rows - A.indices, A.indices] = A.data
+    factors, pivots, info = factor(band, w, w, overwrite_ab=True)
+    if info > 0:
+        raise _singular()
+    return lambda r: solve(factors, w, w, r, pivots)[0], "A was factored by LAPACK, as a band."
 
 
 def _by_superlu(system: LinearSystem) -> tuple[Callable[[Any], Any], str]:

@@ -34,7 +34,7 @@ from ..driver.stopping import Options
 from ..preconditioners.given import as_preconditioner, is_named
 from ..preconditioners.jacobi import JacobiPreconditioner
 from ..spectra.ritz import SpectralEvidence
-from .costs import patience
+from .costs import is_narrow_band, patience
 from .learning import Learning
 from .method import NOTHING, LinearMethod, said_of_choice
 from .schemes import SMALL, kernels, krylov_kernel
@@ -79,6 +79,8 @@ class Small:
             return None
         most = options.maxiter
         if self.why is not None and most is None and n >= FACTORED_FROM:
+            if is_narrow_band(A):
+                return None
             most = patience(A)
         tolerances = options.rtol, options.atol, most
         known = room is not None and dtype == A.dtype

@@ -9,7 +9,8 @@ precision afterwards; set-up counts. An answer that misses it counts as a failur
 so does one that takes thirty times as long as the fastest before it, and more than a second, or more than 30 s. Of
 repeated calls the shortest counts, the first one, in which kernels may be compiled or loaded, apart. Solvers run in a
 process beside this one (profiled_solvers.py), which is ended when their time is up, on the threads that the environment
-gives them. PETSc takes part where petsc4py can be imported, or in a Python of its own: ``--petsc "env PYTHONPATH=FOLDER python3"``.
+gives them. PETSc takes part where petsc4py can be imported, or in a Python of its own:
+``--petsc "env PYTHONPATH=FOLDER python3"``.
 
 What was measured is kept system by system: a run that was broken off is continued with ``--resume``.
 

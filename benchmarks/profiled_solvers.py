@@ -188,6 +188,8 @@ def timed(solve: Solver, system: System, limit: float, first_limit: float) -> fl
             return None
         best, spent = min(best, taken), spent + taken
         compiling = first and first_limit > limit
+        if compiling:
+            best, spent = float("inf"), 0.0
         if (spent > SHORTEST and not first) or (taken > LONG and not compiling):
             return best if best <= limit else None
         first = False

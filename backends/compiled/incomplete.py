@@ -1,4 +1,4 @@
-"""Incomplete Cholesky factors by columns, and substitution with them."""
+"""Incomplete Cholesky factors by columns, incomplete LU factors by rows, and substitution with them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from ...kernels import kernel
 
-__all__ = ["BROKE", "factor", "solve_with_factors"]
+__all__ = ["BROKE", "factor", "factor_rows", "solve_adjoint_by_rows", "solve_by_rows", "solve_with_factors"]
 
 BROKE = -1
 SMALLEST = 1e-8  # pivot, of a diagonal that is 1
@@ -122,3 +122,77 @@ def solve_with_factors(indptr, indices, data, inverse_diagonal, scale, r, x):  #
         x[j] = total * inverse_diagonal[j]
     for j in range(n):
         x[j] *= scale[j]
+
+
+@kernel()
+def factor_rows(indptr, indices, data, diagonal, least):  # type: ignore[no-untyped-def]
+    """L U = A where A has entries, row after row, in place of A; L has a diagonal of ones, that of U is inverted.
+
+    Parameters
+    ----------
+    indptr, indices, data : ndarray
+        A by rows, columns increasing.
+    diagonal : ndarray, (n,)
+        Where in ``data`` the diagonal stands.
+    least : float
+        Of the largest entry of its row: what a pivot has to exceed.
+
+    Returns
+    -------
+    int
+        n, or the first row whose pivot is too small.
+    """
+    n = indptr.size - 1
+    place = np.full(n, -1, np.int64)  # where in the row at hand a column stands
+    for i in range(n):
+        first, last = indptr[i], indptr[i + 1]
+        largest = 0.0
+        for k in range(first, last):
+            place[indices[k]] = k
+            largest = max(largest, abs(data[k]))
+        for k in range(first, diagonal[i]):
+            j = indices[k]
+            data[k] *= data[diagonal[j]]
+            for m in range(diagonal[j] + 1, indptr[j + 1]):
+                at = place[indices[m]]
+                if at >= 0:
+                    data[at] -= data[k] * data[m]
+        for k in range(first, last):
+            place[indices[k]] = -1
+        if not abs(data[diagonal[i]]) > least * largest:
+            return i
+        data[diagonal[i]] = 1 / data[diagonal[i]]
+    return n
+
+
+@kernel()
+def solve_by_rows(indptr, indices, data, diagonal, r, x):  # type: ignore[no-untyped-def]
+    """x = U^-1 L^-1 r."""
+    n = x.size
+    for i in range(n):
+        total = r[i]
+        for k in range(indptr[i], diagonal[i]):
+            total -= data[k] * x[indices[k]]
+        x[i] = total
+    for i in range(n - 1, -1, -1):
+        total = x[i]
+        for k in range(diagonal[i] + 1, indptr[i + 1]):
+            total -= data[k] * x[indices[k]]
+        x[i] = total * data[diagonal[i]]
+
+
+@kernel()
+def solve_adjoint_by_rows(indptr, indices, data, diagonal, r, x):  # type: ignore[no-untyped-def]
+    """x = L^-H U^-H r."""
+    n = x.size
+    for i in range(n):
+        x[i] = r[i]
+    for i in range(n):
+        value = x[i] * np.conj(data[diagonal[i]])
+        x[i] = value
+        for k in range(diagonal[i] + 1, indptr[i + 1]):
+            x[indices[k]] -= np.conj(data[k]) * value
+    for i in range(n - 1, -1, -1):
+        value = x[i]
+        for k in range(indptr[i], diagonal[i]):
+            x[indices[k]] -= np.conj(data[k]) * value

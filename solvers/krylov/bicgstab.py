@@ -19,6 +19,8 @@ from ..linear.system import LinearSystem
 
 __all__ = ["BiCGSTAB", "bicgstab"]
 
+ILU0_FROM = 2000  # unknowns, below which a few iterations more cost less than factors
+
 
 @dataclass(kw_only=True)
 class BiCGSTABState(State):
@@ -68,6 +70,10 @@ class BiCGSTAB(LinearMethod[BiCGSTABState]):
     def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
         if system.looks_hermitian:
             return
+        bare = system.preconditioner is None and system.on_host and system.truth.kind != "dense"
+        if bare and system.n >= ILU0_FROM:
+            why = "A is not Hermitian, and preconditioned by incomplete factors with its pattern"
+            yield Candidate(1, cls(), why, preconditioner="ilu0")
         if system.preconditioner is None and system.diagonal_preconditions:
             yield Candidate(1, cls(), "A is not Hermitian, and its diagonal varies", preconditioner="jacobi")
         else:

@@ -25,10 +25,11 @@ __all__ = ["CG", "cg"]
 
 WHY_JACOBI = "Jacobi-preconditioned, since A is Hermitian with a positive diagonal that varies"
 WHY_POSITIVE = "A is Hermitian with a positive diagonal"
-MULTIGRID_FROM = 100_000  # unknowns, below which conjugate gradients alone are done before a cycle is compiled
+MULTIGRID_FROM = 20_000  # unknowns, below which conjugate gradients alone are done as soon
 MOST_CYCLES = 100  # where multigrid fits A, some ten are enough
-AMG_FROM = 200_000  # unknowns: a hierarchy and its cycles take the time of some 1200 iterations
-BEFORE_AMG = 300  # iterations that are tried first, in which conjugate gradients may be done
+AMG_FROM = 50_000  # unknowns, below which a hierarchy is hardly set up before conjugate gradients are done
+BEFORE_AMG = 100  # iterations that are tried first, and tell how many more there would be
+AMG_IN_ITERATIONS = 260  # what setting up a hierarchy and its cycles cost at least
 
 
 class Gap:
@@ -221,7 +222,7 @@ class CG(LinearMethod[CGState]):
             if cls._coarsens(system):
                 yield replace(jacobi if varies else plain, maxiter=BEFORE_AMG)
                 why = "preconditioned by algebraic multigrid, since A is sparse, and its rows are next to zero in sum"
-                yield replace(plain, why=why, preconditioner="amg", maxiter=MOST_CYCLES)
+                yield replace(plain, why=why, preconditioner="amg", maxiter=MOST_CYCLES, instead_of=AMG_IN_ITERATIONS)
             if varies:
                 yield jacobi
             yield plain

@@ -60,7 +60,7 @@ def solve_by_choice(system: LinearSystem, stages: Sequence[Stage], options: Opti
             if trial.late:
                 return trial.finished(trial.ended(Status.TIME_LIMIT, "The time limit was reached between two methods"))
             solution = trial.solved_by(candidate)
-            if solution is not None and trial.over(solution):
+            if solution is not None and trial.over(solution, candidate):
                 return trial.finished(solution)
     return trial.finished(None)
 
@@ -125,12 +125,24 @@ class _Trial:
         method = candidate.method
         if self.unsolvable and not method.finds_least_squares:
             return True
+        if candidate.instead_of and self.latest is not None and self.left(self.latest) <= candidate.instead_of:
+            return True
         if self.patience is not None and self.iterations >= self.patience and not method.factors:
             from .direct import LU
 
             if not LU.refused(self.system):
                 return True
         return (method.name, candidate.preconditioner) in self.tried
+
+    def left(self, solution: Solution[Any]) -> float:
+        """Iterations that conjugate gradients would still take, by the condition that they saw; infinity if none was.
+
+        The bound 2 ((sqrt(kappa) - 1) / (sqrt(kappa) + 1))^k of the error (Saad 2003, section 6.11.3).
+        """
+        if solution.condition is None:
+            return math.inf
+        rtol = min(1.0, max(self.options.rtol, solution.unit_roundoff))
+        return 0.5 * math.sqrt(solution.condition) * math.log(2 / rtol) - solution.iterations
 
     def solved_by(self, candidate: Candidate) -> Solution[Any] | None:
         """The solution by one candidate; None where it cannot begin."""
@@ -199,10 +211,12 @@ class _Trial:
         left = None if self.deadline is None else max(self.deadline.left, 1e-9)
         return replace(self.options, maxiter=min(limits) if limits else None, time_limit=left)
 
-    def over(self, solution: Solution[Any]) -> bool:
+    def over(self, solution: Solution[Any], candidate: Candidate) -> bool:
         """Whether no other method is to be tried."""
-        if solution.status in _OVER or solution.cause is Cause.NOT_FINITE:
+        if solution.status in _OVER:
             return True
+        if solution.cause is Cause.NOT_FINITE:
+            return candidate.preconditioner is None  # otherwise it may be at fault, and not A
         if solution.status is Status.OVERFLOW and self.system.emulated is None:
             return True  # found, but not to be written down
         if self.options.maxiter is not None and self.iterations >= self.options.maxiter:

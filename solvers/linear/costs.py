@@ -43,7 +43,8 @@ def is_band(A: Operator) -> bool:
 
 def is_narrow_band(A: Operator) -> bool:
     """Whether A has so few diagonals that nothing is quicker than to factor it."""
-    return is_band(A) and iterations_worth(A) <= FEWEST
+    few = A.entries <= 3 * A.shape[0]  # at more, a row costs more than these iterations
+    return few and is_band(A) and iterations_worth(A) <= FEWEST
 
 
 def iterations_worth(A: Operator) -> int:

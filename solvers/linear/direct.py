@@ -26,6 +26,7 @@ __all__ = ["LU", "MEMORY", "BandLU", "LastResort"]
 MEMORY = 2.0**31  # bytes that a factorisation may take, foreseen from the entries of A
 PADDING = 32  # entries a column that SuperLU may add, to have columns alike
 FEW = 60  # iterations at whose cost a factorisation is taken for cheap
+FEW_INDEFINITE = 250  # the same where A is Hermitian and conjugate gradients have failed: minres takes hundreds
 
 
 @dataclass
@@ -65,9 +66,11 @@ class LU(Correcting[DirectState]):
 
     @classmethod
     def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
-        cheap = system.on_host and iterations_worth(system.truth) <= FEW
-        if cheap and not system.looks_hermitian and cls.memory(system) <= MEMORY:
-            yield Candidate(0, cls(), "A is not Hermitian, and factored at the cost of some iterations")
+        if not system.on_host:
+            return
+        few, kind = (FEW_INDEFINITE, "indefinite") if system.looks_hermitian else (FEW, "not Hermitian")
+        if iterations_worth(system.truth) <= few and cls.memory(system) <= MEMORY:
+            yield Candidate(0, cls(), f"A is {kind}, and factored at the cost of some iterations")
 
     @classmethod
     def refused(cls, system: LinearSystem) -> str:
@@ -98,7 +101,7 @@ class BandLU(LU):
 
     @classmethod
     def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
-        if system.on_host and is_narrow_band(system.truth):
+        if system.on_host and is_narrow_band(system.truth) and cls.memory(system) <= MEMORY:
             yield Candidate(0, cls(), "A is a narrow band, factored at the cost of some iterations")
 
 

@@ -56,6 +56,9 @@ class Candidate:
         -1 where the problem is to be solved with the sign of A and b changed.
     maxiter : int or None
         Iterations that it is given at most.
+    instead_of : int
+        What it costs to begin, in iterations of the method that was tried before: where that promises to need no more,
+        this one is left out.
     """
 
     rank: int
@@ -64,6 +67,7 @@ class Candidate:
     preconditioner: str | None = None
     sign: int = 1
     maxiter: int | None = None
+    instead_of: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from .amg import amg
 from .base import BoundPreconditioner, Preconditioner
 from .block_jacobi import block_jacobi
 from .gmres_polynomial import GMRESPolynomialPreconditioner
+from .ilu0 import ILU0Preconditioner, ilu0
 from .incomplete_cholesky import IncompleteCholeskyPreconditioner, incomplete_cholesky
 from .jacobi import JacobiPreconditioner, jacobi
 from .multigrid import MultigridPreconditioner, multigrid
@@ -16,6 +17,7 @@ __all__ = [
     "BoundPreconditioner",
     "GMRESPolynomialPreconditioner",
     "Hierarchy",
+    "ILU0Preconditioner",
     "IncompleteCholeskyPreconditioner",
     "JacobiPreconditioner",
     "MultigridPreconditioner",
@@ -26,6 +28,7 @@ __all__ = [
     "amg",
     "block_jacobi",
     "ilu",
+    "ilu0",
     "incomplete_cholesky",
     "jacobi",
     "multigrid",

@@ -69,6 +69,7 @@ PRECONDITIONERS: Mapping[str, Kind] = {
     "gmres_polynomial": Kind("polynomial:polynomial", {"kind": "gmres", "degree": 8}),
     "block_jacobi": Kind("block_jacobi:block_jacobi", needs_entries=True),
     "ilu": Kind("superlu:ilu", needs_entries=True),
+    "ilu0": Kind("ilu0:ilu0", needs_entries=True),
     "incomplete_cholesky": Kind("incomplete_cholesky:incomplete_cholesky", needs_entries=True, needs_hermitian=True),
     "amg": Kind("amg:amg", needs_entries=True, needs_hermitian=True),
     "multigrid": Kind("multigrid:multigrid", needs_entries=True, needs_hermitian=True),

@@ -164,8 +164,8 @@ def test_a_rectangular_system_without_a_solution_says_so():
 
 
 def test_the_iteration_limit_is_for_all_methods_together():
-    A = poisson((20, 20)).A - 0.2 * sparse.eye_array(400)
-    b = RNG(0).standard_normal(400)
+    A = poisson((10, 11, 12)).A - 1.5 * sparse.eye_array(1320)
+    b = RNG(0).standard_normal(1320)
     solution = quietly(A, b, rtol=1e-12, maxiter=20)
     assert solution.status is rv.Status.MAX_ITERATIONS
     assert solution.iterations <= 20

@@ -22,6 +22,7 @@ MAKERS = {
     "gmres_polynomial": lambda A, **own: rv.precondition.polynomial(A, 8, kind="gmres", **own),
     "block_jacobi": rv.precondition.block_jacobi,
     "ilu": rv.precondition.ilu,
+    "ilu0": rv.precondition.ilu0,
     "incomplete_cholesky": rv.precondition.incomplete_cholesky,
     "amg": rv.precondition.amg,
     "multigrid": rv.precondition.multigrid,

@@ -15,7 +15,9 @@ from ...kernels import kernel
 from ...operators.grid import GridMatrix
 from .compiling import FAST, Shared, share
 
-__all__ = ["GridArrays", "arrays_of_grid", "interpolation", "product_of_moduli", "product_on_coarse"]
+__all__ = [
+    "GridArrays", "add", "arrays_of_grid", "clear", "interpolation", "product_of_moduli", "product_on_coarse",
+]  # fmt: skip
 
 
 class GridArrays(NamedTuple):
@@ -96,14 +98,15 @@ def _collapsed(A, u, axis, before, after, total, moduli):  # type: ignore[no-unt
                 continue
             couplings, at = A.data[d, A.at[unit], low:high], low + end * A.steps[d]
             along = A.offsets[d, axis] * (1 - 2 * end)
-            _add(couplings, total[at:])
+            add(couplings, total[at:])
             _add_moduli(couplings, moduli[at:])
             if along:
-                _add(couplings, before[at:] if along < 0 else after[at:])
+                add(couplings, before[at:] if along < 0 else after[at:])
 
 
 @kernel(fastmath=set(FAST))
-def _add(given, to):  # type: ignore[no-untyped-def]
+def add(given, to):  # type: ignore[no-untyped-def]
+    """to += given."""
     for i in range(given.size):
         to[i] += given[i]
 
@@ -131,7 +134,7 @@ def product_of_moduli(team, A, x, y):  # type: ignore[no-untyped-def]
     first, last = share(team, A.units)
     for u in range(first, last):
         to = y[u * size : (u + 1) * size]
-        _clear(to)
+        clear(to)
         for d in range(A.offsets.shape[0]):
             s, low, high = A.steps[d], max(0, -A.steps[d]), min(size, size - A.steps[d])
             for end in range(2 if d else 1):
@@ -159,7 +162,7 @@ def product_on_coarse(team, A, axis, left, right, kept, index, one, out):  # typ
     first, last = share(team, kept.size)
     for t in range(first, last):
         for d in range(out.shape[0]):
-            _clear(out[d, t])
+            clear(out[d, t])
         # A coarse point has parts of three fine ones, from ``shift`` points before it, and those have neighbours.
         for shift in range(-1, 2):
             for d in range(A.offsets.shape[0]):
@@ -227,7 +230,8 @@ def _add_part(A, axis, left, right, unit, d, sign, step, shift, hop, side, one, 
 
 
 @kernel(fastmath=set(FAST))
-def _clear(x):  # type: ignore[no-untyped-def]
+def clear(x):  # type: ignore[no-untyped-def]
+    """x = 0."""
     for i in range(x.size):
         x[i] = 0
 

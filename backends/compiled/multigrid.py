@@ -13,6 +13,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from ...kernels import kernel
+from .coarsening import add, clear
 from .compiling import FAST, Shared, share
 
 __all__ = ["Transfer", "ascend", "descend"]
@@ -54,7 +55,7 @@ def descend(team, A, P, factors, r, x, coarse):  # type: ignore[no-untyped-def]
     stages = np.empty((steps, 3, size), x.dtype)
     rest, half = np.empty(size, x.dtype), np.empty(A.lines * P.points, x.dtype)
     quarter = np.empty(P.lines * P.points, x.dtype)
-    _clear(coarse[first * quarter.size : last * quarter.size])
+    clear(coarse[first * quarter.size : last * quarter.size])
     for front in range(max(0, low - steps), high + steps):
         for stage in range(steps):
             u = front - stage
@@ -73,7 +74,7 @@ def descend(team, A, P, factors, r, x, coarse):  # type: ignore[no-untyped-def]
             if not P.left_units.size:
                 _copy(quarter, _unit(coarse, u, quarter.size))
             elif u % 2:
-                _add(quarter, _unit(coarse, u // 2, quarter.size))
+                add(quarter, _unit(coarse, u // 2, quarter.size))
             else:
                 if first < u // 2 <= last:
                     _add_times(P.left_units[A.at[u]], quarter, _unit(coarse, u // 2 - 1, quarter.size))
@@ -98,7 +99,7 @@ def ascend(team, A, P, factors, r, x, coarse, out):  # type: ignore[no-untyped-d
                     _step(A, u, factors[stage - 1], r, stages[stage - 1], rest, new)
                 else:
                     _interpolate(A, P, u, coarse, quarter, half, new)
-                    _add(_unit(x, u, size), new)
+                    add(_unit(x, u, size), new)
                 if stage == steps:
                     _copy(new, _unit(out, u, size))
 
@@ -189,7 +190,7 @@ def _restrict(A, P, at, rest, half, quarter):  # type: ignore[no-untyped-def]
 def _interpolate(A, P, u, coarse, quarter, half, new):  # type: ignore[no-untyped-def]
     """P coarse in a unit: across units, across lines, along them."""
     at, size, points = A.at[u], quarter.size, P.points
-    _clear(quarter)
+    clear(quarter)
     if not P.left_units.size:
         _copy(_unit(coarse, u, size), quarter)
     elif u % 2:
@@ -202,7 +203,7 @@ def _interpolate(A, P, u, coarse, quarter, half, new):  # type: ignore[no-untype
     lines = quarter
     if P.left_lines.size:
         lines = half
-        _clear(lines)
+        clear(lines)
         left, right = P.left_lines[at], P.right_lines[at]
         for line in range(A.lines):
             to = _unit(lines, line, points)
@@ -240,18 +241,6 @@ def _add_times(weights, given, to):  # type: ignore[no-untyped-def]
 def _copy(given, to):  # type: ignore[no-untyped-def]
     for i in range(to.size):
         to[i] = given[i]
-
-
-@kernel(fastmath=set(FAST))
-def _clear(x):  # type: ignore[no-untyped-def]
-    for i in range(x.size):
-        x[i] = 0
-
-
-@kernel(fastmath=set(FAST))
-def _add(given, to):  # type: ignore[no-untyped-def]
-    for i in range(to.size):
-        to[i] += given[i]
 
 
 @register_jitable

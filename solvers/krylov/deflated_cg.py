@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from ..driver.method import Breakdown, Cost
-from ..driver.status import Ending, Status
+from ..driver.method import Cost
 from ..linear.system import LinearSystem
-from ..spectra.ritz import SpectralEvidence
 from .cg import CG, CGState
-from .lanczos_window import LanczosWindow
-from .recycled import Images, Recycled, check_recycle, images, said_of_space, unit_vectors, window_length
+from .deflating import Deflating, DeflatingState
+from .recycled import Images, window_length
 
 __all__ = ["DeflatedCG"]
 
@@ -23,48 +20,27 @@ GROWN = 100  # a residual that has grown by this has found what the space should
 
 
 @dataclass(kw_only=True)
-class DeflatedCGState(CGState):
-    """Of conjugate gradients, and the space.
+class DeflatedCGState(DeflatingState, CGState):
+    """Of conjugate gradients, and the space U, with C = A U.
 
     Attributes
     ----------
-    space : Images or None
-        U and C = A U.
     E : ndarray of shape (k, k)
         U^H A U.
     mu : ndarray of shape (k,)
         E^-1 C^H z of the latest z.
     projected : float
         The residual norm when its part along U was last taken away.
-    window : LanczosWindow or None
-        Where the next space comes from.
-    recalled : int
-        Vectors of the systems before that were used.
-    left : bool
-        They were of no use.
     """
 
-    space: Images | None = None
     E: np.ndarray = field(default_factory=lambda: np.zeros((0, 0)))
     mu: np.ndarray = field(default_factory=lambda: np.zeros(0))
     projected: float = 0.0
-    window: LanczosWindow | None = None
-    recalled: int = 0
-    left: bool = False
 
 
 @dataclass(frozen=True)
-class DeflatedCG(CG):
-    """Conjugate gradients on what a space leaves: residuals are orthogonal to U, directions A-orthogonal to it.
-
-    ``recycle`` is the number of vectors of U, harmonic Ritz vectors; ``kept`` those of the systems before.
-    """
-
-    recycle: int = 10
-    kept: Recycled = field(default_factory=Recycled, compare=False)
-
-    def __post_init__(self) -> None:
-        check_recycle(self.recycle)
+class DeflatedCG(Deflating, CG):
+    """Conjugate gradients on what a space leaves: residuals are orthogonal to U, directions A-orthogonal to it."""
 
     def vectors_memory(self, system: LinearSystem) -> float:
         M = 1 if system.preconditioner is None else 2
@@ -79,10 +55,19 @@ class DeflatedCG(CG):
         assert isinstance(state, DeflatedCGState)
         s = state
         if s.window is None:
-            self._recall(system, s)
+            self.use(system, s, self.recall(system, s))
         self._project(system, s)
-        super().begin(system, s)
+        CG.begin(self, system, s)
         self._deflate(system, s)
+
+    def recall(self, system: LinearSystem, state: CGState) -> Images | None:
+        assert isinstance(state, DeflatedCGState)
+        found = super().recall(system, state)
+        if found is None:
+            return None
+        E = system.backend.block_dots(found.U, found.C)
+        state.E = (E + E.conj().T) / 2
+        return found if np.linalg.eigvalsh(state.E).min() > 0 else None
 
     def _project(self, system: LinearSystem, state: DeflatedCGState) -> None:
         """x <- x + U (U^H A U)^-1 U^H r, and its residual."""
@@ -114,19 +99,6 @@ class DeflatedCG(CG):
             s.z = system.precondition(s.r, s.z)
             s.rho = self._rho(system, s)
 
-    def _recall(self, system: LinearSystem, state: DeflatedCGState) -> None:
-        """U of the systems before, and C = A U of this A."""
-        s = state
-        vectors = self.kept.recall(system, min(self.recycle, system.n - 1))
-        weight = None if system.preconditioner is None else system.precondition
-        found = images(system, vectors, system.matvec, weight)
-        if found is not None:
-            E = system.backend.block_dots(found.U, found.C)
-            s.E = (E + E.conj().T) / 2
-            if np.linalg.eigvalsh(s.E).min() > 0:
-                s.space, s.recalled = found, len(found.U)
-        s.window = LanczosWindow(system, window_length(self.recycle), self.recycle, s.space)
-
     def _deflate(self, system: LinearSystem, state: DeflatedCGState) -> None:
         """p <- p - U (U^H A U)^-1 (A U)^H z."""
         s = state
@@ -138,34 +110,19 @@ class DeflatedCG(CG):
     def renew(self, system: LinearSystem, state: CGState) -> None:
         """Without the space: at the limit of accuracy nothing but the method itself is to be trusted."""
         assert isinstance(state, DeflatedCGState)
-        self._close(system, state)
+        self.close(state)
         state.space = None
         super().renew(system, state)
 
-    def step(self, system: LinearSystem, state: CGState) -> None:
-        assert isinstance(state, DeflatedCGState)
-        s = state
-        if not s.begun:
-            self.begin(system, s)
-            if s.residual_norm is not None and s.residual_norm <= s.target:
-                return  # the space has the solution
-        try:
-            self._step(system, s)
-        except Breakdown:
-            if s.space is None:
-                raise
-            self._go_on_without(system, s)
-            self._step(system, s)
-
-    def _step(self, system: LinearSystem, state: DeflatedCGState) -> None:
+    def step_with_space(self, system: LinearSystem, state: DeflatedCGState) -> None:
         s, window = state, state.window
         watched = window is not None and not window.full
         mu, scale = s.mu, self._scale(s)
         if watched and window is not None:
             window.vector(s.r, s.z, scale)
-        super().step(system, s)
+        CG.step(self, system, s)
         if s.space is not None and not s.gap.norm <= GROWN * s.projected:
-            self._go_on_without(system, s)
+            self.go_on_without(system, s)
         elif s.space is not None and s.gap.norm < math.sqrt(system.unit_roundoff) * s.projected:
             self._project_again(system, s)
         self._deflate(system, s)
@@ -182,40 +139,11 @@ class DeflatedCG(CG):
         """r times this is the Lanczos vector, of length one."""
         return (-1) ** len(state.alphas) / math.sqrt(state.rho) if state.rho > 0 else 0.0
 
-    def _close(self, system: LinearSystem, state: DeflatedCGState) -> None:
+    def close(self, state: CGState) -> None:
         """The last Lanczos vector; none follows."""
         s = state
         if s.window is not None and s.begun:
             s.window.close(s.r, s.z, self._scale(s))
-
-    def _go_on_without(self, system: LinearSystem, state: DeflatedCGState) -> None:
-        """The space is of no use: begin anew as conjugate gradients do."""
-        s = state
-        s.left = True
-        s.work, _ = system.certify(s.x, s.work)
-        self.renew(system, s)
-
-    def conclude(self, system: LinearSystem, state: CGState, ending: Ending) -> tuple[Ending, Mapping[str, Any]]:
-        """Of a system that was solved, what the next one may use."""
-        assert isinstance(state, DeflatedCGState)
-        s = state
-        if ending.status is Status.CONVERGED and s.window is not None:
-            self._close(system, s)
-            if s.window.U is not None and not s.left:
-                self.kept.found = unit_vectors(system.backend, s.window.U)
-        return ending, {}
-
-    def evidence(self, state: CGState) -> SpectralEvidence | None:
-        assert isinstance(state, DeflatedCGState)
-        return None if state.recalled else super().evidence(state)
-
-    def describe(self, state: CGState) -> str:
-        assert isinstance(state, DeflatedCGState)
-        said = said_of_space(state.recalled, state.left)
-        return " ".join(filter(None, (said, super().describe(state))))
-
-    def applications(self, iterations: int) -> int:
-        return iterations + min(len(self.kept.vectors), self.recycle)
 
     def cost(self, iterations: int) -> Cost:
         """That of conjugate gradients, of U and C in every step, and of what is kept."""

@@ -50,7 +50,7 @@ class CSR(Operator):
         return len(self.data)
 
     @cached_property
-    def bandwidth(self) -> int:  # type: ignore[override]
+    def bandwidth(self) -> int:
         filled = np.flatnonzero(np.diff(self.indptr))
         if not filled.size:
             return 0

@@ -139,7 +139,7 @@ class DeflatedCG(Deflating, CG):
         """r times this is the Lanczos vector, of length one."""
         return (-1) ** len(state.alphas) / math.sqrt(state.rho) if state.rho > 0 else 0.0
 
-    def close(self, state: CGState) -> None:
+    def close(self, state: DeflatedCGState) -> None:
         """The last Lanczos vector; none follows."""
         s = state
         if s.window is not None and s.begun:

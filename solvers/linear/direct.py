@@ -154,7 +154,7 @@ def _by_bands(system: LinearSystem) -> tuple[Callable[[Any], Any], str]:
         if info > 0:
             raise _singular()
         return lambda r: solve(lower, diagonal, upper, second, pivots, r)[0], "A was factored by LAPACK, as a band."
-    band = np.zeros((3 * w + 1, n), dtype, order="F")
+    band: np.ndarray = np.zeros((3 * w + 1, n), dtype, order="F")
     rows = np.repeat(np.arange(n), np.diff(A.indptr))
     band[2 * w + rows - A.indices, A.indices] = A.data
     factors, pivots, info = factor(band, w, w, overwrite_ab=True)

@@ -55,6 +55,10 @@ class GatedKalmaNet(TokenMixer):
     layer_idx : int, optional
         The place of the layer in a cache.
     norm_eps : float
+    kv_proj_rank : int, optional
+        Of a projection, zero at the start, that is added to keys and values which serve several heads.
+    kv_learnable_residual : bool
+        With it: whether these heads are given learned mixtures of keys and values, at the start those that serve them.
 
     Raises
     ------
@@ -105,6 +109,8 @@ class GatedKalmaNet(TokenMixer):
         rtol: float | None = None,
         solver: str = "chebyshev",
         interval: str = "wolkowicz_styan",
+        kv_proj_rank: int | None = None,
+        kv_learnable_residual: bool = False,
         **unknown: Any,
     ) -> None:
         heads = Heads.of_length(head_dim, num_heads, num_v_heads, num_kv_heads, expand_v)
@@ -121,7 +127,10 @@ class GatedKalmaNet(TokenMixer):
             "interval": interval,
         }
         convolved = "qkv" if use_v_conv else "qk"
-        self._add_projections(conv_size=conv_size, convolved=convolved, activated=convolved)
+        self._add_projections(
+            conv_size=conv_size, convolved=convolved, activated=convolved, rank=kv_proj_rank,
+            learnable_repeat=kv_learnable_residual,
+        )  # fmt: skip
         if use_beta_gate:
             self.b_proj = nn.Linear(hidden_size, self.heads)
         if use_alpha_connection:
@@ -145,7 +154,6 @@ class GatedKalmaNet(TokenMixer):
             self.b_proj(x).sigmoid() + GATE_FLOOR if self.use_beta_gate else None,
             form=self._form(q),
             return_info=return_info,
-            validate=False,
             **self.solving,
             **how,
         )

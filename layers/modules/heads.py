@@ -6,10 +6,12 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch import nn
+from torch.nn.functional import silu
 
 from ...errors import InputError
 
-__all__ = ["Heads", "unit"]
+__all__ = ["Heads", "LowRank", "unit"]
 
 NORM_EPS = 1e-6  # added to squared lengths, as in the released layers
 
@@ -65,9 +67,7 @@ class Heads:
         if num_v_heads is not None and num_v_heads % num_heads:
             raise InputError(f"num_v_heads: found {num_v_heads}; wanted a multiple of num_heads = {num_heads}")
         value_dim = _whole("expand_v", expand_v, "head_dim", head_dim)
-        return cls(
-            num_heads, num_kv_heads or num_heads, num_v_heads or num_kv_heads or num_heads, head_dim, value_dim
-        )
+        return cls(num_heads, num_kv_heads or num_heads, num_v_heads or num_kv_heads or num_heads, head_dim, value_dim)
 
     @classmethod
     def sharing(
@@ -92,9 +92,7 @@ class Heads:
         for name, factor in (("expand_k", expand_k), ("expand_v", expand_v)):
             total = _whole(name, factor, "hidden_size", hidden_size)
             if total % num_heads:
-                raise InputError(
-                    f"num_heads: found {num_heads}; wanted a divisor of {name} * hidden_size = {total}, which heads share"
-                )
+                raise InputError(f"num_heads: found {num_heads}; wanted a divisor of {name} * hidden_size = {total}")
             lengths.append(total // num_heads)
         fewer = num_kv_heads or num_heads
         return cls(num_heads, fewer, fewer, *lengths)
@@ -126,6 +124,26 @@ class Heads:
             return x.unflatten(-1, (heads, -1))
         served = x.unflatten(-1, (heads, -1)).unsqueeze(3)
         return served.expand(-1, -1, -1, self.count // heads, -1).flatten(2, 3)
+
+
+class LowRank(nn.Module):
+    """B silu(A x), which is 0 at the start: what tells apart heads that were one.
+
+    Parameters
+    ----------
+    size, wanted, rank : int
+        A is (rank, size), B is (wanted, rank).
+    """
+
+    def __init__(self, size: int, wanted: int, rank: int) -> None:
+        super().__init__()
+        if rank < 1:
+            raise InputError(f"kv_proj_rank: found {rank}; wanted at least 1")
+        self.linearA, self.linearB = nn.Linear(size, rank, bias=False), nn.Linear(rank, wanted, bias=False)
+        nn.init.zeros_(self.linearB.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linearB(silu(self.linearA(x)))
 
 
 def unit(x: torch.Tensor) -> torch.Tensor:

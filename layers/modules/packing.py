@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch.nn.functional import pad
 
 from ...errors import InputError
+from ..recurrence.checks import boundaries, sequence_lengths
 
 __all__ = ["Packing"]
 
@@ -47,8 +47,9 @@ class Packing:
         """
         batch, tokens = x.shape[:2]
         if cu_seqlens is not None:
-            ends = cu_seqlens if isinstance(cu_seqlens, torch.Tensor) else torch.tensor(cu_seqlens)
-            return cls(batch, tokens, None, ends, _lengths(ends, batch, tokens))
+            ends = boundaries(cu_seqlens, x)
+            assert ends is not None
+            return cls(batch, tokens, None, ends, list(sequence_lengths(ends.tolist(), tokens)))
         if attention_mask is None:
             return cls(batch, tokens)
         real = _real_tokens(attention_mask, batch, tokens)
@@ -72,21 +73,6 @@ class Packing:
         padded = x.new_zeros(self.batch, self.tokens, *x.shape[2:])
         padded[self.real] = x[0]
         return padded
-
-
-def _lengths(ends: torch.Tensor, batch: int, tokens: int) -> list[int]:
-    if batch != 1:
-        raise InputError(f"cu_seqlens: found a batch of {batch}; wanted sequences packed along T in a batch of 1")
-    if ends.is_floating_point() or ends.is_complex() or ends.ndim != 1 or ends.shape[0] < 2:
-        raise InputError(f"cu_seqlens: found {ends.dtype} of the shape {tuple(ends.shape)}; wanted integers, (N + 1,)")
-    numbers = ends.tolist()
-    lengths = [end - start for start, end in pairwise(numbers)]
-    if numbers[0] != 0 or numbers[-1] != tokens or min(lengths) < 0:
-        raise InputError(
-            f"cu_seqlens: found {numbers[0]} to {numbers[-1]}; wanted numbers that do not decrease, from 0 to T = "
-            f"{tokens}"
-        )
-    return lengths
 
 
 def _real_tokens(mask: Any, batch: int, tokens: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from ...errors import InputError
 from ...naming import choice, suggestion
 from ..tensors import check_width
 from .cache import Cache
-from .heads import Heads
+from .heads import Heads, LowRank
 from .packing import Packing
 from .short_convolution import ShortConvolution
 
@@ -53,6 +53,10 @@ class TokenMixer(nn.Module):
     k_conv1d: ShortConvolution | None
     v_conv1d: ShortConvolution | None
     g_proj: nn.Module | None
+    proj_k: LowRank | None
+    proj_v: LowRank | None
+    k_rep: nn.Parameter | None
+    v_rep: nn.Parameter | None
 
     def __init__(
         self, hidden_size: int, heads: Heads, mode: str, layer_idx: int | None, unknown: Mapping[str, Any]
@@ -78,6 +82,8 @@ class TokenMixer(nn.Module):
         convolved: Iterable[str] = "qkv",
         activated: Iterable[str] = "qkv",
         times: int = 1,
+        rank: int | None = None,
+        learnable_repeat: bool = False,
     ) -> None:
         """``q_proj`` and the others, and the convolutions of those named.
 
@@ -90,6 +96,10 @@ class TokenMixer(nn.Module):
             What is convolved over tokens; what SiLU is applied to, by the convolution where there is one.
         times : int
             Keys and values a token and head.
+        rank : int, optional
+            Of what is added to keys and values that serve several heads, for each of these.
+        learnable_repeat : bool
+            Whether such heads are given mixtures of keys and values, which begin as the one that serves them.
         """
         heads = self._heads
         self._activated = frozenset(activated)
@@ -101,6 +111,21 @@ class TokenMixer(nn.Module):
             activation = "silu" if name in self._activated else None
             convolution = ShortConvolution(size, conv_size, conv_bias, activation) if name in there else None
             setattr(self, f"{name}_conv1d", convolution)
+        self.proj_k = self.proj_v = self.k_rep = self.v_rep = None
+        if rank is None:
+            if learnable_repeat:
+                raise InputError("kv_learnable_residual: found True; wanted kv_proj_rank with it")
+            return
+        if heads.k == heads.v == heads.count:
+            raise InputError(
+                f"kv_proj_rank: found {rank}; wanted None, or heads of keys or values that serve several others"
+            )
+        self.proj_k = LowRank(heads.k_size, heads.count * heads.key_dim, rank)
+        self.proj_v = LowRank(heads.v_size, heads.o_size, rank)
+        if learnable_repeat:
+            for name, count in (("k", heads.k), ("v", heads.v)):
+                repeat = torch.eye(count).repeat_interleave(heads.count // count, 0)
+                setattr(self, f"{name}_rep", nn.Parameter(repeat))
 
     def _add_output(self, norm_eps: float, gate: str | None) -> None:
         """The norm of heads, the output projection, and a gate of the projected input by an activation, if any."""
@@ -177,6 +202,7 @@ class TokenMixer(nn.Module):
             "initial_state": past["recurrent_state"] if past else None,
             "output_final_state": keep,
             "cu_seqlens": packing.cu_seqlens,
+            "validate": False,
         }
         o, state, info = self._operation(x, q, k, v, how, return_info)
         return self._output(o, x), state, conv_state, info
@@ -192,7 +218,7 @@ class TokenMixer(nn.Module):
             The input, for gates.
         q, k, v : Tensor, (B, T, heads, length of one)
         how : dict
-            ``initial_state``, ``output_final_state`` and ``cu_seqlens``, as operations take them.
+            ``initial_state``, ``output_final_state``, ``cu_seqlens`` and ``validate``, as operations take them.
         return_info : bool
 
         Returns
@@ -227,7 +253,9 @@ class TokenMixer(nn.Module):
 
     def _in_heads(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> list[torch.Tensor]:
         heads = self._heads
-        return [heads.split(q, heads.q), heads.split(k, heads.k), heads.split(v, heads.v)]
+        k = _expanded(heads, k, heads.k, self.proj_k, self.k_rep)
+        v = _expanded(heads, v, heads.v, self.proj_v, self.v_rep)
+        return [heads.split(q, heads.q), k, v]
 
     def _output(self, o: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         """Of the heads and the input."""
@@ -282,6 +310,14 @@ class TokenMixer(nn.Module):
     def _state_shapes(self, sequences: int) -> list[tuple[Any, ...]]:
         """Of the states of the operation; None for a length that may be any."""
         return [(sequences, self.heads, self.head_dim, self.head_v_dim)]
+
+
+def _expanded(heads: Heads, x: torch.Tensor, count: int, projection: LowRank | None, mixing: Any) -> torch.Tensor:
+    """As ``heads.split``; or mixtures of the heads in place of repeated ones, and a projection of all added."""
+    split = (
+        heads.split(x, count) if mixing is None else torch.einsum("eh,bthd->bted", mixing, x.unflatten(-1, (count, -1)))
+    )
+    return split if projection is None else split + projection(x).unflatten(-1, (heads.count, -1))
 
 
 def _fits(found: tuple[int, ...], wanted: tuple[Any, ...]) -> bool:

@@ -77,7 +77,8 @@ def token_by_token(
             outputs.append(torch.stack(found, 1).flatten(0, 1))
         final.append(state)
         first = span.stop
-    return torch.cat(outputs).unflatten(0, tokens) if outputs else None, torch.cat(final)
+    last = torch.cat(final) if final else initial
+    return torch.cat(outputs).unflatten(0, tokens) if outputs else None, last
 
 
 def read(S: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ from resolvent.layers import (
     LinearAttention,
     Longhorn,
     Mamba2,
+    MesaNet,
 )
 
 SIZE, TOKENS = 24, 11
@@ -182,6 +183,25 @@ def kalman(net, x):
     return finished(net, head, x)
 
 
+def mesa(net, x):
+    q, k, _ = parts(net, x)
+    v = per_head(linear(x, net.v_proj.weight), (net.head_v_dim, net.heads))
+    decay = sigmoid(linear(x, net.a_proj.weight, net.a_proj.bias))
+    beta = sigmoid(linear(x, net.b_proj.weight, net.b_proj.bias))
+    ridge = (net.lambda_lower_bound + softplus(net.lambda_params)).reshape(net.heads, -1)
+
+    def head(h):
+        H, U, found = torch.zeros(net.head_dim, net.head_dim, dtype=x.dtype), 0, []
+        for t in range(len(x)):
+            K = unit(k[h])[t]
+            H = decay[t, h] * H + beta[t, h] * torch.outer(K, K)
+            U = decay[t, h] * U + beta[t, h] * torch.outer(K, v[h][t])
+            found.append(U.T @ torch.linalg.solve(H + torch.diag(ridge[h]), unit(q[h])[t]))
+        return torch.stack(found)
+
+    return finished(net, head, x)
+
+
 def mamba2(net, x):
     """As a state space: h (state_size, head_dim) of each head."""
     heads, D, N = net.heads, net.head_v_dim, net.head_dim
@@ -327,6 +347,13 @@ LAYERS = [
         (
             {"n_groups": 2, "norm_before_gate": True}, {"rmsnorm": False, "D_has_hdim": True}, {"use_bias": True},
             {"use_conv_bias": False, "dt_limit": (0.01, 0.05)},
+        ),
+    ),
+    Layer(
+        MesaNet, OF_LENGTH | {"rtol": 1e-13}, mesa,
+        (
+            NO_CONVOLUTION, {"use_output_gate": True, "lambda_lower_bound": 0.5}, {"rtol": None},
+            {"solver": "exact", "conv_bias": True, "rtol": None},
         ),
     ),
     Layer(

@@ -1,12 +1,9 @@
 """MesaNet and ridge regression with a fixed ridge: values, equivalences, gradients, and what they are held to."""
 
-import math
-
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from resolvent.errors import InputError  # noqa: E402
 from resolvent.layers.regression import mesa_net  # noqa: E402
 
 DIGITS = 5.01e-13  # twelve of them are printed

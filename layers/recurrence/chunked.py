@@ -36,7 +36,7 @@ def chunked(recurrence: Recurrence) -> tuple[torch.Tensor, torch.Tensor]:
     size = _size(recurrence)
     layout = Layout(recurrence.lengths, size, recurrence.r.device)
     if not layout.chunks:
-        return torch.zeros_like(recurrence.v), recurrence.initial
+        return torch.zeros_like(recurrence.v[:, ::n]), recurrence.initial
     r, g = layout.split(recurrence.r), None if recurrence.g is None else layout.split(recurrence.g)
     w, v = _corrections(recurrence.w, n, layout), _corrections(recurrence.v, n, layout)
     e = None if recurrence.e is None else _corrections(recurrence.e, n, layout)

@@ -36,7 +36,7 @@ def recurrent(recurrence: Recurrence) -> tuple[torch.Tensor, torch.Tensor]:
         None if rows is None else rows.unflatten(1, (length, n)) for rows in (recurrence.w, recurrence.v, recurrence.e)
     )
     outputs, final = token_by_token(step, (recurrence.r, *written, decay), recurrence.initial, recurrence.lengths)
-    return (recurrence.v.clone() if outputs is None else outputs), final
+    return (recurrence.v[:, ::n].clone() if outputs is None else outputs), final
 
 
 def token_by_token(

@@ -10,6 +10,7 @@ from torch import nn
 from ..functional import chunk_gated_delta_rule, fused_recurrent_gated_delta_rule
 from .gates import gate_parameters, log_decay
 from .heads import Heads, unit
+from .released import hybrid_heads, is_hybrid
 from .token_mixer import TokenMixer
 
 __all__ = ["GatedDeltaNet"]
@@ -97,6 +98,17 @@ class GatedDeltaNet(TokenMixer):
         self.b_proj = nn.Linear(hidden_size, self.heads, bias=False)
         self.A_log, self.dt_bias = gate_parameters(self.heads)
         self._add_output(norm_eps, output_gate_activation if use_gate else None)
+
+    @classmethod
+    def _translate(cls, settings: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+        if not is_hybrid(settings):
+            return
+        hybrid_heads(settings, weights)
+        settings.setdefault("head_dim", 128)
+        settings["expand_v"] = 1.0
+        settings.pop("use_state_passing_sp", None)  # says where it is computed
+        if "gk_proj.weight" in weights:
+            weights["a_proj.weight"] = weights.pop("gk_proj.weight")
 
     def _operation(
         self, x: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, how: dict[str, Any], return_info: bool

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import torch
 from torch import nn
 
+from ...errors import InputError
 from ..functional import gated_kalmanet
 from .gates import gate_parameters, log_decay
 from .heads import Heads, unit
+from .released import hybrid_heads, is_hybrid, leave_out
 from .token_mixer import TokenMixer
 
 __all__ = ["GatedKalmaNet"]
@@ -139,6 +142,37 @@ class GatedKalmaNet(TokenMixer):
             self.a_proj = nn.Linear(hidden_size, self.heads, bias=False)
             self.A_log, self.dt_bias = gate_parameters(self.heads)
         self._add_output(norm_eps, "silu" if use_gate else None)
+
+    @classmethod
+    def from_released(
+        cls, state_dict: Mapping[str, torch.Tensor], config: Any, *, prefix: str = "", **settings: Any
+    ) -> Self:
+        """A layer with published weights, as ``TokenMixer.from_released``.
+
+        It solves as the published layer does, by as many steps on the interval of the Frobenius norm, unless ``rtol``
+        is among the settings. To the lengths of queries and keys awslabs' layer adds 1e-6 where this one and that of
+        flash-linear-attention add it to their squares.
+        """
+        if settings.get("rtol") is not None:
+            settings = {"num_iter": None, "interval": "wolkowicz_styan"} | settings
+        return super().from_released(state_dict, config, prefix=prefix, **settings)
+
+    @classmethod
+    def _translate(cls, settings: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+        settings.setdefault("num_iter", 30)
+        settings["interval"] = "frobenius"
+        if not is_hybrid(settings):
+            return
+        hybrid_heads(settings, weights)
+        settings["ridge_ratio"] = settings.pop("ridge_strength", 0.02)
+        settings.pop("chunk_size", None)  # says how it is computed, and not what
+        for name, known in (("solver_type", "chebyshev"), ("bp_lambda", True)):
+            if (found := settings.pop(name, known)) != known:
+                raise InputError(f"{name}: found {found!r}; wanted {known!r}, which alone there is here")
+        if settings["num_iter"] < 1:
+            raise InputError(f"num_iter: found {settings['num_iter']}; wanted at least 1, for there to be a regression")
+        if not settings.get("use_forgetting_gate", True):
+            leave_out(weights, "a_proj.", "A_log", "dt_bias")
 
     def _operation(
         self, x: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, how: dict[str, Any], return_info: bool

@@ -139,6 +139,11 @@ class Mamba2(TokenMixer):
         self.norm = GroupedNorm(inner, n_groups, norm_eps) if rmsnorm else None
         self.out_proj = nn.Linear(inner, hidden_size, bias=use_bias)
 
+    @classmethod
+    def _translate(cls, settings: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+        for name in ("chunk_size", "backend"):  # which say how it is computed, and not what
+            settings.pop(name, None)
+
     def _mixed(
         self, x: torch.Tensor, past: Mapping[str, Any] | None, packing: Packing, keep: bool, return_info: bool
     ) -> tuple[torch.Tensor, Any, tuple[Any, ...], Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from inspect import Parameter, signature
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -16,6 +16,7 @@ from ..tensors import check_width
 from .cache import Cache
 from .heads import Heads, LowRank
 from .packing import Packing
+from .released import as_settings, load, under
 from .short_convolution import ShortConvolution
 
 __all__ = ["TokenMixer"]
@@ -73,6 +74,46 @@ class TokenMixer(nn.Module):
         self._heads = heads
         self.num_heads, self.num_k_heads, self.num_v_heads, self.heads = heads.q, heads.k, heads.v, heads.count
         self.head_dim, self.head_v_dim = heads.key_dim, heads.value_dim
+
+    @classmethod
+    def from_released(
+        cls, state_dict: Mapping[str, torch.Tensor], config: Any, *, prefix: str = "", **settings: Any
+    ) -> Self:
+        """A layer with published weights.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to Tensor
+            Of the layer, or of a model. Weights are copied, and keep their type and device.
+        config : mapping or object
+            The arguments that the published constructor was given, by its names for them, those of
+            flash-linear-attention or, for ``GatedKalmaNet`` and ``GatedDeltaNet``, of awslabs/hybrid-model-factory.
+        prefix : str
+            What the names of the layer's weights begin with, as "model.layers.0.attn.".
+        **settings
+            Of the layer here, in place of those in ``config``, such as ``layer_idx``.
+
+        Raises
+        ------
+        InputError
+            Naming what cannot be mapped: a setting, weights that are missing or not known, and other shapes.
+
+        Examples
+        --------
+        >>> from resolvent.layers import GatedDeltaNet
+        >>> config = {"hidden_size": 32, "head_dim": 8, "num_heads": 2}
+        >>> published = {f"model.layers.0.attn.{k}": v for k, v in GatedDeltaNet(**config).state_dict().items()}
+        >>> layer = GatedDeltaNet.from_released(published, config, prefix="model.layers.0.attn.", layer_idx=0)
+        """
+        weights, given = under(state_dict, prefix), as_settings(config)
+        cls._translate(given, weights)
+        layer = cls(**(given | settings))
+        load(layer, weights)
+        return layer
+
+    @classmethod
+    def _translate(cls, settings: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+        """Bring the settings and weights of a published layer into the words used here."""
 
     def _add_projections(
         self,

@@ -82,8 +82,8 @@ def hybrid_heads(settings: dict[str, Any], weights: dict[str, torch.Tensor]) -> 
         settings["num_v_heads"] = v
     else:
         raise InputError(
-            f"num_q_heads, num_k_heads, num_v_heads: found {q}, {k} and {v}; wanted as many of keys as of values, which "
-            "divide those of queries, or as many of keys as of queries, which divide those of values"
+            f"num_q_heads, num_k_heads, num_v_heads: found {q}, {k} and {v}; wanted as many of keys as of values, and "
+            "those to divide the first, or as many of keys as of queries, and those to divide the last"
         )
     if k == v == q:
         settings.pop("kv_proj_rank", None)

@@ -33,6 +33,15 @@ class Layout:
     Attributes
     ----------
     chunks : int
+    equal : bool
+        Whether all sequences are of one length: then no table of indices is needed.
+    widths : list of int
+        How many sequences have a first, second, ... chunk.
+
+    Notes
+    -----
+    What is read where a graph may be traced is computed at once: a property that is cached takes a lock, at which
+    tracing ends.
     """
 
     def __init__(self, lengths: Sequence[int], size: int, device: torch.device) -> None:
@@ -41,6 +50,12 @@ class Layout:
         self._counts = [-(-length // size) for length in lengths]
         self._first = [0, *accumulate(self._counts)]
         self.chunks, self.tokens = self._first.pop(), sum(lengths)
+        self.equal = len(set(self._lengths)) == 1
+        self._longest_first = sorted(range(len(self._counts)), key=lambda s: -self._counts[s])
+        self._by_rank = [
+            [s for s in self._longest_first if self._counts[s] > rank] for rank in range(max(self._counts, default=0))
+        ]
+        self.widths = [len(sequences) for sequences in self._by_rank]
 
     @cached_property
     def table(self) -> torch.Tensor:
@@ -57,21 +72,6 @@ class Layout:
     def sequences(self) -> torch.Tensor:
         """The first chunk of each sequence, and the number of all, int64, (sequences + 1,), on the device."""
         return torch.tensor([*self._first, self.chunks], device=self.device)
-
-    @cached_property
-    def equal(self) -> bool:
-        """Whether all sequences are of one length: then no table of indices is needed."""
-        return len(set(self._lengths)) == 1
-
-    @cached_property
-    def _longest_first(self) -> list[int]:
-        return sorted(range(len(self._counts)), key=lambda s: -self._counts[s])
-
-    @cached_property
-    def _by_rank(self) -> list[list[int]]:
-        """The sequences that have a first, second, ... chunk, longest first."""
-        order = self._longest_first
-        return [[s for s in order if self._counts[s] > rank] for rank in range(max(self._counts, default=0))]
 
     @cached_property
     def _places(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -106,11 +106,6 @@ class Layout:
         else:
             rows = rows.index_select(0, self._places[1])
         return rows.unflatten(0, tuple(shape[:2])).contiguous()
-
-    @cached_property
-    def widths(self) -> list[int]:
-        """How many sequences have a first, second, ... chunk."""
-        return [len(sequences) for sequences in self._by_rank]
 
     def stretches(self, elements: int) -> list[range]:
         """Ranks of chunks to be worked on together, where one chunk has so many elements."""
@@ -244,13 +239,16 @@ class Decay:
         self.dtype, self._total = gates.dtype, gates.double().clamp_min(LOWEST).cumsum(-1)
         self.since_start = self._total.exp().to(self.dtype).unsqueeze(-1)
         self.to_end = (self._total[..., -1:] - self._total).exp().to(self.dtype).unsqueeze(-1)
+        self._within: torch.Tensor | None = None  # kept without functools.cached_property, at whose lock tracing ends
 
-    @cached_property
+    @property
     def within(self) -> torch.Tensor:
-        difference = self._total.unsqueeze(-1) - self._total.unsqueeze(-2)
-        return difference.to(self.dtype).tril_().exp_().tril()
+        if self._within is None:
+            difference = self._total.unsqueeze(-1) - self._total.unsqueeze(-2)
+            self._within = difference.to(self.dtype).tril_().exp_().tril()
+        return self._within
 
-    @cached_property
+    @property
     def within_before(self) -> torch.Tensor:
         """``within`` without the decay of token t itself, for j < t, else 0."""
         difference = self._before.unsqueeze(-1) - self._total.unsqueeze(-2)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
 from ...errors import InputError
+from ..recurrence.forms import full_precision
 from .heads import Heads
 from .token_mixer import TokenMixer
 
@@ -108,7 +109,7 @@ class AdaptiveFilterAttention(TokenMixer):
         lengths = None if how["cu_seqlens"] is None else how["cu_seqlens"].diff().tolist()
         wide = torch.promote_types(q.dtype, torch.float32)
         q, k, v = (_in_rows(part.to(wide), lengths) for part in (q, k, v))
-        with torch.autocast(q.device.type, enabled=False):
+        with full_precision(q.device.type):
             o, state = self._filtered(q, k, v, _places(q, lengths), how["initial_state"])
         return _in_one_row(o, lengths), state if how["output_final_state"] else None, None
 

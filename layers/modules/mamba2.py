@@ -134,7 +134,7 @@ class Mamba2(TokenMixer):
         if conv_init is not None:
             nn.init.uniform_(self.conv1d.weight, -conv_init, conv_init)
         self.in_proj = nn.Linear(hidden_size, inner + mixed + count, bias=use_bias)
-        self.A_log, self.dt_bias = gate_parameters(count, 1, tuple(A_init_range), (dt_min, dt_max), dt_init_floor)
+        self.A_log, self.dt_bias = gate_parameters(count, 1, A_init_range, (dt_min, dt_max), dt_init_floor)
         self.D = without_weight_decay(nn.Parameter(torch.ones(inner if D_has_hdim else count)))
         self.norm = GroupedNorm(inner, n_groups, norm_eps) if rmsnorm else None
         self.out_proj = nn.Linear(inner, hidden_size, bias=use_bias)

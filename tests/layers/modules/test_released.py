@@ -1,12 +1,13 @@
 """Published weights: state dicts as the published constructors name and shape them, and what cannot be mapped."""
 
+from inspect import signature
 from types import SimpleNamespace
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch.nn.functional import linear, silu  # noqa: E402
+from torch.nn.functional import linear, silu, softplus  # noqa: E402
 
 from resolvent.layers import (  # noqa: E402
     DeltaNet,
@@ -97,6 +98,72 @@ PUBLISHED = [
         | {"g_proj.weight": (12, 24), "o_norm.weight": (6,)},
     ),
 ]  # fmt: skip
+DEFAULTS = {
+    DeltaNet: {
+        "mode": "chunk", "d_model": None, "hidden_size": 1024, "expand_k": 1.0, "expand_v": 1.0, "num_heads": 4,
+        "use_beta": True, "use_gate": False, "use_short_conv": True, "conv_size": 4, "conv_bias": False,
+        "allow_neg_eigval": False, "layer_idx": None, "qk_activation": "silu", "qk_norm": "l2", "norm_eps": 1e-5,
+    },
+    GatedDeltaNet: {
+        "hidden_size": 2048, "expand_v": 2, "head_dim": 256, "num_heads": 6, "num_v_heads": None, "mode": "chunk",
+        "use_gate": True, "use_short_conv": True, "allow_neg_eigval": False, "conv_size": 4, "conv_bias": False,
+        "layer_idx": None, "norm_eps": 1e-5, "output_gate_activation": "swish",
+    },
+    GatedDeltaProduct: {
+        "hidden_size": 2048, "expand_v": 2, "head_dim": 256, "num_heads": 6, "num_v_heads": None, "mode": "chunk",
+        "use_output_gate": True, "use_short_conv": True, "conv_size": 4, "conv_bias": False, "layer_idx": None,
+        "norm_eps": 1e-5, "use_forget_gate": True, "allow_neg_eigval": True, "num_householder": 2,
+    },
+    KimiDeltaAttention: {
+        "hidden_size": 2048, "expand_v": 1, "head_dim": 128, "num_heads": 16, "num_v_heads": None, "mode": "chunk",
+        "use_short_conv": True, "allow_neg_eigval": False, "safe_gate": False, "lower_bound": None, "conv_size": 4,
+        "conv_bias": False, "layer_idx": None, "norm_eps": 1e-5,
+    },
+    MesaNet: {
+        "hidden_size": 2048, "num_heads": 16, "head_dim": 128, "mode": "chunk", "use_output_gate": False,
+        "use_short_conv": True, "conv_size": 4, "conv_bias": False, "layer_idx": None, "norm_eps": 1e-5,
+        "lambda_lower_bound": 0.25, "max_cg_step_training": 30, "max_cg_step_decoding": 30,
+    },
+    LinearAttention: {
+        "mode": "chunk", "hidden_size": 1024, "expand_k": 1.0, "expand_v": 1.0, "num_heads": 8, "num_kv_heads": None,
+        "feature_map": "elementwise_product", "tie_feature_map_qk": False, "output_norm": "rmsnorm", "norm_q": False,
+        "norm_k": False, "do_feature_map_norm": False, "elementwise_affine": True, "norm_eps": 1e-5, "layer_idx": None,
+    },
+    Mamba2: {
+        "num_heads": None, "head_dim": 64, "hidden_size": 2048, "state_size": 128, "expand": 2, "n_groups": 1,
+        "conv_kernel": 4, "conv_init": None, "use_conv_bias": True, "hidden_act": "silu", "A_init_range": (1, 16),
+        "D_has_hdim": False, "rmsnorm": True, "norm_before_gate": False, "dt_min": 0.001, "dt_max": 0.1,
+        "dt_init_floor": 1e-4, "dt_limit": (0.0, float("inf")), "use_bias": False, "norm_eps": 1e-5, "layer_idx": None,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.whole_grid
+@pytest.mark.parametrize("kind", DEFAULTS, ids=lambda kind: kind.__name__)
+def test_settings_by_position_and_their_defaults_are_those_published(kind):
+    parameters = signature(kind).parameters.values()
+    by_position = {each.name: each.default for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD}
+    assert list(by_position.items()) == list(DEFAULTS[kind].items())
+
+
+def test_they_start_as_published():
+    torch.manual_seed(0)
+    kimi = KimiDeltaAttention(hidden_size=8, head_dim=2, num_heads=400)
+    assert 1 <= kimi.A_log.exp().min() < 1.2
+    assert 15.8 < kimi.A_log.exp().max() <= 16 * 1.001
+    assert 1e-3 * 0.999 <= softplus(kimi.dt_bias).min() < 1.2e-3
+    assert not KimiDeltaAttention(8, head_dim=2, num_heads=4, safe_gate=True, lower_bound=-5).A_log.any()
+    mesa = MesaNet(hidden_size=8, head_dim=2, num_heads=2)
+    torch.testing.assert_close(0.25 + softplus(mesa.lambda_params), torch.ones(4))
+    mamba = Mamba2(hidden_size=512, head_dim=2, state_size=2, conv_init=0.01)
+    assert 1 <= mamba.A_log.exp().min() < 1.2
+    assert mamba.D.eq(1).all()
+    assert mamba.conv1d.weight.abs().max() <= 0.01
+    hedgehog = LinearAttention(hidden_size=8, num_heads=2, feature_map="hedgehog").feature_map_q
+    assert torch.equal(hedgehog.layer.weight, torch.eye(4))
+    assert not hedgehog.layer.bias.any()
+
+
 FORMULAS = {
     GatedDeltaNet: gated_delta_net,
     KimiDeltaAttention: kimi,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn.functional import pad
 __all__ = ["Decay", "Layout", "adjoint", "differentiable_scan", "gate_gradient", "inner", "states_before"]
 
 ELEMENTS = {"cpu": 2**18, "cuda": 2**26}  # of a vector per token worked on at a time: on a CPU what a cache holds
+STRETCH = {"cpu": 2**17, "cuda": 2**26}  # the same, where each step is a few products of small matrices
 LOWEST = -800.0  # exp of it is zero in every format
 
 
@@ -31,48 +33,53 @@ class Layout:
     Attributes
     ----------
     chunks : int
+    equal : bool
+        Whether all sequences are of one length: then no table of indices is needed.
+    widths : list of int
+        How many sequences have a first, second, ... chunk.
+
+    Notes
+    -----
+    What is read where a graph may be traced is computed at once: a property that is cached takes a lock, at which
+    tracing ends.
     """
 
     def __init__(self, lengths: Sequence[int], size: int, device: torch.device) -> None:
         self.size, self.device = size, device
-        self._lengths = torch.tensor(lengths, dtype=torch.long)
-        self._counts = -(-self._lengths // size)
-        self._first = self._counts.cumsum(0) - self._counts
-        self.chunks, self.tokens = int(self._counts.sum()), int(self._lengths.sum())
+        self._lengths = tuple(lengths)
+        self._counts = [-(-length // size) for length in lengths]
+        self._first = [0, *accumulate(self._counts)]
+        self.chunks, self.tokens = self._first.pop(), sum(lengths)
+        self.equal = len(set(self._lengths)) == 1
+        self._longest_first = sorted(range(len(self._counts)), key=lambda s: -self._counts[s])
+        self._by_rank = [
+            [s for s in self._longest_first if self._counts[s] > rank] for rank in range(max(self._counts, default=0))
+        ]
+        self.widths = [len(sequences) for sequences in self._by_rank]
 
     @cached_property
     def table(self) -> torch.Tensor:
         """The first token of each chunk and the one after its last, int64, (chunks, 2), on the device."""
-        rank = torch.arange(self.chunks) - torch.repeat_interleave(self._first, self._counts)
-        ends = self._lengths.cumsum(0)
-        first = torch.repeat_interleave(ends - self._lengths, self._counts) + rank * self.size
-        last = torch.minimum(first + self.size, torch.repeat_interleave(ends, self._counts))
-        return torch.stack([first, last], 1).to(self.device)
+        ends = accumulate(self._lengths)
+        rows = [
+            (start, min(start + self.size, end))
+            for length, end in zip(self._lengths, ends, strict=True)
+            for start in range(end - length, end, self.size)
+        ]
+        return torch.tensor(rows, dtype=torch.long, device=self.device).view(-1, 2)
 
     @cached_property
     def sequences(self) -> torch.Tensor:
         """The first chunk of each sequence, and the number of all, int64, (sequences + 1,), on the device."""
-        return torch.cat([self._first, self._first.new_tensor([self.chunks])]).to(self.device)
+        return torch.tensor([*self._first, self.chunks], device=self.device)
 
     @cached_property
-    def _by_rank(self) -> list[torch.Tensor]:
-        """The sequences that have a first, second, ... chunk, longest first."""
-        order = self._counts.argsort(descending=True, stable=True)
-        most = int(self._counts.max()) if len(order) else 0
-        return [order[self._counts[order] > rank] for rank in range(most)]
-
-    @cached_property
-    def _places(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """The token of each place of the chunks, one beyond the last where there is none; the place of each token.
-
-        None where every chunk is full.
-        """
-        if self.chunks * self.size == self.tokens:
-            return None
-        sizes = self._lengths
+    def _places(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The token of each place of the chunks, one beyond the last where there is none; the place of each token."""
+        sizes = torch.tensor(self._lengths, dtype=torch.long)
         sequence = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
         within = torch.arange(self.tokens) - (sizes.cumsum(0) - sizes)[sequence]
-        place = self._first[sequence] * self.size + within
+        place = self.size * torch.tensor(self._first, dtype=torch.long)[sequence] + within
         token = torch.full((self.chunks * self.size,), self.tokens, dtype=torch.long)
         token[place] = torch.arange(self.tokens)
         return token.to(self.device), place.to(self.device)
@@ -80,16 +87,91 @@ class Layout:
     def split(self, tokens: torch.Tensor) -> torch.Tensor:
         """From (B, T, H, ...) to (chunks, H, size, ...)."""
         rows = tokens.flatten(0, 1)
-        if self._places is not None:
+        if self.equal:
+            rows = rows.unflatten(0, (len(self._lengths), self._lengths[0]))
+            beyond = self._counts[0] * self.size - self._lengths[0]
+            if beyond:
+                rows = pad(rows, (0, 0) * (rows.ndim - 2) + (0, beyond))
+            rows = rows.flatten(0, 1)
+        else:
             rows = pad(rows, (0, 0) * (rows.ndim - 1) + (0, 1)).index_select(0, self._places[0])
         return rows.unflatten(0, (self.chunks, self.size)).transpose(1, 2).contiguous()
 
     def join(self, chunks: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
         """From (chunks, H, size, ...) to (B, T, H, ...), B and T given by ``shape``."""
         rows = chunks.transpose(1, 2).flatten(0, 1)
-        if self._places is not None:
+        if self.equal:
+            rows = rows.unflatten(0, (len(self._lengths), self._counts[0] * self.size))
+            rows = rows[:, : self._lengths[0]].flatten(0, 1)
+        else:
             rows = rows.index_select(0, self._places[1])
         return rows.unflatten(0, tuple(shape[:2])).contiguous()
+
+    def stretches(self, elements: int) -> list[range]:
+        """Ranks of chunks to be worked on together, where one chunk has so many elements."""
+        budget, found, first = STRETCH.get(self.device.type, STRETCH["cuda"]), [], 0
+        while first < len(self.widths):
+            most = max(budget // max(elements * self.widths[first], 1), 1)
+            found.append(range(first, min(first + most, len(self.widths))))
+            first = found[-1].stop
+        return found
+
+    def take(self, tokens: torch.Tensor, stretches: Sequence[range]) -> list[torch.Tensor]:
+        """The chunks of each stretch, rank by rank, those of longer sequences first: (chunks H, size, ...).
+
+        From (B, T, H, ...); without a copy where a stretch is one chunk of one sequence, or of one head.
+        """
+        rows = tokens.flatten(0, 1)
+        if self.equal:
+            count = len(self._lengths)
+            rows = rows.unflatten(0, (count, self._lengths[0]))
+            beyond = self._counts[0] * self.size - self._lengths[0]
+            if beyond:
+                rows = pad(rows, (0, 0) * (rows.ndim - 2) + (0, beyond))
+            order = (1, 0, 3, 2, *range(4, rows.ndim + 1))
+            found = rows.split([self.size * len(ranks) for ranks in stretches], 1)
+            return [part.unflatten(1, (-1, self.size)).permute(order).flatten(0, 2) for part in found]
+        rows = pad(rows, (0, 0) * (rows.ndim - 1) + (0, 1)).index_select(0, self._taken[0])
+        found = rows.split([self.size * sum(self.widths[rank] for rank in ranks) for ranks in stretches])
+        return [part.unflatten(0, (-1, self.size)).transpose(1, 2).flatten(0, 1) for part in found]
+
+    def put_together(self, parts: Sequence[torch.Tensor], shape: Sequence[int]) -> torch.Tensor:
+        """What ``take`` took, from (chunks H, size, ...) to (B, T, H, ...), the first three given by ``shape``."""
+        batch, length, heads = shape[:3]
+        if self.equal:
+            count, found = len(self._lengths), []
+            for part in parts:
+                order = (1, 0, 3, 2, *range(4, part.ndim + 2))
+                found.append(part.unflatten(0, (-1, count, heads)).permute(order).flatten(1, 2))
+            rows = torch.cat(found, 1)[:, : self._lengths[0]].flatten(0, 1)
+        else:
+            rows = torch.cat([part.unflatten(0, (-1, heads)).transpose(1, 2).flatten(0, 1) for part in parts])
+            rows = rows.index_select(0, self._taken[1])
+        return rows.unflatten(0, (batch, length))
+
+    def longest_first(self, states: torch.Tensor) -> torch.Tensor:
+        """From the order of the sequences, (N, ...)."""
+        return states if self.equal else states.index_select(0, self._orders[0])
+
+    def as_given(self, states: torch.Tensor) -> torch.Tensor:
+        """Back to it."""
+        return states if self.equal else states.index_select(0, self._orders[1])
+
+    @cached_property
+    def _taken(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The token of each place, rank by rank, and the place of each token."""
+        chunks = [self._first[s] + rank for rank, sequences in enumerate(self._by_rank) for s in sequences]
+        order = torch.tensor(chunks, dtype=torch.long)
+        token, place = (part.cpu() for part in self._places)
+        taken = token.view(-1, self.size)[order].flatten()
+        rank = order.argsort()
+        put = rank[place // self.size] * self.size + place % self.size
+        return taken.to(self.device), put.to(self.device)
+
+    @cached_property
+    def _orders(self) -> tuple[torch.Tensor, torch.Tensor]:
+        order = torch.tensor(self._longest_first, dtype=torch.long)
+        return order.to(self.device), order.argsort().to(self.device)
 
     def groups(self, heads: int, dimension: int) -> Iterator[slice]:
         """Slices of chunks to be worked on together."""
@@ -120,15 +202,17 @@ class Layout:
         for rank in reversed(ranks) if reverse else ranks:
             sequences = self._by_rank[rank]
             if len(sequences) == 1:
-                s, c = int(sequences[0]), int(self._first[sequences[0]]) + rank
-                increment = increments[c].clone()
-                increments[c] = state[s]
-                state[s].mul_(decay[c, :, None, None]).add_(increment)
+                one, chunk = sequences[0], self._first[sequences[0]] + rank
+                increment = increments[chunk].clone()
+                increments[chunk] = state[one]
+                state[one].mul_(decay[chunk, :, None, None]).add_(increment)
             else:
-                s, c = sequences.to(self.device), (self._first[sequences] + rank).to(self.device)
-                before = state[s]
-                state[s] = torch.addcmul(increments[c], decay[c, :, None, None], before)
-                increments[c] = before
+                places = torch.tensor([(s, self._first[s] + rank) for s in sequences], device=self.device)
+                before = state[places[:, 0]]
+                state[places[:, 0]] = torch.addcmul(
+                    increments[places[:, 1]], decay[places[:, 1], :, None, None], before
+                )
+                increments[places[:, 1]] = before
         return state
 
 
@@ -155,11 +239,29 @@ class Decay:
         self.dtype, self._total = gates.dtype, gates.double().clamp_min(LOWEST).cumsum(-1)
         self.since_start = self._total.exp().to(self.dtype).unsqueeze(-1)
         self.to_end = (self._total[..., -1:] - self._total).exp().to(self.dtype).unsqueeze(-1)
+        self._within: torch.Tensor | None = None  # kept without functools.cached_property, at whose lock tracing ends
 
-    @cached_property
+    @property
     def within(self) -> torch.Tensor:
-        difference = self._total.unsqueeze(-1) - self._total.unsqueeze(-2)
-        return difference.to(self.dtype).tril_().exp_().tril()
+        if self._within is None:
+            difference = self._total.unsqueeze(-1) - self._total.unsqueeze(-2)
+            self._within = difference.to(self.dtype).tril_().exp_().tril()
+        return self._within
+
+    @property
+    def within_before(self) -> torch.Tensor:
+        """``within`` without the decay of token t itself, for j < t, else 0."""
+        difference = self._before.unsqueeze(-1) - self._total.unsqueeze(-2)
+        return difference.to(self.dtype).tril_(-1).exp_().tril(-1)
+
+    @property
+    def since_start_before(self) -> torch.Tensor:
+        """``since_start`` without the decay of the token itself."""
+        return self._before.exp().to(self.dtype).unsqueeze(-1)
+
+    @property
+    def _before(self) -> torch.Tensor:
+        return pad(self._total[..., :-1], (1, 0))
 
     @property
     def whole(self) -> torch.Tensor:

@@ -137,6 +137,17 @@ def fixed_points_table() -> str:
     return _table(head, rows, right=(3, 4, 6))
 
 
+def state_tracking_table() -> str:
+    """The word problems, and what a guess and who ignores the order come to."""
+    rows = []
+    for name, make in rv.gallery.state_tracking.STATE_TRACKING.items():
+        task = make()
+        rows.append(
+            (f"`{name}`", len(task.alphabet), task.order, f"{task.chance:.3f}", f"{task.commutative_ceiling:.3f}")
+        )
+    return _table(("name", "tokens", "states", "chance", "without order"), rows, right=range(1, 5))
+
+
 def formats_table() -> str:
     """The floating-point formats that have a name."""
     beyond = {"infinity": "infinity", "saturate": "stays the largest", "nan": "NaN"}
@@ -259,7 +270,7 @@ def kernels_table() -> str:
 def properties_by_class() -> dict[str, list[str]]:
     """The properties of each public class, by its dotted name, as the templates of the reference list them."""
     found = {}
-    for home in (rv, rv.gallery, rv.gallery.fixed_points, rv.newton_schulz, rv.precision):
+    for home in (rv, rv.gallery, rv.gallery.fixed_points, rv.gallery.state_tracking, rv.newton_schulz, rv.precision):
         space = home.__name__
         for name in home.__all__:
             thing = getattr(home, name)
@@ -276,6 +287,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "statuses": statuses_table,
     "gallery": gallery_table,
     "fixed_points": fixed_points_table,
+    "state_tracking": state_tracking_table,
     "fixed_point_counts": fixed_point_counts_table,
     "formats": formats_table,
     "blocks": blocks_table,

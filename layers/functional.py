@@ -1,5 +1,59 @@
 """Sequence-model operations as functions of tensors."""
 
+from .recurrence.additive import (
+    chunk_gla,
+    chunk_linear_attn,
+    chunk_simple_gla,
+    fused_recurrent_gla,
+    fused_recurrent_linear_attn,
+    fused_recurrent_simple_gla,
+)
+from .recurrence.delta import (
+    chunk_comba,
+    chunk_delta_rule,
+    chunk_gated_delta_product,
+    chunk_gated_delta_rule,
+    chunk_kda,
+    chunk_longhorn,
+    chunk_precond_gated_delta_rule,
+    chunk_precond_kda,
+    fused_recurrent_comba,
+    fused_recurrent_delta_rule,
+    fused_recurrent_gated_delta_product,
+    fused_recurrent_gated_delta_rule,
+    fused_recurrent_kda,
+    fused_recurrent_longhorn,
+    fused_recurrent_precond_gated_delta_rule,
+    fused_recurrent_precond_kda,
+)
+from .recurrence.filters import kalman_filter, kdn, rls
 from .regression import gated_kalmanet
 
-__all__ = ["gated_kalmanet"]
+__all__ = [
+    "chunk_comba",
+    "chunk_delta_rule",
+    "chunk_gated_delta_product",
+    "chunk_gated_delta_rule",
+    "chunk_gla",
+    "chunk_kda",
+    "chunk_linear_attn",
+    "chunk_longhorn",
+    "chunk_precond_gated_delta_rule",
+    "chunk_precond_kda",
+    "chunk_simple_gla",
+    "fused_recurrent_comba",
+    "fused_recurrent_delta_rule",
+    "fused_recurrent_gated_delta_product",
+    "fused_recurrent_gated_delta_rule",
+    "fused_recurrent_gla",
+    "fused_recurrent_kda",
+    "fused_recurrent_linear_attn",
+    "fused_recurrent_longhorn",
+    "fused_recurrent_precond_gated_delta_rule",
+    "fused_recurrent_precond_kda",
+    "fused_recurrent_simple_gla",
+    "gated_kalmanet",
+    "kalman_filter",
+    "kdn",
+    "rls",
+]

@@ -1,0 +1,203 @@
+"""The members that carry a covariance: the Kalman filter, recursive least squares, and filters of less."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ...errors import InputError
+from ...naming import choice
+from . import checks
+from .forms import FORMS, results
+from .gains import Covariance, diagonal_kalman, isotropic_kalman, kalman
+from .recurrence import Tokens, as_tokens
+
+__all__ = ["kalman_filter", "kdn", "rls"]
+
+Boundaries = torch.Tensor | Sequence[int] | None
+Number = float | torch.Tensor
+
+
+def kalman_filter(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    g: torch.Tensor | None = None,
+    *,
+    noise: Number = 1.0,
+    process_noise: Number = 0.0,
+    initial_covariance: Number = 1.0,
+    scale: float | None = None,
+    initial_state: Any = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    cu_seqlens: Boundaries = None,
+    form: str = "chunk",
+    validate: bool = True,
+) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+    form = choice("form", form, FORMS)
+    tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
+    gates = None if g is None else tokens.gate("g", g)
+    state, covariance = _pair(initial_state, "covariance")
+    P = _covariance(tokens, initial_covariance, covariance)
+    r = _per_token(tokens, "noise", noise)
+    Q = _matrix(tokens, "process_noise", process_noise)
+    growth = None if gates is None else 2 * gates
+    found = kalman(tokens.k, r, P, tokens.lengths, growth, Q)
+    return _filtered(form, tokens, found, gates, state, output_final_state)
+
+
+def rls(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    g: torch.Tensor | None = None,
+    *,
+    noise: Number = 1.0,
+    initial_covariance: Number = 1.0,
+    scale: float | None = None,
+    initial_state: Any = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    cu_seqlens: Boundaries = None,
+    form: str = "chunk",
+    validate: bool = True,
+) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+    form = choice("form", form, FORMS)
+    tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
+    growth = None
+    if g is not None:
+        growth = -tokens.gate("g", g)
+        if tokens.validate:
+            checks.check_values("g", growth)
+    state, covariance = _pair(initial_state, "covariance")
+    P = _covariance(tokens, initial_covariance, covariance)
+    found = kalman(tokens.k, _per_token(tokens, "noise", noise), P, tokens.lengths, growth)
+    return _filtered(form, tokens, found, None, state, output_final_state)
+
+
+def kdn(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    g: torch.Tensor | None = None,
+    *,
+    noise: Number = 1.0,
+    process_noise: Number = 0.0,
+    covariance: str = "diagonal",
+    initial_precision: Number = 1.0,
+    step_size: float | None = None,
+    scale: float | None = None,
+    initial_state: Any = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    cu_seqlens: Boundaries = None,
+    form: str = "chunk",
+    validate: bool = True,
+) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+    form, kind = choice("form", form, FORMS), choice("covariance", covariance, ("diagonal", "isotropic"))
+    tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
+    gates = None if g is None else tokens.gate("g", g, channels=isinstance(g, torch.Tensor) and g.ndim == 4)
+    dimension = tokens.k.shape[3]
+    width = dimension if kind == "diagonal" else 1
+    state, precision = _pair(initial_state, "precision")
+    if precision is None:
+        value = _of_heads(tokens, "initial_precision", initial_precision, 0, strictly=True)
+        c = value.unsqueeze(-1).expand(len(tokens.lengths), tokens.v.shape[2], width)
+    else:
+        c = tokens.state("initial_state, precision", precision, width)
+    r = _per_token(tokens, "noise", noise)
+    omega = _per_token(tokens, "process_noise", process_noise, strictly=False)
+    rule = diagonal_kalman if kind == "diagonal" else isotropic_kalman
+    size = float(dimension if step_size is None else step_size)
+    found = rule(tokens.k, r, omega, c, tokens.lengths, size, gates)
+    return _filtered(form, tokens, found, gates, state, output_final_state)
+
+
+def _filtered(
+    form: str, tokens: Tokens, found: Covariance, g: torch.Tensor | None, state: Any, output_final_state: bool
+) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+    o, final = results(form, tokens, tokens.recurrence(found.w, state, e=tokens.k, g=g), output_final_state)
+    return o, None if final is None else (final, found.final)
+
+
+def _pair(initial_state: Any, second: str) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    if initial_state is None or isinstance(initial_state, torch.Tensor):
+        return initial_state, None
+    if isinstance(initial_state, tuple | list) and len(initial_state) == 2:
+        return initial_state[0], initial_state[1]
+    raise InputError(f"initial_state: wanted a tensor or a pair of them, the state and the {second}")
+
+
+def _per_token(tokens: Tokens, name: str, value: Number, strictly: bool = True) -> torch.Tensor:
+    """A number, or one a head, or one a token and head: (B, T, H)."""
+    shape = tokens.k.shape[:3]
+    if isinstance(value, torch.Tensor) and value.ndim == 3:
+        checks.check_tensor(name, value, tokens.q)
+        checks.check_shape(name, value, shape, "(B, T, H)")
+        _check_sign(tokens, name, value, strictly)
+        return checks.as_dtype(tokens.q.dtype, value)
+    return _of_heads(tokens, name, value, 3, strictly).expand(shape)
+
+
+def _of_heads(tokens: Tokens, name: str, value: Number, axes: int, strictly: bool) -> torch.Tensor:
+    """A number, or one a head: () or (H,), or (1, H)."""
+    if not isinstance(value, torch.Tensor):
+        if not (math.isfinite(value) and (value > 0 or (value == 0 and not strictly))):
+            raise InputError(f"{name}: found {value}; wanted a {'positive' if strictly else 'non-negative'} number")
+        return tokens.q.new_full((1,), value)
+    checks.check_tensor(name, value, tokens.q)
+    heads = tokens.v.shape[2]
+    if value.shape not in ((), (heads,)):
+        more = ", (H,) or (B, T, H)" if axes == 3 else " or (H,)"
+        raise InputError(f"{name}: found the shape {tuple(value.shape)}; wanted (){more}, where H is {heads}")
+    _check_sign(tokens, name, value, strictly)
+    return checks.as_dtype(tokens.q.dtype, value)
+
+
+def _check_sign(tokens: Tokens, name: str, value: torch.Tensor, strictly: bool) -> None:
+    if not tokens.validate:
+        return
+    checks.check_values(name, value, 0)
+    if strictly and bool((value == 0).any()):
+        raise InputError(f"{name}: found 0; wanted positive numbers")
+
+
+def _matrix(tokens: Tokens, name: str, value: Number) -> torch.Tensor | None:
+    """A covariance of each head: a number, one a head (H,), diagonals (H, D), or (H, D, D); None for the number 0."""
+    if not isinstance(value, torch.Tensor):
+        if value == 0:
+            return None
+        value = _of_heads(tokens, name, value, 1, strictly=False)
+    checks.check_tensor(name, value, tokens.q)
+    heads, dimension = tokens.v.shape[2], tokens.k.shape[3]
+    shapes = ((), (1,), (heads,), (heads, dimension), (heads, dimension, dimension))
+    if value.shape not in shapes:
+        raise InputError(
+            f"{name}: found the shape {tuple(value.shape)}; wanted (), (H,), diagonals (H, D) or matrices (H, D, D), "
+            f"where H is {heads} and D is {dimension}"
+        )
+    value = checks.as_dtype(tokens.q.dtype, value)
+    if value.ndim == 3:
+        if tokens.validate:
+            checks.check_semidefinite(name, value)
+        return (value + value.mT) / 2
+    _check_sign(tokens, name, value, strictly=False)
+    diagonal = value if value.ndim == 2 else value.reshape(-1, 1).expand(-1, dimension)
+    return torch.diag_embed(diagonal)
+
+
+def _covariance(tokens: Tokens, start: Number, given: torch.Tensor | None) -> torch.Tensor:
+    """P before the first token of each sequence, (N, H, D, D)."""
+    heads, dimension = tokens.v.shape[2], tokens.k.shape[3]
+    if given is not None:
+        P = tokens.state("initial_state, covariance", given, dimension, dimension)
+        if tokens.validate:
+            checks.check_semidefinite("initial_state, covariance", P)
+        return (P + P.mT) / 2
+    found = _matrix(tokens, "initial_covariance", start)
+    shape = (len(tokens.lengths), heads, dimension, dimension)
+    return tokens.v.new_zeros(shape) if found is None else found.expand(shape)

@@ -10,6 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
 
+from .chunked import chunked
 from .recurrence import Recurrence, Tokens
 from .recurrent import recurrent
 
@@ -20,7 +21,7 @@ R = TypeVar("R")
 
 Form = Callable[[Recurrence], tuple[torch.Tensor, torch.Tensor]]
 
-FORMS: dict[str, Form] = {"recurrent": recurrent, "chunk": recurrent}
+FORMS: dict[str, Form] = {"recurrent": recurrent, "chunk": chunked}
 
 
 def in_both_forms(operation: Callable[Concatenate[str, P], R]) -> tuple[Callable[P, R], Callable[P, R]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -35,44 +36,49 @@ class Layout:
 
     def __init__(self, lengths: Sequence[int], size: int, device: torch.device) -> None:
         self.size, self.device = size, device
-        self._lengths = torch.tensor(lengths, dtype=torch.long)
-        self._counts = -(-self._lengths // size)
-        self._first = self._counts.cumsum(0) - self._counts
-        self.chunks, self.tokens = int(self._counts.sum()), int(self._lengths.sum())
+        self._lengths = tuple(lengths)
+        self._counts = [-(-length // size) for length in lengths]
+        self._first = [0, *accumulate(self._counts)]
+        self.chunks, self.tokens = self._first.pop(), sum(lengths)
 
     @cached_property
     def table(self) -> torch.Tensor:
         """The first token of each chunk and the one after its last, int64, (chunks, 2), on the device."""
-        rank = torch.arange(self.chunks) - torch.repeat_interleave(self._first, self._counts)
-        ends = self._lengths.cumsum(0)
-        first = torch.repeat_interleave(ends - self._lengths, self._counts) + rank * self.size
-        last = torch.minimum(first + self.size, torch.repeat_interleave(ends, self._counts))
-        return torch.stack([first, last], 1).to(self.device)
+        ends = accumulate(self._lengths)
+        rows = [
+            (start, min(start + self.size, end))
+            for length, end in zip(self._lengths, ends, strict=True)
+            for start in range(end - length, end, self.size)
+        ]
+        return torch.tensor(rows, dtype=torch.long, device=self.device).view(-1, 2)
 
     @cached_property
     def sequences(self) -> torch.Tensor:
         """The first chunk of each sequence, and the number of all, int64, (sequences + 1,), on the device."""
-        return torch.cat([self._first, self._first.new_tensor([self.chunks])]).to(self.device)
+        return torch.tensor([*self._first, self.chunks], device=self.device)
 
     @cached_property
-    def _by_rank(self) -> list[torch.Tensor]:
+    def equal(self) -> bool:
+        """Whether all sequences are of one length: then no table of indices is needed."""
+        return len(set(self._lengths)) == 1
+
+    @cached_property
+    def _longest_first(self) -> list[int]:
+        return sorted(range(len(self._counts)), key=lambda s: -self._counts[s])
+
+    @cached_property
+    def _by_rank(self) -> list[list[int]]:
         """The sequences that have a first, second, ... chunk, longest first."""
-        order = self._counts.argsort(descending=True, stable=True)
-        most = int(self._counts.max()) if len(order) else 0
-        return [order[self._counts[order] > rank] for rank in range(most)]
+        order = self._longest_first
+        return [[s for s in order if self._counts[s] > rank] for rank in range(max(self._counts, default=0))]
 
     @cached_property
-    def _places(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """The token of each place of the chunks, one beyond the last where there is none; the place of each token.
-
-        None where every chunk is full.
-        """
-        if self.chunks * self.size == self.tokens:
-            return None
-        sizes = self._lengths
+    def _places(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The token of each place of the chunks, one beyond the last where there is none; the place of each token."""
+        sizes = torch.tensor(self._lengths, dtype=torch.long)
         sequence = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
         within = torch.arange(self.tokens) - (sizes.cumsum(0) - sizes)[sequence]
-        place = self._first[sequence] * self.size + within
+        place = self.size * torch.tensor(self._first, dtype=torch.long)[sequence] + within
         token = torch.full((self.chunks * self.size,), self.tokens, dtype=torch.long)
         token[place] = torch.arange(self.tokens)
         return token.to(self.device), place.to(self.device)
@@ -80,16 +86,58 @@ class Layout:
     def split(self, tokens: torch.Tensor) -> torch.Tensor:
         """From (B, T, H, ...) to (chunks, H, size, ...)."""
         rows = tokens.flatten(0, 1)
-        if self._places is not None:
+        if self.equal:
+            rows = rows.unflatten(0, (len(self._lengths), self._lengths[0]))
+            beyond = self._counts[0] * self.size - self._lengths[0]
+            if beyond:
+                rows = pad(rows, (0, 0) * (rows.ndim - 2) + (0, beyond))
+            rows = rows.flatten(0, 1)
+        else:
             rows = pad(rows, (0, 0) * (rows.ndim - 1) + (0, 1)).index_select(0, self._places[0])
         return rows.unflatten(0, (self.chunks, self.size)).transpose(1, 2).contiguous()
 
     def join(self, chunks: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
         """From (chunks, H, size, ...) to (B, T, H, ...), B and T given by ``shape``."""
         rows = chunks.transpose(1, 2).flatten(0, 1)
-        if self._places is not None:
+        if self.equal:
+            rows = rows.unflatten(0, (len(self._lengths), self._counts[0] * self.size))
+            rows = rows[:, : self._lengths[0]].flatten(0, 1)
+        else:
             rows = rows.index_select(0, self._places[1])
         return rows.unflatten(0, tuple(shape[:2])).contiguous()
+
+    def in_turn(self, chunks: torch.Tensor) -> Sequence[torch.Tensor]:
+        """The first chunks of all sequences that have one, longest first, the second ones, ...; from (chunks, ...)."""
+        if self.equal:
+            return chunks.unflatten(0, (len(self._counts), self._counts[0])).unbind(1)
+        return chunks.index_select(0, self._turns[0]).split([len(sequences) for sequences in self._by_rank])
+
+    def out_of_turn(self, turns: Sequence[torch.Tensor]) -> torch.Tensor:
+        """What ``in_turn`` took apart, (chunks, ...)."""
+        if self.equal:
+            return torch.stack(tuple(turns), 1).flatten(0, 1)
+        return torch.cat(tuple(turns)).index_select(0, self._turns[1])
+
+    def longest_first(self, states: torch.Tensor) -> torch.Tensor:
+        """From the order of the sequences, (N, ...)."""
+        return states if self.equal else states.index_select(0, self._orders[0])
+
+    def as_given(self, states: torch.Tensor) -> torch.Tensor:
+        """Back to it."""
+        return states if self.equal else states.index_select(0, self._orders[1])
+
+    @cached_property
+    def _turns(self) -> tuple[torch.Tensor, torch.Tensor]:
+        chunks = [self._first[s] + rank for rank, sequences in enumerate(self._by_rank) for s in sequences]
+        return self._there_and_back(chunks)
+
+    @cached_property
+    def _orders(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._there_and_back(self._longest_first)
+
+    def _there_and_back(self, permutation: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        forward = torch.tensor(permutation, dtype=torch.long)
+        return forward.to(self.device), forward.argsort().to(self.device)
 
     def groups(self, heads: int, dimension: int) -> Iterator[slice]:
         """Slices of chunks to be worked on together."""
@@ -120,15 +168,17 @@ class Layout:
         for rank in reversed(ranks) if reverse else ranks:
             sequences = self._by_rank[rank]
             if len(sequences) == 1:
-                s, c = int(sequences[0]), int(self._first[sequences[0]]) + rank
-                increment = increments[c].clone()
-                increments[c] = state[s]
-                state[s].mul_(decay[c, :, None, None]).add_(increment)
+                one, chunk = sequences[0], self._first[sequences[0]] + rank
+                increment = increments[chunk].clone()
+                increments[chunk] = state[one]
+                state[one].mul_(decay[chunk, :, None, None]).add_(increment)
             else:
-                s, c = sequences.to(self.device), (self._first[sequences] + rank).to(self.device)
-                before = state[s]
-                state[s] = torch.addcmul(increments[c], decay[c, :, None, None], before)
-                increments[c] = before
+                places = torch.tensor([(s, self._first[s] + rank) for s in sequences], device=self.device)
+                before = state[places[:, 0]]
+                state[places[:, 0]] = torch.addcmul(
+                    increments[places[:, 1]], decay[places[:, 1], :, None, None], before
+                )
+                increments[places[:, 1]] = before
         return state
 
 
@@ -160,6 +210,21 @@ class Decay:
     def within(self) -> torch.Tensor:
         difference = self._total.unsqueeze(-1) - self._total.unsqueeze(-2)
         return difference.to(self.dtype).tril_().exp_().tril()
+
+    @cached_property
+    def within_before(self) -> torch.Tensor:
+        """``within`` without the decay of token t itself, for j < t, else 0."""
+        difference = self._before.unsqueeze(-1) - self._total.unsqueeze(-2)
+        return difference.to(self.dtype).tril_(-1).exp_().tril(-1)
+
+    @property
+    def since_start_before(self) -> torch.Tensor:
+        """``since_start`` without the decay of the token itself."""
+        return self._before.exp().to(self.dtype).unsqueeze(-1)
+
+    @property
+    def _before(self) -> torch.Tensor:
+        return pad(self._total[..., :-1], (1, 0))
 
     @property
     def whole(self) -> torch.Tensor:

@@ -7,15 +7,23 @@ import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-from torch._subclasses import FakeTensor
 from torch.autograd import forward_ad
 
 from ...errors import InputError
 from ...naming import choice
+from ..recurrence.checks import (
+    as_dtype,
+    boundaries,
+    check_gates,
+    check_semidefinite,
+    check_tensor,
+    sequence_lengths,
+    values_are_known,
+)
+from ..recurrence.checks import check_values as check_numbers
 from .solving import INTERVALS, SOLVERS, Solver
 
 __all__ = [
@@ -95,7 +103,7 @@ class Inputs:
             If they do not fill the tokens.
         """
         batch, tokens = self.q.shape[:2]
-        return (tokens,) * batch if self.cu_seqlens is None else _lengths(self.cu_seqlens.tolist(), tokens)
+        return (tokens,) * batch if self.cu_seqlens is None else sequence_lengths(self.cu_seqlens.tolist(), tokens)
 
     def requires_gradient(self) -> bool:
         """Whether any of them does, recorded or not."""
@@ -175,11 +183,11 @@ def as_inputs(
     _check_tokens(q, k, v)
     for name, gate in gates.items():
         if gate is not None:
-            _check_tensor(name, gate, q)
+            check_tensor(name, gate, q)
             if gate.shape != q.shape[:3]:
                 raise InputError(f"{name}: found the shape {tuple(gate.shape)}; wanted {tuple(q.shape[:3])}, (B, T, H)")
-    boundaries = _boundaries(cu_seqlens, q)
-    sequences = q.shape[0] if boundaries is None else boundaries.shape[0] - 1
+    ends = boundaries(cu_seqlens, q)
+    sequences = q.shape[0] if ends is None else ends.shape[0] - 1
     known = values_are_known(q)
     unchecked, validate = validate and not known, validate and known
     if scale is None:
@@ -187,36 +195,36 @@ def as_inputs(
     elif not math.isfinite(scale):
         raise InputError(f"scale: found {scale}; wanted a finite number")
     if validate:
-        _check_values("q", q)
-        _check_values("k", k)
-        _check_values("v", v)
+        check_numbers("q", q)
+        check_numbers("k", k)
+        check_numbers("v", v)
         if g is not None:
-            _check_gates("g", g)
+            check_gates("g", g)
         if gk is not None and gk is not g:
-            _check_gates("gk", gk)
+            check_gates("gk", gk)
         if alpha is not None:
-            _check_values("alpha", alpha, 0, 1)
+            check_numbers("alpha", alpha, 0, 1)
         if beta is not None:
-            _check_values("beta", beta, 0)
+            check_numbers("beta", beta, 0)
 
     dtype = torch.float64 if torch.float64 in (q.dtype, k.dtype, v.dtype) else torch.float32
     tokens = q.dtype if keep_16_bits else dtype
     if beta is not None:
-        strength = _as(dtype, beta).unsqueeze(-1)
+        strength = as_dtype(dtype, beta).unsqueeze(-1)
         k, v = k * strength, v * strength  # in ``dtype`` also where k and v are not
-    q, k, v = _as(tokens, q), _as(tokens, k), _as(tokens, v)
-    decay = None if gk is None else _as(dtype, gk)
+    q, k, v = as_dtype(tokens, q), as_dtype(tokens, k), as_dtype(tokens, v)
+    decay = None if gk is None else as_dtype(dtype, gk)
     inputs = Inputs(
         q,
         k,
         v,
-        decay if g is gk else None if g is None else _as(dtype, g),
+        decay if g is gk else None if g is None else as_dtype(dtype, g),
         decay,
-        None if alpha is None else _as(dtype, alpha),
+        None if alpha is None else as_dtype(dtype, alpha),
         _ridge(ridge_ratio, q, dtype, validate),
         float(scale),
         *_states(initial_state, sequences, q, v, dtype, validate),
-        boundaries,
+        ends,
         unchecked,
     )
     if known:
@@ -224,32 +232,22 @@ def as_inputs(
     return inputs
 
 
-def values_are_known(tensor: torch.Tensor) -> bool:
-    """Whether numbers can be looked at: not while a graph is traced, nor those of meta and fake tensors."""
-    return not (torch.compiler.is_compiling() or tensor.is_meta or isinstance(tensor, FakeTensor))
-
-
 def check_values(inputs: Inputs) -> None:
     """What ``as_inputs`` leaves to be checked; InputError as there, k and v being named for beta, too."""
     for name in ("q", "k", "v"):
-        _check_values(name, getattr(inputs, name))
+        check_numbers(name, getattr(inputs, name))
     for name in ("g", "gk"):
         if (gate := getattr(inputs, name)) is not None:
-            _check_gates(name, gate)
+            check_gates(name, gate)
     if inputs.alpha is not None:
-        _check_values("alpha", inputs.alpha, 0, 1)
+        check_numbers("alpha", inputs.alpha, 0, 1)
     _check_ridge(inputs.ridge_ratio)
     _check_states(inputs.H, inputs.U, inputs.H.dtype)
 
 
-def _as(dtype: torch.dtype, tensor: torch.Tensor) -> torch.Tensor:
-    """``tensor.to``, which takes a microsecond also where there is nothing to do."""
-    return tensor if tensor.dtype is dtype else tensor.to(dtype)
-
-
 def _check_tokens(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
     for name, tokens in (("q", q), ("k", k), ("v", v)):
-        _check_tensor(name, tokens, q)
+        check_tensor(name, tokens, q)
         if tokens.ndim != 4:
             raise InputError(f"{name}: found the shape {tuple(tokens.shape)}; wanted four axes, (B, T, H, D)")
     if k.shape != q.shape:
@@ -260,83 +258,12 @@ def _check_tokens(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
         raise InputError(f"q, v: found the dimensions {q.shape[3]} and {v.shape[3]}; wanted at least 1")
 
 
-def _check_tensor(name: str, tensor: Any, q: torch.Tensor) -> None:
-    if not isinstance(tensor, torch.Tensor):
-        raise InputError(f"{name}: found {type(tensor).__name__}; wanted a torch.Tensor")
-    if not tensor.is_floating_point():
-        raise InputError(f"{name}: found the dtype {tensor.dtype}; wanted a floating-point one")
-    if tensor.device != q.device:
-        raise InputError(f"{name}: found the device {tensor.device}; wanted that of q, {q.device}")
-
-
-def _check_values(name: str, tensor: torch.Tensor, least: float = -math.inf, most: float = math.inf) -> None:
-    """Finite, and within the limits: one pass, and a number or two that are waited for."""
-    if tensor.numel() == 0:
-        return
-    tensor = tensor.detach()
-    if least == -math.inf and most == math.inf and math.isfinite(tensor.sum().item()):
-        return  # the cheapest test, which only fails too often: sums overflow where entries do not
-    low, high = map(float, torch.aminmax(tensor))
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise InputError(f"{name}: found NaN or infinity; wanted finite numbers")
-    if low < least:
-        raise InputError(f"{name}: found {low:g}; wanted at least {least:g}")
-    if high > most:
-        raise InputError(f"{name}: found {high:g}; wanted at most {most:g}")
-
-
-def _check_gates(name: str, gate: torch.Tensor) -> None:
-    if gate.numel() == 0:
-        return
-    high = float(torch.amax(gate.detach()))
-    if math.isnan(high):
-        raise InputError(
-            f"{name}: found NaN; wanted logarithms of decays, at most 0. A negative decay has no real logarithm: "
-            "H would not stay positive semidefinite"
-        )
-    if high > 0:
-        raise InputError(
-            f"{name}: found {high:g}; wanted logarithms of decays, at most 0. Were the decays themselves given?"
-        )
-
-
-def _boundaries(cu_seqlens: torch.Tensor | Sequence[int] | None, q: torch.Tensor) -> torch.Tensor | None:
-    batch, tokens = q.shape[:2]
-    if cu_seqlens is None:
-        return None
-    if batch != 1:
-        raise InputError(f"cu_seqlens: found a batch of {batch}; wanted sequences packed along T in a batch of 1")
-    if not isinstance(cu_seqlens, torch.Tensor):
-        ends = torch.tensor([operator.index(end) for end in cu_seqlens], dtype=torch.int64)
-    else:
-        ends = cu_seqlens.cpu() if values_are_known(cu_seqlens) else cu_seqlens
-    if ends.is_floating_point() or ends.is_complex() or ends.ndim != 1:
-        raise InputError(f"cu_seqlens: found {ends.dtype} of the shape {tuple(ends.shape)}; wanted integers, (N + 1,)")
-    count = ends.shape[0]
-    if count < 2:
-        raise InputError(f"cu_seqlens: found {count} numbers; wanted to start with 0 and to end with T = {tokens}")
-    return ends
-
-
-def _lengths(ends: list[int], tokens: int) -> tuple[int, ...]:
-    if ends[0] != 0 or ends[-1] != tokens:
-        raise InputError(f"cu_seqlens: found {_shortly(ends)}; wanted to start with 0 and to end with T = {tokens}")
-    lengths = tuple(end - start for start, end in pairwise(ends))
-    if min(lengths) < 0:
-        raise InputError(f"cu_seqlens: found {_shortly(ends)}; wanted numbers that do not decrease")
-    return lengths
-
-
-def _shortly(numbers: list[int]) -> str:
-    return str(numbers) if len(numbers) <= 8 else f"[{', '.join(map(str, numbers[:4]))}, ..., {numbers[-1]}]"
-
-
 def _ridge(ridge_ratio: float | torch.Tensor, q: torch.Tensor, dtype: torch.dtype, validate: bool) -> torch.Tensor:
     if not isinstance(ridge_ratio, torch.Tensor):
         if not (math.isfinite(ridge_ratio) and ridge_ratio > 0):
             raise InputError(f"ridge_ratio: found {ridge_ratio}; wanted a positive number")
         return torch.full((), ridge_ratio, dtype=dtype, device=q.device)
-    _check_tensor("ridge_ratio", ridge_ratio, q)
+    check_tensor("ridge_ratio", ridge_ratio, q)
     if ridge_ratio.shape not in ((), (q.shape[2],)):
         raise InputError(
             f"ridge_ratio: found the shape {tuple(ridge_ratio.shape)}; wanted () or (H,) = ({q.shape[2]},)"
@@ -368,38 +295,22 @@ def _states(
         raise InputError("initial_state: wanted a pair of tensors (h_kk, h_kv)")
     for (name, shape), state in zip(shapes.items(), initial_state, strict=True):
         name = f"initial_state, {name}"
-        _check_tensor(name, state, q)
+        check_tensor(name, state, q)
         if state.shape != shape:
             raise InputError(f"{name}: found the shape {tuple(state.shape)}; wanted {shape}")
     h_kk, h_kv = initial_state
     if _is_own(h_kk) and _is_own(h_kv):
-        return _as(dtype, h_kk), _as(dtype, h_kv)
+        return as_dtype(dtype, h_kk), as_dtype(dtype, h_kv)
     if validate:
         _check_states(h_kk, h_kv, dtype)
-    h_kk = _as(dtype, h_kk)
-    return (h_kk + h_kk.transpose(-1, -2)) / 2, _as(dtype, h_kv)
+    h_kk = as_dtype(dtype, h_kk)
+    return (h_kk + h_kk.transpose(-1, -2)) / 2, as_dtype(dtype, h_kv)
 
 
 def _check_states(h_kk: torch.Tensor, h_kv: torch.Tensor, dtype: torch.dtype) -> None:
-    _check_values("initial_state, h_kv", h_kv)
-    _check_values("initial_state, h_kk", h_kk)
-    _check_semidefinite(h_kk.detach(), dtype)
-
-
-def _check_semidefinite(H: torch.Tensor, dtype: torch.dtype) -> None:
-    """Symmetric and positive semidefinite up to sqrt(eps) ||H||, eps of its own format; factorises each."""
-    if H.numel() == 0:
-        return
-    tolerance = max(torch.finfo(H.dtype).eps, torch.finfo(dtype).eps) ** 0.5
-    H = H.to(dtype)
-    size = H.abs().amax((-1, -2), keepdim=True)
-    H = H / torch.where(size > 0, size, 1)
-    if bool(((H - H.transpose(-1, -2)).abs().amax((-1, -2)) > tolerance).any()):
-        raise InputError("initial_state, h_kk: found a matrix that is not symmetric; wanted sums of k k^T")
-    identity = torch.eye(H.shape[-1], dtype=dtype, device=H.device)
-    shift = tolerance * torch.linalg.matrix_norm(H, keepdim=True) + (size == 0)
-    if bool((torch.linalg.cholesky_ex((H + H.transpose(-1, -2)) / 2 + shift * identity).info > 0).any()):
-        raise InputError("initial_state, h_kk: found a matrix that is indefinite; wanted sums of k k^T")
+    check_numbers("initial_state, h_kv", h_kv)
+    check_numbers("initial_state, h_kk", h_kk)
+    check_semidefinite("initial_state, h_kk", h_kk, dtype)
 
 
 def mark_as_own(state: torch.Tensor) -> torch.Tensor:

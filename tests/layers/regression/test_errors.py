@@ -118,11 +118,11 @@ VALUES = [
     ({"initial_state": in_state(1, put(math.nan, (1, 1, 3)))}, r"initial_state, h_kv: found NaN or infinity"),
     (
         {"initial_state": in_state(0, lambda H: H + H.triu(1))},
-        r"initial_state, h_kk: found a matrix that is not symmetric; wanted sums of k k\^T",
+        r"initial_state, h_kk: found a matrix that is not symmetric; wanted a positive semidefinite one",
     ),
     (
         {"initial_state": in_state(0, lambda H: H - 0.1 * torch.eye(4) * H.amax())},
-        r"initial_state, h_kk: found a matrix that is indefinite; wanted sums of k k\^T",
+        r"initial_state, h_kk: found a matrix that is indefinite; wanted a positive semidefinite one",
     ),
     (
         {"initial_state": in_state(0, lambda H: 1e-20 * (H - 0.1 * torch.eye(4) * H.amax()))},
@@ -182,8 +182,8 @@ def test_rounding_of_a_state_is_no_error(draw, semidefinite):
 @pytest.mark.parametrize("form", ["chunk", "compiled"])
 def test_own_states_are_checked_only_after_writing(draw, monkeypatch, form):
     checked = []
-    original = arguments._check_semidefinite
-    monkeypatch.setattr(arguments, "_check_semidefinite", lambda *given: (checked.append(1), original(*given)))
+    original = arguments.check_semidefinite
+    monkeypatch.setattr(arguments, "check_semidefinite", lambda *given: (checked.append(1), original(*given)))
     tokens = draw(1, 3)
     state = None
     for _ in range(3):

@@ -23,10 +23,27 @@ from .matrix_functions.lyapunov import solve_lyapunov, solve_sylvester
 from .matrix_functions.polar import orthogonalize, polar
 from .matrix_functions.roots import inverse_root, invsqrtm, sqrtm
 from .matrix_functions.sign import matrix_sign
-from .modules import Cache, CovariancePooling, GatedKalmaNet, ShortConvolution, Whitening
+from .modules import (
+    AdaptiveFilterAttention,
+    Cache,
+    CovariancePooling,
+    DeltaNet,
+    DeltaProduct,
+    GatedDeltaNet,
+    GatedDeltaProduct,
+    GatedKalmaNet,
+    KalmanFilter,
+    KimiDeltaAttention,
+    LinearAttention,
+    Longhorn,
+    Mamba2,
+    ShortConvolution,
+    Whitening,
+)
 
 __all__ = [
-    "Cache", "CovariancePooling", "GatedKalmaNet", "ShortConvolution", "Solves", "Whitening", "functional", "inverse",
-    "inverse_root", "invsqrtm", "lstsq", "matrix_sign", "optim", "orthogonalize", "pinv", "polar", "solve",
-    "solve_lyapunov", "solve_sylvester", "sqrtm",
+    "AdaptiveFilterAttention", "Cache", "CovariancePooling", "DeltaNet", "DeltaProduct", "GatedDeltaNet",
+    "GatedDeltaProduct", "GatedKalmaNet", "KalmanFilter", "KimiDeltaAttention", "LinearAttention", "Longhorn", "Mamba2",
+    "ShortConvolution", "Solves", "Whitening", "functional", "inverse", "inverse_root", "invsqrtm", "lstsq",
+    "matrix_sign", "optim", "orthogonalize", "pinv", "polar", "solve", "solve_lyapunov", "solve_sylvester", "sqrtm",
 ]  # fmt: skip

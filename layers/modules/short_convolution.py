@@ -14,18 +14,23 @@ __all__ = ["ShortConvolution"]
 
 
 class ShortConvolution(nn.Module):
-    """silu(sum_j w_j x_{t-W+1+j}), channel by channel, within each sequence.
+    """silu(sum_j w_j x_{t-W+1+j} + b), channel by channel, within each sequence.
 
     Parameters
     ----------
     channels : int
     width : int
         W, the tokens it sees.
+    bias : bool
+        Whether there is a b.
+    activation : {"silu", None}
+        None: the sum itself.
 
     Attributes
     ----------
     weight : Parameter, (channels, 1, W)
         As in ``torch.nn.Conv1d`` with as many groups as channels; the last one belongs to the token itself.
+    bias : Parameter, (channels,), or None
 
     Examples
     --------
@@ -39,13 +44,21 @@ class ShortConvolution(nn.Module):
     (True, torch.Size([2, 8, 3]))
     """
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, bias: bool = False, activation: str | None = "silu") -> None:
         super().__init__()
         if width < 1:
             raise InputError(f"conv_size: found {width}; wanted at least 1")
-        self.width = width
+        if activation not in ("silu", None):
+            raise InputError(f"activation: found {activation!r}; wanted 'silu' or None")
+        self.width, self.activation = width, activation
         bound = 1 / math.sqrt(width)
         self.weight = nn.Parameter(torch.empty(channels, 1, width).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound)) if bias else None
+
+    @property
+    def state_shape(self) -> tuple[int, int]:
+        """Of what it needs of one sequence: (channels, W - 1)."""
+        return self.weight.shape[0], self.width - 1
 
     def forward(
         self, x: torch.Tensor, state: torch.Tensor | None = None, lengths: list[int] | None = None
@@ -74,7 +87,7 @@ class ShortConvolution(nn.Module):
         if lengths is None:
             extended = torch.cat([history, x], dim=1)
             y = self._sum(extended, tokens)
-            return nn.functional.silu(y), extended[:, tokens:].transpose(1, 2)
+            return self._activated(y), extended[:, tokens:].transpose(1, 2)
         parts = [part for piece in zip(history, x[0].split(lengths), strict=True) for part in piece]
         extended = torch.cat(parts)
         ends = (torch.tensor(lengths) + before).cumsum(0).tolist()
@@ -83,7 +96,12 @@ class ShortConvolution(nn.Module):
         kept = [range(end - before - size, end - before) for end, size in zip(ends, lengths, strict=True)]
         rows = torch.tensor([row for sequence in kept for row in sequence], dtype=torch.long, device=x.device)
         y = self._sum(extended.unsqueeze(0), extended.shape[0] - before).index_select(1, rows)
-        return nn.functional.silu(y), last
+        return self._activated(y), last
+
+    def _activated(self, y: torch.Tensor) -> torch.Tensor:
+        if self.bias is not None:
+            y = y + self.bias.to(y.dtype)
+        return nn.functional.silu(y) if self.activation else y
 
     def _sum(self, extended: torch.Tensor, tokens: int) -> torch.Tensor:
         weight = self.weight.to(extended.dtype)

@@ -1,8 +1,8 @@
 """What a memory of covariances is worth when the truth drifts: the delta rule, regressions and the Kalman filter.
 
-A linear map wanders, w' = a w + noise with a = sqrt(1 - q), and is seen through y = w . x + noise of variance s for random
-x in d dimensions. Each memory predicts y before it is told; its error is compared with that of the Kalman filter, which
-knows everything. Of the delta rule the stationary error is known in closed form, and with it the best rate.
+A linear map wanders, w' = a w + noise with a = sqrt(1 - q), and is seen through y = w . x + noise of variance s for
+random x in d dimensions. Each memory predicts y before it is told; its error is compared with that of the Kalman
+filter, which knows everything. Of the delta rule the stationary error is known in closed form, and so is the best rate.
 
     python examples/drift.py [--tokens 4000] [--runs 8] [--seed 0] [--figure drift.png]
 
@@ -14,7 +14,6 @@ import math
 from pathlib import Path
 
 import torch
-from torch.nn.functional import normalize
 
 from resolvent.layers.functional import chunk_gated_delta_rule, gated_kalmanet, kalman_filter, rls
 
@@ -45,7 +44,10 @@ def best_rate(d, q, s):
 def walks(d, q, s, runs, tokens, seed):
     """Inputs (runs, tokens, d), what is seen (runs, tokens), and what the truth would say without noise."""
     generator = torch.Generator().manual_seed(seed)
-    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
     x, truth = draw(runs, tokens, d), torch.empty(runs, tokens, dtype=torch.float64)
     w = draw(runs, d) / math.sqrt(d)
     for t in range(tokens):
@@ -54,36 +56,140 @@ def walks(d, q, s, runs, tokens, seed):
     return x, truth + math.sqrt(s) * draw(runs, tokens), truth
 
 
-def error(memory, x, seen, truth, forgotten):
-    """Mean squared error of predictions of the truth, and its standard error from run to run; the first half is left out.
+def error(memory, walk, left):
+    """Mean squared error of predicting the truth, and its standard error from run to run, in the second half.
 
-    The token after is asked for at each token; ``forgotten`` is what is left of the weights by then.
+    At each token the next input is asked for; ``left`` is what the drift leaves of the weights until then.
     """
+    x, seen, truth = walk
     following = torch.cat([x[:, 1:], torch.zeros_like(x[:, :1])], 1)
-    q, k, v = following.unsqueeze(2), x.unsqueeze(2), seen[:, :, None, None]
-    predicted = forgotten * memory(q, k, v)[0][:, :-1, 0, 0]
-    late = slice(x.shape[1] // 2, None)
-    errors = (predicted - truth[:, 1:])[:, late].square().mean(1)
+    predicted = left * memory(following.unsqueeze(2), x.unsqueeze(2), seen[:, :, None, None])[0][:, :-1, 0, 0]
+    errors = (predicted - truth[:, 1:])[:, x.shape[1] // 2 :].square().mean(1)
     return float(errors.mean()), float(errors.std() / math.sqrt(len(errors)))
 
 
 def steady(x, value):
-    """The same log decay at every token."""
+    """A log decay that is the same at every token."""
     return torch.full((*x.shape[:2], 1), math.log(value), dtype=x.dtype)
 
 
-def kalman(x, q, s, d):
+def kalman(walk, q, s):
     """The filter that knows drift and noise."""
-    g = steady(x, math.sqrt(1 - q))
-    noise = max(s, 1e-12)
-    return lambda queries, k, v: kalman_filter(
-        queries, k, v, g, noise=noise, process_noise=q / d, initial_covariance=1 / d, scale=1.0
-    )
+    x = walk[0]
+    g, d = steady(x, math.sqrt(1 - q)), x.shape[2]
+    known = {"noise": max(s, 1e-12), "process_noise": q / d, "initial_covariance": 1 / d}
+    return error(lambda *qkv: kalman_filter(*qkv, g, **known, scale=1.0), walk, math.sqrt(1 - q))
 
 
-def delta(x, q, rate):
-    """The delta rule of unit keys; x and y are divided by |x|."""
-    g = steady(x, math.sqrt(1 - q))
-    length = x.norm(dim=-1)[:, :, None, None]
+def delta(walk, q, rate):
+    """The delta rule, whose keys have unit length: x and y are divided by |x|."""
+    x = walk[0]
+    g, length = steady(x, math.sqrt(1 - q)), x.norm(dim=-1)[:, :, None, None]
     beta = torch.full_like(g, rate)
-    return lambda queries, k, v: chunk_gated_delta_rule(queries, k / length, v / length, g, beta, scale=1.0)
+
+    def rule(question, k, v):
+        return chunk_gated_delta_rule(question, k / length, v / length, g, beta, scale=1.0)
+
+    return error(rule, walk, math.sqrt(1 - q))
+
+
+def ridge(walk, q, window):
+    """Recursive least squares that forgets: a regression on a window, without a ridge to speak of."""
+    g = steady(walk[0], window)
+    return error(lambda *qkv: rls(*qkv, g, initial_covariance=1e3, scale=1.0), walk, math.sqrt(1 - q))
+
+
+def kalmanet(walk, q, window):
+    """Gated KalmaNet: the same with a ridge of 0.02 in proportion to the Gram matrix."""
+    g = steady(walk[0], window)
+    how = {"solver": "cg", "rtol": 1e-6, "scale": 1.0}
+    return error(lambda *qkv: gated_kalmanet(*qkv, g, g, **how), walk, math.sqrt(1 - q))
+
+
+def best(memory, walk, q):
+    """With the best of some windows, found afterwards."""
+    return min(memory(walk, q, window) for window in WINDOWS)
+
+
+WINDOWS = (0.5, 0.7, 0.8, 0.85, 0.9, 0.93, 0.96, 0.98, 0.99)
+
+
+def ratio(found, reference):
+    """Of two errors, with its standard error."""
+    (a, da), (b, db) = found, reference
+    return a / b, a / b * math.hypot(da / a, db / b)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dimension", type=int, default=128)
+    parser.add_argument("--tokens", type=int, default=3000)
+    parser.add_argument("--runs", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--figure", type=Path, help="PNG, PDF or SVG to write")
+    options = parser.parse_args()
+    d, ratios = options.dimension, {}
+    print(f"d = {d}: squared error of the best delta rule over the Kalman filter's")
+    print("    drift qd   noise   best rate   closed form   simulated       over Kalman's")
+    for drift in (0.01, 0.1, 1.0, 10.0):
+        for s in (0.0, 0.1, 1.0):
+            q = drift / d
+            rate = best_rate(d, q, s)
+            walk = walks(d, q, s, options.runs, options.tokens, options.seed)
+            reference, found, exact = (
+                kalman(walk, q, s),
+                delta(walk, q, rate),
+                delta_error(d, q, s, math.sqrt(1 - q), rate),
+            )
+            ratios[drift, s] = ratio((exact, 0.0), reference)
+            print(f"    {drift:8g}{s:8g}{rate:12.3f}{exact:14.4e}", end="   ")
+            print("{:.4e}±{:.0e}   {:.3f}±{:.3f}".format(*found, *ratios[drift, s]), flush=True)
+    d = 16
+    print(f"d = {d}, noise 0.1: best of each over the Kalman filter's")
+    for drift in (0.1, 1.0):
+        q = drift / d
+        walk = walks(d, q, 0.1, options.runs, options.tokens, options.seed)
+        reference = kalman(walk, q, 0.1)
+        found = {
+            "delta rule": delta(walk, q, best_rate(d, q, 0.1)),
+            "least squares": best(ridge, walk, q),
+            "Gated KalmaNet": best(kalmanet, walk, q),
+        }
+        cells = ["{} {:.3f}±{:.3f}".format(name, *ratio(value, reference)) for name, value in found.items()]
+        print(f"    qd = {drift:g}: " + ", ".join(cells), flush=True)
+    if options.figure:
+        draw(options, ratios)
+
+
+def draw(options, ratios):
+    """The error over the rate, in closed form, and the best one over the Kalman filter's."""
+    from matplotlib.figure import Figure
+
+    colours = {0.0: "#0072B2", 0.1: "#E69F00", 1.0: "#D55E00"}
+    figure = Figure(figsize=(9.6, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    d, q = options.dimension, 0.1 / options.dimension
+    rates = [k / 50 for k in range(1, 100)]
+    for s, colour in colours.items():
+        left.plot(
+            rates, [delta_error(d, q, s, math.sqrt(1 - q), rate) for rate in rates], color=colour, label=f"noise {s:g}"
+        )
+        drifts = sorted({drift for drift, _ in ratios})
+        means, errors = zip(*(ratios[drift, s] for drift in drifts), strict=True)
+        right.errorbar(drifts, means, errors, color=colour, marker="o", markersize=4, capsize=2)
+    left.set_title("Error of the delta rule, closed form, qd = 0.1", loc="left", fontsize=10.5)
+    left.set_xlabel("rate beta")
+    left.set_yscale("log")
+    right.set_title("Best delta rule over the Kalman filter", loc="left", fontsize=10.5)
+    right.set_xlabel("drift qd")
+    right.set_xscale("log")
+    for axes in (left, right):
+        axes.grid(color="#EBEBEB", linewidth=0.7)
+        axes.spines[["top", "right"]].set_visible(False)
+    left.legend(frameon=False, fontsize=9)
+    figure.savefig(options.figure, dpi=120)
+    print(f"wrote {options.figure}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,8 @@
 """How many pairs a memory holds before anything is trained: keys and values written once, then asked for.
 
-Keys are random directions, alone or with a direction that all of them share; values are codes, and what is read is taken
-for the nearest of 512. Linear attention adds outer products, the delta rule corrects what it reads, and the regressions
-solve for all pairs at once. The same operations as in the layers, called as functions.
+Keys are random directions, alone or with a direction that all of them share; values are codes, and what is read is
+taken for the nearest of 512. Linear attention adds outer products, the delta rule corrects what it reads, and the
+regressions solve for all pairs at once. The operations are those of the layers, called as functions.
 
     python examples/untrained_recall.py [--trials 8] [--seed 0] [--figure recall.png]
 
@@ -47,7 +47,10 @@ def tokens(trials, pairs, shared, generator):
 
     ``shared`` is the part of a key's squared length that lies in the direction that all have in common.
     """
-    draw = lambda *shape: normalize(torch.randn(*shape, D, generator=generator, dtype=torch.float64), dim=-1)
+
+    def draw(*shape):
+        return normalize(torch.randn(*shape, D, generator=generator, dtype=torch.float64), dim=-1)
+
     keys = normalize(shared**0.5 * draw(trials, 1) + (1 - shared) ** 0.5 * draw(trials, pairs), dim=-1)
     codes = draw(CODES)
     which = torch.randint(CODES, (trials, pairs), generator=generator)
@@ -93,7 +96,9 @@ def draw_figure(found, options):
         for memory, colour in zip(MEMORIES, colours, strict=True):
             means, errors = zip(*found[memory, shared], strict=True)
             axes.errorbar(options.pairs, means, errors, color=colour, linewidth=1.7, capsize=2, label=memory)
-        axes.set_title(f"Keys that share {shared:.0%}" if shared else "Keys that share nothing", loc="left", fontsize=10.5)
+        axes.set_title(
+            f"Keys that share {shared:.0%}" if shared else "Keys that share nothing", loc="left", fontsize=10.5
+        )
         axes.set_xlabel(f"pairs written, for {D} dimensions of a key")
         axes.grid(color="#EBEBEB", linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)

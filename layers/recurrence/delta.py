@@ -53,8 +53,8 @@ def _delta_rule(
     validate: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
-    w = tokens.strength("beta", beta, MOST) * tokens.k
-    return results(form, tokens, tokens.recurrence(w, initial_state, e=tokens.k), output_final_state)
+    b = tokens.strength("beta", beta, MOST)
+    return results(form, tokens, tokens.recurrence(tokens.k, initial_state, e=tokens.k, b=b), output_final_state)
 
 
 chunk_delta_rule, fused_recurrent_delta_rule = in_both_forms(_delta_rule)
@@ -76,8 +76,8 @@ def _gated_delta_rule(
     validate: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
-    w = tokens.strength("beta", beta, MOST) * tokens.k
-    recurrence = tokens.recurrence(w, initial_state, e=tokens.k, g=tokens.gate("g", g))
+    b = tokens.strength("beta", beta, MOST)
+    recurrence = tokens.recurrence(tokens.k, initial_state, e=tokens.k, b=b, g=tokens.gate("g", g))
     return results(form, tokens, recurrence, output_final_state)
 
 
@@ -100,8 +100,8 @@ def _kda(
     validate: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
-    w = tokens.strength("beta", beta, MOST) * tokens.k
-    recurrence = tokens.recurrence(w, initial_state, e=tokens.k, g=tokens.gate("g", g, channels=True))
+    b = tokens.strength("beta", beta, MOST)
+    recurrence = tokens.recurrence(tokens.k, initial_state, e=tokens.k, b=b, g=tokens.gate("g", g, channels=True))
     return results(form, tokens, recurrence, output_final_state)
 
 
@@ -131,9 +131,11 @@ def _gated_delta_product(
     if n < 1:
         raise InputError(f"num_householder: found {n}; wanted at least 1")
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate, corrections=n)
-    w = tokens.strength("beta", beta, MOST) * tokens.k
+    b = tokens.strength("beta", beta, MOST)
     gates = None if g is None else tokens.gate("g", g)
-    return results(form, tokens, tokens.recurrence(w, initial_state, e=tokens.k, g=gates), output_final_state)
+    return results(
+        form, tokens, tokens.recurrence(tokens.k, initial_state, e=tokens.k, b=b, g=gates), output_final_state
+    )
 
 
 chunk_gated_delta_product, fused_recurrent_gated_delta_product = in_both_forms(_gated_delta_product)
@@ -156,11 +158,11 @@ def _comba(
     validate: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
-    w = tokens.strength("beta", beta, MOST) * tokens.k
+    b = tokens.strength("beta", beta, MOST)
     e = tokens.of_keys("p", p, tokens.k.shape)
     if use_qk_l2norm_in_kernel:
         e = unit(e)
-    recurrence = tokens.recurrence(w, initial_state, e=e, g=tokens.gate("g", g), erase_undecayed=True)
+    recurrence = tokens.recurrence(tokens.k, initial_state, e=e, b=b, g=tokens.gate("g", g), erase_undecayed=True)
     return results(form, tokens, recurrence, output_final_state)
 
 
@@ -182,8 +184,8 @@ def _longhorn(
     validate: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
-    w = implicit(tokens.k, tokens.strength("beta", beta))
-    return results(form, tokens, tokens.recurrence(w, initial_state, e=tokens.k), output_final_state)
+    b = implicit(tokens.k, tokens.strength("beta", beta))
+    return results(form, tokens, tokens.recurrence(tokens.k, initial_state, e=tokens.k, b=b), output_final_state)
 
 
 chunk_longhorn, fused_recurrent_longhorn = in_both_forms(_longhorn)
@@ -211,8 +213,9 @@ def _precond_gated_delta_rule(
     validate: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
-    w, energy = _preconditioned(form, tokens, g_atk, beta_atk, beta, initial_A_state, x, eps, log_atk_scale)
-    recurrence = tokens.recurrence(w, initial_state, e=tokens.k, g=tokens.gate("g", g))
+    b = tokens.strength("beta", beta, MOST)
+    w, energy = _preconditioned(form, tokens, g_atk, beta_atk, initial_A_state, x, eps, log_atk_scale)
+    recurrence = tokens.recurrence(w, initial_state, e=tokens.k, b=b, g=tokens.gate("g", g))
     o, state = results(form, tokens, recurrence, output_final_state)
     return o, state, energy if output_final_state else None
 
@@ -242,8 +245,9 @@ def _precond_kda(
     validate: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
-    w, energy = _preconditioned(form, tokens, g_atk, beta_atk, beta, initial_A_state, x, eps, log_atk_scale)
-    recurrence = tokens.recurrence(w, initial_state, e=tokens.k, g=tokens.gate("g", g, channels=True))
+    b = tokens.strength("beta", beta, MOST)
+    w, energy = _preconditioned(form, tokens, g_atk, beta_atk, initial_A_state, x, eps, log_atk_scale)
+    recurrence = tokens.recurrence(w, initial_state, e=tokens.k, b=b, g=tokens.gate("g", g, channels=True))
     o, state = results(form, tokens, recurrence, output_final_state)
     return o, state, energy if output_final_state else None
 
@@ -256,13 +260,12 @@ def _preconditioned(
     tokens: Tokens,
     g_atk: torch.Tensor,
     beta_atk: torch.Tensor,
-    beta: torch.Tensor | None,
     initial: torch.Tensor | None,
     stretch: float,
     eps: float,
     center: float | torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """w = beta m o k, and the last energy, (N, heads of keys, D).
+    """w = m o k, and the last energy, (N, heads of keys, D).
 
     The energy A_t = exp(g_atk_t) A_{t-1} + beta_atk_t k_t o k_t is the recurrence itself, of a state of one row.
     """
@@ -284,4 +287,4 @@ def _preconditioned(
     energy, final = results(form, replace(tokens, dtype=square.dtype), energies, True)
     assert final is not None
     m = preconditioner(energy, stretch, CENTER if center is None else center, eps)
-    return tokens.strength("beta", beta, MOST) * m * tokens.k, final[:, ::share].squeeze(2)
+    return m * tokens.k, final[:, ::share].squeeze(2)

@@ -17,9 +17,10 @@ __all__ = ["Covariance", "diagonal_kalman", "implicit", "isotropic_kalman", "kal
 STRETCH, CENTER = 1.5, -0.2  # of the preconditioner, as published
 
 
-def implicit(k: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
-    """w = beta k / (1 + beta ||k||^2), of the minimiser of ||S - S_{t-1}||^2 + beta ||v - S^T k||^2."""
-    return beta * k / (1 + beta * k.square().sum(-1, keepdim=True))
+def implicit(k: torch.Tensor, beta: torch.Tensor | None) -> torch.Tensor:
+    """beta / (1 + beta ||k||^2), the strength of the minimiser of ||S - S_{t-1}||^2 + beta ||v - S^T k||^2."""
+    square = k.square().sum(-1, keepdim=True)
+    return 1 / (1 + square) if beta is None else beta / (1 + beta * square)
 
 
 def preconditioner(

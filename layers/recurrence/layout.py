@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 __all__ = ["Decay", "Layout", "adjoint", "differentiable_scan", "gate_gradient", "inner", "states_before"]
 
 ELEMENTS = {"cpu": 2**18, "cuda": 2**26}  # of a vector per token worked on at a time: on a CPU what a cache holds
+STRETCH = {"cpu": 2**17, "cuda": 2**26}  # the same, where each step is a few products of small matrices
 LOWEST = -800.0  # exp of it is zero in every format
 
 
@@ -106,17 +107,52 @@ class Layout:
             rows = rows.index_select(0, self._places[1])
         return rows.unflatten(0, tuple(shape[:2])).contiguous()
 
-    def in_turn(self, chunks: torch.Tensor) -> Sequence[torch.Tensor]:
-        """The first chunks of all sequences that have one, longest first, the second ones, ...; from (chunks, ...)."""
-        if self.equal:
-            return chunks.unflatten(0, (len(self._counts), self._counts[0])).unbind(1)
-        return chunks.index_select(0, self._turns[0]).split([len(sequences) for sequences in self._by_rank])
+    @cached_property
+    def widths(self) -> list[int]:
+        """How many sequences have a first, second, ... chunk."""
+        return [len(sequences) for sequences in self._by_rank]
 
-    def out_of_turn(self, turns: Sequence[torch.Tensor]) -> torch.Tensor:
-        """What ``in_turn`` took apart, (chunks, ...)."""
+    def stretches(self, elements: int) -> list[range]:
+        """Ranks of chunks to be worked on together, where one chunk has so many elements."""
+        budget, found, first = STRETCH.get(self.device.type, STRETCH["cuda"]), [], 0
+        while first < len(self.widths):
+            most = max(budget // max(elements * self.widths[first], 1), 1)
+            found.append(range(first, min(first + most, len(self.widths))))
+            first = found[-1].stop
+        return found
+
+    def take(self, tokens: torch.Tensor, stretches: Sequence[range]) -> list[torch.Tensor]:
+        """The chunks of each stretch, rank by rank, those of longer sequences first: (chunks H, size, ...).
+
+        From (B, T, H, ...); without a copy where a stretch is one chunk of one sequence, or of one head.
+        """
+        rows = tokens.flatten(0, 1)
         if self.equal:
-            return torch.stack(tuple(turns), 1).flatten(0, 1)
-        return torch.cat(tuple(turns)).index_select(0, self._turns[1])
+            count = len(self._lengths)
+            rows = rows.unflatten(0, (count, self._lengths[0]))
+            beyond = self._counts[0] * self.size - self._lengths[0]
+            if beyond:
+                rows = pad(rows, (0, 0) * (rows.ndim - 2) + (0, beyond))
+            order = (1, 0, 3, 2, *range(4, rows.ndim + 1))
+            found = rows.split([self.size * len(ranks) for ranks in stretches], 1)
+            return [part.unflatten(1, (-1, self.size)).permute(order).flatten(0, 2) for part in found]
+        rows = pad(rows, (0, 0) * (rows.ndim - 1) + (0, 1)).index_select(0, self._taken[0])
+        found = rows.split([self.size * sum(self.widths[rank] for rank in ranks) for ranks in stretches])
+        return [part.unflatten(0, (-1, self.size)).transpose(1, 2).flatten(0, 1) for part in found]
+
+    def put_together(self, parts: Sequence[torch.Tensor], shape: Sequence[int]) -> torch.Tensor:
+        """What ``take`` took, from (chunks H, size, ...) to (B, T, H, ...), the first three given by ``shape``."""
+        batch, length, heads = shape[:3]
+        if self.equal:
+            count, found = len(self._lengths), []
+            for part in parts:
+                order = (1, 0, 3, 2, *range(4, part.ndim + 2))
+                found.append(part.unflatten(0, (-1, count, heads)).permute(order).flatten(1, 2))
+            rows = torch.cat(found, 1)[:, : self._lengths[0]].flatten(0, 1)
+        else:
+            rows = torch.cat([part.unflatten(0, (-1, heads)).transpose(1, 2).flatten(0, 1) for part in parts])
+            rows = rows.index_select(0, self._taken[1])
+        return rows.unflatten(0, (batch, length))
 
     def longest_first(self, states: torch.Tensor) -> torch.Tensor:
         """From the order of the sequences, (N, ...)."""
@@ -127,17 +163,20 @@ class Layout:
         return states if self.equal else states.index_select(0, self._orders[1])
 
     @cached_property
-    def _turns(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _taken(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The token of each place, rank by rank, and the place of each token."""
         chunks = [self._first[s] + rank for rank, sequences in enumerate(self._by_rank) for s in sequences]
-        return self._there_and_back(chunks)
+        order = torch.tensor(chunks, dtype=torch.long)
+        token, place = (part.cpu() for part in self._places)
+        taken = token.view(-1, self.size)[order].flatten()
+        rank = order.argsort()
+        put = rank[place // self.size] * self.size + place % self.size
+        return taken.to(self.device), put.to(self.device)
 
     @cached_property
     def _orders(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return self._there_and_back(self._longest_first)
-
-    def _there_and_back(self, permutation: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        forward = torch.tensor(permutation, dtype=torch.long)
-        return forward.to(self.device), forward.argsort().to(self.device)
+        order = torch.tensor(self._longest_first, dtype=torch.long)
+        return order.to(self.device), order.argsort().to(self.device)
 
     def groups(self, heads: int, dimension: int) -> Iterator[slice]:
         """Slices of chunks to be worked on together."""

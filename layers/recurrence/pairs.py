@@ -6,20 +6,40 @@ from typing import NamedTuple
 
 import torch
 
+from .checks import values_are_known
 from .layout import Decay
 
-__all__ = ["Chunk", "undecayed", "with_channels", "with_heads"]
+MILD = 16.0  # a log decay over a chunk whose inverse may be multiplied with: a relative error of so many eps
+
+__all__ = ["Chunk", "Rows", "of_channels", "of_heads", "undecayed"]
+
+
+class Rows(NamedTuple):
+    """Chunks of C tokens with n corrections each; or the gradients of the same.
+
+    Attributes
+    ----------
+    r : Tensor, (..., C, D)
+    w : Tensor, (..., C n, D)
+    e : Tensor, (..., C n, D), or None
+    g : Tensor, (..., C) or (..., C, D), or None
+    """
+
+    r: torch.Tensor
+    w: torch.Tensor
+    e: torch.Tensor | None
+    g: torch.Tensor | None
 
 
 class Chunk(NamedTuple):
-    """One chunk or many, with n corrections a token: rows are (..., C, D) for reads, (..., C n, D) for corrections.
+    """What the triangular systems and the outputs of chunks are made of; or the gradients of the same.
 
     Attributes
     ----------
     read : Tensor, (..., C, C n)
-        r_t^T (decay from i to t) w_i, where i is written at token t or before.
+        r_t^T (decay from i to t) w_i, where i is written at token t or before; else 0.
     erase : Tensor, (..., C n, C n), or None
-        The same for e_j, for i before j.
+        The same for e_j, for i before j; what is not below the diagonal is of no account.
     reads, erases : Tensor
         r and e, decayed since the beginning of the chunk.
     writes : Tensor, (..., C n, D)
@@ -36,71 +56,94 @@ class Chunk(NamedTuple):
     whole: torch.Tensor | None
 
 
-def undecayed(r: torch.Tensor, w: torch.Tensor, e: torch.Tensor | None, n: int) -> Chunk:
+def undecayed(rows: Rows, n: int) -> Chunk:
     """Without decay."""
-    read = (r @ w.mT) * _seen(r.shape[-2], n, r)
-    erase = None if e is None else (e @ w.mT).tril(-1)
-    return Chunk(read, erase, r, e, w, None)
+    r, w, e, _ = rows
+    return Chunk(_seen(r @ w.mT, n), None if e is None else e @ w.mT, r, e, w, None)
 
 
-def with_heads(
-    r: torch.Tensor, w: torch.Tensor, e: torch.Tensor | None, g: torch.Tensor, n: int, erase_undecayed: bool
-) -> Chunk:
-    """With one log decay a token, (..., C)."""
+def of_heads(rows: Rows, n: int, erase_undecayed: bool) -> Chunk:
+    """With one log decay a token."""
+    r, w, e, g = rows
+    assert g is not None
     decay = Decay(g)
-    within, since, to_end = decay.within, decay.since_start, decay.to_end
+    within, to_end = decay.within, decay.to_end
     if n > 1:
         within, to_end = within.repeat_interleave(n, -1), to_end.repeat_interleave(n, -2)
-    read, erase, erases = (r @ w.mT) * within, None, None
-    if e is not None:
-        factor, start = within, since
-        if n > 1:
-            factor, start = within.repeat_interleave(n, -2), since.repeat_interleave(n, -2)
-        elif erase_undecayed:
-            factor, start = decay.within_before, decay.since_start_before
-        erase, erases = ((e @ w.mT) * factor).tril(-1), start * e
-    return Chunk(read, erase, since * r, erases, to_end * w, decay.whole[..., None, None])
+    read, whole = (r @ w.mT) * within, decay.whole[..., None, None]
+    if e is None:
+        return Chunk(read, None, decay.since_start * r, None, to_end * w, whole)
+    factor, start = within, decay.since_start
+    if n > 1:
+        factor, start = within.repeat_interleave(n, -2), start.repeat_interleave(n, -2)
+    elif erase_undecayed:
+        factor, start = decay.within_before, decay.since_start_before
+    return Chunk(read, (e @ w.mT) * factor, decay.since_start * r, start * e, to_end * w, whole)
 
 
-def with_channels(r: torch.Tensor, w: torch.Tensor, e: torch.Tensor | None, g: torch.Tensor, n: int) -> Chunk:
-    """With one log decay a token and channel, (..., C, D), where C is a power of two.
+def of_channels(rows: Rows, n: int) -> Chunk:
+    """With one log decay a token and channel, where C is a power of two.
 
-    The decay stands inside of the inner product, sum_d e_d w_d exp(G_d), and exp(G_t) / exp(G_j) would overflow. So a
-    chunk is halved again and again: what is read in a second half of what was written in the first one has decayed up
-    to the border of the halves, and since then; both factors are at most 1, and sums of logarithms are all there is.
+    The decay stands inside of the inner product, sum_d e_d w_d exp(G_td - G_jd). Where little decays, exp(G) and
+    exp(-G) are factors of the two; elsewhere the latter would overflow.
     """
+    g = rows.g
+    assert g is not None
+    mild = g.device.type == "cpu" and values_are_known(g) and bool(g.detach().sum(-2).amin() > -MILD)
+    return _of_mild_channels(rows, n) if mild else _of_any_channels(rows, n)
+
+
+def _of_mild_channels(rows: Rows, n: int) -> Chunk:
+    r, w, e, g = rows
+    assert g is not None
+    total = g.cumsum(-2)
+    since, growth = total.exp(), (-total).exp()
+    whole = since[..., -1:, :]
+    if n > 1:
+        growth = growth.repeat_interleave(n, -2)
+    grown, reads = w * growth, r * since
+    read, writes = _seen(reads @ grown.mT, n), grown * whole
+    if e is None:
+        return Chunk(read, None, reads, None, writes, whole.mT)
+    erases = e * (since if n == 1 else since.repeat_interleave(n, -2))
+    return Chunk(read, erases @ grown.mT, reads, erases, writes, whole.mT)
+
+
+def _of_any_channels(rows: Rows, n: int) -> Chunk:
+    """Without inverses.
+
+    Blocks of tokens are joined two by two: what is read in the second of what was written in the first has decayed up
+    to their border, and since then, and both factors are products of decays, at most 1.
+    """
+    r, w, e, g = rows
+    assert g is not None
     size = r.shape[-2]
+    total = g.exp().unsqueeze(-2)  # over blocks, of one token at first: (..., blocks, 1, D)
     x = r.unsqueeze(-2) if e is None else torch.cat([r.unsqueeze(-2), e.unflatten(-2, (size, n))], -2)
-    w = w.unflatten(-2, (size, n))
-    m = x.shape[-2]
-    since = total = g.unsqueeze(-2)  # blocks of one token: (..., blocks, tokens, D)
-    to_end = torch.zeros_like(since)
-    found = x @ w.mT
-    for half in (1 << level for level in range(size.bit_length() - 1)):
-        halves = (size // (2 * half), 2)
-        since_1, since_2 = since.unflatten(-3, halves).unbind(-3)
-        to_end_1, to_end_2 = to_end.unflatten(-3, halves).unbind(-3)
-        total_1, total_2 = total.unflatten(-3, halves).unbind(-3)
-        x_2 = x.unflatten(-3, (*halves, half)).select(-4, 1)
-        w_1 = w.unflatten(-3, (*halves, half)).select(-4, 0)
-        late = (x_2 * since_2.exp().unsqueeze(-2)).flatten(-3, -2)
-        early = (w_1 * to_end_1.exp().unsqueeze(-2)).flatten(-3, -2)
-        first, second = found.unflatten(-3, halves).unbind(-3)
-        across = late @ early.mT
-        found = torch.cat([torch.cat([first, torch.zeros_like(across)], -1), torch.cat([across, second], -1)], -2)
-        since = torch.cat([since_1, since_2 + total_1], -2)
-        to_end = torch.cat([to_end_1 + total_2, to_end_2], -2)
-        total = total_1 + total_2
-    found = found.squeeze(-3).unflatten(-2, (size, m))
-    start, end, whole = since.squeeze(-3).exp(), to_end.squeeze(-3).exp(), total.squeeze(-3).exp()
-    erase = erases = None
-    if e is not None:
-        erase = found[..., 1:, :].flatten(-3, -2).tril(-1)
-        erases = (x[..., 1:, :] * start.unsqueeze(-2)).flatten(-3, -2)
-    writes = (w * end.unsqueeze(-2)).flatten(-3, -2)
-    return Chunk(found[..., 0, :], erase, r * start, erases, writes, whole.mT)
+    w = w.unflatten(-2, (size, n))  # (..., blocks, rows of a block, D)
+    found, m = x @ w.mT, x.shape[-2]
+    x = x * total
+    while total.shape[-3] > 1:
+        blocks = total.shape[-3] // 2
+        x, w, total, found = (part.unflatten(-3, (blocks, 2)) for part in (x, w, total, found))
+        across = x.select(-3, 1) @ w.select(-3, 0).mT
+        first, second = total.unbind(-3)
+        x = (x * torch.stack([torch.ones_like(first), first], -3)).flatten(-3, -2)
+        w = (w * torch.stack([second, torch.ones_like(second)], -3)).flatten(-3, -2)
+        upper, lower = found.unbind(-3)
+        found = torch.cat([torch.cat([upper, torch.zeros_like(across)], -1), torch.cat([across, lower], -1)], -2)
+        total = first * second
+    x, w, found = x.squeeze(-3).unflatten(-2, (size, m)), w.squeeze(-3), found.squeeze(-3).unflatten(-2, (size, m))
+    read, reads, whole = found[..., 0, :], x[..., 0, :], total.squeeze(-3).mT
+    if e is None:
+        return Chunk(read, None, reads, None, w, whole)
+    return Chunk(read, found[..., 1:, :].flatten(-3, -2), reads, x[..., 1:, :].flatten(-3, -2), w, whole)
 
 
-def _seen(tokens: int, n: int, like: torch.Tensor) -> torch.Tensor:
-    """1 where a correction is of the token read at or before, else 0; (C, C n)."""
-    return torch.ones(tokens, tokens, dtype=like.dtype, device=like.device).tril().repeat_interleave(n, -1)
+def _seen(pairs: torch.Tensor, n: int) -> torch.Tensor:
+    """Of (..., C, C n), what a token reads of its own corrections and those before."""
+    if n == 1:
+        return pairs.tril()
+    size = pairs.shape[-2]
+    ones = torch.ones(size, size, dtype=pairs.dtype, device=pairs.device)
+    return pairs * ones.tril().repeat_interleave(n, -1)

@@ -19,7 +19,7 @@ __all__ = ["Recurrence", "Tokens", "as_tokens", "unit"]
 class Recurrence:
     r"""Per head, with a state S (D, V), n corrections a token, and the products of g with S by rows:
 
-        S <- exp(g_t) S;    n times:  u_i = v_i - S^T e_i,  S <- S + w_i u_i^T;    o_t = S^T r_t.
+        S <- exp(g_t) S;    n times:  u_i = b_i (v_i - S^T e_i),  S <- S + w_i u_i^T;    o_t = scale S^T r_t.
 
     Attributes
     ----------
@@ -31,13 +31,16 @@ class Recurrence:
     lengths : tuple of int
         Of the N sequences that follow each other in the tokens, taken batch by batch.
     e : Tensor, (B, n T, H, D), optional
-        What is erased; nothing if None, and then u_i = v_i.
+        What is erased; nothing if None, and then u_i = b_i v_i.
+    b : Tensor, (B, n T, H, 1), optional
+        Strengths; 1 if None.
     g : Tensor, (B, T, H) or (B, T, H, D), optional
         Log decays of a head, or of each channel of its keys; none if None.
     corrections : int
         n.
+    scale : float
     erase_undecayed : bool
-        Whether u_t = v_t - S^T e_t is of the state before it decays; with n = 1.
+        Whether S^T e_t is of the state before it decays; with n = 1.
     """
 
     r: torch.Tensor
@@ -46,8 +49,10 @@ class Recurrence:
     initial: torch.Tensor
     lengths: tuple[int, ...]
     e: torch.Tensor | None = None
+    b: torch.Tensor | None = None
     g: torch.Tensor | None = None
     corrections: int = 1
+    scale: float = 1.0
     erase_undecayed: bool = False
 
 
@@ -90,10 +95,10 @@ class Tokens:
             checks.check_gates(name, g)
         return checks.as_dtype(self.q.dtype, g)
 
-    def strength(self, name: str, beta: torch.Tensor | None, most: float = math.inf) -> torch.Tensor:
-        """What is written with, (B, n T, H, 1), in [0, ``most``]; 1 if None."""
+    def strength(self, name: str, beta: torch.Tensor | None, most: float = math.inf) -> torch.Tensor | None:
+        """What is written with, (B, n T, H, 1), in [0, ``most``]; None if it is."""
         if beta is None:
-            return self.v.new_ones((*self.v.shape[:3], 1))
+            return None
         checks.check_tensor(name, beta, self.q)
         checks.check_shape(name, beta, self.v.shape[:3], "(B, T, H)" if self.corrections == 1 else "(B, n T, H)")
         if self.validate:
@@ -120,9 +125,10 @@ class Tokens:
         return checks.as_dtype(self.q.dtype, state)
 
     def recurrence(self, w: torch.Tensor, initial_state: torch.Tensor | None, **more: Any) -> Recurrence:
-        """The recurrence that reads with q, in units of the scale, and writes v with w."""
+        """The recurrence that reads with q and writes v with w."""
         initial = self.state("initial_state", initial_state, self.k.shape[3], self.v.shape[3])
-        return Recurrence(self.scale * self.q, w, self.v, initial, self.lengths, corrections=self.corrections, **more)
+        more |= {"corrections": self.corrections, "scale": self.scale}
+        return Recurrence(self.q, w, self.v, initial, self.lengths, **more)
 
 
 def as_tokens(

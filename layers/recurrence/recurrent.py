@@ -20,7 +20,7 @@ def recurrent(recurrence: Recurrence) -> tuple[torch.Tensor, torch.Tensor]:
     n, channels = recurrence.corrections, recurrence.g is not None and recurrence.g.ndim == 4
     decay = None if recurrence.g is None else recurrence.g.exp()
 
-    def step(S: torch.Tensor, r: Any, w: Any, v: Any, e: Any, decay: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def step(S: torch.Tensor, r: Any, w: Any, v: Any, e: Any, b: Any, decay: Any) -> tuple[torch.Tensor, torch.Tensor]:
         before = S
         if decay is not None:
             S = decay.unsqueeze(-1) * S if channels else decay[..., None, None] * S
@@ -28,13 +28,14 @@ def recurrent(recurrence: Recurrence) -> tuple[torch.Tensor, torch.Tensor]:
             u = v[:, i]
             if e is not None:
                 u = u - read(before if recurrence.erase_undecayed else S, e[:, i])
+            if b is not None:
+                u = b[:, i] * u
             S = S + w[:, i].unsqueeze(-1) * u.unsqueeze(-2)
-        return S, read(S, r)
+        return S, recurrence.scale * read(S, r)
 
     length = recurrence.r.shape[1]
-    written = (
-        None if rows is None else rows.unflatten(1, (length, n)) for rows in (recurrence.w, recurrence.v, recurrence.e)
-    )
+    given = (recurrence.w, recurrence.v, recurrence.e, recurrence.b)
+    written = (None if rows is None else rows.unflatten(1, (length, n)) for rows in given)
     outputs, final = token_by_token(step, (recurrence.r, *written, decay), recurrence.initial, recurrence.lengths)
     return (recurrence.v.clone() if outputs is None else outputs), final
 

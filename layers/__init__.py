@@ -37,6 +37,7 @@ from .modules import (
     LinearAttention,
     Longhorn,
     Mamba2,
+    MesaNet,
     ShortConvolution,
     Whitening,
 )
@@ -44,6 +45,6 @@ from .modules import (
 __all__ = [
     "AdaptiveFilterAttention", "Cache", "CovariancePooling", "DeltaNet", "DeltaProduct", "GatedDeltaNet",
     "GatedDeltaProduct", "GatedKalmaNet", "KalmanFilter", "KimiDeltaAttention", "LinearAttention", "Longhorn", "Mamba2",
-    "ShortConvolution", "Solves", "Whitening", "functional", "inverse", "inverse_root", "invsqrtm", "lstsq",
+    "MesaNet", "ShortConvolution", "Solves", "Whitening", "functional", "inverse", "inverse_root", "invsqrtm", "lstsq",
     "matrix_sign", "optim", "orthogonalize", "pinv", "polar", "solve", "solve_lyapunov", "solve_sylvester", "sqrtm",
 ]  # fmt: skip

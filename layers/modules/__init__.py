@@ -12,11 +12,12 @@ from .kimi_delta_attention import KimiDeltaAttention
 from .linear_attention import LinearAttention
 from .longhorn import Longhorn
 from .mamba2 import Mamba2
+from .mesa_net import MesaNet
 from .short_convolution import ShortConvolution
 from .whitening import Whitening
 
 __all__ = [
     "AdaptiveFilterAttention", "Cache", "CovariancePooling", "DeltaNet", "DeltaProduct", "GatedDeltaNet",
     "GatedDeltaProduct", "GatedKalmaNet", "KalmanFilter", "KimiDeltaAttention", "LinearAttention", "Longhorn", "Mamba2",
-    "ShortConvolution", "Whitening",
+    "MesaNet", "ShortConvolution", "Whitening",
 ]  # fmt: skip

@@ -88,7 +88,7 @@ class GatedDeltaNet(TokenMixer):
     ) -> None:
         heads = Heads.of_length(head_dim, num_heads, num_v_heads, num_kv_heads, expand_v)
         super().__init__(hidden_size, heads, mode, layer_idx, unknown)
-        self.allow_neg_eigval = allow_neg_eigval
+        self.allow_neg_eigval, self.output_gate_activation = allow_neg_eigval, output_gate_activation
         self._add_projections(
             conv_size=conv_size, conv_bias=conv_bias, convolved="qkv" if use_short_conv else "", rank=kv_proj_rank,
             learnable_repeat=kv_learnable_residual,

@@ -97,8 +97,8 @@ class KimiDeltaAttention(TokenMixer):
         self.b_proj = nn.Linear(hidden_size, self.heads, bias=False)
         rates = (1.0, 1.0) if safe_gate else (1.0, LARGEST_RATE)
         self.A_log, self.dt_bias = gate_parameters(self.heads, self.head_dim, rates)
-        self._add_output(norm_eps, "sigmoid")
-        self.g_proj = nn.Sequential(nn.Linear(hidden_size, width, bias=False), nn.Linear(width, self._heads.o_size))
+        gate = nn.Sequential(nn.Linear(hidden_size, width, bias=False), nn.Linear(width, heads.o_size))
+        self._add_output(norm_eps, "sigmoid", gate)
 
     def _operation(
         self, x: torch.Tensor, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, how: dict[str, Any], return_info: bool

@@ -93,7 +93,7 @@ class LinearAttention(TokenMixer):
         heads = Heads.sharing(hidden_size, num_heads, num_kv_heads, expand_k, expand_v)
         super().__init__(hidden_size, heads, mode, layer_idx, unknown)
         self.feature_map = choice("feature_map", feature_map, FEATURE_MAPS)
-        output_norm = choice("output_norm", output_norm, ("rmsnorm", "identity"))
+        self.output_norm = choice("output_norm", output_norm, ("rmsnorm", "identity"))
         self.norm_q, self.norm_k, self.do_feature_map_norm = norm_q, norm_k, do_feature_map_norm
         make, expansion = FEATURE_MAPS[self.feature_map]
         self.feature_map_q = make(self.head_dim)
@@ -101,7 +101,7 @@ class LinearAttention(TokenMixer):
         self.features = expansion * self.head_dim
         self._add_projections(convolved="", activated="")
         affine = nn.RMSNorm(self.head_v_dim, eps=norm_eps, elementwise_affine=elementwise_affine)
-        self.norm = affine if output_norm == "rmsnorm" else nn.Identity()
+        self.norm = affine if self.output_norm == "rmsnorm" else nn.Identity()
         self.o_proj = nn.Linear(heads.o_size, hidden_size, bias=False)
 
     def _operation(

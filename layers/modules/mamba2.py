@@ -26,9 +26,9 @@ class Mamba2(TokenMixer):
     r"""h <- exp(-dt A) h + dt B x^T, y = h^T C + D x, with the constructor and forward of flash-linear-attention's.
 
     This is simple gated linear attention with queries C, keys B, values dt x and log decays -dt A, and computed as
-    such. In the words of Mamba: x, B and C come from one projection and one convolution, dt = softplus(y + dt_bias) from
-    the same projection, and the output is gated by z before the norm. Left out are what fla's constructor says about
-    kernels, ``chunk_size`` and ``backend``, other activations than SiLU, and Mamba-2's norm across devices.
+    such. In the words of Mamba: x, B and C come from one projection and one convolution, dt = softplus(y + dt_bias)
+    and the gate z from the same projection; the gate comes before the norm. Left out of Mamba-2 are what its
+    constructor says about kernels, ``chunk_size`` and ``backend``, and other activations than SiLU.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from .short_convolution import ShortConvolution
 
 __all__ = ["TokenMixer"]
 
-ACTIVATIONS = {"silu": silu, "sigmoid": torch.sigmoid}
+ACTIVATIONS = {"silu": silu, "swish": silu, "sigmoid": torch.sigmoid}
 
 
 class TokenMixer(nn.Module):
@@ -127,11 +127,14 @@ class TokenMixer(nn.Module):
                 repeat = torch.eye(count).repeat_interleave(heads.count // count, 0)
                 setattr(self, f"{name}_rep", nn.Parameter(repeat))
 
-    def _add_output(self, norm_eps: float, gate: str | None) -> None:
-        """The norm of heads, the output projection, and a gate of the projected input by an activation, if any."""
+    def _add_output(self, norm_eps: float, gate: str | None, projection: nn.Module | None = None) -> None:
+        """The norm of heads, the output projection, and a gate by an activation, if any.
+
+        Of a projection of the input, by default a linear one.
+        """
         self._gate = ACTIVATIONS[choice("output_gate_activation", gate, ACTIVATIONS)] if gate else None
         size = self._heads.o_size
-        self.g_proj = nn.Linear(self.hidden_size, size, bias=False) if gate else None
+        self.g_proj = (projection or nn.Linear(self.hidden_size, size, bias=False)) if gate else None
         self.o_norm = nn.RMSNorm(self.head_v_dim, eps=norm_eps)
         self.o_proj = nn.Linear(size, self.hidden_size, bias=False)
 

@@ -1,6 +1,7 @@
-"""Gated KalmaNet's operation: a ridge regression at every token, solved by iterations of its own."""
+"""Regressions solved at every token: Gated KalmaNet, MesaNet, and ridge regression with a ridge that is fixed."""
 
 from .arguments import Info
+from .mesa import mesa_net
 from .operation import gated_kalmanet
 
-__all__ = ["Info", "gated_kalmanet"]
+__all__ = ["Info", "gated_kalmanet", "mesa_net"]

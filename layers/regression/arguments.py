@@ -24,6 +24,7 @@ from ..recurrence.checks import (
     values_are_known,
 )
 from ..recurrence.checks import check_values as check_numbers
+from .ridge import grows
 from .solving import INTERVALS, SOLVERS, Solver
 
 __all__ = [
@@ -70,7 +71,8 @@ class Inputs:
         Times beta.
     g, gk, alpha : Tensor, (B, T, H), or None
         The log decays of U and H, at most 0; the share of the regression. None for 0, 0 and 1.
-    ridge_ratio : Tensor, () or (H,)
+    ridge : Tensor, () or (H,), or (H, K)
+        Over the norm of H; or the diagonal itself.
     scale : float
     H, U : Tensor, (N, H, K, K) and (N, H, K, V)
         Initial states, zero where none were given; H is symmetric.
@@ -78,6 +80,8 @@ class Inputs:
         Where sequences begin and end, if not with the rows of the batch; on the host if its numbers are known.
     unchecked : bool
         Whether values are still to be checked, where they are known.
+    strength : Tensor, (B, T, H), or None
+        With which k k^T is added to H, at least 0; None for 1.
     """
 
     q: torch.Tensor
@@ -86,12 +90,13 @@ class Inputs:
     g: torch.Tensor | None
     gk: torch.Tensor | None
     alpha: torch.Tensor | None
-    ridge_ratio: torch.Tensor
+    ridge: torch.Tensor
     scale: float
     H: torch.Tensor
     U: torch.Tensor
     cu_seqlens: torch.Tensor | None = None
     unchecked: bool = False
+    strength: torch.Tensor | None = None
 
     @cached_property
     def lengths(self) -> tuple[int, ...]:
@@ -107,7 +112,7 @@ class Inputs:
 
     def requires_gradient(self) -> bool:
         """Whether any of them does, recorded or not."""
-        tensors = (self.q, self.k, self.v, self.g, self.gk, self.alpha, self.ridge_ratio, self.H, self.U)
+        tensors = (self.q, self.k, self.v, self.g, self.gk, self.alpha, self.strength, self.ridge, self.H, self.U)
         return any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
     def want_gradient(self) -> bool:
@@ -167,12 +172,14 @@ def as_inputs(
     cu_seqlens: torch.Tensor | Sequence[int] | None,
     validate: bool,
     keep_16_bits: bool = False,
+    lamb: float | torch.Tensor | None = None,
 ) -> Inputs:
     """Check the arguments, with ``validate`` also their values, and bring them to one type.
 
     Where values are not known, as in a graph that is traced, they are left to ``check_values``.
 
-    With ``keep_16_bits``, q, k and v, which then are of one such type, stay in it; all else is in float32.
+    With ``keep_16_bits``, q, k and v, which then are of one such type, stay in it; all else is in float32. With
+    ``lamb``, that is the ridge in place of ``ridge_ratio``, and beta multiplies k k^T and k v^T, not both factors.
 
     Raises
     ------
@@ -209,9 +216,11 @@ def as_inputs(
 
     dtype = torch.float64 if torch.float64 in (q.dtype, k.dtype, v.dtype) else torch.float32
     tokens = q.dtype if keep_16_bits else dtype
-    if beta is not None:
-        strength = as_dtype(dtype, beta).unsqueeze(-1)
-        k, v = k * strength, v * strength  # in ``dtype`` also where k and v are not
+    strength = None if beta is None else as_dtype(dtype, beta)
+    if strength is not None:
+        v = v * strength.unsqueeze(-1)  # in ``dtype`` also where v is not
+        if lamb is None:
+            k, strength = k * strength.unsqueeze(-1), None
     q, k, v = as_dtype(tokens, q), as_dtype(tokens, k), as_dtype(tokens, v)
     decay = None if gk is None else as_dtype(dtype, gk)
     inputs = Inputs(
@@ -221,11 +230,12 @@ def as_inputs(
         decay if g is gk else None if g is None else as_dtype(dtype, g),
         decay,
         None if alpha is None else as_dtype(dtype, alpha),
-        _ridge(ridge_ratio, q, dtype, validate),
+        _ridge(ridge_ratio, q, dtype, validate) if lamb is None else _diagonal(lamb, q, dtype, validate),
         float(scale),
         *_states(initial_state, sequences, q, v, dtype, validate),
         ends,
         unchecked,
+        strength,
     )
     if known:
         _ = inputs.lengths  # wrong ones are told of here
@@ -241,7 +251,9 @@ def check_values(inputs: Inputs) -> None:
             check_gates(name, gate)
     if inputs.alpha is not None:
         check_numbers("alpha", inputs.alpha, 0, 1)
-    _check_ridge(inputs.ridge_ratio)
+    if inputs.strength is not None:
+        check_numbers("beta", inputs.strength, 0)
+    _check_ridge("ridge_ratio" if grows(inputs.ridge) else "lamb", inputs.ridge)
     _check_states(inputs.H, inputs.U, inputs.H.dtype)
 
 
@@ -269,13 +281,29 @@ def _ridge(ridge_ratio: float | torch.Tensor, q: torch.Tensor, dtype: torch.dtyp
             f"ridge_ratio: found the shape {tuple(ridge_ratio.shape)}; wanted () or (H,) = ({q.shape[2]},)"
         )
     if validate:
-        _check_ridge(ridge_ratio)
+        _check_ridge("ridge_ratio", ridge_ratio)
     return ridge_ratio.to(dtype)
 
 
-def _check_ridge(ridge_ratio: torch.Tensor) -> None:
-    if not bool(((ridge_ratio > 0) & ridge_ratio.isfinite()).all()):
-        raise InputError(f"ridge_ratio: found {ridge_ratio.detach().tolist()}; wanted positive numbers")
+def _diagonal(lamb: float | torch.Tensor, q: torch.Tensor, dtype: torch.dtype, validate: bool) -> torch.Tensor:
+    shape = heads, D = q.shape[2:]
+    if not isinstance(lamb, torch.Tensor):
+        if not (math.isfinite(lamb) and lamb > 0):
+            raise InputError(f"lamb: found {lamb}; wanted a positive number")
+        return torch.full(shape, lamb, dtype=dtype, device=q.device)
+    check_tensor("lamb", lamb, q)
+    if lamb.shape not in ((), (heads,), shape):
+        raise InputError(
+            f"lamb: found the shape {tuple(lamb.shape)}; wanted (), (H,) = ({heads},) or (H, D) = ({heads}, {D})"
+        )
+    if validate:
+        _check_ridge("lamb", lamb)
+    return (lamb.unsqueeze(-1) if lamb.ndim == 1 else lamb).to(dtype).expand(shape)
+
+
+def _check_ridge(name: str, ridge: torch.Tensor) -> None:
+    if not bool(((ridge > 0) & ridge.isfinite()).all()):
+        raise InputError(f"{name}: found {ridge.detach().tolist()}; wanted positive numbers")
 
 
 def _states(

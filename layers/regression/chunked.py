@@ -19,7 +19,7 @@ __all__ = ["PARTS", "Reach", "Rows", "differentiable", "spared"]
 
 CHUNK = 64
 LEAST_CHUNK = 16
-PARTS = ("q", "k", "v", "g", "gk", "alpha")
+PARTS = ("q", "k", "v", "g", "gk", "alpha", "strength")
 
 
 class Rows:
@@ -44,7 +44,8 @@ class Rows:
         self.g = self.gk if inputs.g is inputs.gk else split(no_decay if inputs.g is None else inputs.g)
         self.alpha = None if inputs.alpha is None else split(inputs.alpha)
         self.mixed = (None if inputs.alpha is None else self.q, self.alpha)
-        self.ratio = inputs.ridge_ratio.expand(self.shape[2])
+        self.strength = None if inputs.strength is None else split(inputs.strength)
+        self.ridge = inputs.ridge.expand(self.shape[2]) if inputs.ridge.ndim < 2 else inputs.ridge
 
     def split(self, tokens: Any) -> torch.Tensor:
         return self.pieces.split(tokens, self.layout)
@@ -73,7 +74,9 @@ def differentiable(
         x, norms, uppers = (rows.split(part.detach()) for part in known[:3])
         known = Solutions(x, norms, uppers, None)
     layout = rows.layout
-    x, H, _ = regression(rows.q, rows.k, rows.gk, rows.ratio, inputs.H, layout, solver, False, pieces, known)
+    x, H, _ = regression(
+        rows.q, rows.k, rows.gk, rows.ridge, inputs.H, layout, solver, False, pieces, known, rows.strength
+    )
     o, U = readout(x, rows.k, rows.v, rows.g, inputs.U, layout, inputs.scale, *rows.mixed, pieces)
     o = rows.join(o)
     return (o, H, U) if reach is None else reach.marked(o, H, U)
@@ -114,7 +117,8 @@ def spared(inputs: Inputs) -> tuple[Inputs, Reach | None]:
 
     Costs one sum of each where all are finite.
     """
-    numbers = [part.detach().sum() for part in (inputs.q, inputs.k, inputs.v, inputs.alpha) if part is not None]
+    tokens = (inputs.q, inputs.k, inputs.v, inputs.alpha, inputs.strength)
+    numbers = [part.detach().sum() for part in tokens if part is not None]
     # Of gates, minus infinity is a decay like any other.
     gates = [part.detach().sum().clamp_min(-1.0) for part in (inputs.g, inputs.gk) if part is not None]
     if math.isfinite(float(sum([*numbers, *gates]))):
@@ -131,7 +135,7 @@ def spared(inputs: Inputs) -> tuple[Inputs, Reach | None]:
     if inputs.g is inputs.gk:
         kept["g"] = kept["gk"]
     q, k, v = (bad[name].any(-1) for name in ("q", "k", "v"))
-    in_H, in_U = k | bad["gk"], k | v | bad["g"]
+    in_H, in_U = k | bad["gk"] | bad["strength"], k | v | bad["g"]
     lengths = list(inputs.lengths)
 
     def afterwards(written: torch.Tensor) -> torch.Tensor:

@@ -25,6 +25,7 @@ from ...kernels import kernel
 from ...precision.rounding_rule import Unrounded
 from ...solvers.chebyshev.coefficients import chebyshev_coefficients
 from .arguments import Info, Inputs
+from .ridge import grows
 from .solving import GUARD, Solver
 
 __all__ = ["all_tokens", "compiled"]
@@ -75,6 +76,8 @@ def compiled(
         raise InputError(f"form: found 'compiled' for the device {inputs.q.device}; wanted 'chunk'")
     if solver.name not in SOLVERS:
         raise InputError(f"form: found 'compiled' for the solver {solver.name!r}; wanted 'chunk' or 'recurrent'")
+    if not grows(inputs.ridge):
+        raise InputError("form: found 'compiled' for a ridge that does not grow with H; wanted 'chunk' or 'recurrent'")
     if inputs.want_gradient():
         raise InputError("form: found 'compiled' where gradients are needed; wanted 'chunk' or 'recurrent'")
 
@@ -91,7 +94,7 @@ def compiled(
         k.reshape(batch * tokens, heads, D),
         v.reshape(batch * tokens, heads, v.shape[-1]),
         *(none[0] if gate is None else gate.reshape(batch * tokens, heads) for gate in gates),
-        np.full(heads, _array(inputs.ridge_ratio), np.float64),
+        np.full(heads, _array(inputs.ridge), np.float64),
         inputs.scale,
         H,
         U,

@@ -17,7 +17,7 @@ from .operators import chunk_wise
 from .recurrent import recurrent
 from .solving import Solver
 
-__all__ = ["FORMS", "choose_form", "gated_kalmanet"]
+__all__ = ["FORMS", "choose_form", "computed", "gated_kalmanet"]
 
 Form = Callable[[Inputs, Solver, bool], tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor], Info | None]]
 
@@ -187,10 +187,17 @@ def gated_kalmanet(
         raise InputError(f"form='triton': {reason}")
     if form == "auto":
         name = choose_form(inputs, chosen, any(isinstance(part, torch.Tensor) and part.requires_grad for part in given))
+    return computed(inputs, name, chosen, output_final_state, return_info, v.dtype)
+
+
+def computed(
+    inputs: Inputs, form: str, solver: Solver, output_final_state: bool, return_info: bool, dtype: torch.dtype
+) -> tuple[Any, ...]:
+    """What a user gets, from checked inputs: the output in ``dtype``, the states, and an ``Info`` if it is wanted."""
     with _own_precision(inputs.q.device.type):
-        o, (H, U), info = FORMS[name](inputs, chosen, return_info)
+        o, (H, U), info = FORMS[form](inputs, solver, return_info)
     final_state = (mark_as_own(H), mark_as_own(U)) if output_final_state else None
-    result = (o.to(v.dtype), final_state)
+    result = (o.to(dtype), final_state)
     return (*result, info) if return_info else result
 
 

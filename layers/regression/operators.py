@@ -23,11 +23,11 @@ from .solving import Solver
 
 __all__ = ["chunk_wise"]
 
-TENSORS = (*PARTS, "ridge_ratio", "H", "U")  # in this order throughout
+TENSORS = (*PARTS, "ridge", "H", "U")  # in this order throughout
 ARGUMENTS = (
-    "Tensor q, Tensor k, Tensor v, Tensor? g, Tensor? gk, Tensor? alpha, Tensor ridge_ratio, Tensor H, Tensor U, "
-    "Tensor? cu_seqlens, float scale, str solver, str interval, int? num_iter, float? rtol, int? chunk, bool kernels, "
-    "bool want_info, bool unchecked, bool kept"
+    "Tensor q, Tensor k, Tensor v, Tensor? g, Tensor? gk, Tensor? alpha, Tensor? strength, Tensor ridge, Tensor H, "
+    "Tensor U, Tensor? cu_seqlens, float scale, str solver, str interval, int? num_iter, float? rtol, "
+    "int? chunk, bool kernels, bool want_info, bool unchecked, bool kept"
 )
 
 
@@ -69,7 +69,8 @@ class Call(NamedTuple):
     g: torch.Tensor | None
     gk: torch.Tensor | None
     alpha: torch.Tensor | None
-    ridge_ratio: torch.Tensor
+    strength: torch.Tensor | None
+    ridge: torch.Tensor
     H: torch.Tensor
     U: torch.Tensor
     cu_seqlens: torch.Tensor | None
@@ -85,7 +86,7 @@ class Call(NamedTuple):
     kept: bool
 
     def inputs(self) -> Inputs:
-        return Inputs(*self[:6], self.ridge_ratio, self.scale, self.H, self.U, self.cu_seqlens)
+        return Inputs(*self[:6], self.ridge, self.scale, self.H, self.U, self.cu_seqlens, strength=self.strength)
 
     def how(self) -> Solver:
         return Solver(self.solver, self.interval, self.num_iter, self.rtol)
@@ -126,7 +127,9 @@ def _forward(*arguments: Any) -> tuple[torch.Tensor, ...]:
         return Results._make((o, *states, *(info or _nothing(call)[:3]), *_nothing(call)[3:], torch.tensor(True)))
     inputs, reach = spared(inputs)
     rows = Rows(inputs, call.chunk, pieces)
-    solutions, H = solved(rows.q, rows.k, rows.gk, rows.ratio, inputs.H, rows.layout, solver, call.want_info, pieces)
+    solutions, H = solved(
+        rows.q, rows.k, rows.gk, rows.ridge, inputs.H, rows.strength, rows.layout, solver, call.want_info, pieces
+    )
     o, U = read(solutions.x, *rows.mixed, rows.k, rows.v, rows.g, inputs.U, rows.layout, inputs.scale, pieces)
     o = rows.join(o)
     facts = _nothing(call)[:3] if solutions.facts is None else [rows.join(fact) for fact in solutions.facts]
@@ -175,15 +178,16 @@ def _backward(*arguments: Any) -> tuple[torch.Tensor, ...]:
     solutions = Solutions(x, norms, uppers, None)
     found: Any = read_adjoint(do, dU, o, x, *rows.mixed, rows.k, rows.v, rows.g, inputs.U, layout, inputs.scale, pieces)
     dx, dq, d_alpha, dk, dv, dg, dU = found
-    z, dk_too, dgk, d_ratio, dH = solved_adjoint(
-        dx, dH, solutions, rows.k, rows.gk, rows.ratio, inputs.H, layout, solver, pieces
+    found = solved_adjoint(
+        dx, dH, solutions, rows.k, rows.gk, rows.ridge, inputs.H, rows.strength, layout, solver, pieces
     )
-    d_tokens = (z if dq is None else dq.add_(z), dk.add_(dk_too), dv, dg, dgk, d_alpha)
+    z, dk_too, dgk, d_ridge, dH, d_strength = found
+    d_tokens = (z if dq is None else dq.add_(z), dk.add_(dk_too), dv, dg, dgk, d_alpha, d_strength)
     found = [None if part is None else rows.join(part) for part in d_tokens]
     if reach is not None:
         spoilt = [reach.bad[name] for name in PARTS]
         found = [None if d is None else d.masked_fill(bad, 0.0) for d, bad in zip(found, spoilt, strict=True)]
-    found += [d_ratio if inputs.ridge_ratio.ndim else d_ratio.sum(), dH, dU]
+    found += [d_ridge if inputs.ridge.ndim else d_ridge.sum(), dH, dU]
     return tuple(
         call.H.new_empty(0) if given is None else part.to(given.dtype) for given, part in zip(call, found, strict=False)
     )

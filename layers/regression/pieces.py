@@ -42,8 +42,11 @@ class Pieces:
     the second axis of both. States are (chunks, H, D, V) and (sequences, H, D, V).
 
     With S_t the state exp(gate_t) S_{t-1} + k_t v_t^T, ``before`` is S before each chunk, and ``after`` the adjoint of
-    S after it. H is S with k in place of v, U is S; A_t = H_t + ridge_ratio ||H_t||_F I; m_t = q_t + alpha_t (x_t -
+    S after it. H is S with k in place of v, U is S; A_t is H_t plus the ridge (``ridge``); m_t = q_t + alpha_t (x_t -
     q_t), or x_t where alpha is None; o_t = scale U_t^T m_t.
+
+    The plain ones take the ridge in both of its shapes, and a ``strength`` last of all, rows of numbers b_t with which
+    keys are written into H: b_t k_t k_t^T. Triton's take a ridge that grows with H, and no strength.
 
     Attributes
     ----------
@@ -54,15 +57,18 @@ class Pieces:
         In float32 or float64, differentiable: what second derivatives are computed with.
     states : (k, values, gates, initial, layout) -> (before, final)
         S before each chunk and at the end of each sequence, from k and values, rows.
-    solve : (q, k, gates, ridge_ratio, before, layout, solver, want_facts) -> Solutions
-        Of A_t x_t = q_t; 0 where H_t = 0. ``ridge_ratio`` is (H,).
-    solve_adjoint : (dx, x, k, gates, ridge_ratio, norms, uppers, before, layout, solver) -> (z, curvature, overlap)
-        A_t z_t = dx_t by the same steps, z_t^T A_t x_t, and z_t^T x_t.
+    solve : (q, k, gates, ridge, before, layout, solver, want_facts) -> Solutions
+        Of A_t x_t = q_t; 0 where A_t = 0.
+    solve_adjoint : (dx, x, k, gates, ridge, norms, uppers, before, layout, solver) -> (z, curvature, overlap)
+        A_t z_t = dx_t by the same steps, z_t^T x_t, and the curvature z_t^T A_t x_t, or z_t^T H_t x_t where the ridge
+        does not grow with H.
     states_adjoint : (x, z, weight, k, gates, before, d_final, layout) -> (after, d_initial)
         P after each chunk and before each sequence, d_final being symmetric, with
-        P_t = -(z_t x_t^T + x_t z_t^T) / 2 - weight_t H_t + exp(gate_{t+1}) P_{t+1}, the adjoint of H_t.
+        P_t = -(z_t x_t^T + x_t z_t^T) / 2 - weight_t H_t + exp(gate_{t+1}) P_{t+1}, the adjoint of H_t; the weight is
+        None where the ridge does not grow with H.
     rows_adjoint : (x, z, weight, curvature, k, gates, before, after, layout) -> (dk, d_gates)
-        dk_t = 2 P_t k_t, dgate_t = -curvature_t - k_t^T dk_t / 2 + dgate_{t+1}.
+        dk_t = 2 b_t P_t k_t and dgate_t = -curvature_t - b_t k_t^T P_t k_t + dgate_{t+1}; third, where there is a
+        strength, its gradient k_t^T P_t k_t.
     read : (x, q, alpha, k, v, gates, before, layout, scale) -> o
     read_states_adjoint : (do, x, q, alpha, gates, d_final, layout, scale) -> (after, d_initial)
         R after each chunk and before each sequence: R_t = scale m_t do_t^T + exp(gate_{t+1}) R_{t+1}.
@@ -82,7 +88,7 @@ class Pieces:
     solve: Callable[..., Solutions]
     solve_adjoint: Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tensor]]
     states_adjoint: Callable[..., tuple[torch.Tensor, torch.Tensor]]
-    rows_adjoint: Callable[..., tuple[torch.Tensor, torch.Tensor]]
+    rows_adjoint: Callable[..., tuple[torch.Tensor, ...]]
     read: Callable[..., torch.Tensor]
     read_states_adjoint: Callable[..., tuple[torch.Tensor, torch.Tensor]]
     read_rows_adjoint: Callable[..., tuple[torch.Tensor | None, ...]]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from .arguments import Info, Inputs
+from .ridge import ends, entries
 from .solving import Solved, Solver, condition_number, iterate, upper_end
 
 __all__ = ["recurrent"]
@@ -47,22 +48,26 @@ def recurrent(
 def _run(inputs: Inputs, part: slice, H: torch.Tensor, U: torch.Tensor, solver: Solver, want_info: bool) -> Any:
     """The tokens of a slice of T, of sequences that are equally long."""
     q, k, v = inputs.q[:, part], inputs.k[:, part], inputs.v[:, part]
-    gk, g, alpha = (None if gate is None else gate[:, part] for gate in (inputs.gk, inputs.g, inputs.alpha))
+    gates = (inputs.gk, inputs.g, inputs.alpha, inputs.strength)
+    gk, g, alpha, strength = (None if gate is None else gate[:, part] for gate in gates)
+    ridge = inputs.ridge.expand(q.shape[2]) if inputs.ridge.ndim < 2 else inputs.ridge
     outputs, facts = [], []
     for t in range(q.shape[1]):
-        H = _decayed(H, gk, t) + k[:, t].unsqueeze(-1) * k[:, t].unsqueeze(-2)
+        written = k[:, t] if strength is None else strength[:, t].unsqueeze(-1) * k[:, t]
+        H = _decayed(H, gk, t) + written.unsqueeze(-1) * k[:, t].unsqueeze(-2)
         U = _decayed(U, g, t) + k[:, t].unsqueeze(-1) * v[:, t].unsqueeze(-2)
         norm, trace = _norm(H)
-        shift = inputs.ridge_ratio * norm
+        added = entries(ridge, norm.unsqueeze(-1)).squeeze(-2).expand_as(q[:, t])
         with torch.no_grad():
-            upper = upper_end(norm, trace, shift, H.shape[-1], solver.interval)
-        A = H + torch.diag_embed(shift.unsqueeze(-1).expand_as(q[:, t]))
-        x, iterations = _solve(A, q[:, t], shift, upper, solver)
+            lower, greatest = (end.squeeze(-1) for end in ends(ridge, norm.unsqueeze(-1)))
+            upper = upper_end(norm, trace, greatest, H.shape[-1], solver.interval)
+        A = H + torch.diag_embed(added)
+        x, iterations = _solve(A, q[:, t], lower, upper, solver)
         mixed = x if alpha is None else q[:, t] + alpha[:, t].unsqueeze(-1) * (x - q[:, t])
         outputs.append(inputs.scale * (U.transpose(-1, -2) @ mixed.unsqueeze(-1)).squeeze(-1))
         if want_info:
             with torch.no_grad():
-                facts.append(Info(_residual(A, x, q[:, t]), condition_number(shift, upper), iterations))
+                facts.append(Info(_residual(A, x, q[:, t]), condition_number(lower, upper), iterations))
     shape = q.shape[:3]
     o = torch.stack(outputs, 1) if outputs else torch.zeros_like(v)
     if not want_info:
@@ -85,40 +90,40 @@ def _norm(H: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return (unit * torch.linalg.matrix_norm(scaled)).masked_fill(empty, 0), trace
 
 
-def _solve(A: torch.Tensor, q: torch.Tensor, shift: torch.Tensor, upper: torch.Tensor, solver: Solver) -> Solved:
+def _solve(A: torch.Tensor, q: torch.Tensor, lower: torch.Tensor, upper: torch.Tensor, solver: Solver) -> Solved:
     """x = A^{-1} q; 0 where A is."""
     if solver.name != "exact":
-        return Solved(*_ImplicitSolve.apply(A, q, shift.detach(), upper, solver))
-    empty = shift == 0
+        return Solved(*_ImplicitSolve.apply(A, q, lower, upper, solver))
+    empty = lower == 0
     factor = torch.linalg.cholesky(A + torch.diag_embed(empty.unsqueeze(-1).expand_as(q).to(q.dtype)))
     x = torch.cholesky_solve(torch.where(empty.unsqueeze(-1), 0.0, q).unsqueeze(-1), factor).squeeze(-1)
-    return Solved(x, torch.zeros(shift.shape, dtype=torch.int32, device=q.device))
+    return Solved(x, torch.zeros(lower.shape, dtype=torch.int32, device=q.device))
 
 
-def _iterate(A: torch.Tensor, rhs: torch.Tensor, shift: torch.Tensor, upper: torch.Tensor, solver: Solver) -> Solved:
+def _iterate(A: torch.Tensor, rhs: torch.Tensor, lower: torch.Tensor, upper: torch.Tensor, solver: Solver) -> Solved:
     """The iterations of the chunk-wise form, on matrices."""
 
     def product(p: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         return torch.matmul(A, p.unsqueeze(-1), out=out.unsqueeze(-1)).squeeze(-1)
 
-    return iterate(product, rhs, shift, upper, solver)
+    return iterate(product, rhs, lower, upper, solver)
 
 
 class _ImplicitSolve(torch.autograd.Function):
     """x = A^{-1} q with the derivative of the exact solution at the x found: dq = A^{-1} dx, dA = -dq x^T."""
 
     @staticmethod
-    def forward(ctx, A, q, shift, upper, solver):  # type: ignore[no-untyped-def]
-        x, iterations = _iterate(A, q, shift, upper, solver)
-        ctx.save_for_backward(A, x, shift, upper)
+    def forward(ctx, A, q, lower, upper, solver):  # type: ignore[no-untyped-def]
+        x, iterations = _iterate(A, q, lower, upper, solver)
+        ctx.save_for_backward(A, x, lower, upper)
         ctx.solver = solver
         ctx.mark_non_differentiable(iterations)
         return x, iterations
 
     @staticmethod
     def backward(ctx, dx, _):  # type: ignore[no-untyped-def]
-        A, x, shift, upper = ctx.saved_tensors
-        z, _ = _ImplicitSolve.apply(A, dx, shift, upper, ctx.solver)
+        A, x, lower, upper = ctx.saved_tensors
+        z, _ = _ImplicitSolve.apply(A, dx, lower, upper, ctx.solver)
         return -z.unsqueeze(-1) * x.unsqueeze(-2), z, None, None, None
 
 

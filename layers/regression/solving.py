@@ -108,27 +108,27 @@ def steps_for(condition: torch.Tensor, rtol: float) -> torch.Tensor:
 def iterate(
     product: Product,
     rhs: torch.Tensor,
-    shift: torch.Tensor,
+    lower: torch.Tensor,
     upper: torch.Tensor,
     solver: Solver,
 ) -> Solved:
-    """Solve A x = rhs, the spectrum of A lying between ``shift`` and ``upper``, (...); ``rhs`` is (..., n).
+    """Solve A x = rhs, the spectrum of A lying between ``lower`` and ``upper``, (...); ``rhs`` is (..., n).
 
     With as many steps as were asked for or as the tolerance needs.
     """
     if rhs.numel() == 0:
-        return Solved(rhs.clone(), torch.zeros_like(shift, dtype=torch.int32))
+        return Solved(rhs.clone(), torch.zeros_like(lower, dtype=torch.int32))
     if solver.rtol is None:
-        steps = torch.full_like(shift, solver.num_iter or 0, dtype=torch.int32)
+        steps = torch.full_like(lower, solver.num_iter or 0, dtype=torch.int32)
     else:
-        steps = steps_for(condition_number(shift, upper), solver.rtol)
+        steps = steps_for(condition_number(lower, upper), solver.rtol)
     if solver.name == "chebyshev":
-        return chebyshev(product, rhs, shift, upper, steps)
+        return chebyshev(product, rhs, lower, upper, steps)
     # In exact arithmetic the bound of Chebyshev iteration holds for conjugate gradients, too; rounding delays them.
     most = int(steps.max())
     if solver.rtol is None:
-        return conjugate_gradients(product, rhs, shift, most, 0.0)
-    return conjugate_gradients(product, rhs, shift, 2 * most + 2, solver.rtol)
+        return conjugate_gradients(product, rhs, lower, most, 0.0)
+    return conjugate_gradients(product, rhs, lower, 2 * most + 2, solver.rtol)
 
 
 def chebyshev(
@@ -182,19 +182,18 @@ def conjugate_gradients(product: Product, rhs: torch.Tensor, lower: torch.Tensor
     return Solved(solved.x.mul_(size), solved.iterations)
 
 
-def exact(H: torch.Tensor, rhs: torch.Tensor, shift: torch.Tensor) -> Solved:
-    """Solve (H + shift I) x = rhs by Cholesky factorisation; n^3 / 3 multiplications and additions each.
+def exact(H: torch.Tensor, rhs: torch.Tensor, ridge: torch.Tensor) -> Solved:
+    """Solve (H + diag(ridge)) x = rhs by Cholesky factorisation; n^3 / 3 multiplications and additions each.
 
     Parameters
     ----------
     H : Tensor, (..., n, n)
         Overwritten.
-    rhs : Tensor, (..., n)
-    shift : Tensor, (...)
-        Positive; x = 0 where it is zero, since H is then.
+    rhs, ridge : Tensor, (..., n)
+        ``ridge`` positive; x = 0 where it is zero, since H is then.
     """
-    empty = shift == 0
-    H.diagonal(dim1=-2, dim2=-1).add_((shift + empty).unsqueeze(-1))
+    empty = ridge == 0
+    H.diagonal(dim1=-2, dim2=-1).add_(ridge + empty)
     factor = torch.linalg.cholesky(H)
-    x = torch.cholesky_solve(torch.where(empty.unsqueeze(-1), 0.0, rhs).unsqueeze(-1), factor).squeeze(-1)
-    return Solved(x, torch.zeros(shift.shape, dtype=torch.int32, device=rhs.device))
+    x = torch.cholesky_solve(torch.where(empty, 0.0, rhs).unsqueeze(-1), factor).squeeze(-1)
+    return Solved(x, torch.zeros(rhs.shape[:-1], dtype=torch.int32, device=rhs.device))

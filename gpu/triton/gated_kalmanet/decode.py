@@ -312,7 +312,7 @@ def decode(inputs: Inputs, solver: Solver, want_info: bool) -> Any:
         rows(inputs.g),
         rows(inputs.gk),
         rows(inputs.alpha),
-        inputs.ridge_ratio.detach().expand(shape[2]).contiguous(),
+        inputs.ridge.detach().expand(shape[2]).contiguous(),
         inputs.H.detach(),
         inputs.U.detach(),
         inputs.scale,

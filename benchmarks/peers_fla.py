@@ -72,7 +72,6 @@ PAIRS = {
     "comba": Pair("comba", "naive_chunk_comba", "q k v p g beta"),
     "precond_gated_delta_rule": Pair(
         "precond_gated_delta_rule", "naive_recurrent_precond_gated_delta_rule", "q k v g_atk g beta_atk beta",
-        settings=(("use_qk_l2norm_in_kernel", False),),
     ),
     "precond_kda": Pair("precond_kda", "naive_recurrent_precond_kda", "q k v gk g_atk beta_atk beta"),
     "mesa_net": Pair("mesa_net", "naive_mesa_net_exact", "q k v g beta lamb", square=True),

@@ -18,7 +18,7 @@ ARGUMENTS = {
     "muon": ["--steps", "2"],
     "drift": ["--dimension", "32", "--tokens", "800", "--runs", "6"],
     "recall": ["--steps", "6", "--pairs", "4"],
-    "state_tracking": ["--tasks", "parity", "S3", "--layers", "DeltaNet", "--steps", "2", "--seeds", "2"],
+    "state_tracking": ["--tasks", "parity", "S3", "--memories", "DeltaNet, beta to 2", "--steps", "2", "--seeds", "2"],
     "untrained_recall": ["--trials", "4", "--pairs", "32", "96"],
     "second_order_pooling": ["--steps", "60"],
 }

@@ -1,4 +1,4 @@
-"""What each kind of layer can keep track of, by training one: examples/state_tracking.py, layer by layer."""
+"""What each kind of memory can keep track of, by training one: examples/state_tracking.py, ten seconds each."""
 
 import importlib.util
 import pathlib
@@ -24,29 +24,30 @@ def example():
     torch.set_num_threads(threads)
 
 
-def trained(example, layer, task, factors, **options):
+def trained(example, memory, task, factors, **options):
     """Accuracies on the last eighth of words of so many times the length trained on."""
-    return example.train(layer, gallery.state_tracking.by_name(task), factors=factors, **options)
+    return example.train(memory, gallery.state_tracking.by_name(task), factors=factors, **options)
 
 
-@pytest.mark.parametrize("layer", ["DeltaNet", "Mamba-2", "DeltaProduct of 2"])
-def test_eigenvalues_from_0_to_1_leave_parity_at_chance(example, layer):
-    assert max(trained(example, layer, "parity", (2, 8))) < 0.6
+@pytest.mark.parametrize("memory", ["gated linear attention", "DeltaNet, beta to 1", "DeltaProduct of 2, beta to 1"])
+def test_eigenvalues_from_0_to_1_leave_parity_at_chance(example, memory):
+    assert max(trained(example, memory, "parity", (2, 8))) < 0.6
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_reflection_keeps_parity_at_eight_times_the_length(example, seed):
-    assert trained(example, "DeltaNet, beta to 2", "parity", (8,), seed=seed)[0] > 0.97
+    assert trained(example, "DeltaNet, beta to 2", "parity", (8,), seed=seed)[0] > 0.95
 
 
 def test_one_reflection_a_token_knows_the_sign_of_a_permutation_at_most(example):
     """Chance is 1/6; who knows the sign is right one time in three."""
-    found = trained(example, "DeltaNet, beta to 2", "S3", (2, 8))
-    assert max(found) < 1 / 3 + 0.1
+    assert max(trained(example, "DeltaNet, beta to 2", "S3", (2, 8))) < 1 / 3 + 0.1
 
 
 def test_two_reflections_a_token_permute_three_things(example):
-    assert trained(example, "DeltaProduct of 2, beta to 2", "S3", (4,))[0] > 0.95
+    at_four, at_eight = trained(example, "DeltaProduct of 2, beta to 2", "S3", (4, 8))
+    assert at_four > 0.97
+    assert at_eight > 0.8
 
 
 def test_one_reflection_a_token_stays_near_chance_on_a5(example):
@@ -54,8 +55,10 @@ def test_one_reflection_a_token_stays_near_chance_on_a5(example):
 
 
 def test_two_reflections_a_token_follow_the_rotations_of_the_icosahedron(example):
-    assert trained(example, "DeltaProduct of 2, beta to 2", "A5_generators", (4,))[0] > 0.95
+    at_four, at_eight = trained(example, "DeltaProduct of 2, beta to 2", "A5_generators", (4, 8))
+    assert at_four > 0.95
+    assert at_eight > 0.7
 
 
 def test_two_reflections_do_not_help_where_beta_stays_below_one(example):
-    assert trained(example, "DeltaProduct of 2", "S3", (2,))[0] < 1 / 3 + 0.1
+    assert trained(example, "DeltaProduct of 2, beta to 1", "S3", (2,))[0] < 1 / 3 + 0.1

@@ -228,6 +228,25 @@ def newton_schulz_presets_table() -> str:
     return _table(("name", "steps", "products", "read in", "what to know"), rows, right=(1, 2))
 
 
+def family_table() -> str:
+    """The layers of sequences: what each assumes, keeps and costs, and what it can track."""
+    from resolvent.layers.recurrence.family import FAMILY
+
+    rows = []
+    for member in FAMILY.values():
+        made = f"{{class}}`~resolvent.layers.{member.module}`" if member.module else f"`{member.functions[0]}`"
+        numbers = (f"${member.state}$".replace(" ", "\\,"), member.cost)
+        rows.append((member.title, made, member.assumes, *numbers, member.eigenvalues, member.tracks))
+    return _table(("", "in `layers`", "assumes", "state", "cost", "eigenvalues", "tracks"), rows)
+
+
+def kept_table(name: str, numbers: int = 0) -> str:
+    """A table that an example or a benchmark wrote; ``numbers`` columns at its end are aligned to the right."""
+    with (Path(__file__).parent / "images" / f"{name}.csv").open(encoding="utf-8") as stream:
+        head, *rows = list(csv.reader(stream))
+    return _table(head, rows, right=range(len(head) - numbers, len(head)))
+
+
 def gpu_figures_table(folder: Path = RESULTS) -> str:
     """What `make gpu-check` wrote, the newest of each device."""
     head, newest = ("figure", "found", "target", "note"), {}
@@ -295,6 +314,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "cores": cores_table,
     "delays": delays_table,
     "presets": newton_schulz_presets_table,
+    "family": family_table,
+    "recall": partial(kept_table, "recall", 5),
+    "tracked": partial(kept_table, "state_tracking", 4),
+    "against_fla": partial(kept_table, "peers_fla", 6),
     "gpu_figures": gpu_figures_table,
     "kernels": kernels_table,
     "schedule_errors": partial(newton_schulz_table, "errors"),

@@ -14,7 +14,7 @@ All models have the same projections and gates, and start from the same weights.
 
     python examples/recall.py [--steps 300] [--pairs 32] [--seed 0] [--figure recall.png] [--csv recall.csv]
 
-A minute on two cores.
+A minute or two on two cores.
 """
 
 import argparse
@@ -110,6 +110,7 @@ class Model(nn.Module):
         q, k, v = (project(x).unsqueeze(2) for project in (self.q, self.k, self.v))
         return self.memory(q, k, v, beta.sigmoid(), logsigmoid(g), alpha.sigmoid()).squeeze(2)
 
+    @torch.no_grad()
     def trust(self, keys, values):
         """Mean alpha where a value is asked for."""
         x = self.before(self.keys(keys) + self.values(values))

@@ -137,6 +137,17 @@ def fixed_points_table() -> str:
     return _table(head, rows, right=(3, 4, 6))
 
 
+def state_tracking_table() -> str:
+    """The word problems, and what a guess and who ignores the order come to."""
+    rows = []
+    for name, make in rv.gallery.state_tracking.STATE_TRACKING.items():
+        task = make()
+        rows.append(
+            (f"`{name}`", len(task.alphabet), task.order, f"{task.chance:.3f}", f"{task.commutative_ceiling:.3f}")
+        )
+    return _table(("name", "tokens", "states", "chance", "without order"), rows, right=range(1, 5))
+
+
 def formats_table() -> str:
     """The floating-point formats that have a name."""
     beyond = {"infinity": "infinity", "saturate": "stays the largest", "nan": "NaN"}
@@ -217,6 +228,25 @@ def newton_schulz_presets_table() -> str:
     return _table(("name", "steps", "products", "read in", "what to know"), rows, right=(1, 2))
 
 
+def family_table() -> str:
+    """The layers of sequences: what each assumes, keeps and costs, and what it can track."""
+    from resolvent.layers.recurrence.family import FAMILY
+
+    rows = []
+    for member in FAMILY.values():
+        made = f"{{class}}`~resolvent.layers.{member.module}`" if member.module else f"`{member.functions[0]}`"
+        numbers = (f"${member.state}$".replace(" ", "\\,"), member.cost)
+        rows.append((member.title, made, member.assumes, *numbers, member.eigenvalues, member.tracks))
+    return _table(("", "in `layers`", "assumes", "state", "cost", "eigenvalues", "tracks"), rows)
+
+
+def kept_table(name: str, numbers: int = 0) -> str:
+    """A table that an example or a benchmark wrote; ``numbers`` columns at its end are aligned to the right."""
+    with (Path(__file__).parent / "images" / f"{name}.csv").open(encoding="utf-8") as stream:
+        head, *rows = list(csv.reader(stream))
+    return _table(head, rows, right=range(len(head) - numbers, len(head)))
+
+
 def gpu_figures_table(folder: Path = RESULTS) -> str:
     """What `make gpu-check` wrote, the newest of each device."""
     head, newest = ("figure", "found", "target", "note"), {}
@@ -259,7 +289,7 @@ def kernels_table() -> str:
 def properties_by_class() -> dict[str, list[str]]:
     """The properties of each public class, by its dotted name, as the templates of the reference list them."""
     found = {}
-    for home in (rv, rv.gallery, rv.gallery.fixed_points, rv.newton_schulz, rv.precision):
+    for home in (rv, rv.gallery, rv.gallery.fixed_points, rv.gallery.state_tracking, rv.newton_schulz, rv.precision):
         space = home.__name__
         for name in home.__all__:
             thing = getattr(home, name)
@@ -276,6 +306,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "statuses": statuses_table,
     "gallery": gallery_table,
     "fixed_points": fixed_points_table,
+    "state_tracking": state_tracking_table,
     "fixed_point_counts": fixed_point_counts_table,
     "formats": formats_table,
     "blocks": blocks_table,
@@ -283,6 +314,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "cores": cores_table,
     "delays": delays_table,
     "presets": newton_schulz_presets_table,
+    "family": family_table,
+    "recall": partial(kept_table, "recall", 5),
+    "tracked": partial(kept_table, "state_tracking", 4),
+    "against_fla": partial(kept_table, "peers_fla", 6),
     "gpu_figures": gpu_figures_table,
     "kernels": kernels_table,
     "schedule_errors": partial(newton_schulz_table, "errors"),

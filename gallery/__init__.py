@@ -2,7 +2,7 @@
 
 Each function returns a `Problem`: a matrix, a right-hand side, mostly the exact solution, and what is known of the
 spectrum. `GALLERY` lists those that a size is enough for, and `by_name` calls them by name. `fixed_points` has maps in
-place of matrices.
+place of matrices, `state_tracking` tasks for sequence models.
 
 Examples
 --------
@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from ..naming import choice
-from . import fixed_points
+from . import fixed_points, state_tracking
 from .anisotropic import anisotropic
 from .classical import kms, lehmer, minij, pei
 from .convection import convection_diffusion
@@ -62,6 +62,8 @@ __all__ = [
     "ShiftedLaplacians",
     # maps and their fixed points
     "fixed_points",
+    # sequences of tokens with exact labels
+    "state_tracking",
     # results and tables
     "Problem",
     "Known",

@@ -90,8 +90,9 @@ def test_reference_lists_all_public_names():
     ]
     assert missing == []
     homes = (
-        (rv.gallery, {"GALLERY", "fixed_points"}),
+        (rv.gallery, {"GALLERY", "fixed_points", "state_tracking"}),
         (rv.gallery.fixed_points, {"FIXED_POINTS"}),
+        (rv.gallery.state_tracking, {"STATE_TRACKING"}),
         (rv.newton_schulz, set()),
     )
     for home, apart in homes:

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 __all__ = ["Decay", "Layout", "adjoint", "differentiable_scan", "gate_gradient", "inner", "states_before"]
 
 ELEMENTS = {"cpu": 2**18, "cuda": 2**26}  # of a vector per token worked on at a time: on a CPU what a cache holds
-STRETCH = {"cpu": 2**17, "cuda": 2**26}  # the same, where each step is a few products of small matrices
+STRETCH = {"cpu": 2**18, "cuda": 2**26}  # the same, where each step is a few products of small matrices
 LOWEST = -800.0  # exp of it is zero in every format
 
 

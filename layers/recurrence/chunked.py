@@ -39,6 +39,7 @@ def chunked(recurrence: Recurrence) -> tuple[torch.Tensor, torch.Tensor]:
     if not layout.chunks:
         return torch.zeros_like(recurrence.v), recurrence.initial
     heads, dimension = recurrence.r.shape[2:]
+    counts = layout.widths()
     stretches = layout.stretches(heads * layout.size * n * dimension)
     read, gates = (_take(rows, 1, layout, stretches) for rows in (recurrence.r, recurrence.g))
     written, values, strengths = (_take(x, n, layout, stretches) for x in (recurrence.w, recurrence.v, recurrence.b))
@@ -46,7 +47,7 @@ def chunked(recurrence: Recurrence) -> tuple[torch.Tensor, torch.Tensor]:
     state = layout.longest_first(recurrence.initial).flatten(0, 1)
     outputs, ended = [], []
     for ranks, r, w, v, e, b, g in zip(stretches, read, written, values, erased, strengths, gates, strict=True):
-        widths = [heads * layout.widths[rank] for rank in ranks]
+        widths = [heads * counts[rank] for rank in ranks]
         rows = Rows(r, w, e, g)
         chunk = undecayed(rows, n) if g is None else decayed(rows, n, recurrence.erase_undecayed)
         o, state, over = _through(chunk, v, b, state, widths, recurrence.scale)
@@ -73,8 +74,8 @@ def _through(
             state = state[: len(u)]
         if X is not None:
             u = torch.bmm(X, torch.baddbmm(u, e, state, alpha=-1))
-        outputs.append(torch.bmm(r, state).baddbmm_(read, u, beta=scale, alpha=scale))
-        state = torch.baddbmm(state, w.mT, u) if decay is None else (decay * state).baddbmm_(w.mT, u)
+        outputs.append(torch.baddbmm(torch.bmm(r, state), read, u, beta=scale, alpha=scale))
+        state = torch.baddbmm(state if decay is None else decay * state, w.mT, u)
     return torch.cat(outputs) if len(outputs) > 1 else outputs[0], state, ended
 
 

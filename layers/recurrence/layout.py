@@ -33,6 +33,8 @@ class Layout:
     Attributes
     ----------
     chunks : int
+    equal : bool
+        Whether all sequences are of one length: then no tables of indices are needed.
     """
 
     def __init__(self, lengths: Sequence[int], size: int, device: torch.device) -> None:
@@ -41,6 +43,7 @@ class Layout:
         self._counts = [-(-length // size) for length in lengths]
         self._first = [0, *accumulate(self._counts)]
         self.chunks, self.tokens = self._first.pop(), sum(lengths)
+        self.equal = len(set(lengths)) == 1
 
     @cached_property
     def table(self) -> torch.Tensor:
@@ -57,11 +60,6 @@ class Layout:
     def sequences(self) -> torch.Tensor:
         """The first chunk of each sequence, and the number of all, int64, (sequences + 1,), on the device."""
         return torch.tensor([*self._first, self.chunks], device=self.device)
-
-    @cached_property
-    def equal(self) -> bool:
-        """Whether all sequences are of one length: then no table of indices is needed."""
-        return len(set(self._lengths)) == 1
 
     @cached_property
     def _longest_first(self) -> list[int]:
@@ -107,17 +105,17 @@ class Layout:
             rows = rows.index_select(0, self._places[1])
         return rows.unflatten(0, tuple(shape[:2])).contiguous()
 
-    @cached_property
     def widths(self) -> list[int]:
         """How many sequences have a first, second, ... chunk."""
-        return [len(sequences) for sequences in self._by_rank]
+        return [sum(count > rank for count in self._counts) for rank in range(max(self._counts, default=0))]
 
     def stretches(self, elements: int) -> list[range]:
         """Ranks of chunks to be worked on together, where one chunk has so many elements."""
-        budget, found, first = STRETCH.get(self.device.type, STRETCH["cuda"]), [], 0
-        while first < len(self.widths):
-            most = max(budget // max(elements * self.widths[first], 1), 1)
-            found.append(range(first, min(first + most, len(self.widths))))
+        budget, widths = STRETCH.get(self.device.type, STRETCH["cuda"]), self.widths()
+        found, first = [], 0
+        while first < len(widths):
+            most = max(budget // max(elements * widths[first], 1), 1)
+            found.append(range(first, min(first + most, len(widths))))
             first = found[-1].stop
         return found
 
@@ -137,7 +135,8 @@ class Layout:
             found = rows.split([self.size * len(ranks) for ranks in stretches], 1)
             return [part.unflatten(1, (-1, self.size)).permute(order).flatten(0, 2) for part in found]
         rows = pad(rows, (0, 0) * (rows.ndim - 1) + (0, 1)).index_select(0, self._taken[0])
-        found = rows.split([self.size * sum(self.widths[rank] for rank in ranks) for ranks in stretches])
+        widths = self.widths()
+        found = rows.split([self.size * sum(widths[rank] for rank in ranks) for ranks in stretches])
         return [part.unflatten(0, (-1, self.size)).transpose(1, 2).flatten(0, 1) for part in found]
 
     def put_together(self, parts: Sequence[torch.Tensor], shape: Sequence[int]) -> torch.Tensor:
@@ -213,11 +212,10 @@ class Layout:
                 state[one].mul_(decay[chunk, :, None, None]).add_(increment)
             else:
                 places = torch.tensor([(s, self._first[s] + rank) for s in sequences], device=self.device)
-                before = state[places[:, 0]]
-                state[places[:, 0]] = torch.addcmul(
-                    increments[places[:, 1]], decay[places[:, 1], :, None, None], before
-                )
-                increments[places[:, 1]] = before
+                these, chunks = places.unbind(1)
+                before = state[these]
+                state[these] = torch.addcmul(increments[chunks], decay[chunks, :, None, None], before)
+                increments[chunks] = before
         return state
 
 
@@ -244,17 +242,20 @@ class Decay:
         self.dtype, self._total = gates.dtype, gates.double().clamp_min(LOWEST).cumsum(-1)
         self.since_start = self._total.exp().to(self.dtype).unsqueeze(-1)
         self.to_end = (self._total[..., -1:] - self._total).exp().to(self.dtype).unsqueeze(-1)
+        self._within: torch.Tensor | None = None
 
-    @cached_property
+    @property
     def within(self) -> torch.Tensor:
-        difference = self._total.unsqueeze(-1) - self._total.unsqueeze(-2)
-        return difference.to(self.dtype).tril_().exp_().tril()
+        if self._within is None:
+            difference = self._total.unsqueeze(-1) - self._total.unsqueeze(-2)
+            self._within = difference.to(self.dtype).tril().exp_().tril()
+        return self._within
 
-    @cached_property
+    @property
     def within_before(self) -> torch.Tensor:
         """``within`` without the decay of token t itself, for j < t, else 0."""
         difference = self._before.unsqueeze(-1) - self._total.unsqueeze(-2)
-        return difference.to(self.dtype).tril_(-1).exp_().tril(-1)
+        return difference.to(self.dtype).tril(-1).exp_().tril(-1)
 
     @property
     def since_start_before(self) -> torch.Tensor:

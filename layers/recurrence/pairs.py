@@ -144,9 +144,9 @@ def _by_channels(rows: Rows, n: int) -> Chunk:
 
 
 def _seen(pairs: torch.Tensor, n: int) -> torch.Tensor:
-    """Of (..., C, C n), which may be written over, what a token reads of its own corrections and those before."""
+    """Of (..., C, C n), what a token reads of its own corrections and those before."""
     if n == 1:
-        return pairs.tril_()
+        return pairs.tril()
     size = pairs.shape[-2]
     ones = torch.ones(size, size, dtype=pairs.dtype, device=pairs.device)
     return pairs * ones.tril().repeat_interleave(n, -1)

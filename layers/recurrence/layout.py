@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 __all__ = ["Decay", "Layout", "adjoint", "differentiable_scan", "gate_gradient", "inner", "states_before"]
 
 ELEMENTS = {"cpu": 2**18, "cuda": 2**26}  # of a vector per token worked on at a time: on a CPU what a cache holds
-STRETCH = {"cpu": 2**17, "cuda": 2**26}  # the same, where each step is a few products of small matrices
+STRETCH = {"cpu": 2**18, "cuda": 2**26}  # the same, where each step is a few products of small matrices
 LOWEST = -800.0  # exp of it is zero in every format
 
 
@@ -109,10 +109,11 @@ class Layout:
 
     def stretches(self, elements: int) -> list[range]:
         """Ranks of chunks to be worked on together, where one chunk has so many elements."""
-        budget, found, first = STRETCH.get(self.device.type, STRETCH["cuda"]), [], 0
-        while first < len(self.widths):
-            most = max(budget // max(elements * self.widths[first], 1), 1)
-            found.append(range(first, min(first + most, len(self.widths))))
+        budget, widths = STRETCH.get(self.device.type, STRETCH["cuda"]), self.widths
+        found, first = [], 0
+        while first < len(widths):
+            most = max(budget // max(elements * widths[first], 1), 1)
+            found.append(range(first, min(first + most, len(widths))))
             first = found[-1].stop
         return found
 
@@ -132,7 +133,8 @@ class Layout:
             found = rows.split([self.size * len(ranks) for ranks in stretches], 1)
             return [part.unflatten(1, (-1, self.size)).permute(order).flatten(0, 2) for part in found]
         rows = pad(rows, (0, 0) * (rows.ndim - 1) + (0, 1)).index_select(0, self._taken[0])
-        found = rows.split([self.size * sum(self.widths[rank] for rank in ranks) for ranks in stretches])
+        widths = self.widths()
+        found = rows.split([self.size * sum(widths[rank] for rank in ranks) for ranks in stretches])
         return [part.unflatten(0, (-1, self.size)).transpose(1, 2).flatten(0, 1) for part in found]
 
     def put_together(self, parts: Sequence[torch.Tensor], shape: Sequence[int]) -> torch.Tensor:
@@ -208,11 +210,10 @@ class Layout:
                 state[one].mul_(decay[chunk, :, None, None]).add_(increment)
             else:
                 places = torch.tensor([(s, self._first[s] + rank) for s in sequences], device=self.device)
-                before = state[places[:, 0]]
-                state[places[:, 0]] = torch.addcmul(
-                    increments[places[:, 1]], decay[places[:, 1], :, None, None], before
-                )
-                increments[places[:, 1]] = before
+                these, chunks = places.unbind(1)
+                before = state[these]
+                state[these] = torch.addcmul(increments[chunks], decay[chunks, :, None, None], before)
+                increments[chunks] = before
         return state
 
 
@@ -245,14 +246,14 @@ class Decay:
     def within(self) -> torch.Tensor:
         if self._within is None:
             difference = self._total.unsqueeze(-1) - self._total.unsqueeze(-2)
-            self._within = difference.to(self.dtype).tril_().exp_().tril()
+            self._within = difference.to(self.dtype).tril().exp_().tril()
         return self._within
 
     @property
     def within_before(self) -> torch.Tensor:
         """``within`` without the decay of token t itself, for j < t, else 0."""
         difference = self._before.unsqueeze(-1) - self._total.unsqueeze(-2)
-        return difference.to(self.dtype).tril_(-1).exp_().tril(-1)
+        return difference.to(self.dtype).tril(-1).exp_().tril(-1)
 
     @property
     def since_start_before(self) -> torch.Tensor:

@@ -25,8 +25,9 @@ __all__ = [
     "as_inputs",
     "as_solver",
     "check_values",
+    "is_transformed",
     "mark_as_own",
-    "refuse_all_but_reverse_mode",
+    "primal",
     "values_are_known",
 ]
 
@@ -102,10 +103,13 @@ class Inputs:
         batch, tokens = self.q.shape[:2]
         return (tokens,) * batch if self.cu_seqlens is None else _lengths(self.cu_seqlens.tolist(), tokens)
 
+    def tensors(self) -> tuple[torch.Tensor | None, ...]:
+        """Those that a derivative may be wanted for."""
+        return (self.q, self.k, self.v, self.g, self.gk, self.alpha, self.strength, self.ridge, self.H, self.U)
+
     def requires_gradient(self) -> bool:
         """Whether any of them does, recorded or not."""
-        tensors = (self.q, self.k, self.v, self.g, self.gk, self.alpha, self.strength, self.ridge, self.H, self.U)
-        return any(tensor is not None and tensor.requires_grad for tensor in tensors)
+        return any(tensor is not None and tensor.requires_grad for tensor in self.tensors())
 
     def want_gradient(self) -> bool:
         """Whether one could be asked for."""
@@ -132,22 +136,30 @@ def as_solver(name: str, interval: str, num_iter: int | None, rtol: float | None
     return Solver(name, interval, None, float(rtol))
 
 
-def refuse_all_but_reverse_mode(*tensors: Any) -> None:
-    """InputError under a transform of ``torch.func``, and for tangents: kernels and solves would lose them."""
-    if torch._C._are_functorch_transforms_active():
-        raise InputError(
-            "gated_kalmanet: found a transform of torch.func; it is differentiated in reverse mode alone, by "
-            "torch.autograd, to any order"
-        )
-    if forward_ad._current_level >= 0 and any(map(_has_tangent, tensors)):
-        raise InputError(
-            "gated_kalmanet: found a tangent of forward mode; it is differentiated in reverse mode alone, whose double "
-            "backward gives the same products"
-        )
+def is_transformed(*tensors: Any) -> bool:
+    """Whether there is a transform of ``torch.func``, or a tangent of forward mode, which operators would lose."""
+    return torch._C._are_functorch_transforms_active() or (
+        forward_ad._current_level >= 0 and any(map(_has_tangent, tensors))
+    )
 
 
 def _has_tangent(tensor: Any) -> bool:
     return isinstance(tensor, torch.Tensor) and forward_ad.unpack_dual(tensor).tangent is not None
+
+
+def primal(tensor: Any) -> Any:
+    """The tensor without its tangent, where there is one of either."""
+    return tensor if tensor is None else forward_ad.unpack_dual(tensor).primal
+
+
+def _numbers(tensor: torch.Tensor) -> torch.Tensor:
+    """All that a tensor stands for under transforms of ``torch.func``, what is mapped over in front."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        place = torch._C._functorch.maybe_get_bdim(tensor)
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+        if place >= 0:
+            tensor = tensor.movedim(place, 0)
+    return tensor.detach()
 
 
 def as_inputs(
@@ -285,7 +297,7 @@ def _check_values(name: str, tensor: torch.Tensor, least: float = -math.inf, mos
     """Finite, and within the limits: one pass, and a number or two that are waited for."""
     if tensor.numel() == 0:
         return
-    tensor = tensor.detach()
+    tensor = _numbers(tensor)
     if least == -math.inf and most == math.inf and math.isfinite(tensor.sum().item()):
         return  # the cheapest test, which only fails too often: sums overflow where entries do not
     low, high = map(float, torch.aminmax(tensor))
@@ -300,7 +312,7 @@ def _check_values(name: str, tensor: torch.Tensor, least: float = -math.inf, mos
 def _check_gates(name: str, gate: torch.Tensor) -> None:
     if gate.numel() == 0:
         return
-    high = float(torch.amax(gate.detach()))
+    high = float(torch.amax(_numbers(gate)))
     if math.isnan(high):
         raise InputError(
             f"{name}: found NaN; wanted logarithms of decays, at most 0. A negative decay has no real logarithm: "
@@ -375,8 +387,9 @@ def _diagonal(lamb: float | torch.Tensor, q: torch.Tensor, dtype: torch.dtype, v
 
 
 def _check_ridge(name: str, ridge: torch.Tensor) -> None:
+    ridge = _numbers(ridge)
     if not bool(((ridge > 0) & ridge.isfinite()).all()):
-        raise InputError(f"{name}: found {ridge.detach().tolist()}; wanted positive numbers")
+        raise InputError(f"{name}: found {ridge.tolist()}; wanted positive numbers")
 
 
 def _states(
@@ -411,7 +424,7 @@ def _states(
 def _check_states(h_kk: torch.Tensor, h_kv: torch.Tensor, dtype: torch.dtype) -> None:
     _check_values("initial_state, h_kv", h_kv)
     _check_values("initial_state, h_kk", h_kk)
-    _check_semidefinite(h_kk.detach(), dtype)
+    _check_semidefinite(_numbers(h_kk), dtype)
 
 
 def _check_semidefinite(H: torch.Tensor, dtype: torch.dtype) -> None:

@@ -11,11 +11,12 @@ import torch
 from ...errors import InputError
 from ...naming import choice
 from .accelerated import accelerated, keeps_16_bits, refusal
-from .arguments import Info, Inputs, as_inputs, as_solver, mark_as_own, refuse_all_but_reverse_mode, values_are_known
+from .arguments import Info, Inputs, as_inputs, as_solver, is_transformed, mark_as_own, values_are_known
 from .compiled import compiled
 from .operators import chunk_wise
 from .recurrent import recurrent
 from .solving import Solver
+from .transformed import transformed
 
 __all__ = ["FORMS", "choose_form", "computed", "gated_kalmanet"]
 
@@ -178,15 +179,20 @@ def gated_kalmanet(
     form = choice("form", form, ("auto", *FORMS))
     states = initial_state if isinstance(initial_state, tuple | list) else ()
     given = (q, k, v, g, gk, alpha, beta, ridge_ratio, *states)
-    if (form, chosen.name) != ("recurrent", "exact"):  # which torch differentiates itself
-        refuse_all_but_reverse_mode(*given)
-    keep = form in ("auto", "triton") and keeps_16_bits(q, k, v, beta, chosen, form == "triton")
+    changed = is_transformed(*given)
+    if changed and form in ("compiled", "triton"):
+        raise InputError(
+            f"form: found {form!r} with a transform of torch.func or a tangent of forward mode; wanted 'chunk' or "
+            "'recurrent'"
+        )
+    keep = not changed and form in ("auto", "triton") and keeps_16_bits(q, k, v, beta, chosen, form == "triton")
     inputs = as_inputs(q, k, v, g, gk, alpha, beta, ridge_ratio, scale, initial_state, cu_seqlens, validate, keep)
     name = form
     if form == "triton" and (reason := refusal(inputs.q, inputs.v, chosen)) is not None:
         raise InputError(f"form='triton': {reason}")
     if form == "auto":
-        name = choose_form(inputs, chosen, any(isinstance(part, torch.Tensor) and part.requires_grad for part in given))
+        wanted = any(isinstance(part, torch.Tensor) and part.requires_grad for part in given)
+        name = "chunk" if changed else choose_form(inputs, chosen, wanted)
     return computed(inputs, name, chosen, output_final_state, return_info, v.dtype)
 
 
@@ -194,8 +200,11 @@ def computed(
     inputs: Inputs, form: str, solver: Solver, output_final_state: bool, return_info: bool, dtype: torch.dtype
 ) -> tuple[Any, ...]:
     """What a user gets, from checked inputs: the output in ``dtype``, the states, and an ``Info`` if it is wanted."""
+    run = FORMS[form]
+    if form == "chunk" and is_transformed(*inputs.tensors()):
+        run = transformed
     with _own_precision(inputs.q.device.type):
-        o, (H, U), info = FORMS[form](inputs, solver, return_info)
+        o, (H, U), info = run(inputs, solver, return_info)
     final_state = (mark_as_own(H), mark_as_own(U)) if output_final_state else None
     result = (o.to(dtype), final_state)
     return (*result, info) if return_info else result

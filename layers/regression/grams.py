@@ -61,8 +61,7 @@ class Grams:
         size = size + (size == 0)
         quadratic = torch.linalg.vecdot(self.keys_times_before() / size, self.keys).unsqueeze(-1) / size
         squares = (torch.matmul(self.keys, self.keys.transpose(-1, -2)) / size).square()
-        before = torch.linalg.vector_norm(self.before, dim=(-2, -1), dtype=torch.float64)  # whose range is wide enough
-        first = (zeta * (before[..., None] / size[..., 0]).to(zeta.dtype)).square()
+        first = zeta.square() * (self.before / size).square().sum((-2, -1)).unsqueeze(-1)
         cross = 2 * zeta * (M @ quadratic).squeeze(-1)
         inner = torch.linalg.vecdot(M @ squares, M)
         trace = zeta * diagonal.sum(-1, keepdim=True) + (M @ lengths.unsqueeze(-1)).squeeze(-1)

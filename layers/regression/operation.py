@@ -208,6 +208,11 @@ def computed(
     """What a user gets, from checked inputs: the output in ``dtype``, the states, and an ``Info`` if it is wanted."""
     run = FORMS[form]
     if form == "chunk" and is_transformed(*inputs.tensors()):
+        if torch.compiler.is_compiling() or torch._C._dynamo.eval_frame.get_eval_frame_callback():
+            raise InputError(
+                "torch.compile: found a transform of torch.func, or a tangent of forward mode, in what is compiled; "
+                "wanted it outside, as in torch.compiler.disable(torch.func.grad(f)): its rules are not traced"
+            )
         run = transformed
     with _own_precision(inputs.q.device.type):
         o, (H, U), info = run(inputs, solver, return_info)

@@ -88,7 +88,7 @@ def _norm(H: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     empty = trace <= 0  # where torch's second derivative of the norm is NaN
     unit = torch.where(empty, 1, trace)
     scaled = torch.where(empty[..., None, None], 1, H / unit[..., None, None])
-    return (unit * torch.linalg.matrix_norm(scaled)).masked_fill(empty, 0), trace
+    return (unit * scaled.square().sum((-2, -1)).sqrt()).masked_fill(empty, 0), trace
 
 
 def _solve(A: torch.Tensor, q: torch.Tensor, lower: torch.Tensor, upper: torch.Tensor, solver: Solver) -> Solved:

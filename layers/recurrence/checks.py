@@ -21,27 +21,30 @@ __all__ = [
     "check_shape",
     "check_tensor",
     "check_values",
+    "numbers",
     "sequence_lengths",
     "values_are_known",
 ]
 
 
 def values_are_known(tensor: torch.Tensor) -> bool:
-    """Whether numbers can be looked at.
-
-    Not while a graph is traced or a transform of ``torch.func`` is at work, nor those of meta and fake tensors.
-    """
-    return not (
-        torch.compiler.is_compiling()
-        or tensor.is_meta
-        or isinstance(tensor, FakeTensor)
-        or torch._C._are_functorch_transforms_active()
-    )
+    """Whether numbers can be looked at: not while a graph is traced, nor those of meta and fake tensors."""
+    return not (torch.compiler.is_compiling() or tensor.is_meta or isinstance(tensor, FakeTensor))
 
 
 def as_dtype(dtype: torch.dtype, tensor: torch.Tensor) -> torch.Tensor:
     """``tensor.to``, which takes a microsecond also where there is nothing to do."""
     return tensor if tensor.dtype is dtype else tensor.to(dtype)
+
+
+def numbers(tensor: torch.Tensor) -> torch.Tensor:
+    """All that a tensor stands for under transforms of ``torch.func``, what is mapped over in front."""
+    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
+        place = torch._C._functorch.maybe_get_bdim(tensor)
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+        if place >= 0:
+            tensor = tensor.movedim(place, 0)
+    return tensor.detach()
 
 
 def check_tensor(name: str, tensor: Any, q: torch.Tensor) -> None:
@@ -64,7 +67,7 @@ def check_values(name: str, tensor: torch.Tensor, least: float = -math.inf, most
     """Finite, and within the limits: one pass, and a number or two that are waited for."""
     if tensor.numel() == 0:
         return
-    tensor = tensor.detach()
+    tensor = numbers(tensor)
     if least == -math.inf and most == math.inf and math.isfinite(tensor.sum().item()):
         return  # the cheapest test, which only fails too often: sums overflow where entries do not
     low, high = map(float, torch.aminmax(tensor))
@@ -80,7 +83,7 @@ def check_gates(name: str, gate: torch.Tensor) -> None:
     """Logarithms of decays; minus infinity, which forgets everything, is one."""
     if gate.numel() == 0:
         return
-    high = float(torch.amax(gate.detach()))
+    high = float(torch.amax(numbers(gate)))
     if math.isnan(high):
         raise InputError(
             f"{name}: found NaN; wanted logarithms of decays, at most 0. A negative decay has no real logarithm"
@@ -98,7 +101,7 @@ def check_semidefinite(name: str, matrix: torch.Tensor, dtype: torch.dtype | Non
     """
     if matrix.numel() == 0:
         return
-    dtype, H = dtype or matrix.dtype, matrix.detach()
+    dtype, H = dtype or matrix.dtype, numbers(matrix)
     tolerance = max(torch.finfo(H.dtype).eps, torch.finfo(dtype).eps) ** 0.5
     H = H.to(dtype)
     size = H.abs().amax((-1, -2), keepdim=True)

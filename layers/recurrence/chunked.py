@@ -39,7 +39,7 @@ def chunked(recurrence: Recurrence) -> tuple[torch.Tensor, torch.Tensor]:
     if not layout.chunks:
         return torch.zeros_like(recurrence.v[:, ::n]), recurrence.initial
     heads, dimension = recurrence.r.shape[2:]
-    counts = layout.widths()
+    counts = layout.widths
     stretches = layout.stretches(heads * layout.size * n * dimension)
     read, gates = (_take(rows, 1, layout, stretches) for rows in (recurrence.r, recurrence.g))
     written, values, strengths = (_take(x, n, layout, stretches) for x in (recurrence.w, recurrence.v, recurrence.b))

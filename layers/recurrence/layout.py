@@ -133,7 +133,7 @@ class Layout:
             found = rows.split([self.size * len(ranks) for ranks in stretches], 1)
             return [part.unflatten(1, (-1, self.size)).permute(order).flatten(0, 2) for part in found]
         rows = pad(rows, (0, 0) * (rows.ndim - 1) + (0, 1)).index_select(0, self._taken[0])
-        widths = self.widths()
+        widths = self.widths
         found = rows.split([self.size * sum(widths[rank] for rank in ranks) for ranks in stretches])
         return [part.unflatten(0, (-1, self.size)).transpose(1, 2).flatten(0, 1) for part in found]
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from .checks import values_are_known
+from .checks import numbers, values_are_known
 from .layout import Decay
 
 MILD = 16.0  # a log decay over a chunk whose inverse may be multiplied with: a relative error of so many eps
@@ -71,7 +71,7 @@ def decayed(rows: Rows, n: int, erase_undecayed: bool) -> Chunk:
     g = rows.g
     assert g is not None
     channels = g.ndim == rows.r.ndim
-    if g.device.type == "cpu" and values_are_known(g) and bool(g.detach().sum(-2 if channels else -1).amin() > -MILD):
+    if g.device.type == "cpu" and values_are_known(g) and bool(numbers(g).sum(-2 if channels else -1).amin() > -MILD):
         return _mildly(rows, g if channels else g.unsqueeze(-1), n, erase_undecayed)
     return _by_channels(rows, n) if channels else _by_heads(rows, n, erase_undecayed)
 

@@ -20,10 +20,12 @@ from ..recurrence.checks import (
     check_gates,
     check_semidefinite,
     check_tensor,
+    numbers,
     sequence_lengths,
     values_are_known,
 )
 from ..recurrence.checks import check_values as check_numbers
+from ..tensors import HALF
 from .ridge import grows
 from .solving import INTERVALS, SOLVERS, Solver
 
@@ -33,12 +35,16 @@ __all__ = [
     "as_inputs",
     "as_solver",
     "check_values",
+    "is_transformed",
     "mark_as_own",
-    "refuse_all_but_reverse_mode",
+    "primal",
     "values_are_known",
 ]
 
-DEFAULT_RTOL = 3e-4  # what 30 steps on the Frobenius interval guarantee for a ridge ratio of 0.02
+# Conjugate gradients go as far as single precision does at the cost of Chebyshev iteration to the first, below which
+# nothing is left once tokens and gradients are rounded to 16 bits. The paper's steps guarantee it for a ratio of 0.02.
+COARSE, FINE = 3e-4, 1e-6
+PAPER_STEPS = 30
 
 
 class Info(NamedTuple):
@@ -110,19 +116,29 @@ class Inputs:
         batch, tokens = self.q.shape[:2]
         return (tokens,) * batch if self.cu_seqlens is None else sequence_lengths(self.cu_seqlens.tolist(), tokens)
 
+    def tensors(self) -> tuple[torch.Tensor | None, ...]:
+        """Those that a derivative may be wanted for."""
+        return (self.q, self.k, self.v, self.g, self.gk, self.alpha, self.strength, self.ridge, self.H, self.U)
+
     def requires_gradient(self) -> bool:
         """Whether any of them does, recorded or not."""
-        tensors = (self.q, self.k, self.v, self.g, self.gk, self.alpha, self.strength, self.ridge, self.H, self.U)
-        return any(tensor is not None and tensor.requires_grad for tensor in tensors)
+        return any(tensor is not None and tensor.requires_grad for tensor in self.tensors())
 
     def want_gradient(self) -> bool:
         """Whether one could be asked for."""
         return torch.is_grad_enabled() and self.requires_gradient()
 
 
-def as_solver(name: str, interval: str, num_iter: int | None, rtol: float | None) -> Solver:
-    """The solver asked for; InputError if there is none such."""
+def as_solver(name: str | None, interval: str, num_iter: int | None, rtol: float | None, tokens: Any) -> Solver:
+    """The solver asked for, or that for tokens of the type of ``tokens``; InputError if there is none such."""
+    rounded = isinstance(tokens, torch.Tensor) and tokens.dtype in HALF
+    if name is None:
+        name = "chebyshev" if rounded else "cg"
     name, interval = choice("solver", name, SOLVERS), choice("interval", interval, INTERVALS)
+    if name == "paper":
+        name, interval = "chebyshev", "frobenius"
+        if num_iter is None and rtol is None:
+            num_iter = PAPER_STEPS
     if num_iter is not None and rtol is not None:
         raise InputError("num_iter, rtol: found both; wanted a number of steps or a tolerance")
     if num_iter is not None:
@@ -134,28 +150,26 @@ def as_solver(name: str, interval: str, num_iter: int | None, rtol: float | None
             raise InputError(f"num_iter: found {num_iter}; wanted at least 1")
         return Solver(name, interval, num_iter, None)
     if rtol is None:
-        rtol = DEFAULT_RTOL
+        rtol = COARSE if rounded or name == "chebyshev" else FINE
     if not 0 < rtol < 1:
         raise InputError(f"rtol: found {rtol}; wanted a number between 0 and 1")
     return Solver(name, interval, None, float(rtol))
 
 
-def refuse_all_but_reverse_mode(*tensors: Any) -> None:
-    """InputError under a transform of ``torch.func``, and for tangents: kernels and solves would lose them."""
-    if torch._C._are_functorch_transforms_active():
-        raise InputError(
-            "gated_kalmanet: found a transform of torch.func; it is differentiated in reverse mode alone, by "
-            "torch.autograd, to any order"
-        )
-    if forward_ad._current_level >= 0 and any(map(_has_tangent, tensors)):
-        raise InputError(
-            "gated_kalmanet: found a tangent of forward mode; it is differentiated in reverse mode alone, whose double "
-            "backward gives the same products"
-        )
+def is_transformed(*tensors: Any) -> bool:
+    """Whether there is a transform of ``torch.func``, or a tangent of forward mode, which operators would lose."""
+    return torch._C._are_functorch_transforms_active() or (
+        forward_ad._current_level >= 0 and any(map(_has_tangent, tensors))
+    )
 
 
 def _has_tangent(tensor: Any) -> bool:
     return isinstance(tensor, torch.Tensor) and forward_ad.unpack_dual(tensor).tangent is not None
+
+
+def primal(tensor: Any) -> Any:
+    """The tensor without its tangent, where there is one of either."""
+    return tensor if tensor is None else forward_ad.unpack_dual(tensor).primal
 
 
 def as_inputs(
@@ -302,8 +316,9 @@ def _diagonal(lamb: float | torch.Tensor, q: torch.Tensor, dtype: torch.dtype, v
 
 
 def _check_ridge(name: str, ridge: torch.Tensor) -> None:
+    ridge = numbers(ridge)
     if not bool(((ridge > 0) & ridge.isfinite()).all()):
-        raise InputError(f"{name}: found {ridge.detach().tolist()}; wanted positive numbers")
+        raise InputError(f"{name}: found {ridge.tolist()}; wanted positive numbers")
 
 
 def _states(

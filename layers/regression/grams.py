@@ -59,16 +59,15 @@ class Grams:
         diagonal = self.before.diagonal(dim1=-2, dim2=-1)
         size = torch.maximum(lengths.amax(-1, keepdim=True), diagonal.amax(-1, keepdim=True)).unsqueeze(-1).detach()
         size = size + (size == 0)
-        quadratic = torch.linalg.vecdot(self.keys_times_before().div_(size), self.keys).unsqueeze(-1) / size
-        squares = torch.matmul(self.keys, self.keys.transpose(-1, -2)).div_(size).square_()
-        before = torch.linalg.vector_norm(self.before, dim=(-2, -1), dtype=torch.float64)  # whose range is wide enough
-        first = (zeta * (before[..., None] / size[..., 0]).to(zeta.dtype)).square_()
+        quadratic = torch.linalg.vecdot(self.keys_times_before() / size, self.keys).unsqueeze(-1) / size
+        squares = (torch.matmul(self.keys, self.keys.transpose(-1, -2)) / size).square()
+        first = zeta.square() * (self.before / size).square().sum((-2, -1)).unsqueeze(-1)
         cross = 2 * zeta * (M @ quadratic).squeeze(-1)
         inner = torch.linalg.vecdot(M @ squares, M)
         trace = zeta * diagonal.sum(-1, keepdim=True) + (M @ lengths.unsqueeze(-1)).squeeze(-1)
-        total = first.add_(cross).add_(inner)
+        total = first + cross + inner
         empty = total <= 0  # where the norm is zero, and its derivative taken to be
-        return torch.where(empty, 1.0, total).sqrt_().masked_fill(empty, 0.0) * size.squeeze(-1), trace
+        return torch.where(empty, 1.0, total).sqrt().masked_fill(empty, 0.0) * size.squeeze(-1), trace
 
     def dense(self) -> torch.Tensor:
         """H_t itself, (chunks, H, C, D, D)."""

@@ -59,7 +59,7 @@ def mesa_net(
         Strength with which tokens are written, at least 0; 1 by default.
     lamb : float or Tensor, (), (H,) or (H, D)
         The ridge, positive. A tensor gets a gradient.
-    solver : {"cg", "chebyshev", "exact"}
+    solver : {"cg", "chebyshev", "exact", "paper"}
         As in ``gated_kalmanet``. Chebyshev iteration takes as many steps as the bound of the condition number asks for,
         which may be many.
     interval : {"wolkowicz_styan", "frobenius"}
@@ -67,7 +67,8 @@ def mesa_net(
     num_iter : int, optional
         At most so many steps.
     rtol : float, optional
-        Instead of ``num_iter``: the relative residual that no token may exceed, in (0, 1).
+        Instead of ``num_iter``: the relative residual that no token may exceed, in (0, 1); by default as there.
+        Rounding leaves up to the condition number times 6e-8 in single precision.
     scale : float
         1 by default, other than in ``gated_kalmanet``.
     initial_state : pair of Tensor, (N, H, D, D) and (N, H, D, V), optional
@@ -122,7 +123,7 @@ def mesa_net(
     >>> torch.allclose(o[0, -1, 0], W.T @ K[-1])
     True
     """
-    chosen = as_solver(solver, interval, num_iter, rtol)
+    chosen = as_solver(solver, interval, num_iter, rtol, q)
     form = choice("form", form, FORMS)
     inputs = as_inputs(q, k, v, g, g, None, beta, 0.0, scale, initial_state, cu_seqlens, validate, lamb=lamb)
     return computed(inputs, "chunk" if form == "auto" else form, chosen, output_final_state, return_info, v.dtype)

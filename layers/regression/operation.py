@@ -11,11 +11,12 @@ import torch
 from ...errors import InputError
 from ...naming import choice
 from .accelerated import accelerated, keeps_16_bits, refusal
-from .arguments import Info, Inputs, as_inputs, as_solver, mark_as_own, refuse_all_but_reverse_mode, values_are_known
+from .arguments import Info, Inputs, as_inputs, as_solver, is_transformed, mark_as_own, values_are_known
 from .compiled import compiled
 from .operators import chunk_wise
 from .recurrent import recurrent
 from .solving import Solver
+from .transformed import transformed
 
 __all__ = ["FORMS", "choose_form", "computed", "gated_kalmanet"]
 
@@ -36,7 +37,7 @@ def gated_kalmanet(
     beta: torch.Tensor | None = None,
     *,
     ridge_ratio: float | torch.Tensor = 0.02,
-    solver: str = "chebyshev",
+    solver: str | None = None,
     interval: str = "wolkowicz_styan",
     num_iter: int | None = None,
     rtol: float | None = None,
@@ -74,19 +75,21 @@ def gated_kalmanet(
         Strength with which keys and values are written, at least 0. It multiplies both, hence its square above.
     ridge_ratio : float or Tensor, () or (H,)
         The ridge over ||H_t||_F, positive. A tensor gets a gradient.
-    solver : {"chebyshev", "cg", "exact"}
-        Chebyshev semi-iteration, which needs no inner products; conjugate gradients, which stop by the residual of
-        each token; a Cholesky factorisation for each token.
+    solver : {"cg", "chebyshev", "exact", "paper"}, optional
+        Conjugate gradients, which stop by the residual of each token; Chebyshev semi-iteration, which needs no inner
+        products, and whose number of steps follows from the interval; a Cholesky factorisation for each token. The
+        default is ``"cg"``, and ``"chebyshev"`` for tokens of 16 bits. ``"paper"`` is Chebyshev iteration on the
+        interval of the Frobenius norm, 30 steps unless ``num_iter`` or ``rtol`` say otherwise.
     interval : {"wolkowicz_styan", "frobenius"}
-        What Chebyshev iteration takes for the largest eigenvalue of H: a bound from trace and norm, 4 % added against
-        rounding, or the norm alone, as in the paper.
+        What is taken for the largest eigenvalue of H: a bound from trace and norm, 4 % added against rounding, or the
+        norm alone.
     num_iter : int, optional
         Exactly so many steps: one product of H with a vector for each token; conjugate gradients may need fewer.
         Neither this nor ``rtol`` means anything to ``"exact"``.
     rtol : float, optional
-        Instead of ``num_iter``: the relative residual that no token may exceed, in (0, 1); by default 3e-4, which 30
-        steps with ``interval="frobenius"`` guarantee for the default ridge. The number of steps follows from the
-        interval. Single precision reaches about 1e-6.
+        Instead of ``num_iter``: the relative residual that no token may exceed, in (0, 1). By default 1e-6 for
+        ``"cg"``, as far as single precision goes, where rounding may leave a few times that; 3e-4 for ``"chebyshev"``
+        and for tokens of 16 bits.
     scale : float, optional
         D^{-1/2} by default.
     initial_state : pair of Tensor, (N, H, D, D) and (N, H, D, V), optional
@@ -124,18 +127,22 @@ def gated_kalmanet(
     InputError
         Shapes, dtypes or devices that do not fit, NaN, infinities, gates above 0, alpha outside [0, 1], beta below 0,
         ``cu_seqlens`` that do not cover T, a state that is not symmetric positive semidefinite, an unknown name, both
-        ``num_iter`` and ``rtol``, a form that cannot do what is asked, or forward mode or a transform of
-        ``torch.func``.
+        ``num_iter`` and ``rtol``, or a form that cannot do what is asked.
 
     Notes
     -----
     Cost per token and head, in multiplications and additions: D^2 for each step token by token, D (D + 2 C) in chunks
     of C tokens; besides about D^2 + 2 D V. The states take D (D + V) numbers a sequence and head, whatever T.
 
+    Conjugate gradients to 1e-6 take as long in float32 as Chebyshev iteration to 3e-4, for they make use of the
+    eigenvalues that there are, not of the interval alone; their gradients are a hundred times more accurate. Tokens of
+    16 bits, and their gradients, are rounded by more than 3e-4 anyhow, and the products of Chebyshev iteration may then
+    be of 16 bits, too. Where it matters that every token takes the same steps, name a solver and ``num_iter``.
+
     The gradient is the implicit one of the exact solution: another solve of the same kind, for all arguments and both
     initial states. A truncated solve makes it inexact in proportion to the residual. With ``create_graph`` it is
-    differentiated again in the same way, to any order; then it keeps all states. There is no forward mode and no
-    ``torch.func``, but for ``form="recurrent", solver="exact"``.
+    differentiated again in the same way, to any order; then it keeps all states. Forward mode and the transforms of
+    ``torch.func`` compose with it and with each other; they take the chunk-wise form in PyTorch, or the recurrent one.
 
     To what traces graphs the chunk-wise form is one operator, whichever computes it: there are meta and fake tensors,
     ``torch.export``, and ``torch.compile(fullgraph=True)``. Values are then checked when it runs.
@@ -167,26 +174,31 @@ def gated_kalmanet(
     (torch.Size([1, 101, 4, 64]), [(1, 4, 64, 64), (1, 4, 64, 64)])
     >>> bool(torch.cosine_similarity(o[0, 100], v[0, 0]).min() > 0.8)
     True
-    >>> bool(info.relative_residual.max() <= 3e-4)
+    >>> bool(info.relative_residual.max() <= 1e-5)
     True
 
     One more token, from that state:
 
     >>> o, state = gated_kalmanet(k[:, :1], k[:, :1], v[:, :1], initial_state=state, output_final_state=True)
     """
-    chosen = as_solver(solver, interval, num_iter, rtol)
+    chosen = as_solver(solver, interval, num_iter, rtol, q)
     form = choice("form", form, ("auto", *FORMS))
     states = initial_state if isinstance(initial_state, tuple | list) else ()
     given = (q, k, v, g, gk, alpha, beta, ridge_ratio, *states)
-    if (form, chosen.name) != ("recurrent", "exact"):  # which torch differentiates itself
-        refuse_all_but_reverse_mode(*given)
-    keep = form in ("auto", "triton") and keeps_16_bits(q, k, v, beta, chosen, form == "triton")
+    changed = is_transformed(*given)
+    if changed and form in ("compiled", "triton"):
+        raise InputError(
+            f"form: found {form!r} with a transform of torch.func or a tangent of forward mode; wanted 'chunk' or "
+            "'recurrent'"
+        )
+    keep = not changed and form in ("auto", "triton") and keeps_16_bits(q, k, v, beta, chosen, form == "triton")
     inputs = as_inputs(q, k, v, g, gk, alpha, beta, ridge_ratio, scale, initial_state, cu_seqlens, validate, keep)
     name = form
     if form == "triton" and (reason := refusal(inputs.q, inputs.v, chosen)) is not None:
         raise InputError(f"form='triton': {reason}")
     if form == "auto":
-        name = choose_form(inputs, chosen, any(isinstance(part, torch.Tensor) and part.requires_grad for part in given))
+        wanted = any(isinstance(part, torch.Tensor) and part.requires_grad for part in given)
+        name = "chunk" if changed else choose_form(inputs, chosen, wanted)
     return computed(inputs, name, chosen, output_final_state, return_info, v.dtype)
 
 
@@ -194,8 +206,16 @@ def computed(
     inputs: Inputs, form: str, solver: Solver, output_final_state: bool, return_info: bool, dtype: torch.dtype
 ) -> tuple[Any, ...]:
     """What a user gets, from checked inputs: the output in ``dtype``, the states, and an ``Info`` if it is wanted."""
+    run = FORMS[form]
+    if form == "chunk" and is_transformed(*inputs.tensors()):
+        if torch.compiler.is_compiling() or torch._C._dynamo.eval_frame.get_eval_frame_callback():
+            raise InputError(
+                "torch.compile: found a transform of torch.func, or a tangent of forward mode, in what is compiled; "
+                "wanted it outside, as in torch.compiler.disable(torch.func.grad(f)): its rules are not traced"
+            )
+        run = transformed
     with _own_precision(inputs.q.device.type):
-        o, (H, U), info = FORMS[form](inputs, solver, return_info)
+        o, (H, U), info = run(inputs, solver, return_info)
     final_state = (mark_as_own(H), mark_as_own(U)) if output_final_state else None
     result = (o.to(dtype), final_state)
     return (*result, info) if return_info else result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -10,7 +11,7 @@ from ..recurrence.layout import Decay, Layout, adjoint, differentiable_scan
 from .pieces import Pieces
 from .plain import PLAIN
 
-__all__ = ["read", "read_adjoint", "readout"]
+__all__ = ["read", "read_adjoint", "read_by_operations", "readout"]
 
 
 def readout(
@@ -110,7 +111,7 @@ class _Readout(torch.autograd.Function):
         layout, scale, pieces = ctx.layout, ctx.scale, ctx.pieces
         found: tuple[torch.Tensor | None, ...]
         if torch.is_grad_enabled():  # what follows is to be differentiated again
-            again = partial(_differentiably, layout=layout, scale=scale, pieces=pieces)
+            again = partial(read_by_operations, layout=layout, scale=scale, pieces=pieces)
             given = (x, k, v, gates, initial) if alpha is None else (x, k, v, gates, initial, q, alpha)
             dx, dk, dv, d_gates, d_initial, *rest = adjoint(again, given, (pieces.as_chunks(do, layout), d_final))
             dq, d_alpha = rest or (None, None)
@@ -120,7 +121,7 @@ class _Readout(torch.autograd.Function):
         return *found, None, None, None
 
 
-def _differentiably(
+def read_by_operations(
     x: torch.Tensor,
     k: torch.Tensor,
     v: torch.Tensor,
@@ -131,14 +132,15 @@ def _differentiably(
     *,
     layout: Layout,
     scale: float,
-    pieces: Pieces,
+    pieces: Pieces = PLAIN,
+    scan: Callable[..., tuple[torch.Tensor, torch.Tensor]] = differentiable_scan,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same of all chunks at once, in operations that are differentiable any number of times."""
+    """``readout`` of all chunks at once, in operations that are differentiable any number of times, as ``scan`` is."""
     x, k, v, gates = (pieces.as_chunks(part, layout) for part in (x, k, v, gates))
     if q is not None and alpha is not None:
         x = torch.lerp(pieces.as_chunks(q, layout), x, pieces.as_chunks(alpha, layout).unsqueeze(-1))
     decay = Decay(gates)
     increments = (k * decay.to_end).transpose(-1, -2) @ v
-    before, final = differentiable_scan(increments, decay.whole, initial, layout)
+    before, final = scan(increments, decay.whole, initial, layout)
     pairs = (x @ k.transpose(-1, -2)) * decay.within
     return scale * (decay.since_start * (x @ before) + pairs @ v), final

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
-from .arguments import Info, Inputs
+from .arguments import Info, Inputs, primal
 from .ridge import ends, entries
 from .solving import Solved, Solver, condition_number, iterate, upper_end
 
@@ -87,7 +88,7 @@ def _norm(H: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     empty = trace <= 0  # where torch's second derivative of the norm is NaN
     unit = torch.where(empty, 1, trace)
     scaled = torch.where(empty[..., None, None], 1, H / unit[..., None, None])
-    return (unit * torch.linalg.matrix_norm(scaled)).masked_fill(empty, 0), trace
+    return (unit * scaled.square().sum((-2, -1)).sqrt()).masked_fill(empty, 0), trace
 
 
 def _solve(A: torch.Tensor, q: torch.Tensor, lower: torch.Tensor, upper: torch.Tensor, solver: Solver) -> Solved:
@@ -110,21 +111,43 @@ def _iterate(A: torch.Tensor, rhs: torch.Tensor, lower: torch.Tensor, upper: tor
 
 
 class _ImplicitSolve(torch.autograd.Function):
-    """x = A^{-1} q with the derivative of the exact solution at the x found: dq = A^{-1} dx, dA = -dq x^T."""
+    """x = A^{-1} q, and the derivative of the exact solution at the x that was found, A^{-1} (dq - dA x)."""
 
     @staticmethod
-    def forward(ctx, A, q, lower, upper, solver):  # type: ignore[no-untyped-def]
-        x, iterations = _iterate(A, q, lower, upper, solver)
-        ctx.save_for_backward(A, x, lower, upper)
-        ctx.solver = solver
-        ctx.mark_non_differentiable(iterations)
-        return x, iterations
+    def forward(A: torch.Tensor, q: torch.Tensor, lower: torch.Tensor, upper: torch.Tensor, solver: Solver) -> Any:
+        return tuple(_iterate(A, q, lower, upper, solver))
 
     @staticmethod
-    def backward(ctx, dx, _):  # type: ignore[no-untyped-def]
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
+        A, _q, lower, upper, ctx.solver = inputs
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(A, output[0], lower, upper)
+        ctx.save_for_forward(A, output[0], lower, upper)
+
+    @staticmethod
+    def backward(ctx: Any, dx: Any, _: Any) -> tuple[Any, ...]:
         A, x, lower, upper = ctx.saved_tensors
         z, _ = _ImplicitSolve.apply(A, dx, lower, upper, ctx.solver)
         return -z.unsqueeze(-1) * x.unsqueeze(-2), z, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, A_change: Any, q_change: Any, *_: Any) -> tuple[Any, None]:
+        # Torch switches forward mode off in here, which would lose the derivatives of this derivative.
+        with forward_ad._set_fwd_grad_enabled(True):
+            A, x, lower, upper = map(primal, ctx.saved_tensors)
+            rhs = torch.zeros_like(x) if q_change is None else primal(q_change)
+            if A_change is not None:
+                rhs = rhs - (primal(A_change) @ x.unsqueeze(-1)).squeeze(-1)
+            return _ImplicitSolve.apply(A, rhs, lower, upper, ctx.solver)[0], None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], *given: Any) -> tuple[Any, Any]:
+        *tensors, solver = given
+        fronts = [
+            tensor.expand(info.batch_size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+            for tensor, dim in zip(tensors, in_dims[:-1], strict=True)
+        ]
+        return _ImplicitSolve.apply(*fronts, solver), (0, 0)
 
 
 def _residual(A: torch.Tensor, x: torch.Tensor, q: torch.Tensor) -> torch.Tensor:

@@ -33,7 +33,7 @@ __all__ = [
     "upper_end",
 ]
 
-SOLVERS = ("chebyshev", "cg", "exact")
+SOLVERS = ("cg", "chebyshev", "exact", "paper")
 INTERVALS = ("wolkowicz_styan", "frobenius")
 GUARD = 1.04  # an eigenvalue outside the interval by 3 % grows tenfold in 30 steps; the guard costs half a step
 

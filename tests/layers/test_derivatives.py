@@ -17,10 +17,8 @@ from torch.autograd import forward_ad, gradcheck, gradgradcheck  # noqa: E402
 
 from resolvent import layers  # noqa: E402
 from resolvent.layers import GatedKalmaNet, ShortConvolution, solve  # noqa: E402
-from resolvent.layers.functional import gated_kalmanet  # noqa: E402
+from resolvent.layers.regression import gated_kalmanet, mesa_net  # noqa: E402
 from resolvent.precision import round as rounded  # noqa: E402
-
-REVERSE_ALONE = "differentiated in reverse mode alone"
 
 
 @dataclass(frozen=True)
@@ -119,6 +117,24 @@ def regressed(form, solver, tokens=3):
     return function, arguments
 
 
+def meshed(form, solver, tokens):
+    """The same of MesaNet's operation."""
+
+    def function(q, k, v, g, beta, lamb, W, U):
+        o, (H, U) = mesa_net(
+            q, k, v, -g.square(), beta.sigmoid(), lamb.exp(), initial_state=(W @ W.mT, U), output_final_state=True,
+            form=form, solver=solver, rtol=1e-14,
+        )  # fmt: skip
+        return o, H, U
+
+    def arguments():
+        token = (1, tokens, 2)
+        shapes = [(*token, 3), (*token, 3), (*token, 2), token, token, (2, 3), (1, 2, 3, 2), (1, 2, 3, 2)]
+        return [0.5 * tensor for tensor in drawn(*shapes)]
+
+    return function, arguments
+
+
 def layer():
     torch.manual_seed(0)
     net = GatedKalmaNet(hidden_size=6, head_dim=3, num_heads=2, rtol=1e-14).double()
@@ -151,7 +167,6 @@ def truncated(A):
     return layers.orthogonalize(A, method="unrolled", schedule=schedule)
 
 
-REVERSE = {"forward": REVERSE_ALONE, "transforms": REVERSE_ALONE, "vmap": REVERSE_ALONE}
 FUNCTIONS = [
     Row("solve, full A by cg", lambda A, b: solved("cg")(definite(A), b), lambda: drawn((4, 4), (4,))),
     Row("solve, full A by sor", lambda A, b: solved("sor")(A / 9 + torch.eye(4), b), lambda: drawn((4, 4), (4,))),
@@ -168,19 +183,21 @@ FUNCTIONS = [
         Row(
             f"gated_kalmanet, {form}, {solver}, {tokens} tokens",
             *regressed(form, solver, tokens),
-            **REVERSE,
             slow=tokens > 3,
         )
         for form, solver in (("chunk", "chebyshev"), ("chunk", "cg"), ("chunk", "exact"))
         for tokens in (3, 20)
     ),
     *(
-        Row(f"gated_kalmanet, recurrent, {solver}", *regressed("recurrent", solver), **REVERSE, slow=True)
+        Row(f"gated_kalmanet, recurrent, {solver}", *regressed("recurrent", solver), slow=True)
         for solver in ("chebyshev", "cg")
     ),
-    Row("gated_kalmanet, recurrent, exact", *regressed("recurrent", "exact"), vmap="vmap"),
-    Row("gated_kalmanet, auto", *regressed("auto", "chebyshev"), **REVERSE, slow=True),
-    Row("GatedKalmaNet", *layer(), **REVERSE, slow=True),
+    Row("gated_kalmanet, recurrent, exact", *regressed("recurrent", "exact")),
+    Row("gated_kalmanet, auto", *regressed("auto", "chebyshev"), slow=True),
+    Row("mesa_net, chunk, cg, 3 tokens", *meshed("chunk", "cg", 3)),
+    Row("mesa_net, chunk, cg, 20 tokens", *meshed("chunk", "cg", 20), slow=True),
+    Row("mesa_net, recurrent, cg", *meshed("recurrent", "cg", 3), slow=True),
+    Row("GatedKalmaNet", *layer(), slow=True),
     Row("orthogonalize, tall", layers.orthogonalize, lambda: drawn((4, 3))),
     Row("orthogonalize, batch", layers.orthogonalize, lambda: drawn((2, 3, 3))),
     Row("orthogonalize, unrolled", truncated, lambda: drawn((4, 3))),
@@ -297,8 +314,11 @@ def test_vmap(row):
         with pytest.raises((TypeError, ValueError, RuntimeError), match=row.vmap):
             torch.func.vmap(row.function)(*stacks)
         return
-    wanted = torch.stack([row.function(*(stack[i] for stack in stacks)) for i in range(2)])
-    torch.testing.assert_close(torch.func.vmap(row.function)(*stacks), wanted, rtol=1e-9, atol=1e-10)
+    ones = [row.function(*(stack[i] for stack in stacks)) for i in range(2)]
+    found = torch.func.vmap(row.function)(*stacks)
+    found, *ones = (part if isinstance(part, tuple) else (part,) for part in (found, *ones))
+    for together, *apart in zip(found, *ones, strict=True):
+        torch.testing.assert_close(together, torch.stack(apart), rtol=1e-9, atol=1e-10)
 
 
 def test_a_sparse_tensor_is_differentiated_once_and_says_so():
@@ -315,15 +335,15 @@ def test_a_sparse_tensor_is_differentiated_once_and_says_so():
     torch.testing.assert_close(found, torch.autograd.grad(wanted, dense)[0], rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("form", ["compiled", "auto"])
-def test_compiled_tokens_are_not_differentiated_unsaid(form):
-    """Kernels see neither tangents nor graphs."""
+@pytest.mark.parametrize("form", ["compiled", "triton"])
+def test_kernels_are_not_differentiated_unsaid(form):
+    """They see neither tangents nor what is mapped over."""
     q, k, v = drawn(*[(1, 3, 2, 4)] * 3)
-    with forward_ad.dual_level(), pytest.raises(ValueError, match=REVERSE_ALONE):
+    told = f"form: found '{form}' with a transform of torch.func or a tangent of forward mode; wanted 'chunk'"
+    with forward_ad.dual_level(), pytest.raises(ValueError, match=told):
         gated_kalmanet(q, forward_ad.make_dual(k, k), v, form=form)
-    for transformed in (torch.func.vmap(lambda k: gated_kalmanet(q, k, v, form=form)[0]),):
-        with pytest.raises(ValueError, match=REVERSE_ALONE):
-            transformed(torch.stack([k, k]))
+    with pytest.raises(ValueError, match=told):
+        torch.func.vmap(lambda k: gated_kalmanet(q, k, v, form=form)[0])(torch.stack([k, k]))
 
 
 def test_where_nothing_was_seen_second_derivatives_are_finite():

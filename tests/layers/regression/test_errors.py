@@ -86,7 +86,7 @@ SHAPES = [
     ({"rtol": 1.0}, r"rtol: found 1.0; wanted a number between 0 and 1"),
     ({"rtol": math.nan}, r"rtol: found nan; wanted a number between 0 and 1"),
     ({"rtol": 1e-3, "num_iter": 5}, r"num_iter, rtol: found both; wanted a number of steps or a tolerance"),
-    ({"solver": "gmres"}, r"solver: found 'gmres'; wanted one of chebyshev, cg, exact"),
+    ({"solver": "gmres"}, r"solver: found 'gmres'; wanted one of cg, chebyshev, exact, paper"),
     ({"interval": "gershgorin"}, r"interval: found 'gershgorin'; wanted one of wolkowicz_styan, frobenius"),
     ({"form": "gpu"}, r"form: found 'gpu'; wanted one of auto, recurrent, chunk, compiled, triton"),
     ({"form": "compiled", "solver": "exact"}, r"form: found 'compiled' for the solver 'exact'"),

@@ -153,14 +153,14 @@ def test_layouts(draw, form):
 def test_default_tolerance_is_kept(draw):
     for form in ON_CPU:
         *_, info = gated_kalmanet(*draw(2, 80, 2, 32, 32, dtype=torch.float32), form=form, return_info=True)
-        assert info.relative_residual.max() <= 3e-4
+        assert info.relative_residual.max() <= 5e-6  # 1e-6, and what rounding to single precision leaves
 
 
 def test_tolerance_ends_the_compiled_iteration_early(draw):
-    drawn = draw(1, 100, 1, 16, 16, decay=(1.0, 1.0))
-    fixed = gated_kalmanet(*drawn, num_iter=7, form="compiled", return_info=True)[2]
+    drawn, chebyshev = draw(1, 100, 1, 16, 16, decay=(1.0, 1.0)), {"solver": "chebyshev"}
+    fixed = gated_kalmanet(*drawn, **chebyshev, num_iter=7, form="compiled", return_info=True)[2]
     assert set(fixed.iterations.flatten().tolist()) == {7}
-    stopped = gated_kalmanet(*drawn, rtol=1e-6, form="compiled", return_info=True)[2]
+    stopped = gated_kalmanet(*drawn, **chebyshev, rtol=1e-6, form="compiled", return_info=True)[2]
     bound = [math.acosh(1e6) / (2 * math.asinh(math.sqrt(1 / (c - 1)))) for c in stopped.condition.flatten().tolist()]
     assert (stopped.iterations.flatten() <= torch.tensor(bound).ceil()).all()
     assert stopped.iterations.double().mean() < np.mean(bound) - 1

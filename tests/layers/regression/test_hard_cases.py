@@ -90,7 +90,7 @@ def test_residual_obeys_its_bound(form, ridge_ratio):
     q, k = units(2, 1, 40, 4, 16)
     for steps in (1, 5, 30):
         _, _, info = solutions(
-            q, k, ridge_ratio=ridge_ratio, interval="frobenius", num_iter=steps, form=form, return_info=True
+            q, k, ridge_ratio=ridge_ratio, solver="paper", num_iter=steps, form=form, return_info=True
         )
         assert info.relative_residual.max() <= residual_bound(ridge_ratio, steps) + 1e-12
         first = info.condition[:, 0]
@@ -107,7 +107,7 @@ def test_published_bounds():
 def test_first_token_in_16_bits(draw, form, solver):
     q, k = units(2, 1, 1, 64, 32)
     low = [part.to(torch.bfloat16) for part in (q, k)]
-    x, _, info = solutions(*low, form=form, interval="frobenius", num_iter=30, return_info=True)
+    x, _, info = solutions(*low, form=form, solver="paper", num_iter=30, return_info=True)
     assert x.isfinite().all()
     assert info.relative_residual.max() < 3.5e-4
 
@@ -178,7 +178,7 @@ def test_first_iterates(form):
     x_1 = omega_1 * x_0 - s * omega_1 * (A @ x_0 - b)
     x_2 = omega_2 * x_1 - (omega_2 - 1) * x_0 - s * omega_2 * (A @ x_1 - b)
     for steps, wanted in ((1, x_1), (2, x_2)):
-        x, _ = solutions(q, k, interval="frobenius", num_iter=steps, form=form)
+        x, _ = solutions(q, k, solver="paper", num_iter=steps, form=form)
         torch.testing.assert_close(x[0, 0, 0], wanted, rtol=0, atol=1e-13 * wanted.abs().max())
 
 

@@ -1,9 +1,13 @@
 """MesaNet and ridge regression with a fixed ridge: values, equivalences, gradients, and what they are held to."""
 
+import math
+from itertools import pairwise
+
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from resolvent.errors import InputError  # noqa: E402
 from resolvent.layers.regression import mesa_net  # noqa: E402
 
 DIGITS = 5.01e-13  # twelve of them are printed
@@ -114,3 +118,106 @@ def test_first_and_second_derivatives(arguments, solver):
     assert wanted[0][4][0, 5, 1].abs() > 1e-3
     for found, right in zip(derivatives(values, form="chunk", solver=solver, **tolerance(solver)), wanted, strict=True):
         assert_near(found, right, 1e-10)
+
+
+def test_a_solve_stops_by_its_residual_however_small_the_right_hand_side(arguments):
+    """That of forward and backward passes; published kernels add 1e-5 to inner products, and lose small ones."""
+    values = {name: value.float() for name, value in arguments(1, 100, D=16, decay=(0.99, 1.0)).items()}
+    exact = {name: value.double() for name, value in values.items()}
+    for size in (1.0, 1e-4, 1e-8):
+        o, _, info = mesa_net(*(size * values["q"], *list(values.values())[1:6]), return_info=True, rtol=1e-6)
+        wanted, _ = mesa_net(*(size * exact["q"], *list(exact.values())[1:6]), solver="exact")
+        assert info.relative_residual.max() < 2e-6
+        torch.testing.assert_close(o.double(), wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+        leaf = values["k"].clone().requires_grad_()
+        o, _ = mesa_net(values["q"], leaf, *list(values.values())[2:6], rtol=1e-6)
+        (found,) = torch.autograd.grad((size * o).sum(), leaf)
+        leaf = exact["k"].clone().requires_grad_()
+        o, _ = mesa_net(exact["q"], leaf, *list(exact.values())[2:6], solver="exact")
+        (wanted,) = torch.autograd.grad((size * o).sum(), leaf)
+        torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("solver", ["cg", "chebyshev"])
+def test_a_key_read_again_and_again(solver):
+    """Its condition number grows with the tokens; conjugate gradients need two steps all the same."""
+    k = torch.nn.functional.normalize(torch.arange(1.0, 9.0), dim=0).expand(1, 500, 1, 8)
+    q = torch.nn.functional.normalize(torch.linspace(1, -1, 8).sin() + torch.linspace(0, 0.1, 500)[:, None], dim=-1)
+    q, v = q[None, :, None], torch.ones(1, 500, 1, 2)
+    wanted, _ = mesa_net(*(part.double() for part in (q, k, v)), lamb=0.25, solver="exact")
+    for dtype, reached in ((torch.float64, 1e-8), (torch.float32, 500 / 0.25 * 1e-6)):  # a few roundings of A x
+        given = (part.to(dtype) for part in (q, k, v))
+        o, _, info = mesa_net(*given, lamb=0.25, solver=solver, rtol=1e-8, return_info=True)
+        assert 500 / 0.25 < info.condition.max() < 1.1 * 500 / 0.25
+        assert info.relative_residual.max() < reached
+        torch.testing.assert_close(o.double(), wanted, rtol=0, atol=reached * float(wanted.abs().max()))
+        if dtype == torch.float64:
+            assert (info.iterations.max() <= 4) == (solver == "cg")
+
+
+def test_packed_sequences_and_states_handed_over(arguments):
+    values = arguments(1, 70, sequences=3)
+    ends = [0, 40, 40, 70]
+    packed = call(values, cu_seqlens=ends, rtol=1e-12)
+    alone = [
+        call(
+            {
+                **{name: values[name] if name == "lamb" else values[name][:, first:last] for name in NAMES[:6]},
+                **{name: values[name][n : n + 1] for name in "HU"},
+            },
+            rtol=1e-12,
+        )
+        for n, (first, last) in enumerate(pairwise(ends))
+    ]
+    for axis, found, parts in zip((1, 0, 0), packed, zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(found, torch.cat(parts, axis), rtol=1e-10, atol=1e-11)
+
+    values = arguments(2, 70)
+    whole = call(values, rtol=1e-12)
+    H, U, outputs = values["H"], values["U"], []
+    for first, last in ((0, 1), (1, 37), (37, 70)):
+        part = {name: values[name] if name == "lamb" else values[name][:, first:last] for name in NAMES[:6]}
+        o, H, U = call({**part, "H": H, "U": U}, rtol=1e-12)
+        outputs.append(o)
+    for found, wanted in zip((torch.cat(outputs, 1), H, U), whole, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lamb": 0.0}, r"lamb: found 0.0; wanted a positive number"),
+        ({"lamb": torch.tensor([1.0, -1.0])}, r"lamb: found \[1.0, -1.0\]; wanted positive numbers"),
+        ({"lamb": torch.ones(3)}, r"lamb: found the shape \(3,\); wanted \(\), \(H,\) = \(2,\) or \(H, D\) = \(2, 6\)"),
+        ({"lamb": torch.ones(2, 5)}, r"lamb: found the shape \(2, 5\)"),
+        ({"beta": -torch.ones(1, 20, 2)}, r"beta: found -1; wanted at least 0"),
+        ({"beta": torch.ones(1, 20)}, r"beta: found the shape \(1, 20\); wanted \(1, 20, 2\)"),
+        ({"form": "triton"}, r"form: found 'triton'; wanted one of auto, chunk, recurrent"),
+        ({"rtol": 1e-3, "num_iter": 3}, r"num_iter, rtol: found both"),
+    ],
+)
+def test_messages(arguments, changes, message):
+    given = {name: value for name, value in arguments().items() if name not in "HU"}
+    with pytest.raises(InputError, match=message):
+        mesa_net(**{**given, **changes})
+
+
+def test_what_is_not_finite_spoils_what_it_reaches(arguments):
+    values = arguments(1, 40)
+    values["beta"][0, 20, 0] = math.nan
+    o, H, _ = call(values, validate=False, rtol=1e-12)
+    assert o[0, 20:, 0].isnan().all()
+    assert H[0, 0].isnan().all()
+    assert o[0, :20].isfinite().all()
+    assert o[0, :, 1].isfinite().all()
+
+
+def test_traced_as_one_operator(arguments):
+    values = list(arguments(2, 20).values())[:6]
+    compiled = torch.compile(lambda *given: mesa_net(*given)[0], fullgraph=True, backend="eager")
+    assert torch.equal(compiled(*values), mesa_net(*values)[0])
+    torch._dynamo.reset()
+    o, (H, U) = mesa_net(*(part.to("meta") for part in values), output_final_state=True)
+    assert [(part.shape, part.device.type) for part in (o, H, U)] == [
+        ((2, 20, 2, 5), "meta"), ((2, 2, 6, 6), "meta"), ((2, 2, 6, 5), "meta"),
+    ]  # fmt: skip

@@ -266,11 +266,11 @@ def test_solvers_give_zero_for_a_zero_matrix():
     steps = torch.full((2,), 5, dtype=torch.int32)
     assert chebyshev(product_with(nothing), rhs, zero, zero, steps).x.abs().max() == 0
     assert conjugate_gradients(product_with(nothing), rhs, zero, 5, 1e-3).x.abs().max() == 0
-    assert exact(nothing.clone(), rhs, zero).x.abs().max() == 0
+    assert exact(nothing.clone(), rhs, zero.unsqueeze(-1).expand_as(rhs)).x.abs().max() == 0
 
 
 def test_exact_is_a_solve():
     A, _, _ = systems()
     rhs, shift = randn(6, 8, seed=1), torch.rand(6, dtype=F64)
     wanted = torch.linalg.solve(A + torch.diag_embed(shift[:, None].expand(6, 8)), rhs)
-    torch.testing.assert_close(exact(A.clone(), rhs, shift).x, wanted, atol=1e-13, rtol=0)
+    torch.testing.assert_close(exact(A.clone(), rhs, shift.unsqueeze(-1).expand_as(rhs)).x, wanted, atol=1e-13, rtol=0)

@@ -208,6 +208,7 @@ def test_the_operator_keeps_its_word(device, differentiable):
     tokens = 5 if differentiable else 1
     values = {name: part.to(device, torch.float32) for name, part in drawn(tokens, D=4, V=4).items() if name != "beta"}
     parts = [part.requires_grad_(differentiable) for part in values.values()]
+    parts.insert(6, None)  # the strength
     given = (*parts, None, 0.5, "chebyshev", "frobenius", 2, None, 64, True, False, False, differentiable)
     torch.library.opcheck(torch.ops.resolvent.gated_kalmanet.default, given)
 

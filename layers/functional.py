@@ -9,24 +9,26 @@ from .recurrence.additive import (
     fused_recurrent_simple_gla,
 )
 from .recurrence.delta import (
-    chunk_comba,
     chunk_delta_rule,
     chunk_gated_delta_product,
     chunk_gated_delta_rule,
     chunk_kda,
     chunk_longhorn,
-    chunk_precond_gated_delta_rule,
-    chunk_precond_kda,
-    fused_recurrent_comba,
     fused_recurrent_delta_rule,
     fused_recurrent_gated_delta_product,
     fused_recurrent_gated_delta_rule,
     fused_recurrent_kda,
     fused_recurrent_longhorn,
+)
+from .recurrence.filters import kalman_filter, kdn, rls
+from .recurrence.two_keys import (
+    chunk_comba,
+    chunk_precond_gated_delta_rule,
+    chunk_precond_kda,
+    fused_recurrent_comba,
     fused_recurrent_precond_gated_delta_rule,
     fused_recurrent_precond_kda,
 )
-from .recurrence.filters import kalman_filter, kdn, rls
 from .regression import gated_kalmanet
 
 __all__ = [

@@ -38,6 +38,66 @@ def _linear_attn(
     *,
     validate: bool = True,
 ) -> tuple[torch.Tensor, Any]:
+    r"""Linear attention: sums of what keys and values were.
+
+    For each head, with a state S (D, V),
+
+        S_t = S_{t-1} + k_t v_t^T,        o_t = scale S_t^T q_t,
+
+    Parameters
+    ----------
+    q, k : Tensor, (B, T, H, D)
+        Queries and keys; float16, bfloat16, float32 or float64, on any device.
+    v : Tensor, (B, T, HV, V)
+        Values; HV may be a multiple of H, whose heads then serve as many of v that follow each other.
+    scale : float, optional
+        D^{-1/2} by default.
+    initial_state : Tensor, (N, HV, D, V), or pair, optional
+        S before the first token of each of the N sequences, N = B without ``cu_seqlens``. Zero by default.
+    output_final_state : bool
+        Return S after the last tokens.
+    normalize : bool, optional
+        Divide by scale q_t^T (k_1 + ... + k_t), as the mean over keys that are not negative; where that is 0, o is.
+        States are then pairs, of S and the sum of keys (N, 1, HV, D). By default in ``chunk_linear_attn`` alone.
+    cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
+        Where sequences packed along T with B = 1 begin and end.
+    validate : bool
+        Look at values, too: NaN, infinities, decays above 0, strengths out of range.
+
+    Returns
+    -------
+    o : Tensor, (B, T, HV, V)
+        Of the dtype of v.
+    final_state : Tensor, (N, HV, D, V), or None
+        In float32; float64 if q, k or v is.
+
+    Raises
+    ------
+    InputError
+        Names the argument, what was found and what was wanted.
+
+    Notes
+    -----
+    Cost a token and head in multiplications and additions: 2 D V token by token,
+    2 D V + C (D + V) / 2 in chunks of C tokens, whose states alone follow each other.
+
+    Computed in float32, or float64 if q, k or v is; PyTorch differentiates it, to any order and in forward mode, and it
+    is traced into one graph.
+
+    References
+    ----------
+    Katharopoulos et al., "Transformers are RNNs" (arXiv:2006.16236).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from resolvent.layers.functional import chunk_linear_attn
+    >>> _ = torch.manual_seed(0)
+    >>> q, k, v = torch.randn(3, 2, 100, 4, 16)
+    >>> o, (state, keys) = chunk_linear_attn(q.exp(), k.exp(), v, output_final_state=True)
+    >>> o.shape, state.shape, keys.shape
+    (torch.Size([2, 100, 4, 16]), torch.Size([2, 4, 16, 16]), torch.Size([2, 1, 4, 16]))
+    """
     tokens = as_tokens(q, k, v, scale, cu_seqlens, validate=validate)
     if not (form == "chunk" if normalize is None else normalize):
         if isinstance(initial_state, tuple | list):
@@ -80,6 +140,68 @@ def _simple_gla(
     *,
     validate: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    r"""Linear attention with one decay a head and token, as in Mamba-2 and RetNet.
+
+    For each head, with a state S (D, V),
+
+        S_t = exp(g_t) S_{t-1} + k_t v_t^T,        o_t = scale S_t^T q_t.
+
+    Parameters
+    ----------
+    q, k : Tensor, (B, T, H, D)
+        Queries and keys; float16, bfloat16, float32 or float64, on any device.
+    v : Tensor, (B, T, HV, V)
+        Values; HV may be a multiple of H, whose heads then serve as many of v that follow each other.
+    g : Tensor, (B, T, HV), optional
+        Natural logarithms of the decays, at most 0; -inf forgets everything.
+    g_gamma : Tensor, (HV,), optional
+        The same for constant decays, of RetNet; both together are added.
+    scale : float, optional
+        D^{-1/2} by default.
+    initial_state : Tensor, (N, HV, D, V), optional
+        S before the first token of each of the N sequences, N = B without ``cu_seqlens``. Zero by default.
+    output_final_state : bool
+        Return S after the last tokens.
+    cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
+        Where sequences packed along T with B = 1 begin and end.
+    validate : bool
+        Look at values, too: NaN, infinities, decays above 0, strengths out of range.
+
+    Returns
+    -------
+    o : Tensor, (B, T, HV, V)
+        Of the dtype of v.
+    final_state : Tensor, (N, HV, D, V), or None
+        In float32; float64 if q, k or v is.
+
+    Raises
+    ------
+    InputError
+        Names the argument, what was found and what was wanted.
+
+    Notes
+    -----
+    Cost a token and head in multiplications and additions: 3 D V token by token,
+    2 D V + C (D + V) / 2 in chunks of C tokens, whose states alone follow each other.
+
+    Computed in float32, or float64 if q, k or v is; PyTorch differentiates it, to any order and in forward mode, and it
+    is traced into one graph.
+
+    References
+    ----------
+    Dao & Gu, "Transformers are SSMs" (arXiv:2405.21060); Sun et al., "Retentive network" (arXiv:2307.08621).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from resolvent.layers.functional import chunk_simple_gla
+    >>> _ = torch.manual_seed(0)
+    >>> q, k, v = torch.randn(3, 2, 100, 4, 16)
+    >>> beta, g = torch.rand(2, 100, 4), -torch.rand(2, 100, 4)
+    >>> o, state = chunk_simple_gla(q, k, v, g, output_final_state=True)
+    >>> o.shape, state.shape
+    (torch.Size([2, 100, 4, 16]), torch.Size([2, 4, 16, 16]))
+    """
     tokens = as_tokens(q, k, v, scale, cu_seqlens, validate=validate)
     if g is not None:
         g = tokens.gate("g", g)
@@ -107,6 +229,66 @@ def _gla(
     *,
     validate: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    r"""Gated linear attention: a decay for each channel of the keys.
+
+    For each head, with a state S (D, V),
+
+        S_t = diag(exp(g_t)) S_{t-1} + k_t v_t^T,        o_t = scale S_t^T q_t.
+
+    Parameters
+    ----------
+    q, k : Tensor, (B, T, H, D)
+        Queries and keys; float16, bfloat16, float32 or float64, on any device.
+    v : Tensor, (B, T, HV, V)
+        Values; HV may be a multiple of H, whose heads then serve as many of v that follow each other.
+    g : Tensor, (B, T, HV, D)
+        Natural logarithms of the decays, at most 0; -inf forgets everything.
+    scale : float, optional
+        D^{-1/2} by default.
+    initial_state : Tensor, (N, HV, D, V), optional
+        S before the first token of each of the N sequences, N = B without ``cu_seqlens``. Zero by default.
+    output_final_state : bool
+        Return S after the last tokens.
+    cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
+        Where sequences packed along T with B = 1 begin and end.
+    validate : bool
+        Look at values, too: NaN, infinities, decays above 0, strengths out of range.
+
+    Returns
+    -------
+    o : Tensor, (B, T, HV, V)
+        Of the dtype of v.
+    final_state : Tensor, (N, HV, D, V), or None
+        In float32; float64 if q, k or v is.
+
+    Raises
+    ------
+    InputError
+        Names the argument, what was found and what was wanted.
+
+    Notes
+    -----
+    Cost a token and head in multiplications and additions: 3 D V token by token,
+    2 D V + C (D + V) / 2 in chunks of C tokens, whose states alone follow each other.
+
+    Computed in float32, or float64 if q, k or v is; PyTorch differentiates it, to any order and in forward mode, and it
+    is traced into one graph.
+
+    References
+    ----------
+    Yang et al., "Gated linear attention transformers with hardware-efficient training" (arXiv:2312.06635).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from resolvent.layers.functional import chunk_gla
+    >>> _ = torch.manual_seed(0)
+    >>> q, k, v = torch.randn(3, 2, 100, 4, 16)
+    >>> g = -torch.rand(2, 100, 4, 16)
+    >>> o, state = chunk_gla(q, k, v, g, output_final_state=True)
+    >>> o.shape, state.shape
+    (torch.Size([2, 100, 4, 16]), torch.Size([2, 4, 16, 16]))
+    """
     tokens = as_tokens(q, k, v, scale, cu_seqlens, validate=validate)
     g = tokens.gate("g", g, channels=True)
     return results(form, tokens, tokens.recurrence(tokens.k, initial_state, g=g), output_final_state)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from .layout import Layout
-from .pairs import Chunk, Rows, of_channels, of_heads, undecayed
+from .pairs import Chunk, Rows, decayed, undecayed
 from .recurrence import Recurrence
 
 __all__ = ["CHUNK", "chunked"]
@@ -19,9 +19,9 @@ def chunked(recurrence: Recurrence) -> tuple[torch.Tensor, torch.Tensor]:
     r"""The outputs, (B, T, H, V), and the states after the last tokens, (N, H, D, V).
 
     With S the state before a chunk, G_t the sum of log decays up to t in it, M_tj = exp(G_t - G_j), and rows of its
-    corrections in E, W and V, those of E and V times their strengths, what is written solves a triangular system,
+    corrections in E, W and V and their strengths in B, what is written solves a triangular system,
 
-        (I + strictLower(M o E W^T)) U = V - exp(G) E S,
+        (I + B strictLower(M o E W^T)) U = B (V - exp(G) E S),
 
     and then O = exp(G) R S + lower(M o R W^T) U, S' = exp(G_C) S + (exp(G_C - G) W)^T U. All of this but the state is
     computed of many chunks at once. Where decays are of channels they stand inside of the inner products.
@@ -37,37 +37,34 @@ def chunked(recurrence: Recurrence) -> tuple[torch.Tensor, torch.Tensor]:
     n = recurrence.corrections
     layout = Layout(recurrence.lengths, _size(recurrence), recurrence.r.device)
     if not layout.chunks:
-        return torch.zeros_like(recurrence.v[:, ::n]), recurrence.initial
+        return torch.zeros_like(recurrence.v), recurrence.initial
     heads, dimension = recurrence.r.shape[2:]
+    counts = layout.widths()
     stretches = layout.stretches(heads * layout.size * n * dimension)
-    given = (recurrence.r, recurrence.w, recurrence.v, recurrence.e, recurrence.b)
-    taken = [_take(rows, 1 if i == 0 else n, layout, stretches) for i, rows in enumerate(given)]
-    gates = _take(recurrence.g, 1, layout, stretches)
+    read, gates = (_take(rows, 1, layout, stretches) for rows in (recurrence.r, recurrence.g))
+    written, values, strengths = (_take(x, n, layout, stretches) for x in (recurrence.w, recurrence.v, recurrence.b))
+    erased = written if recurrence.e is recurrence.w else _take(recurrence.e, n, layout, stretches)
     state = layout.longest_first(recurrence.initial).flatten(0, 1)
     outputs, ended = [], []
-    for ranks, r, w, v, e, b, g in zip(stretches, *taken, gates, strict=True):
-        widths = [heads * layout.widths[rank] for rank in ranks]
-        if b is not None:
-            v, e = b * v, None if e is None else b * e
-        chunk = _chunk(Rows(r, w, e, g), n, recurrence.erase_undecayed)
-        o, state, over = _through(chunk, v, state, widths, recurrence.scale)
+    for ranks, r, w, v, e, b, g in zip(stretches, read, written, values, erased, strengths, gates, strict=True):
+        widths = [heads * counts[rank] for rank in ranks]
+        rows = Rows(r, w, e, g)
+        chunk = undecayed(rows, n) if g is None else decayed(rows, n, recurrence.erase_undecayed)
+        o, state, over = _through(chunk, v, b, state, widths, recurrence.scale)
         outputs.append(o)
         ended += over
     final = torch.cat([state, *reversed(ended)]).unflatten(0, (-1, heads))
     return layout.put_together(outputs, recurrence.r.shape), layout.as_given(final)
 
 
-def _chunk(rows: Rows, n: int, erase_undecayed: bool) -> Chunk:
-    if rows.g is None:
-        return undecayed(rows, n)
-    return of_heads(rows, n, erase_undecayed) if rows.g.ndim == rows.r.ndim - 1 else of_channels(rows, n)
-
-
 def _through(
-    chunk: Chunk, v: torch.Tensor, state: torch.Tensor, widths: Sequence[int], scale: float
+    chunk: Chunk, v: torch.Tensor, b: torch.Tensor | None, state: torch.Tensor, widths: Sequence[int], scale: float
 ) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
     """The outputs of the chunks, the state after them, and those of sequences that ended among them."""
-    inverse = None if chunk.erase is None else _inverse(chunk.erase)
+    if chunk.erase is None:
+        inverse, v = None, v if b is None else b * v
+    else:
+        inverse = _inverse(chunk.erase) if b is None else _inverse(b * chunk.erase) * b.mT
     given = (v, chunk.read, chunk.reads, chunk.writes, inverse, chunk.erases, chunk.whole)
     parts = [[part] * len(widths) if part is None or len(widths) == 1 else part.split(list(widths)) for part in given]
     outputs, ended = [], []

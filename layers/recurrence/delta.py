@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
 from ...errors import InputError
-from . import checks
 from .forms import in_both_forms, results
-from .gains import CENTER, STRETCH, implicit, preconditioner
-from .recurrence import Recurrence, Tokens, as_tokens, unit
+from .gains import implicit
+from .recurrence import as_tokens
 
 __all__ = [
-    "chunk_comba",
     "chunk_delta_rule",
     "chunk_gated_delta_product",
     "chunk_gated_delta_rule",
     "chunk_kda",
     "chunk_longhorn",
-    "chunk_precond_gated_delta_rule",
-    "chunk_precond_kda",
-    "fused_recurrent_comba",
     "fused_recurrent_delta_rule",
     "fused_recurrent_gated_delta_product",
     "fused_recurrent_gated_delta_rule",
     "fused_recurrent_kda",
     "fused_recurrent_longhorn",
-    "fused_recurrent_precond_gated_delta_rule",
-    "fused_recurrent_precond_kda",
 ]
 
 Boundaries = torch.Tensor | Sequence[int] | None
@@ -52,6 +44,71 @@ def _delta_rule(
     *,
     validate: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    r"""The delta rule: what the state holds for a key is moved towards the value.
+
+    For each head, with a state S (D, V),
+
+        S_t = S_{t-1} + beta_t k_t (v_t - S_{t-1}^T k_t)^T,        o_t = scale S_t^T q_t.
+
+    A step of gradient descent on ||v_t - S^T k_t||^2 / 2; keys longer than beta ||k||^2 = 2 make it diverge.
+
+    Parameters
+    ----------
+    q, k : Tensor, (B, T, H, D)
+        Queries and keys; float16, bfloat16, float32 or float64, on any device.
+    v : Tensor, (B, T, HV, V)
+        Values; HV may be a multiple of H, whose heads then serve as many of v that follow each other.
+    beta : Tensor, (B, T, HV), optional
+        Strengths in [0, 2], 1 if None; above 1 the state changes sign along k.
+    scale : float, optional
+        D^{-1/2} by default.
+    initial_state : Tensor, (N, HV, D, V), optional
+        S before the first token of each of the N sequences, N = B without ``cu_seqlens``. Zero by default.
+    output_final_state : bool
+        Return S after the last tokens.
+    use_qk_l2norm_in_kernel : bool
+        Bring q and k to unit length first.
+    cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
+        Where sequences packed along T with B = 1 begin and end.
+    validate : bool
+        Look at values, too: NaN, infinities, decays above 0, strengths out of range.
+
+    Returns
+    -------
+    o : Tensor, (B, T, HV, V)
+        Of the dtype of v.
+    final_state : Tensor, (N, HV, D, V), or None
+        In float32; float64 if q, k or v is.
+
+    Raises
+    ------
+    InputError
+        Names the argument, what was found and what was wanted.
+
+    Notes
+    -----
+    Cost a token and head in multiplications and additions: 4 D V token by token,
+    3 D V + C (2 D + V) in chunks of C tokens, whose states alone follow each other.
+
+    Computed in float32, or float64 if q, k or v is; PyTorch differentiates it, to any order and in forward mode, and it
+    is traced into one graph.
+
+    References
+    ----------
+    Yang et al., "Parallelizing linear transformers with the delta rule over sequence length" (arXiv:2406.06484).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from resolvent.layers.functional import chunk_delta_rule
+    >>> _ = torch.manual_seed(0)
+    >>> q, k, v = torch.randn(3, 2, 100, 4, 16)
+    >>> k = torch.nn.functional.normalize(k, dim=-1)
+    >>> beta, g = torch.rand(2, 100, 4), -torch.rand(2, 100, 4)
+    >>> o, state = chunk_delta_rule(q, k, v, beta, output_final_state=True)
+    >>> o.shape, state.shape
+    (torch.Size([2, 100, 4, 16]), torch.Size([2, 4, 16, 16]))
+    """
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
     b = tokens.strength("beta", beta, MOST)
     return results(form, tokens, tokens.recurrence(tokens.k, initial_state, e=tokens.k, b=b), output_final_state)
@@ -75,6 +132,71 @@ def _gated_delta_rule(
     *,
     validate: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    r"""The delta rule with one decay a head and token.
+
+    For each head, with a state S (D, V),
+
+        S <- exp(g_t) S_{t-1},    S_t = S + beta_t k_t (v_t - S^T k_t)^T,        o_t = scale S_t^T q_t.
+
+    Parameters
+    ----------
+    q, k : Tensor, (B, T, H, D)
+        Queries and keys; float16, bfloat16, float32 or float64, on any device.
+    v : Tensor, (B, T, HV, V)
+        Values; HV may be a multiple of H, whose heads then serve as many of v that follow each other.
+    g : Tensor, (B, T, HV)
+        Natural logarithms of the decays, at most 0; -inf forgets everything.
+    beta : Tensor, (B, T, HV), optional
+        Strengths in [0, 2], 1 if None; above 1 the state changes sign along k.
+    scale : float, optional
+        D^{-1/2} by default.
+    initial_state : Tensor, (N, HV, D, V), optional
+        S before the first token of each of the N sequences, N = B without ``cu_seqlens``. Zero by default.
+    output_final_state : bool
+        Return S after the last tokens.
+    use_qk_l2norm_in_kernel : bool
+        Bring q and k to unit length first.
+    cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
+        Where sequences packed along T with B = 1 begin and end.
+    validate : bool
+        Look at values, too: NaN, infinities, decays above 0, strengths out of range.
+
+    Returns
+    -------
+    o : Tensor, (B, T, HV, V)
+        Of the dtype of v.
+    final_state : Tensor, (N, HV, D, V), or None
+        In float32; float64 if q, k or v is.
+
+    Raises
+    ------
+    InputError
+        Names the argument, what was found and what was wanted.
+
+    Notes
+    -----
+    Cost a token and head in multiplications and additions: 5 D V token by token,
+    3 D V + C (2 D + V) in chunks of C tokens, whose states alone follow each other.
+
+    Computed in float32, or float64 if q, k or v is; PyTorch differentiates it, to any order and in forward mode, and it
+    is traced into one graph.
+
+    References
+    ----------
+    Yang et al., "Gated delta networks" (arXiv:2412.06464).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from resolvent.layers.functional import chunk_gated_delta_rule
+    >>> _ = torch.manual_seed(0)
+    >>> q, k, v = torch.randn(3, 2, 100, 4, 16)
+    >>> k = torch.nn.functional.normalize(k, dim=-1)
+    >>> beta, g = torch.rand(2, 100, 4), -torch.rand(2, 100, 4)
+    >>> o, state = chunk_gated_delta_rule(q, k, v, g, beta, output_final_state=True)
+    >>> o.shape, state.shape
+    (torch.Size([2, 100, 4, 16]), torch.Size([2, 4, 16, 16]))
+    """
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
     b = tokens.strength("beta", beta, MOST)
     recurrence = tokens.recurrence(tokens.k, initial_state, e=tokens.k, b=b, g=tokens.gate("g", g))
@@ -99,6 +221,71 @@ def _kda(
     *,
     validate: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    r"""Kimi Delta Attention: the delta rule with a decay for each channel of the keys.
+
+    For each head, with a state S (D, V),
+
+        S <- diag(exp(g_t)) S_{t-1},    S_t = S + beta_t k_t (v_t - S^T k_t)^T,        o_t = scale S_t^T q_t.
+
+    Parameters
+    ----------
+    q, k : Tensor, (B, T, H, D)
+        Queries and keys; float16, bfloat16, float32 or float64, on any device.
+    v : Tensor, (B, T, HV, V)
+        Values; HV may be a multiple of H, whose heads then serve as many of v that follow each other.
+    g : Tensor, (B, T, HV, D)
+        Natural logarithms of the decays, at most 0; -inf forgets everything.
+    beta : Tensor, (B, T, HV), optional
+        Strengths in [0, 2], 1 if None; above 1 the state changes sign along k.
+    scale : float, optional
+        D^{-1/2} by default.
+    initial_state : Tensor, (N, HV, D, V), optional
+        S before the first token of each of the N sequences, N = B without ``cu_seqlens``. Zero by default.
+    output_final_state : bool
+        Return S after the last tokens.
+    use_qk_l2norm_in_kernel : bool
+        Bring q and k to unit length first.
+    cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
+        Where sequences packed along T with B = 1 begin and end.
+    validate : bool
+        Look at values, too: NaN, infinities, decays above 0, strengths out of range.
+
+    Returns
+    -------
+    o : Tensor, (B, T, HV, V)
+        Of the dtype of v.
+    final_state : Tensor, (N, HV, D, V), or None
+        In float32; float64 if q, k or v is.
+
+    Raises
+    ------
+    InputError
+        Names the argument, what was found and what was wanted.
+
+    Notes
+    -----
+    Cost a token and head in multiplications and additions: 5 D V token by token,
+    3 D V + C (2 D + V) in chunks of C tokens, whose states alone follow each other.
+
+    Computed in float32, or float64 if q, k or v is; PyTorch differentiates it, to any order and in forward mode, and it
+    is traced into one graph.
+
+    References
+    ----------
+    Kimi team, "Kimi Linear" (arXiv:2510.26692).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from resolvent.layers.functional import chunk_kda
+    >>> _ = torch.manual_seed(0)
+    >>> q, k, v = torch.randn(3, 2, 100, 4, 16)
+    >>> k = torch.nn.functional.normalize(k, dim=-1)
+    >>> beta, g = torch.rand(2, 100, 4), -torch.rand(2, 100, 4, 16)
+    >>> o, state = chunk_kda(q, k, v, g, beta, output_final_state=True)
+    >>> o.shape, state.shape
+    (torch.Size([2, 100, 4, 16]), torch.Size([2, 4, 16, 16]))
+    """
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
     b = tokens.strength("beta", beta, MOST)
     recurrence = tokens.recurrence(tokens.k, initial_state, e=tokens.k, b=b, g=tokens.gate("g", g, channels=True))
@@ -124,6 +311,79 @@ def _gated_delta_product(
     *,
     validate: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    r"""DeltaProduct: several corrections of the delta rule a token.
+
+    For each head, with a state S (D, V),
+
+        S <- exp(g_t) S_{t-1},    n times:  S <- S + beta_i k_i (v_i - S^T k_i)^T,        o_t = scale S^T q_t,
+
+    where those of token t are i = n t, ..., n t + n - 1. With n corrections, and beta of 2, n reflections a token.
+
+    Parameters
+    ----------
+    q : Tensor, (B, T, H, D)
+        Queries; float16, bfloat16, float32 or float64, on any device.
+    k : Tensor, (B, n T, H, D)
+        Keys.
+    v : Tensor, (B, n T, HV, V)
+        Values; HV may be a multiple of H.
+    g : Tensor, (B, T, HV), or None
+        Natural logarithms of the decays, at most 0; None for none.
+    beta : Tensor, (B, n T, HV), or None
+        Strengths in [0, 2], 1 if None.
+    num_householder : int
+        n.
+    scale : float, optional
+        D^{-1/2} by default.
+    initial_state : Tensor, (N, HV, D, V), optional
+        S before the first token of each of the N sequences, N = B without ``cu_seqlens``. Zero by default.
+    output_final_state : bool
+        Return S after the last tokens.
+    use_qk_l2norm_in_kernel : bool
+        Bring q and k to unit length first.
+    cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
+        Where sequences packed along T with B = 1 begin and end.
+    validate : bool
+        Look at values, too: NaN, infinities, decays above 0, strengths out of range.
+
+    Returns
+    -------
+    o : Tensor, (B, T, HV, V)
+        Of the dtype of v.
+    final_state : Tensor, (N, HV, D, V), or None
+        In float32; float64 if q, k or v is.
+
+    Raises
+    ------
+    InputError
+        Names the argument, what was found and what was wanted.
+
+    Notes
+    -----
+    Cost a token and head in multiplications and additions: (4 n + 1) D V token by token,
+    n (2 D V + C (2 D + V)) + D V in chunks of C tokens, whose states alone follow each other.
+
+    Computed in float32, or float64 if q, k or v is; PyTorch differentiates it, to any order and in forward mode, and it
+    is traced into one graph.
+
+    References
+    ----------
+    Siems et al., "DeltaProduct" (arXiv:2502.10297).
+
+    Examples
+    --------
+    Two swaps a token, of three things in a state of three rows: a rotation.
+
+    >>> import torch
+    >>> from resolvent.layers.functional import chunk_gated_delta_product
+    >>> k = torch.nn.functional.normalize(torch.tensor([[1.0, -1.0, 0.0], [0.0, 1.0, -1.0]]), dim=-1)
+    >>> k, state = k.repeat(3, 1)[None, :, None], torch.arange(3.0).view(1, 1, 3, 1)
+    >>> v, beta = torch.zeros(1, 6, 1, 1), torch.full((1, 6, 1), 2.0)
+    >>> q = torch.tensor([1.0, 0.0, 0.0]).expand(1, 3, 1, 3)
+    >>> o, _ = chunk_gated_delta_product(q, k, v, None, beta, 2, scale=1.0, initial_state=state)
+    >>> o.flatten().round().abs()
+    tensor([1., 2., 0.])
+    """
     try:
         n = operator.index(num_householder)
     except TypeError:
@@ -141,34 +401,6 @@ def _gated_delta_product(
 chunk_gated_delta_product, fused_recurrent_gated_delta_product = in_both_forms(_gated_delta_product)
 
 
-def _comba(
-    form: str,
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    p: torch.Tensor,
-    g: torch.Tensor,
-    beta: torch.Tensor | None = None,
-    scale: float | None = None,
-    initial_state: torch.Tensor | None = None,
-    output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = False,
-    cu_seqlens: Boundaries = None,
-    *,
-    validate: bool = True,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
-    b = tokens.strength("beta", beta, MOST)
-    e = tokens.of_keys("p", p, tokens.k.shape)
-    if use_qk_l2norm_in_kernel:
-        e = unit(e)
-    recurrence = tokens.recurrence(tokens.k, initial_state, e=e, b=b, g=tokens.gate("g", g), erase_undecayed=True)
-    return results(form, tokens, recurrence, output_final_state)
-
-
-chunk_comba, fused_recurrent_comba = in_both_forms(_comba)
-
-
 def _longhorn(
     form: str,
     q: torch.Tensor,
@@ -183,108 +415,73 @@ def _longhorn(
     *,
     validate: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    r"""Longhorn: the state nearest to the one before, of those nearer to the value.
+
+    For each head, with a state S (D, V),
+
+        S_t = S_{t-1} + beta_t k_t (v_t - S_{t-1}^T k_t)^T / (1 + beta_t ||k_t||^2),        o_t = scale S_t^T q_t.
+
+    S_t is the minimiser of ||S - S_{t-1}||^2 + beta_t ||v_t - S^T k_t||^2; no keys or strengths make it diverge.
+
+    Parameters
+    ----------
+    q, k : Tensor, (B, T, H, D)
+        Queries and keys; float16, bfloat16, float32 or float64, on any device.
+    v : Tensor, (B, T, HV, V)
+        Values; HV may be a multiple of H, whose heads then serve as many of v that follow each other.
+    beta : Tensor, (B, T, HV), optional
+        Strengths at least 0, 1 if None.
+    scale : float, optional
+        D^{-1/2} by default.
+    initial_state : Tensor, (N, HV, D, V), optional
+        S before the first token of each of the N sequences, N = B without ``cu_seqlens``. Zero by default.
+    output_final_state : bool
+        Return S after the last tokens.
+    use_qk_l2norm_in_kernel : bool
+        Bring q and k to unit length first.
+    cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
+        Where sequences packed along T with B = 1 begin and end.
+    validate : bool
+        Look at values, too: NaN, infinities, decays above 0, strengths out of range.
+
+    Returns
+    -------
+    o : Tensor, (B, T, HV, V)
+        Of the dtype of v.
+    final_state : Tensor, (N, HV, D, V), or None
+        In float32; float64 if q, k or v is.
+
+    Raises
+    ------
+    InputError
+        Names the argument, what was found and what was wanted.
+
+    Notes
+    -----
+    Cost a token and head in multiplications and additions: 4 D V token by token,
+    3 D V + C (2 D + V) in chunks of C tokens, whose states alone follow each other.
+
+    Computed in float32, or float64 if q, k or v is; PyTorch differentiates it, to any order and in forward mode, and it
+    is traced into one graph.
+
+    References
+    ----------
+    Liu et al., "Longhorn: state space models are amortized online learners" (arXiv:2407.14207).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from resolvent.layers.functional import chunk_longhorn
+    >>> _ = torch.manual_seed(0)
+    >>> q, k, v = torch.randn(3, 2, 100, 4, 16)
+    >>> beta, g = torch.rand(2, 100, 4), -torch.rand(2, 100, 4)
+    >>> o, state = chunk_longhorn(q, k, v, beta, output_final_state=True)
+    >>> o.shape, state.shape
+    (torch.Size([2, 100, 4, 16]), torch.Size([2, 4, 16, 16]))
+    """
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
     b = implicit(tokens.k, tokens.strength("beta", beta))
     return results(form, tokens, tokens.recurrence(tokens.k, initial_state, e=tokens.k, b=b), output_final_state)
 
 
 chunk_longhorn, fused_recurrent_longhorn = in_both_forms(_longhorn)
-
-
-def _precond_gated_delta_rule(
-    form: str,
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    g_atk: torch.Tensor,
-    g: torch.Tensor,
-    beta_atk: torch.Tensor,
-    beta: torch.Tensor | None = None,
-    scale: float | None = None,
-    initial_state: torch.Tensor | None = None,
-    initial_A_state: torch.Tensor | None = None,
-    output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = True,
-    cu_seqlens: Boundaries = None,
-    *,
-    x: float = STRETCH,
-    eps: float = 1e-6,
-    log_atk_scale: float | torch.Tensor | None = None,
-    validate: bool = True,
-) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
-    b = tokens.strength("beta", beta, MOST)
-    w, energy = _preconditioned(form, tokens, g_atk, beta_atk, initial_A_state, x, eps, log_atk_scale)
-    recurrence = tokens.recurrence(w, initial_state, e=tokens.k, b=b, g=tokens.gate("g", g))
-    o, state = results(form, tokens, recurrence, output_final_state)
-    return o, state, energy if output_final_state else None
-
-
-chunk_precond_gated_delta_rule, fused_recurrent_precond_gated_delta_rule = in_both_forms(_precond_gated_delta_rule)
-
-
-def _precond_kda(
-    form: str,
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    g: torch.Tensor,
-    g_atk: torch.Tensor,
-    beta_atk: torch.Tensor,
-    beta: torch.Tensor | None = None,
-    scale: float | None = None,
-    initial_state: torch.Tensor | None = None,
-    initial_A_state: torch.Tensor | None = None,
-    output_final_state: bool = False,
-    use_qk_l2norm_in_kernel: bool = False,
-    cu_seqlens: Boundaries = None,
-    *,
-    x: float = STRETCH,
-    eps: float = 1e-6,
-    log_atk_scale: float | torch.Tensor | None = None,
-    validate: bool = True,
-) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
-    b = tokens.strength("beta", beta, MOST)
-    w, energy = _preconditioned(form, tokens, g_atk, beta_atk, initial_A_state, x, eps, log_atk_scale)
-    recurrence = tokens.recurrence(w, initial_state, e=tokens.k, b=b, g=tokens.gate("g", g, channels=True))
-    o, state = results(form, tokens, recurrence, output_final_state)
-    return o, state, energy if output_final_state else None
-
-
-chunk_precond_kda, fused_recurrent_precond_kda = in_both_forms(_precond_kda)
-
-
-def _preconditioned(
-    form: str,
-    tokens: Tokens,
-    g_atk: torch.Tensor,
-    beta_atk: torch.Tensor,
-    initial: torch.Tensor | None,
-    stretch: float,
-    eps: float,
-    center: float | torch.Tensor | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """w = m o k, and the last energy, (N, heads of keys, D).
-
-    The energy A_t = exp(g_atk_t) A_{t-1} + beta_atk_t k_t o k_t is the recurrence itself, of a state of one row.
-    """
-    shape = tokens.k.shape[:3]
-    decay, weight = tokens.of_keys("g_atk", g_atk, shape, gates=True), tokens.of_keys("beta_atk", beta_atk, shape)
-    if isinstance(center, torch.Tensor):
-        center = tokens.of_keys("log_atk_scale", center.reshape(1, 1, -1), (1, 1, shape[2])).unsqueeze(-1)
-    rows = tokens.key_heads
-    share = shape[2] // rows
-    if initial is not None:
-        checks.check_tensor("initial_A_state", initial, tokens.q)
-        wanted = (len(tokens.lengths), rows, tokens.k.shape[3])
-        checks.check_shape("initial_A_state", initial, wanted, "(N, H, D)")
-        initial = initial.repeat_interleave(share, 1).unsqueeze(2)
-    square = tokens.k.square()
-    start = replace(tokens, v=square).state("initial_A_state", initial, 1, square.shape[3])
-    one = square.new_ones((*shape, 1))
-    energies = Recurrence(one, weight.unsqueeze(-1), square, start, tokens.lengths, g=decay)
-    energy, final = results(form, replace(tokens, dtype=square.dtype), energies, True)
-    assert final is not None
-    m = preconditioner(energy, stretch, CENTER if center is None else center, eps)
-    return m * tokens.k, final[:, ::share].squeeze(2)

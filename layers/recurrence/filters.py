@@ -38,6 +38,84 @@ def kalman_filter(
     form: str = "chunk",
     validate: bool = True,
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+    r"""The Kalman filter of a state that drifts: the best linear estimate, with its exact covariance.
+
+    For each head, with a state S (D, V),
+
+        S <- exp(g_t) S,                P <- exp(2 g_t) P + Q,
+        w_t = P k_t / (r_t + k_t^T P k_t),
+        S <- S + w_t (v_t - S^T k_t)^T,    P <- P - w_t (P k_t)^T,        o_t = scale S^T q_t.
+
+    All columns of S share P. The delta rule is this with P held at I.
+
+    Parameters
+    ----------
+    q, k : Tensor, (B, T, H, D)
+        Queries and keys; float16, bfloat16, float32 or float64, on any device.
+    v : Tensor, (B, T, HV, V)
+        Values; HV may be a multiple of H, whose heads then serve as many of v that follow each other.
+    g : Tensor, (B, T, HV), optional
+        Natural logarithms of the decays, at most 0; -inf forgets everything.
+    noise : float or Tensor, (), (HV,) or (B, T, HV)
+        r, the variance of the values about S^T k, positive.
+    process_noise : float or Tensor, (), (HV,), diagonals (HV, D) or matrices (HV, D, D)
+        Q, by which the true state drifts.
+    initial_covariance : float or Tensor, (), (HV,), diagonals (HV, D) or matrices (HV, D, D)
+        P before the first tokens.
+    scale : float, optional
+        D^{-1/2} by default.
+    initial_state : Tensor, (N, HV, D, V), or pair, optional
+        S, or S and P (N, HV, D, D), before the first token of each of the N sequences, N = B without
+        ``cu_seqlens``. S is zero by default.
+    output_final_state : bool
+        Return both after the last tokens.
+    use_qk_l2norm_in_kernel : bool
+        Bring q and k to unit length first.
+    cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
+        Where sequences packed along T with B = 1 begin and end.
+    form : {"chunk", "recurrent"}
+        The recurrence of S, given the gains: in chunks, or token by token.
+    validate : bool
+        Look at values, too: NaN, infinities, decays above 0, strengths out of range.
+
+    Returns
+    -------
+    o : Tensor, (B, T, HV, V)
+        Of the dtype of v.
+    final_state : pair of Tensor, or None
+        S, (N, HV, D, V), and P, (N, HV, D, D).
+
+    Raises
+    ------
+    InputError
+        Names the argument, what was found and what was wanted.
+
+    Notes
+    -----
+    Cost a token and head in multiplications and additions: 5 D V + 6 D^2 token by token,
+    3 D V + C (2 D + V) + 6 D^2 in chunks of C tokens, whose states alone follow each other.
+
+    Computed in float32, or float64 if q, k or v is; PyTorch differentiates it, to any order and in forward mode, and it
+    is traced into one graph.
+
+    Gains are computed token by token, since each needs P before it; for the gradient P of every token is kept, D^2
+    numbers a token and head.
+
+    References
+    ----------
+    Kalman, "A new approach to linear filtering and prediction problems" (J. Basic Eng. 82, 1960).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from resolvent.layers.functional import kalman_filter
+    >>> _ = torch.manual_seed(0)
+    >>> q, k, v = torch.randn(3, 2, 20, 4, 8)
+    >>> g = -0.1 * torch.rand(2, 20, 4)
+    >>> o, state = kalman_filter(q, k, v, g, process_noise=0.1, noise=0.5, output_final_state=True)
+    >>> o.shape, [tuple(part.shape) for part in state]
+    (torch.Size([2, 20, 4, 8]), [(2, 4, 8, 8), (2, 4, 8, 8)])
+    """
     form = choice("form", form, FORMS)
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
     gates = None if g is None else tokens.gate("g", g)
@@ -66,6 +144,81 @@ def rls(
     form: str = "chunk",
     validate: bool = True,
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+    r"""Recursive least squares with forgetting: ridge regression on all keys, with a prior that fades.
+
+    For each head, with a state S (D, V),
+
+        P <- exp(-g_t) P,    w_t = P k_t / (r_t + k_t^T P k_t),
+        S <- S + w_t (v_t - S^T k_t)^T,    P <- P - w_t (P k_t)^T,        o_t = scale S^T q_t.
+
+    S_t is (H_t + prod_i exp(g_i) P_0^{-1})^{-1} U_t, with the decayed sums H of k k^T / r and U of k v^T / r.
+
+    Parameters
+    ----------
+    q, k : Tensor, (B, T, H, D)
+        Queries and keys; float16, bfloat16, float32 or float64, on any device.
+    v : Tensor, (B, T, HV, V)
+        Values; HV may be a multiple of H, whose heads then serve as many of v that follow each other.
+    g : Tensor, (B, T, HV), optional
+        Natural logarithms of the decays, at most 0 and finite.
+    noise : float or Tensor, (), (HV,) or (B, T, HV)
+        r, the variance of the values about S^T k, positive.
+    initial_covariance : float or Tensor, (), (HV,), diagonals (HV, D) or matrices (HV, D, D)
+        P before the first tokens.
+    scale : float, optional
+        D^{-1/2} by default.
+    initial_state : Tensor, (N, HV, D, V), or pair, optional
+        S, or S and P (N, HV, D, D), before the first token of each of the N sequences, N = B without
+        ``cu_seqlens``. S is zero by default.
+    output_final_state : bool
+        Return both after the last tokens.
+    use_qk_l2norm_in_kernel : bool
+        Bring q and k to unit length first.
+    cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
+        Where sequences packed along T with B = 1 begin and end.
+    form : {"chunk", "recurrent"}
+        The recurrence of S, given the gains: in chunks, or token by token.
+    validate : bool
+        Look at values, too: NaN, infinities, decays above 0, strengths out of range.
+
+    Returns
+    -------
+    o : Tensor, (B, T, HV, V)
+        Of the dtype of v.
+    final_state : pair of Tensor, or None
+        S, (N, HV, D, V), and P, (N, HV, D, D).
+
+    Raises
+    ------
+    InputError
+        Names the argument, what was found and what was wanted.
+
+    Notes
+    -----
+    Cost a token and head in multiplications and additions: 4 D V + 5 D^2 token by token,
+    3 D V + C (2 D + V) + 5 D^2 in chunks of C tokens, whose states alone follow each other.
+
+    Computed in float32, or float64 if q, k or v is; PyTorch differentiates it, to any order and in forward mode, and it
+    is traced into one graph.
+
+    Gains are computed token by token, since each needs P before it; for the gradient P of every token is kept, D^2
+    numbers a token and head.
+
+    References
+    ----------
+    Haykin, "Adaptive filter theory", chapter on recursive least squares.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from resolvent.layers.functional import rls
+    >>> _ = torch.manual_seed(0)
+    >>> q, k, v = torch.randn(3, 2, 20, 4, 8)
+    >>> g = -0.1 * torch.rand(2, 20, 4)
+    >>> o, state = rls(q, k, v, g, initial_covariance=2.0, output_final_state=True)
+    >>> o.shape, [tuple(part.shape) for part in state]
+    (torch.Size([2, 20, 4, 8]), [(2, 4, 8, 8), (2, 4, 8, 8)])
+    """
     form = choice("form", form, FORMS)
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
     growth = None
@@ -98,6 +251,84 @@ def kdn(
     form: str = "chunk",
     validate: bool = True,
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
+    r"""Kalman Delta Network: the filter with a covariance that is diagonal, or one number.
+
+    For each head, with a state S (D, V),
+
+        p = exp(2 g_t) / c + omega,    w = p o k / (r + sum p k^2),    c <- 1 / p + s k^2 / r,
+        S <- exp(g_t) S,    S <- S + w (v_t - S^T k_t)^T,        o_t = scale S^T q_t.
+
+    With one number p takes the mean of exp(2 g) over channels, and c <- 1 / p + s ||k||^2 / (D r).
+
+    Parameters
+    ----------
+    q, k : Tensor, (B, T, H, D)
+        Queries and keys; float16, bfloat16, float32 or float64, on any device.
+    v : Tensor, (B, T, HV, V)
+        Values; HV may be a multiple of H, whose heads then serve as many of v that follow each other.
+    g : Tensor, (B, T, HV) or (B, T, HV, D), optional
+        Natural logarithms of the decays, at most 0; -inf forgets everything.
+    noise : float or Tensor, (), (HV,) or (B, T, HV)
+        r, the variance of the values about S^T k, positive.
+    process_noise : float or Tensor, (), (HV,) or (B, T, HV)
+        omega, at least 0.
+    covariance : {"diagonal", "isotropic"}
+        p of each channel, or one.
+    initial_precision : float or Tensor, () or (HV,)
+        c before the first tokens, positive.
+    step_size : float, optional
+        s; D by default.
+    scale : float, optional
+        D^{-1/2} by default.
+    initial_state : Tensor, (N, HV, D, V), or pair, optional
+        S, or S and c (N, HV, D or 1), before the first token of each of the N sequences, N = B without
+        ``cu_seqlens``. S is zero by default.
+    output_final_state : bool
+        Return both after the last tokens.
+    use_qk_l2norm_in_kernel : bool
+        Bring q and k to unit length first.
+    cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
+        Where sequences packed along T with B = 1 begin and end.
+    form : {"chunk", "recurrent"}
+        The recurrence of S, given the gains: in chunks, or token by token.
+    validate : bool
+        Look at values, too: NaN, infinities, decays above 0, strengths out of range.
+
+    Returns
+    -------
+    o : Tensor, (B, T, HV, V)
+        Of the dtype of v.
+    final_state : pair of Tensor, or None
+        S, (N, HV, D, V), and c, (N, HV, D), or (N, HV, 1) of one number.
+
+    Raises
+    ------
+    InputError
+        Names the argument, what was found and what was wanted.
+
+    Notes
+    -----
+    Cost a token and head in multiplications and additions: 5 D V token by token,
+    3 D V + C (2 D + V) in chunks of C tokens, whose states alone follow each other.
+
+    Computed in float32, or float64 if q, k or v is; PyTorch differentiates it, to any order and in forward mode, and it
+    is traced into one graph.
+
+    References
+    ----------
+    "Kalman delta networks" (arXiv:2609.07816).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from resolvent.layers.functional import kdn
+    >>> _ = torch.manual_seed(0)
+    >>> q, k, v = torch.randn(3, 2, 20, 4, 8)
+    >>> g = -0.1 * torch.rand(2, 20, 4)
+    >>> o, state = kdn(q, k, v, g, process_noise=0.1, noise=0.5, output_final_state=True)
+    >>> o.shape, [tuple(part.shape) for part in state]
+    (torch.Size([2, 20, 4, 8]), [(2, 4, 8, 8), (2, 4, 8)])
+    """
     form, kind = choice("form", form, FORMS), choice("covariance", covariance, ("diagonal", "isotropic"))
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
     gates = None if g is None else tokens.gate("g", g, channels=isinstance(g, torch.Tensor) and g.ndim == 4)

@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 __all__ = ["Decay", "Layout", "adjoint", "differentiable_scan", "gate_gradient", "inner", "states_before"]
 
 ELEMENTS = {"cpu": 2**18, "cuda": 2**26}  # of a vector per token worked on at a time: on a CPU what a cache holds
-STRETCH = {"cpu": 2**17, "cuda": 2**26}  # the same, where each step is a few products of small matrices
+STRETCH = {"cpu": 2**18, "cuda": 2**26}  # the same, where each step is a few products of small matrices
 LOWEST = -800.0  # exp of it is zero in every format
 
 
@@ -34,14 +34,7 @@ class Layout:
     ----------
     chunks : int
     equal : bool
-        Whether all sequences are of one length: then no table of indices is needed.
-    widths : list of int
-        How many sequences have a first, second, ... chunk.
-
-    Notes
-    -----
-    What is read where a graph may be traced is computed at once: a property that is cached takes a lock, at which
-    tracing ends.
+        Whether all sequences are of one length: then no tables of indices are needed.
     """
 
     def __init__(self, lengths: Sequence[int], size: int, device: torch.device) -> None:
@@ -50,12 +43,7 @@ class Layout:
         self._counts = [-(-length // size) for length in lengths]
         self._first = [0, *accumulate(self._counts)]
         self.chunks, self.tokens = self._first.pop(), sum(lengths)
-        self.equal = len(set(self._lengths)) == 1
-        self._longest_first = sorted(range(len(self._counts)), key=lambda s: -self._counts[s])
-        self._by_rank = [
-            [s for s in self._longest_first if self._counts[s] > rank] for rank in range(max(self._counts, default=0))
-        ]
-        self.widths = [len(sequences) for sequences in self._by_rank]
+        self.equal = len(set(lengths)) == 1
 
     @cached_property
     def table(self) -> torch.Tensor:
@@ -72,6 +60,16 @@ class Layout:
     def sequences(self) -> torch.Tensor:
         """The first chunk of each sequence, and the number of all, int64, (sequences + 1,), on the device."""
         return torch.tensor([*self._first, self.chunks], device=self.device)
+
+    @cached_property
+    def _longest_first(self) -> list[int]:
+        return sorted(range(len(self._counts)), key=lambda s: -self._counts[s])
+
+    @cached_property
+    def _by_rank(self) -> list[list[int]]:
+        """The sequences that have a first, second, ... chunk, longest first."""
+        order = self._longest_first
+        return [[s for s in order if self._counts[s] > rank] for rank in range(max(self._counts, default=0))]
 
     @cached_property
     def _places(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -107,12 +105,17 @@ class Layout:
             rows = rows.index_select(0, self._places[1])
         return rows.unflatten(0, tuple(shape[:2])).contiguous()
 
+    def widths(self) -> list[int]:
+        """How many sequences have a first, second, ... chunk."""
+        return [sum(count > rank for count in self._counts) for rank in range(max(self._counts, default=0))]
+
     def stretches(self, elements: int) -> list[range]:
         """Ranks of chunks to be worked on together, where one chunk has so many elements."""
-        budget, found, first = STRETCH.get(self.device.type, STRETCH["cuda"]), [], 0
-        while first < len(self.widths):
-            most = max(budget // max(elements * self.widths[first], 1), 1)
-            found.append(range(first, min(first + most, len(self.widths))))
+        budget, widths = STRETCH.get(self.device.type, STRETCH["cuda"]), self.widths()
+        found, first = [], 0
+        while first < len(widths):
+            most = max(budget // max(elements * widths[first], 1), 1)
+            found.append(range(first, min(first + most, len(widths))))
             first = found[-1].stop
         return found
 
@@ -132,7 +135,8 @@ class Layout:
             found = rows.split([self.size * len(ranks) for ranks in stretches], 1)
             return [part.unflatten(1, (-1, self.size)).permute(order).flatten(0, 2) for part in found]
         rows = pad(rows, (0, 0) * (rows.ndim - 1) + (0, 1)).index_select(0, self._taken[0])
-        found = rows.split([self.size * sum(self.widths[rank] for rank in ranks) for ranks in stretches])
+        widths = self.widths()
+        found = rows.split([self.size * sum(widths[rank] for rank in ranks) for ranks in stretches])
         return [part.unflatten(0, (-1, self.size)).transpose(1, 2).flatten(0, 1) for part in found]
 
     def put_together(self, parts: Sequence[torch.Tensor], shape: Sequence[int]) -> torch.Tensor:
@@ -208,11 +212,10 @@ class Layout:
                 state[one].mul_(decay[chunk, :, None, None]).add_(increment)
             else:
                 places = torch.tensor([(s, self._first[s] + rank) for s in sequences], device=self.device)
-                before = state[places[:, 0]]
-                state[places[:, 0]] = torch.addcmul(
-                    increments[places[:, 1]], decay[places[:, 1], :, None, None], before
-                )
-                increments[places[:, 1]] = before
+                these, chunks = places.unbind(1)
+                before = state[these]
+                state[these] = torch.addcmul(increments[chunks], decay[chunks, :, None, None], before)
+                increments[chunks] = before
         return state
 
 
@@ -239,20 +242,20 @@ class Decay:
         self.dtype, self._total = gates.dtype, gates.double().clamp_min(LOWEST).cumsum(-1)
         self.since_start = self._total.exp().to(self.dtype).unsqueeze(-1)
         self.to_end = (self._total[..., -1:] - self._total).exp().to(self.dtype).unsqueeze(-1)
-        self._within: torch.Tensor | None = None  # kept without functools.cached_property, at whose lock tracing ends
+        self._within: torch.Tensor | None = None
 
     @property
     def within(self) -> torch.Tensor:
         if self._within is None:
             difference = self._total.unsqueeze(-1) - self._total.unsqueeze(-2)
-            self._within = difference.to(self.dtype).tril_().exp_().tril()
+            self._within = difference.to(self.dtype).tril().exp_().tril()
         return self._within
 
     @property
     def within_before(self) -> torch.Tensor:
         """``within`` without the decay of token t itself, for j < t, else 0."""
         difference = self._before.unsqueeze(-1) - self._total.unsqueeze(-2)
-        return difference.to(self.dtype).tril_(-1).exp_().tril(-1)
+        return difference.to(self.dtype).tril(-1).exp_().tril(-1)
 
     @property
     def since_start_before(self) -> torch.Tensor:

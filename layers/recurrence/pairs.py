@@ -11,7 +11,7 @@ from .layout import Decay
 
 MILD = 16.0  # a log decay over a chunk whose inverse may be multiplied with: a relative error of so many eps
 
-__all__ = ["Chunk", "Rows", "of_channels", "of_heads", "undecayed"]
+__all__ = ["Chunk", "Rows", "decayed", "undecayed"]
 
 
 class Rows(NamedTuple):
@@ -62,8 +62,39 @@ def undecayed(rows: Rows, n: int) -> Chunk:
     return Chunk(_seen(r @ w.mT, n), None if e is None else e @ w.mT, r, e, w, None)
 
 
-def of_heads(rows: Rows, n: int, erase_undecayed: bool) -> Chunk:
-    """With one log decay a token."""
+def decayed(rows: Rows, n: int, erase_undecayed: bool) -> Chunk:
+    """With one log decay a token, or one a token and channel; the latter for C a power of two.
+
+    Where little decays, exp(G_t) and exp(-G_j) are factors of what is read and of what was written, and their products
+    those of M; elsewhere the latter would overflow.
+    """
+    g = rows.g
+    assert g is not None
+    channels = g.ndim == rows.r.ndim
+    if g.device.type == "cpu" and values_are_known(g) and bool(g.detach().sum(-2 if channels else -1).amin() > -MILD):
+        return _mildly(rows, g if channels else g.unsqueeze(-1), n, erase_undecayed)
+    return _by_channels(rows, n) if channels else _by_heads(rows, n, erase_undecayed)
+
+
+def _mildly(rows: Rows, g: torch.Tensor, n: int, erase_undecayed: bool) -> Chunk:
+    r, w, e, _ = rows
+    total = g.cumsum(-2)
+    since, growth = total.exp(), (-total).exp()
+    reads, whole = r * since, since[..., -1:, :]
+    grown = w * _for_each(growth, n)
+    read, writes = _seen(reads @ grown.mT, n), grown * whole
+    if e is None:
+        return Chunk(read, None, reads, None, writes, whole.mT)
+    erases = e * (since * (-g).exp() if erase_undecayed else _for_each(since, n))
+    return Chunk(read, erases @ grown.mT, reads, erases, writes, whole.mT)
+
+
+def _for_each(factors: torch.Tensor, n: int) -> torch.Tensor:
+    """Of a token, for each of its corrections."""
+    return factors if n == 1 else factors.repeat_interleave(n, -2)
+
+
+def _by_heads(rows: Rows, n: int, erase_undecayed: bool) -> Chunk:
     r, w, e, g = rows
     assert g is not None
     decay = Decay(g)
@@ -81,39 +112,11 @@ def of_heads(rows: Rows, n: int, erase_undecayed: bool) -> Chunk:
     return Chunk(read, (e @ w.mT) * factor, decay.since_start * r, start * e, to_end * w, whole)
 
 
-def of_channels(rows: Rows, n: int) -> Chunk:
-    """With one log decay a token and channel, where C is a power of two.
+def _by_channels(rows: Rows, n: int) -> Chunk:
+    """Blocks of tokens are joined two by two.
 
-    The decay stands inside of the inner product, sum_d e_d w_d exp(G_td - G_jd). Where little decays, exp(G) and
-    exp(-G) are factors of the two; elsewhere the latter would overflow.
-    """
-    g = rows.g
-    assert g is not None
-    mild = g.device.type == "cpu" and values_are_known(g) and bool(g.detach().sum(-2).amin() > -MILD)
-    return _of_mild_channels(rows, n) if mild else _of_any_channels(rows, n)
-
-
-def _of_mild_channels(rows: Rows, n: int) -> Chunk:
-    r, w, e, g = rows
-    assert g is not None
-    total = g.cumsum(-2)
-    since, growth = total.exp(), (-total).exp()
-    whole = since[..., -1:, :]
-    if n > 1:
-        growth = growth.repeat_interleave(n, -2)
-    grown, reads = w * growth, r * since
-    read, writes = _seen(reads @ grown.mT, n), grown * whole
-    if e is None:
-        return Chunk(read, None, reads, None, writes, whole.mT)
-    erases = e * (since if n == 1 else since.repeat_interleave(n, -2))
-    return Chunk(read, erases @ grown.mT, reads, erases, writes, whole.mT)
-
-
-def _of_any_channels(rows: Rows, n: int) -> Chunk:
-    """Without inverses.
-
-    Blocks of tokens are joined two by two: what is read in the second of what was written in the first has decayed up
-    to their border, and since then, and both factors are products of decays, at most 1.
+    What is read in the second of what was written in the first has decayed up to their border, and since then, and
+    both factors are products of decays, at most 1.
     """
     r, w, e, g = rows
     assert g is not None

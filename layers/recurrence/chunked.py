@@ -37,7 +37,7 @@ def chunked(recurrence: Recurrence) -> tuple[torch.Tensor, torch.Tensor]:
     n = recurrence.corrections
     layout = Layout(recurrence.lengths, _size(recurrence), recurrence.r.device)
     if not layout.chunks:
-        return torch.zeros_like(recurrence.v), recurrence.initial
+        return torch.zeros_like(recurrence.v[:, ::n]), recurrence.initial
     heads, dimension = recurrence.r.shape[2:]
     counts = layout.widths()
     stretches = layout.stretches(heads * layout.size * n * dimension)

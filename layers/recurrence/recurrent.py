@@ -37,7 +37,7 @@ def recurrent(recurrence: Recurrence) -> tuple[torch.Tensor, torch.Tensor]:
     given = (recurrence.w, recurrence.v, recurrence.e, recurrence.b)
     written = (None if rows is None else rows.unflatten(1, (length, n)) for rows in given)
     outputs, final = token_by_token(step, (recurrence.r, *written, decay), recurrence.initial, recurrence.lengths)
-    return (recurrence.v.clone() if outputs is None else outputs), final
+    return (recurrence.v[:, ::n].clone() if outputs is None else outputs), final
 
 
 def token_by_token(
@@ -78,7 +78,7 @@ def token_by_token(
             outputs.append(torch.stack(found, 1).flatten(0, 1))
         final.append(state)
         first = span.stop
-    return torch.cat(outputs).unflatten(0, tokens) if outputs else None, torch.cat(final)
+    return torch.cat(outputs).unflatten(0, tokens) if outputs else None, torch.cat(final) if final else initial
 
 
 def read(S: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Gated KalmaNet against what one would write in PyTorch. Needs torch."""
+"""Gated KalmaNet, and the family of the delta rule, against what one would write in PyTorch. Needs torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from resolvent.layers import functional
 from resolvent.layers.functional import gated_kalmanet
 from resolvent.layers.recurrence.layout import Layout
 from resolvent.layers.regression.regression import regression
@@ -187,6 +188,59 @@ class Prefill:
         return measure.ratio(found["both"], found["forward"])[0]
 
     track_against_cholesky.unit = track_against_frobenius.unit = "times faster"  # type: ignore[attr-defined]
+    track_backward.unit = "forwards"  # type: ignore[attr-defined]
+
+
+class Recurrence:
+    """The delta rule and its kin in chunks, T = 4096, 8 heads, D = V = 64, batch 1, float32."""
+
+    params = (["delta_rule", "gated_delta_rule", "kda", "gated_delta_product"],)
+    param_names = ("operation",)
+    timeout = 600
+
+    def setup(self, operation: str) -> None:
+        """Tokens, with two corrections each for the last; what is claimed to be the same is."""
+        q, k, v, g, beta = tokens(4096, 8, 64)
+        _, other, _, _, again = tokens(4096, 8, 64, seed=1)
+        pairs = [torch.stack(pair, 2).flatten(1, 2) for pair in ((k, other), (v, v), (beta, again))]
+        self.given = {
+            "delta_rule": (q, k, v, beta),
+            "gated_delta_rule": (q, k, v, g, beta),
+            "kda": (q, k, v, g[..., None] * torch.linspace(0, 2, 64), beta),
+            "gated_delta_product": (q, pairs[0], pairs[1], g, pairs[2], 2),
+        }[operation]
+        self.chunk = getattr(functional, f"chunk_{operation}")
+        self.loop = getattr(functional, f"fused_recurrent_{operation}")
+        difference = self.chunk(*self.given)[0] - self.loop(*self.given)[0]
+        if not difference.abs().max() < 1e-3:
+            raise RuntimeError(f"the two forms differ by {float(difference.abs().max())}")
+
+    def forward_and_backward(self) -> Any:
+        """The gradients of all that is given."""
+        given = [part.detach().requires_grad_() if isinstance(part, torch.Tensor) else part for part in self.given]
+        o, _ = self.chunk(*given)
+        return torch.autograd.grad(o, [part for part in given if isinstance(part, torch.Tensor)], torch.ones_like(o))
+
+    def times(self, operation: str) -> dict[str, measure.Times]:
+        """Token by token, in chunks, and in chunks with the gradient."""
+        calls = {
+            "loop": lambda: self.loop(*self.given),
+            "chunks": lambda: self.chunk(*self.given),
+            "gradient": self.forward_and_backward,
+        }
+        return measure.call_times(calls)
+
+    def track_against_loop(self, operation: str) -> float:
+        """Chunks over token by token."""
+        found = self.times(operation)
+        return 1 / measure.ratio(found["loop"], found["chunks"])[0]
+
+    def track_backward(self, operation: str) -> float:
+        """Forward and backward over forward."""
+        found = self.times(operation)
+        return measure.ratio(found["gradient"], found["chunks"])[0]
+
+    track_against_loop.unit = "of the loop"  # type: ignore[attr-defined]
     track_backward.unit = "forwards"  # type: ignore[attr-defined]
 
 

@@ -51,8 +51,7 @@ class GatedKalmaNet(TokenMixer):
     ridge_ratio : float
         lambda_t / ||H_t||_F.
     num_iter, rtol, solver, interval :
-        How to solve, as in ``gated_kalmanet``; by default to a guaranteed relative residual of 3e-4, which the 30 steps
-        of the released layer guarantee, too.
+        How to solve, as in ``gated_kalmanet``, with its defaults.
     conv_size : int
         Tokens a convolution sees.
     layer_idx : int, optional
@@ -110,7 +109,7 @@ class GatedKalmaNet(TokenMixer):
         norm_eps: float = 1e-6,
         *,
         rtol: float | None = None,
-        solver: str = "chebyshev",
+        solver: str | None = None,
         interval: str = "wolkowicz_styan",
         kv_proj_rank: int | None = None,
         kv_learnable_residual: bool = False,
@@ -126,9 +125,10 @@ class GatedKalmaNet(TokenMixer):
             "scale": head_dim**-0.5 if gla_rescale else 1.0,
             "num_iter": num_iter,
             "rtol": rtol,
-            "solver": solver,
             "interval": interval,
         }
+        if solver is not None:
+            self.solving["solver"] = solver
         convolved = "qkv" if use_v_conv else "qk"
         self._add_projections(
             conv_size=conv_size, convolved=convolved, activated=convolved, rank=kv_proj_rank,
@@ -149,18 +149,18 @@ class GatedKalmaNet(TokenMixer):
     ) -> Self:
         """A layer with published weights, as ``TokenMixer.from_released``.
 
-        It solves as the published layer does, by as many steps on the interval of the Frobenius norm, unless ``rtol``
-        is among the settings. To the lengths of queries and keys awslabs' layer adds 1e-6 where this one and that of
-        flash-linear-attention add it to their squares.
+        It solves as the published layer does, by as many steps of Chebyshev iteration on the interval of the Frobenius
+        norm, unless ``rtol`` is among the settings. To the lengths of queries and keys awslabs' layer adds 1e-6 where
+        this one and that of flash-linear-attention add it to their squares.
         """
         if settings.get("rtol") is not None:
-            settings = {"num_iter": None, "interval": "wolkowicz_styan"} | settings
+            settings = {"num_iter": None, "solver": None, "interval": "wolkowicz_styan"} | settings
         return super().from_released(state_dict, config, prefix=prefix, **settings)
 
     @classmethod
     def _translate(cls, settings: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
         settings.setdefault("num_iter", 30)
-        settings["interval"] = "frobenius"
+        settings |= {"solver": "chebyshev", "interval": "frobenius"}
         if not is_hybrid(settings):
             return
         hybrid_heads(settings, weights)
@@ -196,7 +196,8 @@ class GatedKalmaNet(TokenMixer):
     def _form(self, q: torch.Tensor) -> str:
         if self.training:
             return "chunk"
-        return "compiled" if self._one_by_one and not torch.is_grad_enabled() and not q.is_cuda else "auto"
+        compilable = not torch.is_grad_enabled() and not q.is_cuda and self.solving.get("solver") != "exact"
+        return "compiled" if self._one_by_one and compilable else "auto"
 
     def _state_shapes(self, sequences: int) -> list[tuple[Any, ...]]:
         return [(sequences, self.heads, self.head_dim, length) for length in (self.head_dim, self.head_v_dim)]

@@ -78,8 +78,7 @@ def token_by_token(
             outputs.append(torch.stack(found, 1).flatten(0, 1))
         final.append(state)
         first = span.stop
-    last = torch.cat(final) if final else initial
-    return torch.cat(outputs).unflatten(0, tokens) if outputs else None, last
+    return torch.cat(outputs).unflatten(0, tokens) if outputs else None, torch.cat(final) if final else initial
 
 
 def read(S: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

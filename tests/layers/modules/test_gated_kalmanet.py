@@ -137,6 +137,13 @@ def test_a_cache_continues_a_sequence(cuts, mode):
     torch.testing.assert_close(torch.cat(parts, 1), whole, atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("solver", ["chebyshev", "cg", "exact"])
+def test_one_by_one_with_any_solver(solver):
+    net, x = layer(mode="fused_recurrent", solver=solver, rtol=None if solver == "exact" else 1e-12).eval(), inputs()
+    with torch.no_grad():
+        torch.testing.assert_close(net(x)[0], layer(solver="exact", rtol=None)(x)[0], atol=1e-9, rtol=0)
+
+
 @pytest.mark.parametrize(
     "mask", [[[0, 0, 0, 1, 1, 1], [1, 1, 1, 1, 1, 1]], [[1, 1, 0, 0, 0, 0], [0, 1, 0, 1, 1, 0]], [[0] * 6, [1] * 6]]
 )

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from ...errors import InputError
 from ...naming import choice
 from . import checks
+from .checks import Boundaries
 from .forms import FORMS, results
 from .gains import Covariance, diagonal_kalman, isotropic_kalman, kalman
 from .recurrence import Tokens, as_tokens
 
 __all__ = ["kalman_filter", "kdn", "rls"]
 
-Boundaries = torch.Tensor | Sequence[int] | None
-Number = float | torch.Tensor
+Number: TypeAlias = float | torch.Tensor
 
 
 def kalman_filter(

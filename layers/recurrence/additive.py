@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from ...errors import InputError
 from . import checks
+from .checks import Boundaries
 from .forms import in_both_forms, results
 from .recurrence import Tokens, as_tokens
 
@@ -21,8 +21,6 @@ __all__ = [
     "fused_recurrent_linear_attn",
     "fused_recurrent_simple_gla",
 ]
-
-Boundaries = torch.Tensor | Sequence[int] | None
 
 
 def _linear_attn(

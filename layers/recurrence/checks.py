@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch._subclasses import FakeTensor
@@ -14,6 +14,7 @@ from torch._subclasses import FakeTensor
 from ...errors import InputError
 
 __all__ = [
+    "Boundaries",
     "as_dtype",
     "boundaries",
     "check_gates",
@@ -25,6 +26,8 @@ __all__ = [
     "sequence_lengths",
     "values_are_known",
 ]
+
+Boundaries: TypeAlias = torch.Tensor | Sequence[int] | None  # of packed sequences
 
 
 def values_are_known(tensor: torch.Tensor) -> bool:

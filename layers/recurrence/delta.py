@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
 
 import torch
 
 from ...errors import InputError
+from .checks import Boundaries
 from .forms import in_both_forms, results
 from .gains import implicit
 from .recurrence import as_tokens
@@ -25,7 +25,6 @@ __all__ = [
     "fused_recurrent_longhorn",
 ]
 
-Boundaries = torch.Tensor | Sequence[int] | None
 
 MOST = 2.0  # up to there I - beta k k^T expands nothing, for a key of unit length
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from ...errors import InputError
 from ...naming import choice
 from . import checks
+from .checks import Boundaries
 from .forms import FORMS, results
 from .gains import Covariance, diagonal_kalman, isotropic_kalman, kalman
 from .recurrence import Tokens, as_tokens
 
 __all__ = ["kalman_filter", "kdn", "rls"]
 
-Boundaries = torch.Tensor | Sequence[int] | None
-Number = float | torch.Tensor
+Number: TypeAlias = float | torch.Tensor
 
 
 def kalman_filter(
@@ -270,7 +269,7 @@ def kdn(
         Natural logarithms of the decays, at most 0; -inf forgets everything.
     noise : float or Tensor, (), (HV,) or (B, T, HV)
         r, the variance of the values about S^T k, positive.
-    process_noise : float or Tensor, (), (HV,) or (B, T, HV)
+    process_noise : float or Tensor, (), (HV,), (B, T, HV), or of a diagonal (B, T, HV, D)
         omega, at least 0.
     covariance : {"diagonal", "isotropic"}
         p of each channel, or one.
@@ -341,7 +340,8 @@ def kdn(
     else:
         c = tokens.state("initial_state, precision", precision, width)
     r = _per_token(tokens, "noise", noise)
-    omega = _per_token(tokens, "process_noise", process_noise, strictly=False)
+    channels = kind == "diagonal" and isinstance(process_noise, torch.Tensor) and process_noise.ndim == 4
+    omega = _per_token(tokens, "process_noise", process_noise, strictly=False, channels=channels)
     rule = diagonal_kalman if kind == "diagonal" else isotropic_kalman
     size = float(dimension if step_size is None else step_size)
     found = rule(tokens.k, r, omega, c, tokens.lengths, size, gates)
@@ -363,12 +363,12 @@ def _pair(initial_state: Any, second: str) -> tuple[torch.Tensor | None, torch.T
     raise InputError(f"initial_state: wanted a tensor or a pair of them, the state and the {second}")
 
 
-def _per_token(tokens: Tokens, name: str, value: Number, strictly: bool = True) -> torch.Tensor:
-    """A number, or one a head, or one a token and head: (B, T, H)."""
-    shape = tokens.k.shape[:3]
-    if isinstance(value, torch.Tensor) and value.ndim == 3:
+def _per_token(tokens: Tokens, name: str, value: Number, strictly: bool = True, channels: bool = False) -> torch.Tensor:
+    """A number, or one a head, or one a token and head, or also one a channel: (B, T, H), or (B, T, H, D)."""
+    shape = tokens.k.shape if channels else tokens.k.shape[:3]
+    if isinstance(value, torch.Tensor) and value.ndim == len(shape):
         checks.check_tensor(name, value, tokens.q)
-        checks.check_shape(name, value, shape, "(B, T, H)")
+        checks.check_shape(name, value, shape, "(B, T, H, D)" if channels else "(B, T, H)")
         _check_sign(tokens, name, value, strictly)
         return checks.as_dtype(tokens.q.dtype, value)
     return _of_heads(tokens, name, value, 3, strictly).expand(shape)

@@ -94,7 +94,7 @@ def diagonal_kalman(
     Parameters
     ----------
     k : Tensor, (B, T, H, D)
-    noise, process_noise : Tensor, (B, T, H)
+    noise, process_noise : Tensor, (B, T, H), the latter also (B, T, H, D)
         r and omega.
     precision : Tensor, (N, H, D)
         c before the first tokens.
@@ -106,7 +106,7 @@ def diagonal_kalman(
     """
 
     def step(c: torch.Tensor, k: torch.Tensor, r: torch.Tensor, omega: Any, decay: Any) -> Any:
-        p = (1 / c if decay is None else decay / c) + omega.unsqueeze(-1)
+        p = (1 / c if decay is None else decay / c) + (omega if omega.ndim == c.ndim else omega.unsqueeze(-1))
         w = p * k / (r + (p * k.square()).sum(-1)).unsqueeze(-1)
         return 1 / p + step_size * k.square() / r.unsqueeze(-1), w
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
 from . import checks
+from .checks import Boundaries
 from .delta import MOST
 from .forms import in_both_forms, results
 from .gains import CENTER, STRETCH, preconditioner
@@ -21,8 +21,6 @@ __all__ = [
     "fused_recurrent_precond_gated_delta_rule",
     "fused_recurrent_precond_kda",
 ]
-
-Boundaries = torch.Tensor | Sequence[int] | None
 
 
 def _comba(

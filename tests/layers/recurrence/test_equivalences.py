@@ -86,6 +86,12 @@ def test_filters_of_a_diagonal_and_of_one_number_differ_unless_keys_have_equal_s
     close(diagonal, one)
 
 
+def test_noise_of_every_channel_alike_is_noise_of_the_head(tokens):
+    q, k, v, g, beta = tokens
+    found, _ = F.kdn(q, k, v, g, process_noise=beta[..., None].expand(q.shape))
+    close(found, F.kdn(q, k, v, g, process_noise=beta)[0])
+
+
 def test_a_preconditioner_of_one_is_the_gated_delta_rule(tokens):
     q, k, v, g, beta = tokens
     still = torch.zeros_like(g)

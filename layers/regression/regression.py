@@ -168,12 +168,13 @@ class _Regression(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dx, d_final, *_):  # type: ignore[no-untyped-def]
-        *given, x, norms, uppers = ctx.saved_tensors
+        k, gates, ridge, initial, strength, x, norms, uppers = ctx.saved_tensors
+        given = (k, gates, ridge, initial, strength)
         layout, solver, pieces = ctx.layout, ctx.solver, ctx.pieces
         if torch.is_grad_enabled():  # what follows is to be differentiated again
             z, *_ = _Regression.apply(dx, *given, layout, solver, False, pieces, None)
             again = partial(_applied, x, layout=layout, pieces=pieces)
-            tensors = given if given[-1] is not None else given[:-1]
+            tensors = given if strength is not None else given[:-1]
             found = (z, *adjoint(again, tensors, (-pieces.as_chunks(z, layout), d_final)))
             found += (None,) * (len(given) - len(tensors))
         else:

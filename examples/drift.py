@@ -1,4 +1,4 @@
-"""What a memory of covariances is worth when the truth drifts: the delta rule, regressions and the Kalman filter.
+"""What a memory of covariances is worth when the truth drifts: the delta rule, a regression and the Kalman filter.
 
 A linear map wanders, w' = a w + noise with a = sqrt(1 - q), and is seen through y = w . x + noise of variance s for
 random x in d dimensions. Each memory predicts y before it is told; its error is compared with that of the Kalman
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from resolvent.layers.functional import chunk_gated_delta_rule, gated_kalmanet, kalman_filter, rls
+from resolvent.layers.functional import chunk_gated_delta_rule, gated_kalmanet, kalman_filter
 
 
 def delta_error(d, q, s, decay, rate):
@@ -104,22 +104,11 @@ def delta(walk, q, rate):
     return error(rule, walk, math.sqrt(1 - q))
 
 
-def ridge(walk, q, window):
-    """Recursive least squares that forgets: a regression on a window, without a ridge to speak of."""
-    g = steady(walk[0], window)
-    return error(lambda *qkv: rls(*qkv, g, initial_covariance=1e3, scale=1.0), walk, math.sqrt(1 - q))
-
-
 def kalmanet(walk, q, window):
-    """Gated KalmaNet: the same with a ridge of 0.02 in proportion to the Gram matrix."""
+    """Gated KalmaNet: a regression on a window, with a ridge of 0.02 in proportion to the Gram matrix."""
     g = steady(walk[0], window)
     how = {"solver": "cg", "rtol": 1e-6, "scale": 1.0}
     return error(lambda *qkv: gated_kalmanet(*qkv, g, g, **how), walk, math.sqrt(1 - q))
-
-
-def best(memory, walk, q):
-    """With the best of some windows, found afterwards."""
-    return min(memory(walk, q, window) for window in WINDOWS)
 
 
 WINDOWS = (0.85, 0.9, 0.93, 0.96, 0.98, 0.99)
@@ -161,8 +150,7 @@ def main():
         reference = kalman(walk, q, 0.1, exact)
         found = {
             "delta rule": delta(walk, q, rate),
-            "least squares": best(ridge, walk, q),
-            "Gated KalmaNet": best(kalmanet, walk, q),
+            "Gated KalmaNet": min(kalmanet(walk, q, window) for window in WINDOWS),
         }
         cells = ["{} {:.3f}±{:.3f}".format(name, *ratio(value, reference)) for name, value in found.items()]
         print(f"    qd = {drift:g}: " + ", ".join(cells), flush=True)

@@ -286,7 +286,7 @@ def kernels_table() -> str:
     return _table(("kernel", *architectures), rows, right=range(1, 1 + len(architectures)))
 
 
-def family_table() -> str:
+def recurrences_table() -> str:
     """The linear recurrences with matrix states: what each writes and erases, and what it takes the keys to be."""
     from resolvent.layers.recurrence.family import FAMILY  # which needs torch
 
@@ -304,17 +304,6 @@ def family_table() -> str:
         for member in FAMILY.values()
     ]
     return _table(("member", "function", "decay", "writes", "erases", "reads with", "assumes", "source"), rows)
-
-
-def family_costs_table() -> str:
-    """What each of them keeps and costs, and what it can follow."""
-    from resolvent.layers.recurrence.family import FAMILY
-
-    rows = [
-        (member.title, f"`{member.state}`", f"`{member.cost}`", member.eigenvalues, member.tracks)
-        for member in FAMILY.values()
-    ]
-    return _table(("member", "numbers kept a head", "operations a token", "eigenvalues", "can follow"), rows)
 
 
 def properties_by_class() -> dict[str, list[str]]:
@@ -351,8 +340,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "against_fla": partial(kept_table, "peers_fla", 6),
     "gpu_figures": gpu_figures_table,
     "kernels": kernels_table,
-    "family": family_table,
-    "family_costs": family_costs_table,
+    "recurrences": recurrences_table,
     "schedule_errors": partial(newton_schulz_table, "errors"),
     "schedule_tolerances": partial(newton_schulz_table, "tolerances"),
     "schedule_budgets": partial(newton_schulz_table, "budgets"),

@@ -8,13 +8,12 @@ from torch._subclasses import FakeTensorMode  # noqa: E402
 from torch.func import functional_call, grad, jvp, vmap  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
-from resolvent.layers import GatedKalmaNet, MesaNet  # noqa: E402
+from resolvent.layers import GatedKalmaNet  # noqa: E402
 
 from .written_out import LAYERS, OF_LENGTH, SIZE, Layer  # noqa: E402
 
 EVERY = [*LAYERS, Layer(GatedKalmaNet, OF_LENGTH, None)]
 EACH = pytest.mark.parametrize("layer", EVERY, ids=str)
-PLAIN = pytest.mark.parametrize("layer", [row for row in LAYERS if row.kind is not MesaNet], ids=str)
 
 
 def inputs(batch=2, tokens=9, seed=1):
@@ -79,7 +78,7 @@ def test_fake_tensors(layer):
     assert (o.shape, gradient.shape) == (x.shape, x.shape)
 
 
-@PLAIN
+@EACH
 def test_gradients_of_a_functional_call(layer):
     net, x = layer.make(), inputs()
 
@@ -92,7 +91,7 @@ def test_gradients_of_a_functional_call(layer):
         torch.testing.assert_close(got, want, atol=1e-11, rtol=1e-9)
 
 
-@PLAIN
+@EACH
 def test_gradients_of_each_sequence(layer):
     """vmap over grad, as for differential privacy."""
     net, x = layer.make(), inputs()
@@ -107,7 +106,7 @@ def test_gradients_of_each_sequence(layer):
             torch.testing.assert_close(got[i], want, atol=1e-11, rtol=1e-9)
 
 
-@PLAIN
+@EACH
 def test_forward_mode_is_the_adjoint_of_reverse_mode(layer):
     net, x = layer.make(), inputs()
     tangent, cotangent = inputs(seed=2), inputs(seed=3)

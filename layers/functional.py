@@ -29,17 +29,19 @@ from .recurrence.two_keys import (
     fused_recurrent_precond_gated_delta_rule,
     fused_recurrent_precond_kda,
 )
-from .regression import gated_kalmanet
+from .regression import chunk_gka, chunk_mesa_net, gated_kalmanet, mesa_net
 
 __all__ = [
     "chunk_comba",
     "chunk_delta_rule",
     "chunk_gated_delta_product",
     "chunk_gated_delta_rule",
+    "chunk_gka",
     "chunk_gla",
     "chunk_kda",
     "chunk_linear_attn",
     "chunk_longhorn",
+    "chunk_mesa_net",
     "chunk_precond_gated_delta_rule",
     "chunk_precond_kda",
     "chunk_simple_gla",
@@ -57,5 +59,6 @@ __all__ = [
     "gated_kalmanet",
     "kalman_filter",
     "kdn",
+    "mesa_net",
     "rls",
 ]

@@ -73,8 +73,10 @@ def kalman(
         if process_noise is not None:
             P = P + process_noise
         Pk = read(P, k)
-        w = Pk / (r + (k * Pk).sum(-1)).unsqueeze(-1)
-        return P - w.unsqueeze(-1) * Pk.unsqueeze(-2), w
+        # By a product that is symmetric to the last bit: what is skew in P would grow where P does.
+        root = (r + (k * Pk).sum(-1)).rsqrt().unsqueeze(-1)
+        u = Pk * root
+        return P - u.unsqueeze(-1) * u.unsqueeze(-2), u * root
 
     factors = None if growth is None else growth.exp()
     return _covariance(token_by_token(step, (k, noise, factors), initial, lengths), k)

@@ -68,9 +68,10 @@ class LU(Correcting[DirectState]):
     def candidates(cls, system: LinearSystem) -> Iterator[Candidate]:
         if not system.on_host:
             return
-        few, kind = (FEW_INDEFINITE, "indefinite") if system.looks_hermitian else (FEW, "not Hermitian")
+        # Of a Hermitian A that is singular, minres may still find a solution.
+        rank, few, kind = (1, FEW_INDEFINITE, "indefinite") if system.looks_hermitian else (0, FEW, "not Hermitian")
         if iterations_worth(system.truth) <= few and cls.memory(system) <= MEMORY:
-            yield Candidate(0, cls(), f"A is {kind}, and factored at the cost of some iterations")
+            yield Candidate(rank, cls(), f"A is {kind}, and factored at the cost of some iterations")
 
     @classmethod
     def refused(cls, system: LinearSystem) -> str:

@@ -230,8 +230,9 @@ def test_the_layer_of_the_hybrid_models():
     weights, config = hybrid(bp_lambda=True, chunk_size=64, norm_eps=1e-5)
     net = GatedKalmaNet.from_released(weights, config)
     wanted = GatedKalmaNet(
-        24, head_dim=6, num_heads=4, num_kv_heads=2, ridge_ratio=0.05, num_iter=25, interval="frobenius", norm_eps=1e-5
-    ).double()
+        24, head_dim=6, num_heads=4, num_kv_heads=2, ridge_ratio=0.05, norm_eps=1e-5,
+        num_iter=25, solver="chebyshev", interval="frobenius",
+    ).double()  # fmt: skip
     wanted.load_state_dict(weights)
     assert torch.equal(net(inputs())[0], wanted(inputs())[0])
     exact = GatedKalmaNet.from_released(weights, config, rtol=1e-12)

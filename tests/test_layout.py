@@ -38,6 +38,7 @@ ON_DEMAND = {
     ("precision.rounding", "gpu.cupy.rounding"),
     ("precision.rounding", "gpu.triton.rounding"),
     ("layers.regression.operators", "gpu.triton.gated_kalmanet.pieces"),
+    ("layers.recurrence.accelerated", "gpu.triton.delta_rule.operation"),
 }
 
 

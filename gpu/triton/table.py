@@ -23,6 +23,8 @@ MODULES = (  # of this folder
     "gated_kalmanet.readout",
     "gated_kalmanet.decode",
     "gated_kalmanet.backward",
+    "delta_rule.forward",
+    "delta_rule.backward",
 )
 _ROWS: dict[str, Row] = {}
 

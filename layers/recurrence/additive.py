@@ -97,7 +97,7 @@ def _linear_attn(
     (torch.Size([2, 100, 4, 16]), torch.Size([2, 4, 16, 16]), torch.Size([2, 1, 4, 16]))
     """
     tokens = as_tokens(q, k, v, scale, cu_seqlens, validate=validate)
-    if not (form == "chunk" if normalize is None else normalize):
+    if not (form != "recurrent" if normalize is None else normalize):
         if isinstance(initial_state, tuple | list):
             raise InputError("initial_state: found a pair, of the state and the sum of keys; wanted normalize=True")
         return results(form, tokens, tokens.recurrence(tokens.k, initial_state), output_final_state)

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import torch
 from torch._subclasses import FakeTensor
+from torch.autograd import forward_ad
 
 from ...errors import InputError
 
@@ -22,6 +23,7 @@ __all__ = [
     "check_shape",
     "check_tensor",
     "check_values",
+    "is_transformed",
     "numbers",
     "sequence_lengths",
     "values_are_known",
@@ -33,6 +35,17 @@ Boundaries: TypeAlias = torch.Tensor | Sequence[int] | None  # of packed sequenc
 def values_are_known(tensor: torch.Tensor) -> bool:
     """Whether numbers can be looked at: not while a graph is traced, nor those of meta and fake tensors."""
     return not (torch.compiler.is_compiling() or tensor.is_meta or isinstance(tensor, FakeTensor))
+
+
+def is_transformed(*tensors: Any) -> bool:
+    """Whether there is a transform of ``torch.func``, or a tangent of forward mode, which operators would lose."""
+    return torch._C._are_functorch_transforms_active() or (
+        forward_ad._current_level >= 0 and any(map(_has_tangent, tensors))
+    )
+
+
+def _has_tangent(tensor: Any) -> bool:
+    return isinstance(tensor, torch.Tensor) and forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def as_dtype(dtype: torch.dtype, tensor: torch.Tensor) -> torch.Tensor:

@@ -69,6 +69,8 @@ def _delta_rule(
         Bring q and k to unit length first.
     cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
         Where sequences packed along T with B = 1 begin and end.
+    form : {"auto", "chunk", "triton"}
+        In plain PyTorch, or by Triton's kernels; by default the latter on a CUDA device, for D and V up to 128.
     validate : bool
         Look at values, too: NaN, infinities, decays above 0, strengths out of range.
 
@@ -113,7 +115,7 @@ def _delta_rule(
     return results(form, tokens, tokens.recurrence(tokens.k, initial_state, e=tokens.k, b=b), output_final_state)
 
 
-chunk_delta_rule, fused_recurrent_delta_rule = in_both_forms(_delta_rule)
+chunk_delta_rule, fused_recurrent_delta_rule = in_both_forms(_delta_rule, kernels=True)
 
 
 def _gated_delta_rule(
@@ -157,6 +159,8 @@ def _gated_delta_rule(
         Bring q and k to unit length first.
     cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
         Where sequences packed along T with B = 1 begin and end.
+    form : {"auto", "chunk", "triton"}
+        In plain PyTorch, or by Triton's kernels; by default the latter on a CUDA device, for D and V up to 128.
     validate : bool
         Look at values, too: NaN, infinities, decays above 0, strengths out of range.
 
@@ -202,7 +206,7 @@ def _gated_delta_rule(
     return results(form, tokens, recurrence, output_final_state)
 
 
-chunk_gated_delta_rule, fused_recurrent_gated_delta_rule = in_both_forms(_gated_delta_rule)
+chunk_gated_delta_rule, fused_recurrent_gated_delta_rule = in_both_forms(_gated_delta_rule, kernels=True)
 
 
 def _kda(
@@ -342,6 +346,8 @@ def _gated_delta_product(
         Bring q and k to unit length first.
     cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
         Where sequences packed along T with B = 1 begin and end.
+    form : {"auto", "chunk", "triton"}
+        In plain PyTorch, or by Triton's kernels; by default the latter on a CUDA device, for D and V up to 128.
     validate : bool
         Look at values, too: NaN, infinities, decays above 0, strengths out of range.
 
@@ -397,7 +403,7 @@ def _gated_delta_product(
     )
 
 
-chunk_gated_delta_product, fused_recurrent_gated_delta_product = in_both_forms(_gated_delta_product)
+chunk_gated_delta_product, fused_recurrent_gated_delta_product = in_both_forms(_gated_delta_product, kernels=True)
 
 
 def _longhorn(
@@ -440,6 +446,8 @@ def _longhorn(
         Bring q and k to unit length first.
     cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
         Where sequences packed along T with B = 1 begin and end.
+    form : {"auto", "chunk", "triton"}
+        In plain PyTorch, or by Triton's kernels; by default the latter on a CUDA device, for D and V up to 128.
     validate : bool
         Look at values, too: NaN, infinities, decays above 0, strengths out of range.
 
@@ -483,4 +491,4 @@ def _longhorn(
     return results(form, tokens, tokens.recurrence(tokens.k, initial_state, e=tokens.k, b=b), output_final_state)
 
 
-chunk_longhorn, fused_recurrent_longhorn = in_both_forms(_longhorn)
+chunk_longhorn, fused_recurrent_longhorn = in_both_forms(_longhorn, kernels=True)

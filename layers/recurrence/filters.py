@@ -34,7 +34,7 @@ def kalman_filter(
     output_final_state: bool = False,
     use_qk_l2norm_in_kernel: bool = False,
     cu_seqlens: Boundaries = None,
-    form: str = "chunk",
+    form: str = "auto",
     validate: bool = True,
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
     r"""The Kalman filter of a state that drifts: the best linear estimate, with its exact covariance.
@@ -72,8 +72,9 @@ def kalman_filter(
         Bring q and k to unit length first.
     cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
         Where sequences packed along T with B = 1 begin and end.
-    form : {"chunk", "recurrent"}
-        The recurrence of S, given the gains: in chunks, or token by token.
+    form : {"auto", "chunk", "triton", "recurrent"}
+        The recurrence of S, given the gains: in chunks, in plain PyTorch or by Triton's kernels, or token by token. By
+        default the kernels where tensors are on a CUDA device, D and V at most 128, and no decay is of a channel.
     validate : bool
         Look at values, too: NaN, infinities, decays above 0, strengths out of range.
 
@@ -115,7 +116,7 @@ def kalman_filter(
     >>> o.shape, [tuple(part.shape) for part in state]
     (torch.Size([2, 20, 4, 8]), [(2, 4, 8, 8), (2, 4, 8, 8)])
     """
-    form = choice("form", form, FORMS)
+    form = choice("form", form, ("auto", *FORMS))
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
     gates = None if g is None else tokens.gate("g", g)
     state, covariance = _pair(initial_state, "covariance")
@@ -140,7 +141,7 @@ def rls(
     output_final_state: bool = False,
     use_qk_l2norm_in_kernel: bool = False,
     cu_seqlens: Boundaries = None,
-    form: str = "chunk",
+    form: str = "auto",
     validate: bool = True,
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
     r"""Recursive least squares with forgetting: ridge regression on all keys, with a prior that fades.
@@ -175,8 +176,9 @@ def rls(
         Bring q and k to unit length first.
     cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
         Where sequences packed along T with B = 1 begin and end.
-    form : {"chunk", "recurrent"}
-        The recurrence of S, given the gains: in chunks, or token by token.
+    form : {"auto", "chunk", "triton", "recurrent"}
+        The recurrence of S, given the gains: in chunks, in plain PyTorch or by Triton's kernels, or token by token. By
+        default the kernels where tensors are on a CUDA device, D and V at most 128, and no decay is of a channel.
     validate : bool
         Look at values, too: NaN, infinities, decays above 0, strengths out of range.
 
@@ -218,7 +220,7 @@ def rls(
     >>> o.shape, [tuple(part.shape) for part in state]
     (torch.Size([2, 20, 4, 8]), [(2, 4, 8, 8), (2, 4, 8, 8)])
     """
-    form = choice("form", form, FORMS)
+    form = choice("form", form, ("auto", *FORMS))
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
     growth = None
     if g is not None:
@@ -247,7 +249,7 @@ def kdn(
     output_final_state: bool = False,
     use_qk_l2norm_in_kernel: bool = False,
     cu_seqlens: Boundaries = None,
-    form: str = "chunk",
+    form: str = "auto",
     validate: bool = True,
 ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor] | None]:
     r"""Kalman Delta Network: the filter with a covariance that is diagonal, or one number.
@@ -288,8 +290,9 @@ def kdn(
         Bring q and k to unit length first.
     cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
         Where sequences packed along T with B = 1 begin and end.
-    form : {"chunk", "recurrent"}
-        The recurrence of S, given the gains: in chunks, or token by token.
+    form : {"auto", "chunk", "triton", "recurrent"}
+        The recurrence of S, given the gains: in chunks, in plain PyTorch or by Triton's kernels, or token by token. By
+        default the kernels where tensors are on a CUDA device, D and V at most 128, and no decay is of a channel.
     validate : bool
         Look at values, too: NaN, infinities, decays above 0, strengths out of range.
 
@@ -328,7 +331,7 @@ def kdn(
     >>> o.shape, [tuple(part.shape) for part in state]
     (torch.Size([2, 20, 4, 8]), [(2, 4, 8, 8), (2, 4, 8)])
     """
-    form, kind = choice("form", form, FORMS), choice("covariance", covariance, ("diagonal", "isotropic"))
+    form, kind = choice("form", form, ("auto", *FORMS)), choice("covariance", covariance, ("diagonal", "isotropic"))
     tokens = as_tokens(q, k, v, scale, cu_seqlens, normalized=use_qk_l2norm_in_kernel, validate=validate)
     gates = None if g is None else tokens.gate("g", g, channels=isinstance(g, torch.Tensor) and g.ndim == 4)
     dimension = tokens.k.shape[3]

@@ -67,6 +67,8 @@ def _comba(
         Bring q, k and p to unit length first.
     cu_seqlens : Tensor of integers or sequence of int, (N + 1,), optional
         Where sequences packed along T with B = 1 begin and end.
+    form : {"auto", "chunk", "triton"}
+        In plain PyTorch, or by Triton's kernels; by default the latter on a CUDA device, for D and V up to 128.
     validate : bool
         Look at values, too: NaN, infinities, decays above 0, strengths out of range.
 
@@ -115,7 +117,7 @@ def _comba(
     return results(form, tokens, recurrence, output_final_state)
 
 
-chunk_comba, fused_recurrent_comba = in_both_forms(_comba)
+chunk_comba, fused_recurrent_comba = in_both_forms(_comba, kernels=True)
 
 
 def _precond_gated_delta_rule(

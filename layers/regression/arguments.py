@@ -20,6 +20,7 @@ from ..recurrence.checks import (
     check_gates,
     check_semidefinite,
     check_tensor,
+    is_transformed,
     numbers,
     sequence_lengths,
     values_are_known,
@@ -154,17 +155,6 @@ def as_solver(name: str | None, interval: str, num_iter: int | None, rtol: float
     if not 0 < rtol < 1:
         raise InputError(f"rtol: found {rtol}; wanted a number between 0 and 1")
     return Solver(name, interval, None, float(rtol))
-
-
-def is_transformed(*tensors: Any) -> bool:
-    """Whether there is a transform of ``torch.func``, or a tangent of forward mode, which operators would lose."""
-    return torch._C._are_functorch_transforms_active() or (
-        forward_ad._current_level >= 0 and any(map(_has_tangent, tensors))
-    )
-
-
-def _has_tangent(tensor: Any) -> bool:
-    return isinstance(tensor, torch.Tensor) and forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def primal(tensor: Any) -> Any:

@@ -82,7 +82,7 @@ FILTERS = [
         "process_noise: found a matrix that is ind",
     ),
     (F.kalman_filter, {"initial_covariance": torch.triu(torch.ones(2, 3, 3))}, "initial_covariance: .* not symmetric"),
-    (F.kalman_filter, {"form": "triton"}, "form: found 'triton'; wanted one of recurrent, chunk"),
+    (F.kalman_filter, {"form": "fused"}, "form: found 'fused'; wanted one of auto, recurrent, chunk, triton"),
     (F.kalman_filter, {"initial_state": (1, 2, 3)}, "initial_state: wanted a tensor or a pair"),
     (F.rls, {"g": torch.full((1, 4, 2), -torch.inf)}, "g: found NaN or infinity"),
     (F.kdn, {"covariance": "full"}, "covariance: found 'full'; wanted one of diagonal, isotropic"),

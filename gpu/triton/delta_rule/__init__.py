@@ -1,0 +1,1 @@
+"""Kernels of the delta rule with one decay a head or none, chunk-wise."""

@@ -338,6 +338,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "recall": partial(kept_table, "recall", 5),
     "tracked": partial(kept_table, "state_tracking", 4),
     "against_fla": partial(kept_table, "peers_fla", 6),
+    "profile": partial(kept_table, "performance_profile", 6),
     "gpu_figures": gpu_figures_table,
     "kernels": kernels_table,
     "recurrences": recurrences_table,

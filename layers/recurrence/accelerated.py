@@ -79,7 +79,7 @@ ARGUMENTS = (
 )
 
 
-def _rows(*tensors: torch.Tensor) -> list[torch.Tensor]:
+def _rows(*tensors: torch.Tensor) -> Any:
     return [tensor.flatten(0, 1).contiguous() for tensor in tensors]
 
 
@@ -104,19 +104,20 @@ def _forward(
 
 
 def _shapes(r: Any, w: Any, e: Any, v: Any, g: Any, initial: Any, *_: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    return tuple(like.new_empty(like.shape, dtype=torch.float32) for like in (v, initial))  # type: ignore[return-value]
+    return v.new_empty(v.shape, dtype=torch.float32), initial.new_empty(initial.shape, dtype=torch.float32)
 
 
 def _backward(do: torch.Tensor, d_final: torch.Tensor, o: torch.Tensor, *call: Any) -> tuple[torch.Tensor, ...]:
     """The gradients of r, w, e, v, g and initial."""
     from ...gpu.triton.delta_rule.operation import CHUNK, backward
 
-    given, (lengths, scale, undecayed) = call[:TENSORS], call[TENSORS:]
+    given: Any = call[:TENSORS]
+    lengths, scale, undecayed = call[TENSORS:]
     layout, initial = Layout(lengths, CHUNK, do.device), given[-1].float().contiguous()
     if not (layout.chunks and initial.numel()):
         return *(torch.zeros_like(part) for part in given[:-1]), d_final.to(given[-1].dtype, copy=True)
     rows = _rows(do, o, *given[:4], given[4].float())
-    found = backward(rows[0], d_final.contiguous(), rows[1], *rows[2:], initial, layout, float(scale), bool(undecayed))
+    found = backward(d_final.contiguous(), *rows, initial, layout, scale, undecayed)
     return tuple(part.view(like.shape).to(like.dtype) for part, like in zip(found, given, strict=True))
 
 

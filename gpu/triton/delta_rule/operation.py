@@ -54,8 +54,8 @@ def forward(
 
 
 def backward(
-    do: torch.Tensor,
     d_final: torch.Tensor,
+    do: torch.Tensor,
     o: torch.Tensor,
     r: torch.Tensor,
     w: torch.Tensor,
@@ -71,8 +71,8 @@ def backward(
 
     Parameters
     ----------
-    do, o : Tensor of float32, (tokens, H, V)
     d_final : Tensor of float32, (sequences, H, D, V)
+    do, o : Tensor of float32, (tokens, H, V)
     r, w, e, v, gates, initial, layout, scale, undecayed :
         Of ``forward``.
     """

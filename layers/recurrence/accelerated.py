@@ -99,7 +99,8 @@ def _forward(
     layout, initial = Layout(lengths, CHUNK, r.device), initial.float().contiguous()
     if not (layout.chunks and initial.numel()):
         return v.new_zeros(v.shape, dtype=torch.float32), initial.clone()
-    o, final = forward(*_rows(r, w, e, v, g.float()), initial, layout, scale, undecayed)
+    given = (*_rows(r, w, e, v, g.float()), initial, layout, scale, undecayed)
+    o, final = forward(*given)
     return o.unflatten(0, v.shape[:2]), final
 
 
@@ -117,7 +118,8 @@ def _backward(do: torch.Tensor, d_final: torch.Tensor, o: torch.Tensor, *call: A
     if not (layout.chunks and initial.numel()):
         return *(torch.zeros_like(part) for part in given[:-1]), d_final.to(given[-1].dtype, copy=True)
     rows = _rows(do, o, *given[:4], given[4].float())
-    found = backward(d_final.contiguous(), *rows, initial, layout, scale, undecayed)
+    arguments = (d_final.contiguous(), *rows, initial, layout, scale, undecayed)
+    found = backward(*arguments)
     return tuple(part.view(like.shape).to(like.dtype) for part, like in zip(found, given, strict=True))
 
 

@@ -28,13 +28,9 @@ from ..table import register
 
 __all__ = ["decay_of_erasure", "factors", "scan"]
 
-CHUNKS = ({"BLOCK": 32, "num_warps": 4, "num_stages": 2}, {"BLOCK": 64, "num_warps": 8, "num_stages": 2})
+CHUNKS = ({"BLOCK": 32, "num_warps": 8, "num_stages": 2}, {"BLOCK": 32, "num_warps": 4, "num_stages": 2})
 # A program of few columns leaves others for the rest of the device; the loop over chunks is sequential.
-SCANS = (
-    {"COLUMNS": 32, "num_warps": 4, "num_stages": 2},
-    {"COLUMNS": 16, "num_warps": 4, "num_stages": 2},
-    {"COLUMNS": 64, "num_warps": 8, "num_stages": 2},
-)
+SCANS = ({"COLUMNS": 32, "num_warps": 8, "num_stages": 2}, {"COLUMNS": 16, "num_warps": 4, "num_stages": 2})
 
 
 @triton.jit

@@ -229,15 +229,23 @@ def newton_schulz_presets_table() -> str:
 
 
 def family_table() -> str:
-    """The layers of sequences: what each assumes, keeps and costs, and what it can track."""
+    """The layers of sequences: what each assumes, keeps and costs."""
     from resolvent.layers.recurrence.family import FAMILY
 
     rows = []
     for member in FAMILY.values():
         made = f"{{class}}`~resolvent.layers.{member.module}`" if member.module else f"`{member.functions[0]}`"
         numbers = (f"${member.state}$".replace(" ", "\\,"), member.cost)
-        rows.append((member.title, made, member.assumes, *numbers, member.eigenvalues, member.tracks))
-    return _table(("", "in `layers`", "assumes", "state", "cost", "eigenvalues", "tracks"), rows)
+        rows.append((member.title, made, member.assumes, *numbers))
+    return _table(("", "in `layers`", "assumes", "state", "cost"), rows)
+
+
+def transitions_table() -> str:
+    """The same: by what a token multiplies the state, and what that can track."""
+    from resolvent.layers.recurrence.family import FAMILY
+
+    rows = [(member.title, member.eigenvalues, member.tracks) for member in FAMILY.values()]
+    return _table(("", "eigenvalues", "tracks"), rows)
 
 
 def kept_table(name: str, numbers: int = 0) -> str:
@@ -287,7 +295,7 @@ def kernels_table() -> str:
 
 
 def recurrences_table() -> str:
-    """The linear recurrences with matrix states: what each writes and erases, and what it takes the keys to be."""
+    """The linear recurrences with matrix states: what each writes, erases and reads with."""
     from resolvent.layers.recurrence.family import FAMILY  # which needs torch
 
     rows = [
@@ -298,12 +306,11 @@ def recurrences_table() -> str:
             f"`{member.write}`",
             f"`{member.erase}`",
             f"`{member.read}`",
-            member.assumes,
             member.source,
         )
         for member in FAMILY.values()
     ]
-    return _table(("member", "function", "decay", "writes", "erases", "reads with", "assumes", "source"), rows)
+    return _table(("member", "function", "decay", "writes", "erases", "reads with", "source"), rows)
 
 
 def properties_by_class() -> dict[str, list[str]]:
@@ -342,6 +349,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "gpu_figures": gpu_figures_table,
     "kernels": kernels_table,
     "recurrences": recurrences_table,
+    "transitions": transitions_table,
     "schedule_errors": partial(newton_schulz_table, "errors"),
     "schedule_tolerances": partial(newton_schulz_table, "tolerances"),
     "schedule_budgets": partial(newton_schulz_table, "budgets"),

@@ -18,7 +18,7 @@ version = ".".join(release.split(".")[:2])
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # which brings MathJax along, so that pages load nothing from elsewhere
     "numpydoc",
     "myst_parser",
     "decision",  # beside this file, as the next

@@ -146,7 +146,7 @@ def _precond_gated_delta_rule(
     For each head, with a state S (D, V),
 
         A_t = exp(g_atk_t) A_{t-1} + beta_atk_t k_t o k_t,
-        m_t = x^(-y / (1 + |y|)),  y = log(A_t + eps) - log_atk_scale,
+        m_t = x^(-y / (1 + abs(y))),  y = log(A_t + eps) - log_atk_scale,
         S <- exp(g_t) S_{t-1},    S_t = S + beta_t (m_t o k_t) (v_t - S^T k_t)^T,        o_t = scale S_t^T q_t.
 
     Parameters
@@ -257,7 +257,7 @@ def _precond_kda(
     For each head, with a state S (D, V),
 
         A_t = exp(g_atk_t) A_{t-1} + beta_atk_t k_t o k_t,
-        m_t = x^(-y / (1 + |y|)),  y = log(A_t + eps) - log_atk_scale,
+        m_t = x^(-y / (1 + abs(y))),  y = log(A_t + eps) - log_atk_scale,
         S <- diag(exp(g_t)) S_{t-1},    S_t = S + beta_t (m_t o k_t) (v_t - S^T k_t)^T,        o_t = scale S_t^T q_t.
 
     Parameters

@@ -114,8 +114,7 @@ def petscs(method: str, preconditioner: str) -> Solver:
         solver.getPC().setType(preconditioner)
         if method == "gmres":
             solver.setPCSide(PETSc.PC.Side.RIGHT)
-        if method != "preonly":
-            solver.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+        solver.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
         solver.setTolerances(rtol=RTOL, max_it=10 * n)
         solver.setMonitor(lambda *_: stop_at(deadline)())
         solver.solve(b, x)

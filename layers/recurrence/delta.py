@@ -105,7 +105,7 @@ def _delta_rule(
     >>> _ = torch.manual_seed(0)
     >>> q, k, v = torch.randn(3, 2, 100, 4, 16)
     >>> k = torch.nn.functional.normalize(k, dim=-1)
-    >>> beta, g = torch.rand(2, 100, 4), -torch.rand(2, 100, 4)
+    >>> beta = torch.rand(2, 100, 4)
     >>> o, state = chunk_delta_rule(q, k, v, beta, output_final_state=True)
     >>> o.shape, state.shape
     (torch.Size([2, 100, 4, 16]), torch.Size([2, 4, 16, 16]))
@@ -481,7 +481,7 @@ def _longhorn(
     >>> from resolvent.layers.functional import chunk_longhorn
     >>> _ = torch.manual_seed(0)
     >>> q, k, v = torch.randn(3, 2, 100, 4, 16)
-    >>> beta, g = torch.rand(2, 100, 4), -torch.rand(2, 100, 4)
+    >>> beta = torch.rand(2, 100, 4)
     >>> o, state = chunk_longhorn(q, k, v, beta, output_final_state=True)
     >>> o.shape, state.shape
     (torch.Size([2, 100, 4, 16]), torch.Size([2, 4, 16, 16]))

@@ -43,8 +43,8 @@ __all__ = [
 ]
 
 # Conjugate gradients go as far as single precision does in up to 1.4 times what Chebyshev iteration to the first takes,
-# below which nothing is left once tokens and gradients are rounded to 16 bits. The paper's steps guarantee it for a ratio
-# of 0.02.
+# below which nothing is left once tokens and gradients are rounded to 16 bits. The paper's steps guarantee it for a
+# ratio of 0.02.
 COARSE, FINE = 3e-4, 1e-6
 PAPER_STEPS = 30
 
